@@ -1,0 +1,183 @@
+//! What a configuration resolves to: validated, with every default filled in. The rest of the crate
+//! reads only this; how it is written and refused is the business of the other files here.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::route::Route;
+
+/// Everything the bridge is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[mqtt]`
+    pub mqtt: MqttConfig,
+    /// `[[routes]]`, at least one.
+    pub routes: Vec<Route>,
+    /// `[kafka]`
+    pub kafka: KafkaConfig,
+    /// `[delivery]`
+    pub delivery: DeliveryConfig,
+    /// `[dead_letter]`
+    pub dead_letter: DeadLetterConfig,
+    /// `[supervisor]`
+    pub supervisor: SupervisorConfig,
+    /// `[log]`
+    pub log: LogConfig,
+}
+
+/// `[mqtt]`: the broker and how to be its client.
+#[derive(Debug, Clone)]
+pub struct MqttConfig {
+    /// Host name or address, from `url`.
+    pub host: String,
+    /// Port, from `url`; 1883 if it names none.
+    pub port: u16,
+    /// Stable; empty only without a persistent session.
+    pub client_id: String,
+    /// Which protocol to speak.
+    pub protocol: Protocol,
+    /// Whole seconds, 1 to 65535. Default 30 s.
+    pub keep_alive: Duration,
+    /// How long the broker keeps the session of an absent bridge, in whole seconds; `u32::MAX` is
+    /// for ever, 0 is no persistent session. Default one day. 3.1.1 knows only 0 or not 0.
+    pub session_expiry_s: u32,
+    /// Payloads above it go to the dead letter, in bytes. Default 1 MiB, at most 256 MiB.
+    pub max_payload_bytes: usize,
+    /// User name, if any.
+    pub username: Option<String>,
+    /// Password, if any; from `password`, or the file named by `password_file`.
+    pub password: Option<Secret>,
+    /// Limit for each address of the host: TCP connect; and then for CONNACK, for SUBACK. Default 10 s.
+    pub connect_timeout: Duration,
+    /// First and largest pause between attempts to connect; it doubles, with jitter.
+    /// Defaults 100 ms and 30 s.
+    pub reconnect_min: Duration,
+    /// See `reconnect_min`.
+    pub reconnect_max: Duration,
+}
+
+/// `mqtt.protocol`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// `"auto"`: 5, and 3.1.1 if the broker refuses that.
+    #[default]
+    Auto,
+    /// `"5"`
+    V5,
+    /// `"3.1.1"`
+    V311,
+}
+
+/// `[kafka]`
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    /// `host:port` each, at least one.
+    pub brokers: Vec<String>,
+    /// `[kafka.properties]`: passed to librdkafka as they are; none contradicts what the bridge sets.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// `[delivery]`
+#[derive(Debug, Clone)]
+pub struct DeliveryConfig {
+    /// In-flight window in messages, 1 to 65535. Default 1000.
+    pub window_messages: usize,
+    /// In-flight window in bytes of MQTT topic and payload. Default 16 MiB. One larger message alone
+    /// still passes.
+    pub window_bytes: usize,
+    /// How long a stopping bridge waits for what is in flight. Default 8 s.
+    pub drain_deadline: Duration,
+    /// QoS 0 is shed when the window has been full this long; `None` (`"never"`) waits for ever.
+    /// Default 1 s.
+    pub qos0_shed_after: Option<Duration>,
+}
+
+/// `[dead_letter]`
+#[derive(Debug, Clone)]
+pub struct DeadLetterConfig {
+    /// Write dead letters to this Kafka topic; else to `file`.
+    pub kafka_topic: Option<String>,
+    /// JSON-lines file. Default `dead-letter.jsonl` in the working directory.
+    pub file: PathBuf,
+    /// The file's bound in bytes. Default 100 MiB. At the bound nothing more is acknowledged that
+    /// would have to go there.
+    pub file_max_bytes: u64,
+    /// A message that Kafka refuses for a cause that may pass (ACL, missing Kafka topic) is
+    /// dead-lettered after this time; `None` (`"never"`, the default) holds.
+    pub after: Option<Duration>,
+}
+
+/// `[supervisor]`
+#[derive(Debug, Clone)]
+pub struct SupervisorConfig {
+    /// First and largest pause before a failed actor is restarted; it doubles, with jitter.
+    /// Defaults 100 ms and 10 s.
+    pub backoff_min: Duration,
+    /// See `backoff_min`.
+    pub backoff_max: Duration,
+    /// Consecutive failures of one actor after which the process ends with 70. Default 8.
+    pub failures_max: u32,
+    /// An actor that makes no progress for this long hangs: the process ends with 75. Default 30 s.
+    pub hang_after: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// Default `"auto"`.
+    pub format: LogFormat,
+    /// Default `"info"`.
+    pub level: slog::Level,
+    /// Which messages get a timing record. Default `"all"`.
+    pub timing: TimingPolicy,
+}
+
+/// `log.format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Terminal if stderr is one, else JSON lines.
+    #[default]
+    Auto,
+    /// JSON lines.
+    Json,
+    /// For people.
+    Terminal,
+}
+
+/// `log.timing`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimingPolicy {
+    /// `"all"`: every message.
+    #[default]
+    All,
+    /// `"slow:50ms"`: those that took at least this long from receipt to delivery.
+    Slow(Duration),
+    /// `"sample:100"`: one in so many.
+    Sample(u32),
+    /// `"off"`: none.
+    Off,
+}
+
+/// A string that no output shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides `text`.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself, for the wire only.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}

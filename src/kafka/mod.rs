@@ -1,0 +1,1 @@
+//! KafkaProducerActor and what it is made of.

@@ -1,0 +1,1 @@
+//! MqttActor and what it is made of.

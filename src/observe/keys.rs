@@ -1,0 +1,70 @@
+//! Names of log keys. Units stand in the names. Every key that the bridge logs is here.
+
+macro_rules! keys {
+    ($($name:ident = $text:literal;)*) => {
+        $(#[doc = concat!("`", $text, "`")] pub const $name: &str = $text;)*
+    };
+}
+
+keys! {
+    COMPONENT = "component";
+    ACTOR = "actor";
+    ERROR = "error";
+    REASON = "reason";
+    DETAIL = "detail";
+    LOCATION = "location";
+    PANIC = "panic";
+    ATTEMPT = "attempt";
+    FAILURES = "failures";
+    DELAY_MS = "delay_ms";
+    ELAPSED_MS = "elapsed_ms";
+    SUPPRESSED = "suppressed";
+    COUNT = "count";
+    EPOCH = "epoch";
+    PHASE = "phase";
+    EXIT_CODE = "exit_code";
+    SIGNAL = "signal";
+    VERSION = "version";
+    PATH = "path";
+
+    MQTT_BROKER = "mqtt_broker";
+    MQTT_PROTOCOL = "mqtt_protocol";
+    MQTT_TOPIC = "mqtt_topic";
+    MQTT_FILTER = "mqtt_filter";
+    MQTT_QOS = "mqtt_qos";
+    CLIENT_ID = "client_id";
+    SESSION_PRESENT = "session_present";
+    KEEP_ALIVE_S = "keep_alive_s";
+
+    KAFKA_BROKERS = "kafka_brokers";
+    KAFKA_TOPIC = "kafka_topic";
+    KAFKA_PARTITION = "kafka_partition";
+    KAFKA_OFFSET = "kafka_offset";
+    KAFKA_ERROR_CODE = "kafka_error_code";
+    FACILITY = "facility";
+
+    PAYLOAD_BYTES = "payload_bytes";
+    RECEIVED_AT = "received_at";
+    PRODUCED_AT = "produced_at";
+    DELIVERED_AT = "delivered_at";
+    QUEUE_US = "queue_us";
+    KAFKA_US = "kafka_us";
+    TOTAL_US = "total_us";
+    P50_US = "p50_us";
+    P99_US = "p99_us";
+    MAX_US = "max_us";
+
+    RECEIVED = "received";
+    REDELIVERED = "redelivered";
+    DELIVERED = "delivered";
+    DEAD_LETTERED = "dead_lettered";
+    FILTERED = "filtered";
+    SHED = "shed";
+    IN_FLIGHT = "in_flight";
+    RESTARTS = "restarts";
+    RECONNECTS = "reconnects";
+    HELD = "held";
+    RATE_IN = "rate_in_per_s";
+    RATE_OUT = "rate_out_per_s";
+    TIMING_DROPPED = "timing_dropped";
+}

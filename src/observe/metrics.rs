@@ -1,0 +1,134 @@
+//! What the bridge counts. Actors write, anyone reads: the summary record, the demo, HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hdrhistogram::Histogram;
+
+/// The terms of the conservation identity, from one snapshot of the in-flight window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Conservation {
+    /// PUBLISHes admitted, redeliveries of messages still known excepted.
+    pub received: u64,
+    /// PUBLISHes recognised as a message that was already in flight; not forwarded again.
+    pub redelivered: u64,
+    /// Acknowledged by Kafka.
+    pub delivered: u64,
+    /// Written to the dead letter.
+    pub dead_lettered: u64,
+    /// Matched no route.
+    pub filtered: u64,
+    /// QoS 0 dropped on purpose while the window was full.
+    pub shed: u64,
+    /// Without a verdict yet: counted from the window's entries, never by subtraction.
+    pub in_flight: u64,
+}
+
+impl Conservation {
+    /// `received = delivered + dead_lettered + filtered + shed + in_flight`
+    pub fn balances(&self) -> bool {
+        self.received
+            == self.delivered + self.dead_lettered + self.filtered + self.shed + self.in_flight
+    }
+}
+
+/// A Kafka topic whose messages wait for a cause that a person must remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Which one.
+    pub kafka_topic: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Counters that outlive every restart of an actor. One for the whole bridge, behind an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    conservation: Mutex<Conservation>,
+    reconnects: Mutex<BTreeMap<&'static str, u64>>,
+    restarts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    holds: Mutex<Vec<Hold>>,
+    latency: Mutex<Histogram<u64>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            conservation: Mutex::default(),
+            reconnects: Mutex::default(),
+            restarts: Mutex::default(),
+            holds: Mutex::default(),
+            latency: Mutex::new(new_histogram()),
+        }
+    }
+}
+
+impl Metrics {
+    /// Publishes a snapshot of the window.
+    pub fn set_conservation(&self, snapshot: Conservation) {
+        *lock(&self.conservation) = snapshot;
+    }
+
+    /// The last published snapshot.
+    pub fn conservation(&self) -> Conservation {
+        *lock(&self.conservation)
+    }
+
+    /// Counts a lost or failed MQTT connection. `reason` is one of a fixed set.
+    pub fn count_reconnect(&self, reason: &'static str) {
+        *lock(&self.reconnects).entry(reason).or_default() += 1;
+    }
+
+    /// Lost or failed MQTT connections, by reason.
+    pub fn reconnects(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.reconnects).clone()
+    }
+
+    /// Counts a restart of an actor. `reason` is one of a fixed set.
+    pub fn count_restart(&self, actor: &'static str, reason: &'static str) {
+        *lock(&self.restarts).entry((actor, reason)).or_default() += 1;
+    }
+
+    /// Restarts by actor and reason.
+    pub fn restarts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        lock(&self.restarts).clone()
+    }
+
+    /// Restarts of all actors for all reasons.
+    pub fn restarts_total(&self) -> u64 {
+        lock(&self.restarts).values().sum()
+    }
+
+    /// Replaces the list of Kafka topics that are held.
+    pub fn set_holds(&self, holds: Vec<Hold>) {
+        *lock(&self.holds) = holds;
+    }
+
+    /// Kafka topics that are held now.
+    pub fn holds(&self) -> Vec<Hold> {
+        lock(&self.holds).clone()
+    }
+
+    /// Adds latencies from receipt to delivery, in microseconds.
+    pub fn record_latencies(&self, total_us: impl IntoIterator<Item = u64>) {
+        let mut histogram = lock(&self.latency);
+        for us in total_us {
+            histogram.saturating_record(us);
+        }
+    }
+
+    /// Takes the latencies that were recorded since the last call.
+    pub fn take_latencies(&self) -> Histogram<u64> {
+        std::mem::replace(&mut lock(&self.latency), new_histogram())
+    }
+}
+
+/// One microsecond to an hour, at two significant digits.
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 2).expect("constant bounds are valid")
+}
+
+/// A panic elsewhere leaves plain numbers, which are as good as before.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

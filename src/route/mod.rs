@@ -1,0 +1,96 @@
+//! Which Kafka topic a message goes to, and as what. Pure: no I/O, no clock.
+
+pub mod filter;
+pub mod payload;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use filter::Filter;
+pub use payload::PayloadForm;
+
+use crate::message::{Destination, Qos, Refusal};
+
+/// One rule: what is subscribed, and where a message that matches goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What is subscribed and matched.
+    pub filter: Filter,
+    /// The QoS asked for.
+    pub qos: Qos,
+    /// Where records go.
+    pub kafka_topic: String,
+    /// What becomes of the payload.
+    pub payload: PayloadForm,
+}
+
+/// The routes in the order of the configuration; the first that matches takes the message.
+#[derive(Debug, Clone)]
+pub struct Router {
+    routes: Vec<Arc<Route>>,
+}
+
+impl Router {
+    /// A router over these routes.
+    pub fn new(routes: &[Route]) -> Self {
+        Self { routes: routes.iter().cloned().map(Arc::new).collect() }
+    }
+
+    /// The routes, in order.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// Where a message goes; `None` if no route matches (it is filtered).
+    pub fn route(&self, mqtt_topic: &str, payload: &Bytes) -> Option<Destination> {
+        let route = self.routes.iter().find(|route| route.filter.matches(mqtt_topic))?;
+        Some(match route.payload.apply(payload) {
+            Ok(value) => Destination::Record { route: Arc::clone(route), value },
+            Err(detail) => {
+                Destination::DeadLetter(Refusal { reason: payload::REFUSED, detail, whole: None })
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(filter: &str, kafka_topic: &str, payload: PayloadForm) -> Route {
+        Route {
+            filter: filter.parse().expect("a legal filter"),
+            qos: Qos::AtLeastOnce,
+            kafka_topic: kafka_topic.to_owned(),
+            payload,
+        }
+    }
+
+    #[test]
+    fn the_first_route_that_matches_takes_the_message() {
+        let router = Router::new(&[
+            route("sensors/+/temperature", "first", PayloadForm::Raw),
+            route("sensors/#", "second", PayloadForm::Raw),
+        ]);
+        let kafka_topic = |mqtt_topic| match router.route(mqtt_topic, &Bytes::new()) {
+            Some(Destination::Record { route, .. }) => Some(route.kafka_topic.clone()),
+            Some(Destination::DeadLetter(_)) => panic!("raw payloads are never refused"),
+            None => None,
+        };
+        assert_eq!(kafka_topic("sensors/a/temperature").as_deref(), Some("first"));
+        assert_eq!(kafka_topic("sensors/a/humidity").as_deref(), Some("second"));
+        assert_eq!(kafka_topic("actors/a"), None);
+    }
+
+    #[test]
+    fn what_is_not_json_on_a_json_route_goes_to_the_dead_letter_with_its_reason() {
+        let router = Router::new(&[route("#", "t", PayloadForm::Json)]);
+        let Some(Destination::DeadLetter(refusal)) = router.route("a", &Bytes::from("{\"a\":"))
+        else {
+            panic!("must be refused");
+        };
+        assert_eq!(refusal.reason, "payload_not_json");
+        assert!(refusal.detail.contains("line 1"), "{}", refusal.detail);
+    }
+}

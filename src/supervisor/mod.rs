@@ -1,0 +1,5 @@
+//! SupervisorActor and what it is made of.
+
+pub mod heartbeat;
+
+pub use heartbeat::Heartbeat;
