@@ -7,5 +7,6 @@ pub mod route;
 pub mod mqtt;
 pub mod kafka;
 pub mod supervisor;
+pub mod backoff;
 pub mod observe;
 pub mod failpoint;

@@ -3,3 +3,12 @@
 pub mod heartbeat;
 
 pub use heartbeat::Heartbeat;
+
+/// Stub.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub struct StopIntake;
+/// Stub.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+pub struct Drained;
