@@ -464,7 +464,11 @@ impl Open {
             if !self.is_reading(core) {
                 // What was just acknowledged may have made room for what waits.
                 match &self.blocked {
-                    Some(publish) if core.window.has_room(publish.window_bytes()) => continue,
+                    Some(publish)
+                        if !core.draining && core.window.has_room(publish.window_bytes()) =>
+                    {
+                        continue;
+                    }
                     _ => return self.wait(core, cx),
                 }
             }
@@ -693,3 +697,7 @@ impl Handler<StopIntake> for MqttActor {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! The socket of one connection. Poll functions only: whoever calls them decides the order.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,21 +21,32 @@ pub async fn connect(host: &str, port: u16, per_address: Duration) -> Result<Tcp
         Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
         Err(_) => return Err(format!("cannot resolve {host} within {per_address:?}")),
     };
+    connect_to_any(addresses, per_address).await.map_err(|failures| match failures.is_empty() {
+        true => format!("{host} has no address"),
+        false => failures.join("; "),
+    })
+}
+
+/// The first that answers, or what went wrong with each.
+async fn connect_to_any(
+    addresses: impl Iterator<Item = SocketAddr>,
+    per_address: Duration,
+) -> Result<TcpStream, Vec<String>> {
     let mut failures = Vec::new();
     for address in addresses {
         match timeout(per_address, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Acknowledgements leave in batches of our making; Nagle would only delay them.
-                return stream.set_nodelay(true).map(|()| stream).map_err(|e| e.to_string());
+                match stream.set_nodelay(true) {
+                    Ok(()) => return Ok(stream),
+                    Err(error) => failures.push(format!("{address}: {error}")),
+                }
             }
             Ok(Err(error)) => failures.push(format!("{address}: {error}")),
             Err(_) => failures.push(format!("{address}: no answer within {per_address:?}")),
         }
     }
-    if failures.is_empty() {
-        return Err(format!("{host} has no address"));
-    }
-    Err(failures.join("; "))
+    Err(failures)
 }
 
 /// A connected socket and what is to be written to it.
@@ -119,5 +131,37 @@ impl Connection {
                 return Poll::Ready(Ok(()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn the_first_address_that_answers_is_taken_and_every_failure_is_told() {
+        let within = Duration::from_secs(5);
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let closed = free.local_addr().expect("bound");
+        drop(free);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let open = listener.local_addr().expect("bound");
+
+        let stream = connect_to_any([closed, open].into_iter(), within).await.expect("the second");
+        assert_eq!(stream.peer_addr().expect("connected"), open);
+
+        let failures = connect_to_any([closed, closed].into_iter(), within).await;
+        let failures = failures.expect_err("nobody listens");
+        assert_eq!(failures.len(), 2);
+        assert!(failures[0].starts_with(&closed.to_string()), "{failures:?}");
+    }
+
+    #[actix_rt::test]
+    async fn a_host_that_does_not_exist_is_named() {
+        let error = connect("no-such-host.invalid", 1883, Duration::from_secs(5)).await;
+        let error = error.expect_err("reserved never to exist (RFC 6761)");
+        assert!(error.contains("cannot resolve no-such-host.invalid"), "{error}");
     }
 }
