@@ -124,14 +124,11 @@ impl Drop for Catching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::test_support::{json_lines, json_log};
-
-    // The hook is the process's: one test after the other.
-    static HOOK: Mutex<()> = Mutex::new(());
+    use crate::observe::test_support::{hook_turn, json_lines, json_log};
 
     #[test]
     fn a_panic_that_is_caught_is_reported_with_its_place_and_not_logged() {
-        let _turn = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = hook_turn();
         let (logging, lines) = json_log();
         install_hook(&logging);
         let report = catch(|| panic!("no such {}", "thing")).expect_err("it panics");
@@ -146,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_panic_that_nothing_catches_leaves_one_record_at_once() {
-        let _turn = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = hook_turn();
         let (logging, lines) = json_log();
         install_hook(&logging);
         let thread = std::thread::Builder::new().name("doomed".to_owned());

@@ -1,12 +1,18 @@
 //! Logs that tests can read.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::line::Style;
 use super::log::Logging;
 use crate::config::{LogConfig, LogFormat, TimingPolicy};
+
+/// The panic hook is the process's: whoever installs it or counts on its log takes a turn.
+pub(crate) fn hook_turn() -> MutexGuard<'static, ()> {
+    static HOOK: Mutex<()> = Mutex::new(());
+    HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A sink in memory.
 #[derive(Clone, Default)]
