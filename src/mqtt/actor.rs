@@ -271,7 +271,7 @@ impl Core {
     }
 
     fn finish(&mut self) -> Link {
-        self.drained.do_send(Drained);
+        self.drained.do_send(Drained { unacknowledged: self.window.unacknowledged() });
         Link::Done
     }
 

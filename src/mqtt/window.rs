@@ -240,6 +240,11 @@ impl Window {
         self.acks.is_empty()
     }
 
+    /// Messages of lost connections whose acknowledgement was never begun, and is still wanted.
+    pub fn unacknowledged(&self) -> u64 {
+        self.known.len() as u64
+    }
+
     /// All terms of the conservation identity, from this moment.
     pub fn snapshot(&self) -> Conservation {
         Conservation { in_flight: self.unsettled as u64, ..self.counts }

@@ -14,6 +14,10 @@ keys! {
     DETAIL = "detail";
     LOCATION = "location";
     PANIC = "panic";
+    THREAD = "thread";
+    SILENT_MS = "silent_ms";
+    DEADLINE_MS = "deadline_ms";
+    UNACKNOWLEDGED = "unacknowledged";
     ATTEMPT = "attempt";
     FAILURES = "failures";
     DELAY_MS = "delay_ms";
