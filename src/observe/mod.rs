@@ -1,6 +1,7 @@
 //! What the bridge shows of itself: logs, timing records, counters.
 
 pub mod keys;
+pub mod log;
 pub mod metrics;
 pub mod panics;
 pub mod rate;
