@@ -108,5 +108,5 @@ async fn leave_at_next(
     let exit = Exit::DeadlinePassed;
     warn!(log, "second signal, leaving at once"; keys::SIGNAL => name, keys::EXIT_CODE => exit.code());
     logging.flush();
-    std::process::exit(exit.code().into());
+    std::process::exit(exit.code());
 }

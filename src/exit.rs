@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Why the process ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why the process ends, the graver the higher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// All that was in flight is acknowledged: 0.
     Drained,
@@ -12,7 +12,8 @@ pub enum Exit {
     /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged: 3.
     /// The broker sends the rest again at the next start.
     DeadlinePassed,
-    /// An actor failed `supervisor.failures_max` times in a row: 70.
+    /// An actor failed `supervisor.failures_max` times in a row, or something ended that must not
+    /// (a thread, SupervisorActor): 70.
     BudgetSpent,
     /// An actor made no progress for `supervisor.hang_after`: 75.
     Hung,
@@ -31,8 +32,8 @@ impl Exit {
         Self::Configuration,
     ];
 
-    /// The exit code.
-    pub fn code(self) -> u8 {
+    /// The exit code. The graver, the higher.
+    pub const fn code(self) -> i32 {
         match self {
             Self::Drained => 0,
             Self::Usage => 2,
@@ -42,6 +43,11 @@ impl Exit {
             Self::Hung => 75,
             Self::Configuration => 78,
         }
+    }
+
+    /// The exit with this code; one that is not ours is a failure.
+    pub fn of_code(code: i32) -> Self {
+        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::BudgetSpent)
     }
 
     /// What it means, in one line.
@@ -59,6 +65,6 @@ impl Exit {
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit.code())
+        Self::from(u8::try_from(exit.code()).unwrap_or(u8::MAX))
     }
 }

@@ -1,4 +1,27 @@
 //! Forwards messages from an MQTT broker to Kafka: acknowledged end to end, in order, supervised.
+//!
+//! The data path is one straight line:
+//!
+//! ```text
+//! broker -> socket -> frame -> packet -> window.admit -> router -> ForwardBatch
+//!                                                                       |
+//!                                       KafkaProducerActor -> librdkafka -> Kafka
+//!                                                                       |
+//! PUBACK <- window.release, in order <- window.settle <- Verdicts <- delivery reports
+//! ```
+//!
+//! What it promises:
+//!
+//! 1. A QoS 1 message that was acknowledged to the broker is in Kafka (`acks=all`), or durably in
+//!    the dead letter with its reason.
+//! 2. Messages of one MQTT topic reach one partition in the order of their receipt; PUBACKs leave in
+//!    the order of the PUBLISHes.
+//! 3. `received = delivered + dead_lettered + filtered + shed + in_flight`, at any moment.
+//! 4. It stays up: a broker that is away, a lost session, a poison message, a panic are lived
+//!    through; what cannot be lived through ends the process with a code that says why.
+//! 5. It is bounded: window, mailboxes, logs, dead letters, restarts.
+//!
+//! docs/architecture.md tells the same at more length, docs/guarantees.md what can still go wrong.
 
 // In the order in which a newcomer should read them.
 pub mod message;
@@ -7,6 +30,7 @@ pub mod route;
 pub mod mqtt;
 pub mod kafka;
 pub mod supervisor;
+pub mod bridge;
 pub mod backoff;
 pub mod observe;
 pub mod failpoint;
@@ -15,24 +39,4 @@ pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
 
-use std::future::Future;
-use std::sync::Arc;
-
-use config::Config;
-use exit::Exit;
-use observe::Metrics;
-use observe::log::Logging;
-
-// STUB, to be replaced at the merge: it waits for `shutdown` and does nothing else.
-/// Runs the bridge until `shutdown` completes and all is drained, or until it cannot go on.
-pub fn run(
-    config: Config,
-    logging: Logging,
-    metrics: Arc<Metrics>,
-    shutdown: impl Future<Output = ()> + 'static,
-) -> Exit {
-    let _ = (config, metrics);
-    actix::System::new().block_on(shutdown);
-    logging.flush();
-    Exit::Drained
-}
+pub use bridge::run;

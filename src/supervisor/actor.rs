@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use super::guard::LastResort;
 use super::policy::{Decision, RestartPolicy};
 use super::summary::Summary;
-use super::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise, exit_code};
+use super::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
 use crate::config::SupervisorConfig;
+use crate::exit::Exit;
 use crate::failpoint::{self, Site};
 use crate::observe::{Metrics, PanicReport, keys};
 
@@ -58,7 +59,7 @@ enum Phase {
     Running,
     /// The system ends with this code when all is drained.
     Draining {
-        then: i32,
+        then: Exit,
     },
     /// `stop_with_code` was called.
     Stopping,
@@ -88,7 +89,7 @@ impl SupervisorActor {
     }
 
     /// Starts it on this thread's arbiter, which should be the system's. If it ends before the
-    /// system does, even by a panic, the system ends with [`exit_code::FAILED`].
+    /// system does, even by a panic, the system ends with [`Exit::BudgetSpent`].
     ///
     /// # Panics
     /// Outside a `System`.
@@ -101,7 +102,7 @@ impl SupervisorActor {
             error!(log, "supervisor ended";
                 keys::PANIC => panic,
                 keys::LOCATION => location,
-                keys::EXIT_CODE => exit_code::FAILED);
+                keys::EXIT_CODE => Exit::BudgetSpent.code());
         }));
         addr
     }
@@ -117,12 +118,12 @@ impl SupervisorActor {
         self.threads = alive;
         for WatchedThread { name, .. } in ended {
             error!(self.log, "thread ended"; keys::THREAD => name);
-            self.drain(exit_code::FAILED, ctx);
+            self.drain(Exit::BudgetSpent, ctx);
         }
     }
 
     /// Begins the drain, or lets one that has begun end with a failure's code.
-    fn drain(&mut self, then: i32, ctx: &mut Context<Self>) {
+    fn drain(&mut self, then: Exit, ctx: &mut Context<Self>) {
         match self.phase {
             Phase::Running => {
                 info!(self.log, "draining";
@@ -148,16 +149,16 @@ impl SupervisorActor {
 
     fn deadline_passed(&mut self) {
         let Phase::Draining { then } = self.phase else { return };
-        let code = then.max(exit_code::DRAIN_DEADLINE);
+        let exit = then.max(Exit::DeadlinePassed);
         warn!(self.log, "drain deadline passed";
             keys::IN_FLIGHT => self.metrics.conservation().in_flight,
-            keys::EXIT_CODE => code);
-        self.stop(code);
+            keys::EXIT_CODE => exit.code());
+        self.stop(exit);
     }
 
-    fn stop(&mut self, code: i32) {
+    fn stop(&mut self, exit: Exit) {
         self.phase = Phase::Stopping;
-        System::current().stop_with_code(code);
+        System::current().stop_with_code(exit.code());
     }
 
     /// Messages that reached their end, as a proof that an actor works.
@@ -180,8 +181,8 @@ impl SupervisorActor {
         error!(self.log, "{}", message;
             child,
             keys::FAILURES => failures,
-            keys::EXIT_CODE => exit_code::FAILED);
-        self.stop(exit_code::FAILED);
+            keys::EXIT_CODE => Exit::BudgetSpent.code());
+        self.stop(Exit::BudgetSpent);
     }
 }
 
@@ -237,7 +238,7 @@ impl Handler<Drain> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
-        self.drain(exit_code::DRAINED, ctx);
+        self.drain(Exit::Drained, ctx);
     }
 }
 
@@ -248,7 +249,7 @@ impl Handler<Drained> for SupervisorActor {
         let Phase::Draining { then } = self.phase else { return };
         info!(self.log, "drained";
             keys::UNACKNOWLEDGED => drained.unacknowledged,
-            keys::EXIT_CODE => then);
+            keys::EXIT_CODE => then.code());
         self.stop(then);
     }
 }

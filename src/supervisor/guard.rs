@@ -24,7 +24,8 @@ use actix::{Actor, ActorContext, Addr, Context, Recipient, Supervised, System};
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
-use super::{Cause, ChildDown, Directive, Heartbeat, exit_code};
+use super::{Cause, ChildDown, Directive, Heartbeat};
+use crate::exit::Exit;
 use crate::observe::panics::{self, PanicReport};
 
 /// Only `try_send` and `send` heed it, and nothing here relies on it: the in-flight window is the
@@ -35,7 +36,7 @@ const MAILBOX_CAPACITY: usize = 1024;
 ///
 /// Any end of the actor while it has addresses is a failure: a panic in a handler, in `started()`
 /// or in a future of its context, and a `ctx.stop()`. While it waits for its restart its heartbeat
-/// is paused. If `supervisor` is gone, the system ends with [`exit_code::FAILED`].
+/// is paused. If `supervisor` is gone, the system ends with [`Exit::BudgetSpent`].
 pub fn start<A>(
     arbiter: &ArbiterHandle,
     supervisor: Recipient<ChildDown>,
@@ -140,12 +141,12 @@ impl Down {
 
 fn end_system() {
     if let Some(system) = System::try_current() {
-        system.stop_with_code(exit_code::FAILED);
+        system.stop_with_code(Exit::BudgetSpent.code());
     }
 }
 
 /// Polls SupervisorActor itself. It is not restarted: whatever ends it, ends the system with
-/// [`exit_code::FAILED`].
+/// [`Exit::BudgetSpent`].
 pub(super) struct LastResort<A: Actor<Context = Context<A>>, F: Fn(Option<PanicReport>)> {
     actor: ContextFut<A, Context<A>>,
     ended: F,

@@ -22,9 +22,9 @@
 //! 1. [`Drain`] arms the deadline; [`StopIntake`] goes to MqttActor, and again after each restart of
 //!    an actor, since it may have died with it. Ordinary restarts go on meanwhile.
 //! 2. MqttActor takes nothing more, waits until every message has its verdict, writes the PUBACKs,
-//!    disconnects and sends [`Drained`]: the system stops with [`exit_code::DRAINED`]. At the
-//!    deadline it stops with [`exit_code::DRAIN_DEADLINE`]. A spent budget, the end of one of our
-//!    threads, or that of SupervisorActor makes it [`exit_code::FAILED`].
+//!    disconnects and sends [`Drained`]: the system stops with [`Exit::Drained`](crate::exit::Exit::Drained). At the
+//!    deadline it stops with [`Exit::DeadlinePassed`](crate::exit::Exit::DeadlinePassed). A spent budget, the end of one of our
+//!    threads, or that of SupervisorActor makes it [`Exit::BudgetSpent`](crate::exit::Exit::BudgetSpent).
 //! 3. `run_with_code` returns at once, while the arbiters still end: their actors' futures are
 //!    dropped. `arbiter.join()` for each, with the watchdog armed, since `join` has no limit.
 //! 4. [`Watchdog::stop`], then the last [`Logging`](crate::observe::Logging) is dropped: flushed.
@@ -47,18 +47,6 @@ pub use heartbeat::Heartbeat;
 pub use watchdog::Watchdog;
 
 use crate::observe::PanicReport;
-
-/// What the process ends with. The graver, the higher.
-pub mod exit_code {
-    /// Everything in flight was settled and acknowledged.
-    pub const DRAINED: i32 = 0;
-    /// The drain deadline passed with messages in flight; the broker sends them again.
-    pub const DRAIN_DEADLINE: i32 = 3;
-    /// An actor failed more often than its budget allows, or something ended that must not.
-    pub const FAILED: i32 = 70;
-    /// An actor hung.
-    pub const HUNG: i32 = 75;
-}
 
 /// An actor under guard has failed, and waits for what becomes of it.
 #[derive(Debug, Message)]

@@ -15,6 +15,7 @@ use slog::o;
 
 use super::*;
 use crate::config::SupervisorConfig;
+use crate::exit::Exit;
 use crate::observe::test_support::{hook_turn, json_lines, json_log};
 use crate::observe::{Conservation, Logging, Metrics, install_hook, keys};
 
@@ -351,7 +352,7 @@ fn every_way_to_fail_is_survived_by_address_mailbox_and_registry_entry() {
             assert_eq!(running.mqtt_toy.starts.load(SeqCst), 1, "nobody else restarts");
             running.supervisor.do_send(Drain);
         });
-        assert_eq!(ended.code, exit_code::DRAINED, "{failure:?}");
+        assert_eq!(ended.code, Exit::Drained.code(), "{failure:?}");
         let failed = ended.records("actor failed, will restart");
         assert_eq!(failed.len() as u64, restarts, "one record each: {:?}", ended.records);
         assert_eq!((&failed[0]["actor"], &failed[0]["reason"]), (&"kafka".into(), &reason.into()));
@@ -372,7 +373,7 @@ fn a_failure_that_comes_back_each_time_ends_with_70() {
             running.mqtt.do_send(Order::PanicInHandler);
         }
     });
-    assert_eq!(ended.code, exit_code::FAILED);
+    assert_eq!(ended.code, Exit::BudgetSpent.code());
     assert_eq!(ended.records("actor failed, will restart").len(), 3);
     let spent = ended.records("restart budget spent");
     assert_eq!(spent.len(), 1);
@@ -388,7 +389,7 @@ fn an_actor_that_cannot_be_built_ends_with_70() {
         let supervisor = running.supervisor.clone().recipient();
         guard::start(&arbiter, supervisor, beat, ToyActor::<false>::default);
     });
-    assert_eq!(ended.code, exit_code::FAILED);
+    assert_eq!(ended.code, Exit::BudgetSpent.code());
     assert_eq!(ended.records("actor cannot be built")[0]["panic"], "only run() builds it");
 }
 
@@ -399,7 +400,7 @@ fn a_drain_that_comes_to_its_end_is_0_also_across_a_restart() {
         running.supervisor.do_send(Drain);
         running.supervisor.do_send(Drain);
     });
-    assert_eq!(ended.code, exit_code::DRAINED);
+    assert_eq!(ended.code, Exit::Drained.code());
     assert_eq!(ended.records("draining").len(), 1);
     assert_eq!(ended.records("actor failed, will restart").len(), 1);
     assert_eq!(ended.records("drained").len(), 1);
@@ -414,14 +415,14 @@ fn a_drain_deadline_that_passes_is_3_and_says_what_is_in_flight() {
         running.metrics.set_conservation(in_flight);
         running.supervisor.do_send(Drain);
     });
-    assert_eq!(ended.code, exit_code::DRAIN_DEADLINE);
+    assert_eq!(ended.code, Exit::DeadlinePassed.code());
     assert_eq!(ended.records("drain deadline passed")[0]["in_flight"], 5);
 }
 
 #[test]
 fn the_end_of_a_thread_of_ours_drains_and_is_70() {
     let ended = play(Setup::default(), |running| running.thread_ended.store(1, SeqCst));
-    assert_eq!(ended.code, exit_code::FAILED);
+    assert_eq!(ended.code, Exit::BudgetSpent.code());
     assert_eq!(ended.records("thread ended")[0]["thread"], "toy");
     assert_eq!(ended.records("drained").len(), 1);
     assert!(!ended.records("summary").is_empty());
@@ -447,7 +448,7 @@ fn the_end_of_the_supervisor_itself_is_70() {
         wait_for("the failure", || running.metrics.restarts_total() == 1);
         running.supervisor.do_send(Die);
     });
-    assert_eq!(ended.code, exit_code::FAILED);
+    assert_eq!(ended.code, Exit::BudgetSpent.code());
     let records = ended.records("supervisor ended");
     assert_eq!(records.len(), 1);
     assert_eq!(records[0]["panic"], "the supervisor itself");
@@ -467,5 +468,5 @@ fn a_child_that_waits_for_its_restart_owes_no_progress() {
             assert!(slowest.load(SeqCst) < 190, "the pause is 200 ms at least");
             running.supervisor.do_send(Drain);
         });
-    assert_eq!(ended.code, exit_code::DRAINED);
+    assert_eq!(ended.code, Exit::Drained.code());
 }

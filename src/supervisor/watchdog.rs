@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use slog::{error, o};
 
-use super::{Heartbeat, exit_code};
+use super::Heartbeat;
+use crate::exit::Exit;
 use crate::observe::{Logging, keys};
 
 /// The watchdog's thread. It looks at all heartbeats several times in `hang_after`.
@@ -28,7 +29,7 @@ struct Hang {
 
 impl Watchdog {
     /// When one of the heartbeats has been silent for longer than `hang_after`: logs it, flushes the
-    /// log, and ends the process with [`exit_code::HUNG`].
+    /// log, and ends the process with [`Exit::Hung`].
     ///
     /// Waiting for a broker that is down is no hang: the actor's timer beats on.
     ///
@@ -43,9 +44,9 @@ impl Watchdog {
             error!(logging.logger().new(o!(keys::COMPONENT => "watchdog")), "actor hangs";
                 keys::ACTOR => hang.actor,
                 keys::SILENT_MS => u64::try_from(hang.silent.as_millis()).unwrap_or(u64::MAX),
-                keys::EXIT_CODE => exit_code::HUNG);
+                keys::EXIT_CODE => Exit::Hung.code());
             logging.flush();
-            std::process::exit(exit_code::HUNG);
+            std::process::exit(Exit::Hung.code());
         })
     }
 
