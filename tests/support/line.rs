@@ -54,7 +54,7 @@ impl Line {
     /// Starts all parts, and waits until the bridge is subscribed.
     pub fn start(story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
         let name = format!("mqtt{}", version.level());
-        let kafka_topic = format!("{}-{name}", story.name.replace(' ', "-"));
+        let kafka_topic = format!("{}-{name}", story.name.replace([' ', ','], "-"));
         kafka.create(&kafka_topic, 4, &plan.kafka_topic);
         let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
         let proxy = Proxy::start(&mosquitto.address());
