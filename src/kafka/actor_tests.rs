@@ -247,9 +247,10 @@ impl Stage {
     async fn until(&self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !reached(self) {
-            let journal = self.journal();
-            let state = (journal.verdicts.len(), journal.unsettled.len(), journal.epochs.len());
-            drop(journal);
+            let state = {
+                let journal = self.journal();
+                (journal.verdicts.len(), journal.unsettled.len(), journal.epochs.len())
+            };
             assert!(
                 Instant::now() < deadline,
                 "{what}: not reached; verdicts, unsettled, epochs: {state:?}, {:?}",
