@@ -23,7 +23,10 @@ fn main() {
     mock.create_topic("bench", 4, 1).expect("a Kafka topic");
     let kafka = std::env::var("KAFKA").unwrap_or_else(|_| mock.bootstrap_servers());
     println!("{messages} messages a run, median of {ROUNDS} runs, Kafka at {kafka}");
-    println!("{:<8} {:>4} {:<8} {:>10} {:>12}", "protocol", "qos", "timing", "CPU-s/M", "messages/s");
+    println!(
+        "{:<8} {:>4} {:<8} {:>10} {:>12}",
+        "protocol", "qos", "timing", "CPU-s/M", "messages/s"
+    );
     for protocol in ["3.1.1", "5"] {
         for qos in [1, 0] {
             for timing in ["all", "off"] {
@@ -148,7 +151,7 @@ impl Bridge {
              [delivery]\nqos0_shed_after = \"never\"\n\
              [log]\nformat = \"json\"\ntiming = \"{timing}\"\n"
         );
-        io::Write::write_all(&mut &*config.as_file(), text.as_bytes()).expect("written");
+        io::Write::write_all(&mut config.as_file(), text.as_bytes()).expect("written");
         let mut process = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"))
             .args(["run", "--config"])
             .arg(config.path())
