@@ -9,3 +9,5 @@ pub mod kafka;
 pub mod supervisor;
 pub mod observe;
 pub mod failpoint;
+#[cfg(feature = "demo")]
+pub mod demo;
