@@ -22,7 +22,7 @@ use super::verify::{Ledger, Verifier};
 const POLL: Duration = Duration::from_millis(100);
 
 /// One of the devices' records is shown in this time; what others write always.
-const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(150);
 
 /// For the rest of the records, once asked to stop.
 const REST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -26,9 +26,11 @@ const CONNECTIONS_MAX: usize = 32;
 /// Messages of one connection without PUBACK at most.
 const WINDOW: usize = 256;
 
-/// While this many messages are sent and not yet read back from Kafka, the devices wait: what the
-/// brokers must hold in memory stays bounded, however long the bridge is away.
-const OUTSTANDING_MAX: u64 = 50_000;
+/// While this many messages are sent and not yet read back from Kafka, the devices wait. The mock
+/// cluster keeps 5 MiB of each partition and then drops the oldest, read or not: even if all these
+/// messages lie in one partition, each in a batch of its own (some 400 bytes), there is room. What
+/// the MQTT broker must hold while the bridge is away is bounded by it too.
+const OUTSTANDING_MAX: u64 = 10_000;
 
 /// How often a connection looks what is due.
 const TICK: Duration = Duration::from_millis(20);

@@ -204,7 +204,6 @@ impl Demo {
             tokio::select! {
                 biased;
                 () = signals.next() => return Ok(()),
-                () = &mut over => return Ok(()),
                 code = self.bridge.ended() => return Err(DemoError::BridgeEnded(code)),
                 _ = strikes.tick(), if args.chaos => {
                     if let Some(text) = chaos::strike(turn, &mut rng) {
@@ -218,6 +217,7 @@ impl Demo {
                         return Ok(());
                     }
                 }
+                () = &mut over => return Ok(()),
             }
         }
     }
