@@ -1,4 +1,27 @@
 //! Forwards messages from an MQTT broker to Kafka: acknowledged end to end, in order, supervised.
+//!
+//! The data path is one straight line:
+//!
+//! ```text
+//! broker -> socket -> frame -> packet -> window.admit -> router -> ForwardBatch
+//!                                                                       |
+//!                                       KafkaProducerActor -> librdkafka -> Kafka
+//!                                                                       |
+//! PUBACK <- window.release, in order <- window.settle <- Verdicts <- delivery reports
+//! ```
+//!
+//! What it promises:
+//!
+//! 1. A QoS 1 message that was acknowledged to the broker is in Kafka (`acks=all`), or durably in
+//!    the dead letter with its reason.
+//! 2. Messages of one MQTT topic reach one partition in the order of their receipt; PUBACKs leave in
+//!    the order of the PUBLISHes.
+//! 3. `received = delivered + dead_lettered + filtered + shed + in_flight`, at any moment.
+//! 4. It stays up: a broker that is away, a lost session, a poison message, a panic are lived
+//!    through; what cannot be lived through ends the process with a code that says why.
+//! 5. It is bounded: window, mailboxes, logs, dead letters, restarts.
+//!
+//! docs/architecture.md tells the same at more length, docs/guarantees.md what can still go wrong.
 
 // In the order in which a newcomer should read them.
 pub mod message;
@@ -7,7 +30,13 @@ pub mod route;
 pub mod mqtt;
 pub mod kafka;
 pub mod supervisor;
+pub mod bridge;
+pub mod backoff;
 pub mod observe;
 pub mod failpoint;
+pub mod exit;
+pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
+
+pub use bridge::run;

@@ -1,18 +1,50 @@
-//! stand-in until the command line is merged
+//! Arguments -> configuration -> logger -> bridge -> exit code; nothing else.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
 use clap::Parser;
+use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, shutdown_signal};
+use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::observe::Metrics;
+use mqtt_kafka_bridge::observe::log::Logging;
 
-#[derive(Parser)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run(&args).into(),
+        Command::Check(args) => check(&args).into(),
+        #[cfg(feature = "demo")]
+        Command::Demo(args) => mqtt_kafka_bridge::demo::run(&args),
+    }
 }
 
-#[derive(clap::Subcommand)]
-enum Command {
-    Demo(mqtt_kafka_bridge::demo::DemoArgs),
+fn run(args: &ConfigArgs) -> Exit {
+    #[cfg(feature = "failpoints")]
+    if let Err(error) = mqtt_kafka_bridge::failpoint::arm_from_env() {
+        eprintln!("{error}");
+        return Exit::Usage;
+    }
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Configuration;
+        }
+    };
+    let logging = Logging::start(&config.log);
+    let shutdown = shutdown_signal(logging.clone());
+    mqtt_kafka_bridge::run(config, logging, Arc::new(Metrics::default()), shutdown)
 }
 
-fn main() -> std::process::ExitCode {
-    let Command::Demo(args) = Cli::parse().command;
-    mqtt_kafka_bridge::demo::run(&args)
+fn check(args: &ConfigArgs) -> Exit {
+    match args.load() {
+        Ok(config) => {
+            print!("{}", config.describe());
+            Exit::Drained
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Exit::Configuration
+        }
+    }
 }

@@ -15,6 +15,9 @@ use bytes::Bytes;
 
 use crate::route::Route;
 
+/// So much of a payload a dead letter keeps, in bytes; of a larger one also its size and hash.
+pub const DEAD_LETTER_PAYLOAD_MAX: usize = 512 * 1024;
+
 /// Number of a received message. Never repeats within a process and grows in the order of receipt,
 /// so that a verdict which waited out a restart in a mailbox can only mean the message it was given
 /// for.
@@ -131,7 +134,7 @@ pub enum Destination {
 
 /// Why a message goes to the dead letter, and what is known of its whole payload where only the
 /// beginning was kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Stable, low-cardinality code: a metric label and the `reason` of the dead letter.
     pub reason: &'static str,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::route::Route;
 
 /// Everything the bridge is told.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `[mqtt]`
     pub mqtt: MqttConfig,
@@ -28,7 +28,7 @@ pub struct Config {
 }
 
 /// `[mqtt]`: the broker and how to be its client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttConfig {
     /// Host name or address, from `url`.
     pub host: String,
@@ -71,7 +71,7 @@ pub enum Protocol {
 }
 
 /// `[kafka]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     /// `host:port` each, at least one.
     pub brokers: Vec<String>,
@@ -80,7 +80,7 @@ pub struct KafkaConfig {
 }
 
 /// `[delivery]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryConfig {
     /// In-flight window in messages, 1 to 65535. Default 1000.
     pub window_messages: usize,
@@ -95,7 +95,7 @@ pub struct DeliveryConfig {
 }
 
 /// `[dead_letter]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetterConfig {
     /// Write dead letters to this Kafka topic; else to `file`.
     pub kafka_topic: Option<String>,
@@ -110,7 +110,7 @@ pub struct DeadLetterConfig {
 }
 
 /// `[supervisor]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupervisorConfig {
     /// First and largest pause before a failed actor is restarted; it doubles, with jitter.
     /// Defaults 100 ms and 10 s.
@@ -124,7 +124,7 @@ pub struct SupervisorConfig {
 }
 
 /// `[log]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// Default `"auto"`.
     pub format: LogFormat,

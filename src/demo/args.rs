@@ -1,28 +1,59 @@
-//! What `demo` is told on the command line.
+//! The command line of the demo.
 
 use std::time::Duration;
 
 use clap::Args;
 
-/// Arguments of the subcommand `demo`.
+const EXAMPLES: &str = "\
+Examples:
+  mqtt-kafka-bridge demo
+  mqtt-kafka-bridge demo --rate 5000 --devices 100 --duration 30s
+  mqtt-kafka-bridge demo --chaos --seed 7 --json
+
+Exit code 0: the counts balance, and nothing is lost or reordered.";
+
+/// `demo`
 #[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DemoArgs {
     /// Messages a second, of all devices together
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 500,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Simulated devices
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Simulated devices, each with its own MQTT topic
+    #[arg(long, value_name = "N", default_value_t = 24,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub devices: u32,
-    /// How long the devices publish, such as 30s or 5m; without it until Ctrl-C
-    #[arg(long, value_parser = humantime::parse_duration)]
+    /// Stop after this time, such as 30s or 5m; without it, at Ctrl-C
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// The same seed gives the same devices with the same readings
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// Panic an actor every few seconds, to see it heal
+    /// The same seed makes the same telemetry and the same chaos; without it, a random one
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Make an actor panic now and then, to see it heal
+    #[cfg(feature = "failpoints")]
     #[arg(long)]
     pub chaos: bool,
-    /// End with one JSON object on the last line of stdout
+    /// Print the summary as one JSON object, the last line of stdout
     #[arg(long)]
     pub json: bool,
+}
+
+impl DemoArgs {
+    /// Whether actors are to panic; never without the feature `failpoints`.
+    pub fn chaos(&self) -> bool {
+        #[cfg(feature = "failpoints")]
+        return self.chaos;
+        #[cfg(not(feature = "failpoints"))]
+        return false;
+    }
+}
+
+/// One second to a day.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|duration| (1..=86_400).contains(&duration.as_secs()))
+        .filter(|duration| *duration <= Duration::from_secs(86_400))
+        .ok_or_else(|| "expected a time with its unit such as 30s, from 1s to 1d".to_owned())
 }

@@ -32,6 +32,7 @@ use tokio::time::{interval_at, sleep, timeout};
 
 pub use args::DemoArgs;
 
+use crate::exit::Exit;
 use crate::observe::Conservation;
 use bridge::Bridge;
 use brokers::{KafkaCluster, MqttBroker, spawn};
@@ -85,14 +86,17 @@ pub enum DemoError {
     #[error("the consumer panicked: nothing can be said about what arrived")]
     Consumer,
     /// The bridge ended although nobody asked it to.
-    #[error("the bridge ended by itself with exit code {0}")]
-    BridgeEnded(u8),
+    #[error("the bridge ended by itself: {}", .0.meaning())]
+    BridgeEnded(Exit),
+    /// The bridge was asked to drain and did not.
+    #[error("the bridge did not drain: {}", .0.meaning())]
+    NotDrained(Exit),
     /// The bridge did not subscribe in time.
     #[error("the bridge did not subscribe within {} s", SUBSCRIBE_TIMEOUT.as_secs())]
     NotSubscribed,
-    /// `--chaos` in a build that cannot.
-    #[error("--chaos: this build has no failpoints (cargo feature `failpoints`)")]
-    NoFailpoints,
+    /// The demo's own configuration was refused.
+    #[error("{0}")]
+    Config(String),
 }
 
 /// Plays the demo until its duration is over or SIGINT or SIGTERM comes; a second signal leaves at
@@ -132,21 +136,20 @@ struct Demo {
     ledger: Arc<Ledger>,
     stop_devices: watch::Sender<bool>,
     devices_done: oneshot::Receiver<()>,
+    seed: u64,
 }
 
 impl Demo {
     /// Brokers, consumer, bridge, and when that has subscribed the devices.
     async fn start(args: &DemoArgs) -> Result<Self, DemoError> {
-        if args.chaos && !cfg!(feature = "failpoints") {
-            return Err(DemoError::NoFailpoints);
-        }
+        let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
         let mqtt = MqttBroker::start()?;
         let kafka = KafkaCluster::start(&[KAFKA_TOPIC, DEAD_LETTERS])?;
         let mut display = Display::new(io::stdout());
         display.welcome(args.devices, mqtt.address(), kafka.bootstrap(), KAFKA_TOPIC);
 
         let devices: Vec<_> =
-            (0..args.devices as usize).map(|index| Device::new(args.seed, index)).collect();
+            (0..args.devices as usize).map(|index| Device::new(seed, index)).collect();
         let mqtt_topics: Vec<_> =
             devices.iter().map(|device| device.mqtt_topic().clone()).collect();
         let ledger = Arc::new(Ledger::new(devices.len()));
@@ -155,12 +158,12 @@ impl Demo {
         let consumer =
             Consumer::start(kafka.bootstrap(), KAFKA_TOPIC, &mqtt_topics, counts, sampled)?;
 
-        let mut bridge = Bridge::start(mqtt.address(), kafka.bootstrap(), args.chaos)?;
+        let mut bridge = Bridge::start(mqtt.address(), kafka.bootstrap(), args.chaos())?;
         tokio::select! {
             subscribed = timeout(SUBSCRIBE_TIMEOUT, mqtt.subscribed(CLIENT_ID)) => {
                 subscribed.map_err(|_| DemoError::NotSubscribed)?;
             }
-            code = bridge.ended() => return Err(DemoError::BridgeEnded(code)),
+            exit = bridge.ended() => return Err(DemoError::BridgeEnded(exit)),
         }
 
         let fleet = Fleet { devices, ledger: Arc::clone(&ledger), rate: args.rate };
@@ -182,6 +185,7 @@ impl Demo {
             ledger,
             stop_devices,
             devices_done,
+            seed,
         })
     }
 
@@ -195,7 +199,7 @@ impl Demo {
         let start = Instant::now();
         let mut seconds = interval_at((start + SECOND).into(), SECOND);
         let mut strikes = interval_at((start + chaos::INTERVAL).into(), chaos::INTERVAL);
-        let mut rng = Rng::with_seed(args.seed);
+        let mut rng = Rng::with_seed(self.seed);
         let mut turn = 0;
         let mut view = View::new(start);
         let over = sleep(args.duration.unwrap_or(FOREVER));
@@ -204,8 +208,8 @@ impl Demo {
             tokio::select! {
                 biased;
                 () = signals.next() => return Ok(()),
-                code = self.bridge.ended() => return Err(DemoError::BridgeEnded(code)),
-                _ = strikes.tick(), if args.chaos => {
+                exit = self.bridge.ended() => return Err(DemoError::BridgeEnded(exit)),
+                _ = strikes.tick(), if args.chaos() => {
                     if let Some(text) = chaos::strike(turn, &mut rng) {
                         self.display.say(&text);
                     }
@@ -281,9 +285,9 @@ impl Demo {
         }
         self.read_back().await;
         let metrics = Arc::clone(&self.bridge.metrics);
-        let code = self.bridge.drain().await;
-        if code != 0 {
-            return Err(DemoError::BridgeEnded(code));
+        let exit = self.bridge.drain().await;
+        if exit != Exit::Drained {
+            return Err(DemoError::NotDrained(exit));
         }
         let consumer = self.consumer;
         let verifier = tokio::task::spawn_blocking(move || consumer.finish())

@@ -1,1 +1,49 @@
 //! KafkaProducerActor and what it is made of.
+
+pub mod classify;
+pub mod lanes;
+pub mod producer;
+pub mod dead_letter;
+pub mod letters;
+pub mod actor;
+
+pub use actor::KafkaProducerActor;
+
+use actix::Message;
+
+use crate::message::Epoch;
+use crate::observe::panics::PanicReport;
+use lanes::Via;
+
+/// What a producer's poll thread tells the actor.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ProducerEvent {
+    /// Of the producer. One that is gone has nothing more to say.
+    pub epoch: Epoch,
+    /// Which of the two.
+    pub via: Via,
+    /// What happened.
+    pub event: Event,
+}
+
+/// See [`ProducerEvent`].
+#[derive(Debug)]
+pub enum Event {
+    /// There are delivery reports to take: sent when the first of a batch came.
+    Reports,
+    /// librdkafka has an error to tell that is no record's.
+    Trouble {
+        /// Its code.
+        code: i32,
+        /// What it says.
+        detail: String,
+    },
+    /// A broker answers, at first or again.
+    Reached,
+    /// The thread is gone without having been asked.
+    PollThreadEnded {
+        /// Why, if it was a panic.
+        panic: Option<PanicReport>,
+    },
+}

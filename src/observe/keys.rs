@@ -14,6 +14,10 @@ keys! {
     DETAIL = "detail";
     LOCATION = "location";
     PANIC = "panic";
+    THREAD = "thread";
+    SILENT_MS = "silent_ms";
+    DEADLINE_MS = "deadline_ms";
+    UNACKNOWLEDGED = "unacknowledged";
     ATTEMPT = "attempt";
     FAILURES = "failures";
     DELAY_MS = "delay_ms";
@@ -35,6 +39,9 @@ keys! {
     CLIENT_ID = "client_id";
     SESSION_PRESENT = "session_present";
     KEEP_ALIVE_S = "keep_alive_s";
+    MQTT_QOS_MAX = "mqtt_qos_max";
+    ASKED_S = "asked_s";
+    GRANTED_S = "granted_s";
 
     KAFKA_BROKERS = "kafka_brokers";
     KAFKA_TOPIC = "kafka_topic";

@@ -1,5 +1,16 @@
 //! One timing record a message: when it was received, produced and delivered, and the latencies between.
 
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use slog::{Level, Logger, b, o, record};
+
+use super::keys;
+use super::line::{self, Rfc3339, with_scratch};
+use super::log::Output;
+use crate::config::TimingPolicy;
 use crate::message::Stamp;
 
 /// What a timing record says, borrowed for the time of one call.
@@ -25,16 +36,272 @@ pub struct TimingRecord<'a> {
     pub delivered_at: Stamp,
 }
 
-/// Where timing records go. Cheap to clone; never blocks.
-#[derive(Debug, Clone)]
-pub struct TimingSink;
+/// Where timing records go. Cheap to clone; never blocks: a record that finds no room in the log's
+/// buffer is dropped and counted. Independent of the log's level.
+#[derive(Clone)]
+pub struct TimingSink(Option<Arc<Inner>>);
+
+struct Inner {
+    policy: TimingPolicy,
+    output: Output,
+    /// Carries `component`; the records pass its drain by, since they must not wait for room.
+    log: Logger,
+    /// Messages seen, for one in so many.
+    seen: AtomicU64,
+}
 
 impl TimingSink {
+    pub(crate) fn new(policy: TimingPolicy, output: Output) -> Self {
+        let log = Logger::root(slog::Discard, o!(keys::COMPONENT => "timing"));
+        let inner = || Arc::new(Inner { policy, output, log, seen: AtomicU64::new(0) });
+        Self((policy != TimingPolicy::Off).then(inner))
+    }
+
     /// One that drops everything, for tests.
     pub fn disabled() -> Self {
-        Self
+        Self(None)
+    }
+
+    /// Whether every record would be dropped: then there is no need to make one.
+    pub fn is_off(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Writes the record if the policy asks for it.
-    pub fn record(&self, _record: &TimingRecord<'_>) {}
+    pub fn record(&self, record: &TimingRecord<'_>) {
+        self.batch().record(record);
+    }
+
+    /// For the records of one batch of delivery reports: one look at the clock, one lock.
+    pub fn batch(&self) -> TimingBatch<'_> {
+        let sink = self.0.as_deref().map(|inner| (inner, LINES.try_with(Cell::take)));
+        TimingBatch(sink.map(|(inner, lines)| Pending {
+            inner,
+            at_us: None,
+            lines: lines.unwrap_or_default(),
+            count: 0,
+        }))
+    }
+}
+
+impl fmt::Debug for TimingSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let policy = self.0.as_ref().map_or(TimingPolicy::Off, |inner| inner.policy);
+        f.debug_tuple("TimingSink").field(&policy).finish()
+    }
+}
+
+impl Inner {
+    fn wants(&self, total_us: u64) -> bool {
+        match self.policy {
+            TimingPolicy::All => true,
+            TimingPolicy::Slow(limit) => u128::from(total_us) >= limit.as_micros(),
+            TimingPolicy::Sample(one_in) => {
+                self.seen.fetch_add(1, Relaxed).is_multiple_of(u64::from(one_in.max(1)))
+            }
+            TimingPolicy::Off => false,
+        }
+    }
+}
+
+/// A batch hands its lines over when it has this many bytes.
+const HAND_OVER_AT: usize = 64 * 1024;
+
+thread_local! {
+    /// The lines of this thread's batches, one after the other.
+    static LINES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Timing records that reach the log together, when this is dropped.
+#[must_use = "its records are written when it is dropped"]
+pub struct TimingBatch<'a>(Option<Pending<'a>>);
+
+struct Pending<'a> {
+    inner: &'a Inner,
+    at_us: Option<u64>,
+    lines: Vec<u8>,
+    count: u64,
+}
+
+impl TimingBatch<'_> {
+    /// Formats the record if the policy asks for it.
+    #[inline]
+    pub fn record(&mut self, record: &TimingRecord<'_>) {
+        let Some(pending) = &mut self.0 else { return };
+        let total_us = record.delivered_at.us_since(&record.received_at);
+        if pending.inner.wants(total_us) {
+            pending.format(record, total_us);
+        }
+    }
+}
+
+impl fmt::Debug for TimingBatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.as_ref().map_or(0, |pending| pending.count);
+        f.debug_struct("TimingBatch").field("count", &count).finish()
+    }
+}
+
+impl Pending<'_> {
+    fn format(&mut self, record: &TimingRecord<'_>, total_us: u64) {
+        let at_us = *self.at_us.get_or_insert_with(line::now_us);
+        let Inner { output, log, .. } = self.inner;
+        with_scratch(|scratch| {
+            line::write(
+                output.style,
+                at_us,
+                &record!(
+                    Level::Info,
+                    "",
+                    &format_args!("timing"),
+                    b!(
+                        keys::MQTT_TOPIC => record.mqtt_topic,
+                        keys::MQTT_QOS => record.mqtt_qos,
+                        keys::KAFKA_TOPIC => record.kafka_topic,
+                        keys::KAFKA_PARTITION => record.kafka_partition,
+                        keys::KAFKA_OFFSET => record.kafka_offset,
+                        keys::PAYLOAD_BYTES => record.payload_bytes,
+                        keys::RECEIVED_AT => Rfc3339::from_us(record.received_at.wall_us),
+                        keys::PRODUCED_AT => Rfc3339::from_us(record.produced_at.wall_us),
+                        keys::DELIVERED_AT => Rfc3339::from_us(record.delivered_at.wall_us),
+                        keys::QUEUE_US => record.produced_at.us_since(&record.received_at),
+                        keys::KAFKA_US => record.delivered_at.us_since(&record.produced_at),
+                        keys::TOTAL_US => total_us
+                    )
+                ),
+                log.list(),
+                &mut scratch.fields,
+                &mut self.lines,
+            );
+        });
+        self.count += 1;
+        if self.lines.len() >= HAND_OVER_AT {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if self.count > 0 {
+            self.inner.output.buffer.push_timing(&self.lines, self.count);
+            self.lines.clear();
+            self.count = 0;
+        }
+    }
+}
+
+impl Drop for TimingBatch<'_> {
+    fn drop(&mut self) {
+        if let Some(pending) = &mut self.0 {
+            pending.hand_over();
+            let lines = std::mem::take(&mut pending.lines);
+            let _ = LINES.try_with(|cell| cell.set(lines));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::observe::line::Style;
+    use crate::observe::log::Logging;
+    use crate::observe::test_support::{Lines, config, json_lines};
+
+    fn record(total: Duration) -> TimingRecord<'static> {
+        let instant = Instant::now();
+        let at = |after: Duration| Stamp {
+            wall_us: 1_767_323_045_000_000 + u64::try_from(after.as_micros()).expect("small"),
+            instant: instant + after,
+        };
+        TimingRecord {
+            mqtt_topic: "sensors/\"a\"/b",
+            mqtt_qos: 1,
+            kafka_topic: "sensors",
+            kafka_partition: 3,
+            kafka_offset: 4711,
+            payload_bytes: 150,
+            received_at: at(Duration::ZERO),
+            produced_at: at(total / 4),
+            delivered_at: at(total),
+        }
+    }
+
+    fn written(policy: TimingPolicy, totals: &[u64]) -> Vec<serde_json::Value> {
+        let lines = Lines::default();
+        let logging = Logging::to_sink(&config(policy), Style::Json, lines.clone());
+        let sink = logging.timing();
+        let mut batch = sink.batch();
+        for &total in totals {
+            batch.record(&record(Duration::from_micros(total)));
+        }
+        drop(batch);
+        logging.flush();
+        json_lines(&lines)
+    }
+
+    #[test]
+    fn a_timing_record_has_the_agreed_fields_and_units() {
+        let records = written(TimingPolicy::All, &[2000]);
+        let mut record = records[0].clone();
+        let fields = record.as_object_mut().expect("an object");
+        let ts = fields.remove("ts").expect("a timestamp");
+        assert!(humantime::parse_rfc3339(ts.as_str().expect("text")).is_ok());
+        assert_eq!(
+            record,
+            json!({
+                "level": "info", "msg": "timing", "component": "timing",
+                "mqtt_topic": "sensors/\"a\"/b", "mqtt_qos": 1, "kafka_topic": "sensors",
+                "kafka_partition": 3, "kafka_offset": 4711, "payload_bytes": 150,
+                "received_at": "2026-01-02T03:04:05.000000Z",
+                "produced_at": "2026-01-02T03:04:05.000500Z",
+                "delivered_at": "2026-01-02T03:04:05.002000Z",
+                "queue_us": 500, "kafka_us": 1500, "total_us": 2000
+            })
+        );
+    }
+
+    #[test]
+    fn each_policy_writes_what_it_says() {
+        let totals = [10, 49_999, 50_000, 70_000, 20];
+        let count = |policy| written(policy, &totals).len();
+        assert_eq!(count(TimingPolicy::All), 5);
+        assert_eq!(count(TimingPolicy::Off), 0);
+        let slow = written(TimingPolicy::Slow(Duration::from_millis(50)), &totals);
+        let slow: Vec<_> = slow.iter().map(|record| &record["total_us"]).collect();
+        assert_eq!(slow, [&json!(50_000), &json!(70_000)]);
+        assert_eq!(count(TimingPolicy::Sample(2)), 3);
+        assert_eq!(count(TimingPolicy::Sample(100)), 1);
+        assert_eq!(count(TimingPolicy::Sample(1)), 5);
+    }
+
+    #[test]
+    fn one_in_so_many_counts_across_batches_and_clones() {
+        let lines = Lines::default();
+        let logging =
+            Logging::to_sink(&config(TimingPolicy::Sample(100)), Style::Json, lines.clone());
+        for _ in 0..1000 {
+            logging.timing().record(&record(Duration::from_millis(1)));
+        }
+        logging.flush();
+        assert_eq!(json_lines(&lines).len(), 10);
+    }
+
+    #[test]
+    fn a_large_batch_is_handed_over_in_parts_and_arrives_whole() {
+        let records = written(TimingPolicy::All, &[1; 2000]);
+        assert_eq!(records.len(), 2000);
+        assert!(TimingSink::disabled().is_off());
+        TimingSink::disabled().record(&record(Duration::ZERO));
+    }
+
+    #[test]
+    fn timing_records_reach_the_sink_without_a_flush() {
+        let lines = Lines::default();
+        let logging = Logging::to_sink(&config(TimingPolicy::All), Style::Json, lines.clone());
+        logging.timing().record(&record(Duration::from_millis(1)));
+        lines.wait_until(|text| text.ends_with('\n'));
+    }
 }

@@ -1,0 +1,74 @@
+//! What is refused, and how it is said: place, key, what is allowed, what was found. One line each.
+
+use std::fmt;
+
+/// Where something was written. Ordered as it is reported.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The file as a whole.
+    File,
+    /// A line of the file, from 1.
+    Line(usize),
+    /// An environment variable.
+    Variable(String),
+}
+
+/// One complaint.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConfigError {
+    /// Where.
+    pub place: Place,
+    /// The key, such as `mqtt.url` or `routes[1].filter`; empty if there is none.
+    pub key: String,
+    /// What was found and what is allowed. Never a secret.
+    pub text: String,
+}
+
+/// Everything that is wrong with a configuration, by line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    file: String,
+    errors: Vec<ConfigError>,
+}
+
+impl ConfigErrors {
+    /// The complaints about the file that is called so.
+    pub(super) fn new(file: &str, mut errors: Vec<ConfigError>) -> Self {
+        errors.sort();
+        errors.dedup();
+        Self { file: one_line(file), errors }
+    }
+
+    /// The complaints, by line.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.errors.iter()
+    }
+}
+
+/// One line a complaint, without a newline at the end.
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, ConfigError { place, key, text }) in self.errors.iter().enumerate() {
+            let file = &self.file;
+            let newline = if index == 0 { "" } else { "\n" };
+            match place {
+                Place::File => write!(f, "{newline}{file}: ")?,
+                Place::Line(line) => write!(f, "{newline}{file}:{line}: ")?,
+                Place::Variable(name) => write!(f, "{newline}{}: ", one_line(name))?,
+            }
+            // A variable names its key.
+            if !key.is_empty() && !matches!(place, Place::Variable(_)) {
+                write!(f, "{}: ", one_line(key))?;
+            }
+            f.write_str(&one_line(text))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// No text from outside breaks a line or reaches a terminal as a command.
+fn one_line(text: &str) -> String {
+    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,128 @@
+//! `mqtt.url`: `mqtt://[user[:password]@]host[:port]`.
+
+use url::Url;
+
+/// What the URL says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct MqttUrl {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+/// Reads `text`.
+///
+/// # Errors
+/// What was found and what is allowed, without the user's name and password.
+pub(super) fn parse(text: &str) -> Result<MqttUrl, String> {
+    let refuse = |why: &str| {
+        format!("expected mqtt://host or mqtt://host:port{why}, found {:?}", redacted(text))
+    };
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+    match scheme.as_str() {
+        "mqtt" => {}
+        "mqtts" | "ssl" | "tls" => return Err(refuse(" (TLS to MQTT is not supported yet)")),
+        "ws" | "wss" => return Err(refuse(" (WebSocket is not supported yet)")),
+        _ => return Err(refuse("")),
+    }
+    let url = Url::parse(text).map_err(|error| refuse(&format!(" ({error})")))?;
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse(" and nothing behind it"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+    if host.is_empty() || !host.bytes().all(legal) {
+        return Err(refuse(" (a host has letters, digits, dots and hyphens)"));
+    }
+    let port = url.port().unwrap_or(1883);
+    if port == 0 {
+        return Err(refuse(" (a port is 1 to 65535)"));
+    }
+    let decode = |part: &str| {
+        percent_decoded(part).ok_or_else(|| refuse(" (user and password percent-encoded)"))
+    };
+    Ok(MqttUrl {
+        host: host.to_owned(),
+        port,
+        username: match url.username() {
+            "" => None,
+            username => Some(decode(username)?),
+        },
+        password: url.password().map(decode).transpose()?,
+    })
+}
+
+/// `text` for an error: without what stands before `@`, and without a port that is no number, since
+/// that may be the password of a URL whose `@` was forgotten.
+fn redacted(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((_, rest)) => ("[redacted]@", rest),
+        None => ("", rest),
+    };
+    let rest = match rest.rsplit_once(':') {
+        Some((host, port)) if port.contains(|c: char| !c.is_ascii_digit() && c != ']') => {
+            format!("{host}:[redacted]")
+        }
+        _ => rest.to_owned(),
+    };
+    format!("{scheme}{user}{rest}").chars().take(100).collect()
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        bytes.push(match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => {
+                rest = tail;
+                let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                u8::try_from(digit(high)? * 16 + digit(low)?).ok()?
+            }
+            (b'%', _) => return None,
+            (byte, _) => *byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_port_user_and_password_are_taken_apart() {
+        let url = parse("mqtt://u%40x:p%3A%25@broker.example:2883").expect("a legal URL");
+        assert_eq!(url.host, "broker.example");
+        assert_eq!(url.port, 2883);
+        assert_eq!(url.username.as_deref(), Some("u@x"));
+        assert_eq!(url.password.as_deref(), Some("p:%"));
+        let url = parse("mqtt://[::1]").expect("a legal URL");
+        assert_eq!((url.host.as_str(), url.port), ("::1", 1883));
+        assert_eq!((url.username, url.password), (None, None));
+    }
+
+    #[test]
+    fn no_part_of_a_password_is_in_an_error() {
+        for text in [
+            "mqtts://user:hunter2@host",
+            "mqtt://user:hunter2@host/path",
+            "mqtt//user:hunter2@host",
+            "mqtt://user:hun@ter2@host:x",
+            "mqtt://user:hunter2",
+            "user:hunter2",
+            "mqtt://user:hunter2@ho st",
+            "mqtt://user:%zhunter2@host",
+            "mqtt://user:hunter2@host:99999",
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
+        }
+    }
+}

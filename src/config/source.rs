@@ -1,0 +1,342 @@
+//! From the file's text and the environment to one value for each key, unknown keys refused.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::errors::{ConfigError, Place};
+use super::keys::{KEYS, PREFIX, PROPERTIES, SECTIONS};
+use super::value::{Value, quoted};
+
+/// What a user wrote for one key, and where.
+#[derive(Debug, Clone)]
+pub(super) struct Given {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// All that a user wrote.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// By path: `mqtt.url`, `routes[0].filter`.
+    pub(super) keys: BTreeMap<String, Given>,
+    /// `[kafka.properties]`, by librdkafka's names.
+    pub(super) properties: BTreeMap<String, Given>,
+    /// Where each section begins, if the file has it; routes as `routes[0]`.
+    pub(super) sections: BTreeMap<String, Place>,
+    /// How many routes there are.
+    pub(super) routes: usize,
+    /// What was refused on the way.
+    pub(super) errors: Vec<ConfigError>,
+}
+
+impl Source {
+    /// Reads the file, then lets the environment override it, then fills in `${VAR}`.
+    pub(super) fn read(text: &str, env: &BTreeMap<String, String>) -> Self {
+        let mut source = Self::default();
+        if source.read_file(text) {
+            source.read_environment(env);
+            source.expand_variables(env);
+        }
+        source
+    }
+
+    fn refuse(&mut self, place: Place, key: &str, text: String) {
+        self.errors.push(ConfigError { place, key: key.to_owned(), text });
+    }
+
+    /// Whether the text is TOML at all; if it is not, complaints about keys would mislead.
+    fn read_file(&mut self, text: &str) -> bool {
+        let lines = Lines::new(text);
+        let (document, syntax) = DeTable::parse_recoverable(text);
+        for error in &syntax {
+            let place = error.span().map_or(Place::File, |span| lines.place(span));
+            self.refuse(place, "", format!("not TOML: {}", error.message().replace('\n', ", ")));
+        }
+        if !syntax.is_empty() {
+            return false;
+        }
+        for (name, content) in document.get_ref() {
+            let place = lines.place(name.span());
+            match (name.get_ref().as_ref(), content.get_ref()) {
+                ("routes", DeValue::Array(routes)) => {
+                    for route in routes {
+                        self.read_route(route, &lines);
+                    }
+                }
+                ("routes", other) => {
+                    self.refuse_kind(place, "routes", "[[routes]], in double brackets", other);
+                    // One route was meant: not to be called missing as well.
+                    self.routes = self.routes.max(1);
+                    self.keys.extend(["filter", "kafka_topic"].map(|name| {
+                        let given = Given { place: Place::File, value: Value::Refused };
+                        (format!("routes[0].{name}"), given)
+                    }));
+                }
+                (name, DeValue::Table(table)) if SECTIONS.iter().any(|s| s.name == name) => {
+                    self.sections.insert(name.to_owned(), place);
+                    self.read_section(name, name, table, &lines);
+                }
+                (name, other) if SECTIONS.iter().any(|s| s.name == name) => {
+                    self.refuse_kind(place, name, &format!("a section [{name}]"), other);
+                }
+                (name, DeValue::Table(_)) => {
+                    let names = SECTIONS.iter().map(|section| section.name);
+                    let near = nearest(name, names, strsim::damerau_levenshtein);
+                    self.refuse(place, name, format!("unknown section, the nearest is [{near}]"));
+                }
+                (name, _) => {
+                    let near = nearest_key("", name);
+                    self.refuse(place, name, format!("unknown key, the nearest is {near}"));
+                }
+            }
+        }
+        true
+    }
+
+    fn refuse_kind(&mut self, place: Place, key: &str, expected: &str, found: &DeValue<'_>) {
+        let found = value_of(found).found();
+        self.refuse(place, key, format!("expected {expected}, found {found}"));
+    }
+
+    fn read_route(&mut self, route: &Spanned<DeValue<'_>>, lines: &Lines<'_>) {
+        let label = format!("routes[{}]", self.routes);
+        let place = lines.place(route.span());
+        self.routes += 1;
+        self.sections.insert(label.clone(), place.clone());
+        match route.get_ref() {
+            DeValue::Table(table) => self.read_section("routes", &label, table, lines),
+            other => {
+                self.refuse_kind(place, &label, "a table", other);
+                self.keys.extend(["filter", "kafka_topic"].map(|name| {
+                    let given = Given { place: Place::File, value: Value::Refused };
+                    (format!("{label}.{name}"), given)
+                }));
+            }
+        }
+    }
+
+    /// The keys of `section`, which is called `label` in paths.
+    fn read_section(&mut self, section: &str, label: &str, table: &DeTable<'_>, lines: &Lines<'_>) {
+        for (name, content) in table {
+            let place = lines.place(name.span());
+            let path = format!("{label}.{}", name.get_ref());
+            let known = KEYS
+                .iter()
+                .any(|key| key.section() == section && key.name() == name.get_ref().as_ref());
+            match content.get_ref() {
+                DeValue::Table(properties) if path == PROPERTIES => {
+                    self.sections.insert(path, place);
+                    self.read_properties("", properties, lines);
+                }
+                other if path == PROPERTIES => {
+                    self.refuse_kind(place, PROPERTIES, "a table of librdkafka properties", other);
+                }
+                value if known => {
+                    self.keys.insert(path, Given { place, value: value_of(value) });
+                }
+                _ => {
+                    let near = nearest_key(section, name.get_ref());
+                    self.refuse(place, &path, format!("unknown key, the nearest is {near}"));
+                }
+            }
+        }
+    }
+
+    /// `linger.ms = 1` is a table within a table to TOML, and one property to librdkafka.
+    fn read_properties(&mut self, prefix: &str, table: &DeTable<'_>, lines: &Lines<'_>) {
+        for (name, content) in table {
+            let property = format!("{prefix}{}", name.get_ref());
+            match content.get_ref() {
+                DeValue::Table(inner) => {
+                    self.read_properties(&format!("{property}."), inner, lines)
+                }
+                value => {
+                    let place = lines.place(name.span());
+                    self.properties.insert(property, Given { place, value: value_of(value) });
+                }
+            }
+        }
+    }
+
+    fn read_environment(&mut self, env: &BTreeMap<String, String>) {
+        let mut routes = BTreeMap::new();
+        for (variable, text) in env {
+            // Orchestrators inject names such as BRIDGE_PORT; ours all have a double underscore.
+            let Some(name) = variable.strip_prefix(PREFIX).filter(|name| name.contains("__"))
+            else {
+                continue;
+            };
+            let given = Given {
+                place: Place::Variable(variable.clone()),
+                value: Value::Text(text.clone()),
+            };
+            let parts: Vec<_> = name.split("__").collect();
+            match parts[..] {
+                ["KAFKA", "PROPERTIES", property] if is_upper(property) => {
+                    let property = property.to_lowercase().replace('_', ".");
+                    self.properties.insert(property, given);
+                }
+                [section, key] if is_known(section, key) && section != "ROUTES" => {
+                    self.keys.insert(format!("{section}.{key}").to_lowercase(), given);
+                }
+                ["ROUTES", index, key]
+                    if is_known("ROUTES", key) && index.parse::<u32>().is_ok() =>
+                {
+                    let index: u32 = index.parse().unwrap_or_default();
+                    routes.entry(index).or_insert_with(Vec::new).push((key.to_lowercase(), given));
+                }
+                _ => {
+                    let names = KEYS.iter().map(super::keys::Key::variable);
+                    let near = nearest(variable, names, strsim::damerau_levenshtein);
+                    self.refuse(given.place, "", format!("names no key, the nearest is {near}"));
+                }
+            }
+        }
+        for (index, given) in routes {
+            let index = index as usize;
+            for (key, given) in given {
+                if index > self.routes {
+                    let text = format!(
+                        "expected a route from 0 to {}, which appends one, found {index}",
+                        self.routes
+                    );
+                    self.refuse(given.place, "", text);
+                } else {
+                    self.keys.insert(format!("routes[{index}].{key}"), given);
+                }
+            }
+            if index == self.routes {
+                self.routes += 1;
+            }
+        }
+    }
+
+    /// Fills in `${VAR}` in what the file says; what a variable says is left as it is.
+    fn expand_variables(&mut self, env: &BTreeMap<String, String>) {
+        let keys = self.keys.iter_mut().map(|(path, given)| (path.clone(), given));
+        let properties =
+            self.properties.iter_mut().map(|(name, given)| (format!("{PROPERTIES}.{name}"), given));
+        for (path, Given { place, value }) in keys.chain(properties) {
+            if matches!(place, Place::Line(_))
+                && let Err(text) = expand_value(value, env)
+            {
+                self.errors.push(ConfigError { place: place.clone(), key: path, text });
+                *value = Value::Refused;
+            }
+        }
+    }
+}
+
+fn is_upper(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| c.is_lowercase())
+}
+
+fn is_known(section: &str, name: &str) -> bool {
+    let path = format!("{section}.{name}");
+    is_upper(&path) && path != "KAFKA.PROPERTIES" && {
+        let path = path.to_lowercase();
+        KEYS.iter().any(|key| key.path == path)
+    }
+}
+
+fn expand_value(value: &mut Value, env: &BTreeMap<String, String>) -> Result<(), String> {
+    match value {
+        Value::Text(text) => *text = expand(text, env)?,
+        Value::List(items) => {
+            for item in items {
+                expand_value(item, env)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `${VAR}` is the variable, `$$` a dollar sign, and any other `$` itself, as in `$share/group/#`.
+fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        let (before, dollar) = rest.split_at(at);
+        expanded.push_str(before);
+        if let Some(after) = dollar.strip_prefix("$$") {
+            expanded.push('$');
+            rest = after;
+        } else if let Some(after) = dollar.strip_prefix("${") {
+            let (name, after) = after
+                .split_once('}')
+                .filter(|(name, _)| is_variable_name(name))
+                .ok_or("expected ${VARIABLE} behind a $ with a brace; a $ itself is written $$")?;
+            let value = env.get(name).ok_or_else(|| {
+                format!("expected the environment variable {name} to be set, found it unset")
+            })?;
+            expanded.push_str(value);
+            rest = after;
+        } else {
+            expanded.push('$');
+            rest = &dollar[1..];
+        }
+    }
+    expanded.push_str(rest);
+    Ok(expanded)
+}
+
+fn is_variable_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn value_of(value: &DeValue<'_>) -> Value {
+    match value {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(number) => Value::Number(number.to_string()),
+        DeValue::Float(number) => Value::Number(number.to_string()),
+        DeValue::Boolean(value) => Value::Bool(*value),
+        DeValue::Array(items) => {
+            Value::List(items.iter().map(|item| value_of(item.get_ref())).collect())
+        }
+        DeValue::Datetime(_) => Value::Other("a date or time"),
+        DeValue::Table(_) => Value::Other("a table"),
+    }
+}
+
+/// The path of the key that `name` in `section` was probably meant to be.
+fn nearest_key(section: &str, name: &str) -> String {
+    let candidates = KEYS.iter().map(|key| key.path.to_owned());
+    nearest(name, candidates, |name, path| {
+        let (of, key) = path.split_once('.').unwrap_or(("", path));
+        strsim::damerau_levenshtein(name, key) + if of == section { 0 } else { 2 }
+    })
+}
+
+/// The candidate with the least distance, the first of several; names longer than any key are not
+/// worth measuring whole.
+pub(super) fn nearest<C: AsRef<str>>(
+    name: &str,
+    candidates: impl Iterator<Item = C>,
+    distance: impl Fn(&str, &str) -> usize,
+) -> String {
+    let name: String = name.chars().take(64).collect();
+    candidates
+        .min_by_key(|candidate| distance(&name, candidate.as_ref()))
+        .map_or_else(|| quoted(&name), |candidate| candidate.as_ref().to_owned())
+}
+
+/// Line numbers of byte offsets.
+struct Lines<'a> {
+    text: &'a str,
+}
+
+impl<'a> Lines<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text }
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        let before = self.text.as_bytes().iter().take(span.start);
+        Place::Line(1 + before.filter(|byte| **byte == b'\n').count())
+    }
+}

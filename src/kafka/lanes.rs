@@ -1,0 +1,312 @@
+//! Order under refusal: one lane a Kafka topic. Pure: no I/O, no clock.
+//!
+//! A lane is open while nothing is refused: its records go straight to the main producer, many in
+//! flight. When one comes back the lane *settles* (sends nothing until all its records in flight have
+//! come back) and then is *careful*: what came back and what waits goes one record at a time through
+//! a second producer, until the last one that came back is settled. So nothing of a lane ever
+//! overtakes on our side.
+//!
+//! On Kafka's side, what follows a refused batch is refused too, as out of sequence, but only once
+//! that producer has written to the partition (docs/decisions/0002-gapless.md). Therefore a key is
+//! *primed* first: until one record of it is delivered by this producer, one is in flight.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
+
+use super::classify::Class;
+use crate::message::Seq;
+
+/// First pause before a record is sent again; it doubles.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+/// Longest pause before a record is sent again, and the pause of a held lane.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Keys that a lane remembers as primed. Forgetting them costs a round trip each.
+const PRIMED_MAX: usize = 65_536;
+
+/// What a lane carries.
+pub trait Queued {
+    /// Its number; ascends within a source.
+    fn seq(&self) -> Seq;
+    /// The record's key.
+    fn key(&self) -> &[u8];
+}
+
+/// Which producer a record goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// Many in flight, gapless.
+    Main,
+    /// One in flight a lane, one record a request.
+    Careful,
+}
+
+/// Why a lane does not deliver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trouble {
+    /// The code of the last refusal.
+    pub code: i32,
+    /// Whether a person must remove the cause.
+    pub held: bool,
+    /// Since when nothing was delivered for it.
+    pub since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Open,
+    Settling,
+    Careful,
+}
+
+/// The lane of one Kafka topic.
+#[derive(Debug)]
+pub struct Lane<T> {
+    kafka_topic: String,
+    queue: VecDeque<T>,
+    mode: Mode,
+    /// In flight through the main producer.
+    main: usize,
+    /// In flight through the careful producer: none or one.
+    careful: bool,
+    /// The lane is careful up to this record.
+    until: Seq,
+    trouble: Option<Trouble>,
+    attempts: u32,
+    next_try: Option<Instant>,
+    primed: HashSet<u64, Hashed>,
+    priming: HashSet<u64, Hashed>,
+    hasher: RandomState,
+}
+
+impl<T: Queued> Lane<T> {
+    /// An open lane.
+    pub fn new(kafka_topic: &str) -> Self {
+        Self {
+            kafka_topic: kafka_topic.to_owned(),
+            queue: VecDeque::new(),
+            mode: Mode::Open,
+            main: 0,
+            careful: false,
+            until: Seq(0),
+            trouble: None,
+            attempts: 0,
+            next_try: None,
+            primed: HashSet::default(),
+            priming: HashSet::default(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Where its records go.
+    pub fn kafka_topic(&self) -> &str {
+        &self.kafka_topic
+    }
+
+    /// Why it does not deliver, if so.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    /// Whether records wait that [`Lane::next`] has not given out.
+    pub fn is_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// When a paused lane is to be asked again.
+    pub fn next_try(&self) -> Option<Instant> {
+        self.next_try.filter(|_| self.is_waiting() && !self.careful)
+    }
+
+    /// A new record, behind all others.
+    pub fn push(&mut self, item: T) {
+        self.queue.push_back(item);
+    }
+
+    /// The record that may be sent at `now`, counted as in flight from here on.
+    pub fn next(&mut self, now: Instant) -> Option<(Via, T)> {
+        let front = self.queue.front()?;
+        let idle = self.main == 0 && !self.careful;
+        if self.mode == Mode::Settling && idle {
+            self.mode = Mode::Careful;
+        }
+        if self.mode == Mode::Careful && idle && front.seq() > self.until {
+            self.open();
+        }
+        match self.mode {
+            Mode::Settling => None,
+            Mode::Careful => {
+                if !idle || self.next_try.is_some_and(|at| now < at) {
+                    return None;
+                }
+                self.careful = true;
+                self.queue.pop_front().map(|item| (Via::Careful, item))
+            }
+            Mode::Open => {
+                let key = self.hasher.hash_one(self.queue.front()?.key());
+                if !self.primed.contains(&key) && !self.priming.insert(key) {
+                    return None;
+                }
+                self.main += 1;
+                self.queue.pop_front().map(|item| (Via::Main, item))
+            }
+        }
+    }
+
+    /// It could not be sent after all, for want of room: as if [`Lane::next`] had not been called.
+    pub fn put_back(&mut self, via: Via, item: T) {
+        self.landed(via, &item);
+        self.queue.push_front(item);
+    }
+
+    /// It is in Kafka.
+    pub fn delivered(&mut self, via: Via, item: &T) {
+        if via == Via::Main {
+            // Only a key that is being primed needs to be looked up again.
+            if !self.priming.is_empty() {
+                let key = self.hasher.hash_one(item.key());
+                if self.priming.remove(&key) {
+                    if self.primed.len() >= PRIMED_MAX {
+                        self.primed.clear();
+                    }
+                    self.primed.insert(key);
+                }
+            }
+            self.main = self.main.saturating_sub(1);
+            return;
+        }
+        self.landed(via, item);
+        self.trouble = None;
+        self.settled(item.seq());
+    }
+
+    /// It went to the dead letter instead.
+    pub fn dead_lettered(&mut self, via: Via, item: &T) {
+        self.landed(via, item);
+        if via == Via::Careful {
+            self.settled(item.seq());
+        }
+    }
+
+    /// It came back with a code of this class, and waits at its place again; or it is handed back,
+    /// because it must go to the dead letter: refused alone, or held for longer than `hold_max`.
+    #[must_use]
+    pub fn refused(
+        &mut self,
+        via: Via,
+        item: T,
+        (class, code): (Class, i32),
+        now: Instant,
+        hold_max: Option<Duration>,
+    ) -> Option<T> {
+        let since = self.trouble.map_or(now, |trouble| trouble.since);
+        let held = class == Class::Hold;
+        let expired = held && hold_max.is_some_and(|max| now.duration_since(since) >= max);
+        let alone = via == Via::Careful && class == Class::Suspect;
+        if class == Class::Refused || alone || (expired && via == Via::Careful) {
+            self.dead_lettered(via, &item);
+            return Some(item);
+        }
+        self.landed(via, &item);
+        if via == Via::Main {
+            self.suspect(item.seq());
+        } else {
+            let pause = if held { RETRY_MAX } else { backoff(self.attempts) };
+            self.attempts = self.attempts.saturating_add(1);
+            self.next_try = Some(now + pause);
+        }
+        if held || via == Via::Careful {
+            self.trouble = Some(Trouble { code, held, since });
+        }
+        let at = self.queue.iter().position(|other| other.seq() > item.seq());
+        self.queue.insert(at.unwrap_or(self.queue.len()), item);
+        None
+    }
+
+    /// A new producer: nothing waits and nothing is in flight, since the sources hand on again. What
+    /// was suspicious stays so.
+    pub fn restart(&mut self) {
+        self.queue.clear();
+        self.main = 0;
+        self.careful = false;
+        self.primed.clear();
+        self.priming.clear();
+        if self.mode == Mode::Settling {
+            self.mode = Mode::Careful;
+        }
+    }
+
+    fn suspect(&mut self, seq: Seq) {
+        self.until = self.until.max(seq);
+        if self.mode == Mode::Open {
+            self.mode = Mode::Settling;
+        }
+    }
+
+    fn landed(&mut self, via: Via, item: &T) {
+        match via {
+            Via::Main => {
+                self.main = self.main.saturating_sub(1);
+                if !self.priming.is_empty() {
+                    self.priming.remove(&self.hasher.hash_one(item.key()));
+                }
+            }
+            Via::Careful => self.careful = false,
+        }
+    }
+
+    fn settled(&mut self, seq: Seq) {
+        self.attempts = 0;
+        self.next_try = None;
+        if seq >= self.until {
+            self.open();
+        }
+    }
+
+    fn open(&mut self) {
+        self.mode = Mode::Open;
+        self.trouble = None;
+        self.attempts = 0;
+        self.next_try = None;
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    RETRY_MIN.saturating_mul(1 << attempts.min(10)).min(RETRY_MAX)
+}
+
+/// The keys are hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+struct Hashed;
+
+impl BuildHasher for Hashed {
+    type Hasher = Identity;
+
+    fn build_hasher(&self) -> Identity {
+        Identity(0)
+    }
+}
+
+/// Takes one `u64` as its own hash.
+#[derive(Debug)]
+pub struct Identity(u64);
+
+impl Hasher for Identity {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+#[cfg(test)]
+#[path = "lanes_tests.rs"]
+mod tests;

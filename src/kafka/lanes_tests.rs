@@ -1,0 +1,275 @@
+//! The lanes against a simulated Kafka that refuses records, whole batches, and what follows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Thing {
+    seq: u64,
+    key: u8,
+}
+
+impl Queued for Thing {
+    fn seq(&self) -> Seq {
+        Seq(self.seq)
+    }
+
+    fn key(&self) -> &[u8] {
+        std::slice::from_ref(&self.key)
+    }
+}
+
+fn thing(seq: u64, key: u8) -> Thing {
+    Thing { seq, key }
+}
+
+fn lane_with(things: impl IntoIterator<Item = Thing>) -> Lane<Thing> {
+    let mut lane = Lane::new("t");
+    things.into_iter().for_each(|item| lane.push(item));
+    lane
+}
+
+const SUSPECT: (Class, i32) = (Class::Suspect, 10);
+const HOLD: (Class, i32) = (Class::Hold, 29);
+const TRANSIENT: (Class, i32) = (Class::Transient, 13);
+
+#[test]
+fn until_one_record_of_a_key_is_delivered_one_is_in_flight() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 7), thing(2, 8), thing(3, 7), thing(4, 7)]);
+    assert_eq!(lane.next(now), Some((Via::Main, thing(1, 7))));
+    assert_eq!(lane.next(now), Some((Via::Main, thing(2, 8))));
+    assert_eq!(lane.next(now), None, "key 7 is not primed");
+    lane.delivered(Via::Main, &thing(2, 8));
+    assert_eq!(lane.next(now), None, "key 7 is still not primed");
+    lane.delivered(Via::Main, &thing(1, 7));
+    assert_eq!(lane.next(now), Some((Via::Main, thing(3, 7))));
+    assert_eq!(lane.next(now), Some((Via::Main, thing(4, 7))), "now many are in flight");
+    lane.restart();
+    lane.push(thing(3, 7));
+    lane.push(thing(4, 7));
+    assert!(lane.next(now).is_some());
+    assert_eq!(lane.next(now), None, "a new producer knows no partition");
+}
+
+#[test]
+fn a_record_refused_alone_goes_to_the_dead_letter_and_the_innocent_pass_in_order() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1), thing(2, 2), thing(3, 3), thing(4, 4)]);
+    let sent: Vec<_> = std::iter::from_fn(|| lane.next(now)).collect();
+    assert_eq!(sent.len(), 4);
+    // One batch of the last three is refused for one culprit; the reports come in any order.
+    for item in [thing(4, 4), thing(2, 2), thing(3, 3)] {
+        assert_eq!(lane.refused(Via::Main, item, SUSPECT, now, None), None);
+    }
+    lane.push(thing(5, 5));
+    assert_eq!(lane.next(now), None, "one is still in flight");
+    lane.delivered(Via::Main, &thing(1, 1));
+
+    assert_eq!(lane.next(now), Some((Via::Careful, thing(2, 2))));
+    assert_eq!(lane.next(now), None, "one at a time");
+    lane.delivered(Via::Careful, &thing(2, 2));
+    assert_eq!(lane.next(now), Some((Via::Careful, thing(3, 3))));
+    let dead = lane.refused(Via::Careful, thing(3, 3), SUSPECT, now, None);
+    assert_eq!(dead, Some(thing(3, 3)));
+    assert_eq!(lane.next(now), Some((Via::Careful, thing(4, 4))));
+    assert_eq!(lane.next(now), None);
+    lane.delivered(Via::Careful, &thing(4, 4));
+    assert_eq!(lane.next(now), Some((Via::Main, thing(5, 5))), "the lane is open again");
+}
+
+#[test]
+fn a_held_lane_tries_each_five_seconds_and_heals() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1)]);
+    let (via, item) = lane.next(now).expect("an open lane");
+    assert_eq!(lane.refused(via, item, HOLD, now, None), None);
+    assert!(lane.trouble().is_some_and(|trouble| trouble.held && trouble.code == 29));
+    for round in 0..3 {
+        let at = now + RETRY_MAX * round;
+        assert!(round == 0 || lane.next(at - Duration::from_millis(1)).is_none());
+        let (via, item) = lane.next(at).expect("time to try again");
+        assert_eq!(via, Via::Careful);
+        assert_eq!(lane.refused(via, item, HOLD, at, None), None);
+        assert_eq!(lane.next_try(), Some(at + RETRY_MAX));
+    }
+    let (via, item) = lane.next(now + RETRY_MAX * 4).expect("time to try again");
+    lane.delivered(via, &item);
+    assert_eq!(lane.trouble(), None);
+}
+
+#[test]
+fn what_is_held_for_too_long_goes_to_the_dead_letter_if_so_configured() {
+    let (now, max) = (Instant::now(), Some(Duration::from_secs(7)));
+    let mut lane = lane_with([thing(1, 1)]);
+    let mut at = now;
+    let mut tries = 0;
+    loop {
+        let (via, item) = lane.next(at).expect("time to try again");
+        tries += 1;
+        if lane.refused(via, item, HOLD, at, max).is_some() {
+            break;
+        }
+        at = lane.next_try().unwrap_or(at);
+    }
+    assert_eq!((tries, at), (4, now + RETRY_MAX * 2));
+}
+
+#[test]
+fn what_passes_by_itself_is_tried_again_with_growing_pauses_and_never_given_up() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1)]);
+    let (via, item) = lane.next(now).expect("an open lane");
+    assert_eq!(lane.refused(via, item, TRANSIENT, now, Some(Duration::ZERO)), None);
+    let mut at = now;
+    let pauses: Vec<u128> = (0..8)
+        .map(|_| {
+            let (via, item) = lane.next(at).expect("time to try again");
+            assert_eq!(lane.refused(via, item, TRANSIENT, at, Some(Duration::ZERO)), None);
+            let pause = lane.next_try().expect("it waits") - at;
+            at += pause;
+            pause.as_millis()
+        })
+        .collect();
+    assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+}
+
+#[test]
+fn what_was_suspicious_stays_so_with_a_new_producer_and_its_replay() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1), thing(2, 2)]);
+    while lane.next(now).is_some() {}
+    assert_eq!(lane.refused(Via::Main, thing(2, 2), SUSPECT, now, None), None);
+    lane.restart();
+    for item in [thing(1, 1), thing(2, 2), thing(3, 3)] {
+        lane.push(item);
+    }
+    for seq in [1, 2] {
+        let (via, item) = lane.next(now).expect("one at a time");
+        assert_eq!((via, item.seq), (Via::Careful, seq));
+        lane.delivered(via, &item);
+    }
+    assert_eq!(lane.next(now).map(|(via, _)| via), Some(Via::Main));
+}
+
+/// A Kafka that is gapless only after the first record of a producer, as the real one.
+struct Kafka {
+    partitions: u8,
+    poison: BTreeSet<u64>,
+    log: Vec<Thing>,
+    dead: Vec<u64>,
+    /// Partitions in which this producer has written.
+    known: BTreeSet<u8>,
+    /// Partitions in which a batch of this producer was refused.
+    gap: BTreeSet<u8>,
+}
+
+impl Kafka {
+    /// The verdict on one record of the main producer, its batch being what `batch` says of it.
+    fn produce(&mut self, item: &Thing, batch_refused: bool) -> bool {
+        let partition = item.key % self.partitions;
+        if batch_refused || (self.gap.contains(&partition) && self.known.contains(&partition)) {
+            self.gap.insert(partition);
+            return false;
+        }
+        self.known.insert(partition);
+        self.log.push(item.clone());
+        true
+    }
+}
+
+proptest! {
+    /// Any mix of keys, poison and batch sizes: nothing is lost, what is refused is exactly the
+    /// poison, and the first arrivals of each key are in order.
+    #[test]
+    fn any_refusal_keeps_the_order_of_each_key(
+        keys in prop::collection::vec(0u8..6, 1..60),
+        poison in prop::collection::btree_set(0u64..60, 0..8),
+        in_flight in 1usize..12,
+        batch in 1usize..5,
+        partitions in 1u8..4,
+    ) {
+        let poison: BTreeSet<u64> =
+            poison.into_iter().filter(|seq| *seq < keys.len() as u64).collect();
+        let all: Vec<Thing> =
+            keys.iter().enumerate().map(|(seq, key)| thing(seq as u64, *key)).collect();
+        let mut kafka = Kafka {
+            partitions, poison: poison.clone(), log: vec![], dead: vec![],
+            known: BTreeSet::new(), gap: BTreeSet::new(),
+        };
+        let mut settled = BTreeSet::new();
+        let mut lane = lane_with(all.iter().cloned());
+        let mut now = Instant::now();
+        let mut rounds = 0;
+        while settled.len() < all.len() {
+            rounds += 1;
+            prop_assert!(rounds < 2_000, "it does not end");
+            now += Duration::from_secs(10);
+            let mut sent: Vec<(Via, Thing)> = Vec::new();
+            while sent.len() < in_flight {
+                let Some(given) = lane.next(now) else { break };
+                sent.push(given);
+            }
+            let mut fatal = false;
+            // librdkafka batches by partition; each batch is refused whole for one culprit.
+            let mut batches: BTreeMap<u8, Vec<Vec<Thing>>> = BTreeMap::new();
+            for (via, item) in sent {
+                if via == Via::Careful {
+                    if kafka.poison.contains(&item.seq) {
+                        let dead = lane.refused(via, item, SUSPECT, now, None).expect("alone");
+                        kafka.dead.push(dead.seq);
+                        settled.insert(dead.seq);
+                    } else {
+                        kafka.log.push(item.clone());
+                        lane.delivered(via, &item);
+                        settled.insert(item.seq);
+                    }
+                    continue;
+                }
+                let batches = batches.entry(item.key % partitions).or_default();
+                match batches.last_mut() {
+                    Some(last) if last.len() < batch => last.push(item),
+                    _ => batches.push(vec![item]),
+                }
+            }
+            for batch in batches.into_values().flatten() {
+                let refused = batch.iter().any(|item| kafka.poison.contains(&item.seq));
+                for item in batch {
+                    if kafka.produce(&item, refused) {
+                        lane.delivered(Via::Main, &item);
+                        settled.insert(item.seq);
+                    } else {
+                        fatal = true;
+                        if refused {
+                            prop_assert!(lane.refused(Via::Main, item, SUSPECT, now, None).is_none());
+                        }
+                    }
+                }
+            }
+            if fatal {
+                kafka.known.clear();
+                kafka.gap.clear();
+                lane.restart();
+                for item in all.iter().filter(|item| !settled.contains(&item.seq)) {
+                    lane.push(item.clone());
+                }
+            }
+        }
+        let dead: BTreeSet<u64> = kafka.dead.iter().copied().collect();
+        prop_assert_eq!(dead, poison);
+        for key in 0..6 {
+            let arrived: Vec<u64> =
+                kafka.log.iter().filter(|item| item.key == key).map(|item| item.seq).collect();
+            let mut firsts: Vec<u64> = Vec::new();
+            for seq in arrived {
+                if !firsts.contains(&seq) {
+                    firsts.push(seq);
+                }
+            }
+            prop_assert!(firsts.is_sorted(), "key {} arrived as {:?}", key, firsts);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The dead letters that wait to be written, one write at a time; who writes them is the actor's
+//! business. What cannot be written stays, and is tried again each second.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::dead_letter::{DeadLetterFile, Letter};
+use crate::config::DeadLetterConfig;
+use crate::observe::{Gate, Hold};
+
+/// Pause before a dead letter that could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often it is said that dead letters cannot be written.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// Most dead letters, and most bytes of their payloads, in one write.
+const WRITE_MAX: (usize, usize) = (1024, 4 * 1024 * 1024);
+
+/// See the module.
+#[derive(Debug)]
+pub struct Letters {
+    file: DeadLetterFile,
+    queue: VecDeque<Letter>,
+    /// In a write that has not ended, in order; `None` if there is no such write.
+    writing: Option<Vec<Letter>>,
+    blocked: Option<String>,
+    next_try: Option<Instant>,
+    gate: Gate,
+}
+
+impl Default for Letters {
+    fn default() -> Self {
+        Self {
+            file: DeadLetterFile::new("dead-letter.jsonl".into(), 0),
+            queue: VecDeque::new(),
+            writing: None,
+            blocked: None,
+            next_try: None,
+            gate: Gate::every(WARN_INTERVAL),
+        }
+    }
+}
+
+impl Letters {
+    /// None wait.
+    pub fn new(config: &DeadLetterConfig) -> Self {
+        let file = DeadLetterFile::new(config.file.clone(), config.file_max_bytes);
+        Self { file, ..Self::default() }
+    }
+
+    /// One more, behind the others.
+    pub fn push(&mut self, letter: Letter) {
+        self.queue.push_back(letter);
+    }
+
+    /// The next to produce to a Kafka topic, if it is time.
+    pub fn next(&mut self, now: Instant) -> Option<Letter> {
+        if self.next_try.is_some_and(|at| now < at) { None } else { self.queue.pop_front() }
+    }
+
+    /// It was not taken, for want of room.
+    pub fn put_back(&mut self, letter: Letter) {
+        self.queue.push_front(letter);
+    }
+
+    /// One that was produced is in Kafka.
+    pub fn delivered(&mut self) {
+        self.free();
+    }
+
+    /// One that was produced, or could not be, is refused.
+    pub fn refused(&mut self, letter: Letter, why: &str, now: Instant) {
+        self.queue.push_front(letter);
+        self.block(why.to_owned(), now);
+    }
+
+    /// The file and the lines to write next, if it is time and no write is going on.
+    pub fn next_write(&mut self, now: Instant) -> Option<(DeadLetterFile, Vec<Vec<u8>>)> {
+        let waits = self.writing.is_some() || self.next_try.is_some_and(|at| now < at);
+        if waits || self.queue.is_empty() {
+            return None;
+        }
+        let (count_max, bytes_max) = WRITE_MAX;
+        let mut bytes = 0;
+        let count = self
+            .queue
+            .iter()
+            .take(count_max)
+            .take_while(|letter| {
+                bytes += letter.kept().len();
+                bytes <= bytes_max
+            })
+            .count();
+        let letters: Vec<Letter> = self.queue.drain(..count.max(1)).collect();
+        let lines = letters.iter().map(Letter::line).collect();
+        self.writing = Some(letters);
+        Some((self.file.clone(), lines))
+    }
+
+    /// The write ended: so many of its letters are durable, or none, and why. Returns those that are.
+    pub fn written(&mut self, result: Result<usize, String>, now: Instant) -> Vec<Letter> {
+        let mut letters = self.writing.take().unwrap_or_default();
+        let count = match result {
+            Ok(count) => {
+                self.free();
+                count
+            }
+            Err(why) => {
+                self.block(why, now);
+                0
+            }
+        };
+        for letter in letters.drain(count.min(letters.len())..).rev() {
+            self.queue.push_front(letter);
+        }
+        letters
+    }
+
+    /// A new epoch: those that wait are handed on again by their sources. A write that is going on
+    /// still counts.
+    pub fn restart(&mut self) {
+        self.queue.clear();
+    }
+
+    /// When to try again.
+    pub fn next_try(&self) -> Option<Instant> {
+        self.next_try.filter(|_| !self.queue.is_empty() && self.writing.is_none())
+    }
+
+    /// Why none can be written, if so and if it may be said now, and how often it was not said.
+    pub fn may_warn(&mut self) -> Option<(&str, u64)> {
+        let why = self.blocked.as_deref()?;
+        let suppressed = self.gate.pass(Instant::now())?;
+        Some((why, suppressed))
+    }
+
+    /// What readiness says of it.
+    pub fn hold(&self) -> Option<Hold> {
+        let reason = self.blocked.clone()?;
+        Some(Hold { kafka_topic: "dead letter".to_owned(), reason })
+    }
+
+    fn block(&mut self, why: String, now: Instant) {
+        self.blocked = Some(why);
+        self.next_try = Some(now + RETRY);
+    }
+
+    fn free(&mut self) {
+        self.blocked = None;
+        self.next_try = None;
+        self.gate.reset();
+    }
+}

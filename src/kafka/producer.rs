@@ -1,0 +1,318 @@
+//! One librdkafka producer with the thread that polls it. The thread collects delivery reports and
+//! wakes the actor when the first of a batch comes; all else is the actor's business.
+
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use actix::Recipient;
+use rdkafka::bindings as sys;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientContext, types::RDKafkaErrorCode};
+use slog::{Logger, o};
+
+use super::lanes::Via;
+use super::{Event, ProducerEvent, classify};
+use crate::config::Config;
+use crate::failpoint::{self, Site};
+use crate::message::Epoch;
+use crate::observe::{Gate, keys, panics};
+
+/// How long one round of polling lasts, and how soon the thread notices that it is to end.
+const ROUND: Duration = Duration::from_millis(100);
+/// One log line of librdkafka for each facility in this time.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// One delivery report, as raw as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Report {
+    /// The index given to [`Producer::send`].
+    pub index: usize,
+    /// librdkafka's code, 0 for delivered.
+    pub code: i32,
+    /// Partition of the record.
+    pub kafka_partition: i32,
+    /// Offset of the record, if it was delivered.
+    pub kafka_offset: i64,
+}
+
+/// Why a record was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// librdkafka's code.
+    Code(i32),
+    /// The Kafka topic's name has a NUL in it.
+    Nul,
+}
+
+/// What the poll thread and the actor share.
+struct Context {
+    name: (Epoch, Via),
+    reports: Mutex<Vec<Report>>,
+    /// The last error that was told, since librdkafka tells each twice.
+    last_error: Mutex<Option<(i32, Instant)>>,
+    /// Brokers are to be asked for metadata until one answers.
+    probe: AtomicBool,
+    stop: AtomicBool,
+    actor: Recipient<ProducerEvent>,
+    log: Logger,
+    gates: Mutex<Vec<(String, Gate)>>,
+}
+
+impl Context {
+    fn tell(&self, event: Event) {
+        let (epoch, via) = self.name;
+        self.actor.do_send(ProducerEvent { epoch, via, event });
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let suppressed = {
+            let mut gates = lock(&self.gates);
+            let at = gates.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
+                gates.push((facility.to_owned(), Gate::every(LOG_INTERVAL)));
+                gates.len() - 1
+            });
+            gates[at].1.pass(Instant::now())
+        };
+        let Some(suppressed) = suppressed else { return };
+        let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => line.to_owned(),
+            keys::SUPPRESSED => suppressed);
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => slog::error!(self.log, "librdkafka says"; line),
+            RDKafkaLogLevel::Warning => slog::warn!(self.log, "librdkafka says"; line),
+            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
+                slog::info!(self.log, "librdkafka says"; line);
+            }
+            RDKafkaLogLevel::Debug => slog::debug!(self.log, "librdkafka says"; line),
+        }
+    }
+
+    fn error(&self, error: KafkaError, detail: &str) {
+        let code = error.rdkafka_error_code().map_or(-1, |code| code as i32);
+        let now = Instant::now();
+        let mut last = lock(&self.last_error);
+        let twice = last.is_some_and(|(before, at)| {
+            before == code && now.duration_since(at) < Duration::from_millis(10)
+        });
+        *last = Some((code, now));
+        drop(last);
+        if twice {
+            return;
+        }
+        if code == classify::ALL_BROKERS_DOWN {
+            self.probe.store(true, Relaxed);
+        }
+        self.tell(Event::Trouble { code, detail: detail.to_owned() });
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let message = match result {
+            Ok(message) | Err((_, message)) => message,
+        };
+        // SAFETY: the message lives as long as `result`. Its code is read as a number, because a
+        // broker may send one that is no value of the bindings' enum.
+        let code = unsafe { (&raw const (*message.ptr()).err).cast::<c_int>().read() };
+        let report = Report {
+            index,
+            code,
+            kafka_partition: message.partition(),
+            kafka_offset: message.offset(),
+        };
+        let mut reports = lock(&self.reports);
+        reports.push(report);
+        let first = reports.len() == 1;
+        drop(reports);
+        if first {
+            self.tell(Event::Reports);
+        }
+    }
+}
+
+/// A producer and its poll thread. Dropped, it ends on a thread of its own, never on the caller's:
+/// librdkafka takes up to half a second for that.
+pub struct Producer {
+    inner: Option<Arc<BaseProducer<Context>>>,
+}
+
+impl Producer {
+    /// Makes a producer, whose events go to `actor`, and starts its thread. No broker needs to be
+    /// there.
+    ///
+    /// # Errors
+    /// librdkafka refuses a property, or the system gives no thread.
+    pub fn start(
+        config: &Config,
+        name: (Epoch, Via),
+        actor: Recipient<ProducerEvent>,
+        log: &Logger,
+    ) -> Result<Self, String> {
+        let context = Context {
+            name,
+            reports: Mutex::default(),
+            last_error: Mutex::default(),
+            probe: AtomicBool::new(true),
+            stop: AtomicBool::new(false),
+            actor,
+            log: log.new(o!(keys::COMPONENT => "librdkafka")),
+            gates: Mutex::default(),
+        };
+        let inner: BaseProducer<Context> = settings(config, name.1)
+            .create_with_context(context)
+            .map_err(|error| error.to_string())?;
+        let inner = Arc::new(inner);
+        let polled = Arc::clone(&inner);
+        thread::Builder::new()
+            .name("kafka-poll".to_owned())
+            .spawn(move || poll_until_stopped(&polled))
+            .map_err(|error| format!("the poll thread does not start: {error}"))?;
+        Ok(Self { inner: Some(inner) })
+    }
+
+    /// Hands one record to librdkafka, which copies it. Never blocks.
+    ///
+    /// # Errors
+    /// The record was not taken, and there will be no report about it.
+    pub fn send(
+        &self,
+        index: usize,
+        kafka_topic: &str,
+        key: &[u8],
+        value: &[u8],
+        headers: Option<OwnedHeaders>,
+    ) -> Result<(), SendError> {
+        let mut record = BaseRecord::with_opaque_to(kafka_topic, index).key(key).payload(value);
+        record.headers = headers;
+        self.inner().send(record).map_err(|(error, _)| match error {
+            KafkaError::Nul(_) => SendError::Nul,
+            error => SendError::Code(error.rdkafka_error_code().map_or(-1, |code| code as i32)),
+        })
+    }
+
+    /// Swaps the reports that came since the last call into `reports`, which must be empty.
+    pub fn take_reports(&self, reports: &mut Vec<Report>) {
+        std::mem::swap(&mut *lock(&self.inner().context().reports), reports);
+    }
+
+    /// Whether this producer is at its end, and why.
+    pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.inner().client().fatal_error()
+    }
+
+    fn inner(&self) -> &BaseProducer<Context> {
+        self.inner.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        let Some(inner) = self.inner.take() else { return };
+        inner.context().stop.store(true, Relaxed);
+        // If the poll thread still runs it is the last owner, else this one is.
+        let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
+        // Without a thread the closure is dropped, and the producer with it: slow, but right.
+        let _ = reaper.spawn(move || drop(inner));
+    }
+}
+
+fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
+    let context = producer.context();
+    let end = panics::catch(|| {
+        while !context.stop.load(Relaxed) {
+            failpoint::hit(Site::KafkaPoll);
+            // It also runs the state machine that gets the producer id: without it the first
+            // delivery takes half a second.
+            if context.probe.load(Relaxed) && broker_answers(producer, ROUND) {
+                context.probe.store(false, Relaxed);
+                context.tell(Event::Reached);
+            }
+            producer.poll(ROUND);
+        }
+    });
+    if !context.stop.load(Relaxed) {
+        let panic = end.err();
+        context.tell(Event::PollThreadEnded { panic });
+    }
+}
+
+/// Whether a broker answers a request for metadata of no Kafka topic in particular.
+fn broker_answers(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
+    let mut metadata: *const sys::rd_kafka_metadata = std::ptr::null();
+    let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the client lives as long as `producer`; a null Kafka topic means those that the client
+    // knows; `metadata` is set on success only, and destroyed once.
+    unsafe {
+        let error = sys::rd_kafka_metadata(
+            producer.client().native_ptr(),
+            0,
+            std::ptr::null_mut(),
+            &raw mut metadata,
+            timeout_ms,
+        );
+        let answered = error as i32 == 0 && !metadata.is_null();
+        if answered {
+            sys::rd_kafka_metadata_destroy(metadata);
+        }
+        answered
+    }
+}
+
+/// The properties of a producer: defaults, then the user's, then what the promises rest on.
+fn settings(config: &Config, via: Via) -> ClientConfig {
+    /// Room in a record beside the payload: the longest key that MQTT knows, and headers.
+    const BESIDE_PAYLOAD: usize = 2 * 65_536;
+    let record_max =
+        (config.mqtt.max_payload_bytes + BESIDE_PAYLOAD).clamp(1_000_000, 1_000_000_000);
+    let queue_kib = (2 * config.delivery.window_bytes + record_max) / 1024 + 1;
+    let mut settings = ClientConfig::new();
+    settings
+        .set_log_level(RDKafkaLogLevel::Info)
+        .set("client.id", "mqtt-kafka-bridge")
+        .set("linger.ms", "1")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.keepalive.enable", "true")
+        .set("socket.timeout.ms", "30000")
+        .set("topic.metadata.refresh.interval.ms", "60000")
+        .set("topic.metadata.propagation.max.ms", "5000")
+        .set("metadata.recovery.rebootstrap.trigger.ms", "60000")
+        .set("partitioner", "murmur2_random")
+        .set("message.max.bytes", record_max.to_string())
+        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.kbytes", queue_kib.min(2_147_483_647).to_string());
+    for (key, value) in &config.kafka.properties {
+        settings.set(key, value);
+    }
+    settings
+        .set("bootstrap.servers", config.kafka.brokers.join(","))
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set("message.timeout.ms", "0")
+        .set("statistics.interval.ms", "0");
+    match via {
+        Via::Main => settings.set("enable.gapless.guarantee", "true"),
+        Via::Careful => settings
+            .set("enable.gapless.guarantee", "false")
+            .set("batch.num.messages", "1")
+            .set("linger.ms", "0"),
+    };
+    settings
+}
+
+/// What is behind these locks is as good after a panic as before.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,493 @@
+//! MqttActor between a scripted broker on a real socket and a next stage that does as it is told.
+
+use std::sync::Mutex;
+
+use actix::{Addr, System};
+use bytes::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use super::*;
+use crate::config::{
+    DeadLetterConfig, DeliveryConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig, Protocol,
+    SupervisorConfig, TimingPolicy,
+};
+use crate::message::{Seq, Verdict};
+use crate::route::{PayloadForm, Route};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
+
+fn config(port: u16) -> Config {
+    Config {
+        mqtt: MqttConfig {
+            host: "127.0.0.1".to_owned(),
+            port,
+            client_id: "bridge-1".to_owned(),
+            protocol: Protocol::V311,
+            keep_alive: Duration::from_secs(30),
+            session_expiry_s: 3600,
+            max_payload_bytes: 1000,
+            username: None,
+            password: None,
+            connect_timeout: Duration::from_secs(5),
+            reconnect_min: Duration::from_millis(1),
+            reconnect_max: Duration::from_millis(5),
+        },
+        routes: vec![Route {
+            filter: "#".parse().expect("legal"),
+            qos: Qos::AtLeastOnce,
+            kafka_topic: "k".to_owned(),
+            payload: PayloadForm::Raw,
+        }],
+        kafka: KafkaConfig { brokers: vec!["unused:1".to_owned()], properties: [].into() },
+        delivery: DeliveryConfig {
+            window_messages: 100,
+            window_bytes: 1 << 20,
+            drain_deadline: Duration::from_secs(8),
+            qos0_shed_after: Some(Duration::from_millis(50)),
+        },
+        dead_letter: DeadLetterConfig {
+            kafka_topic: None,
+            file: "unused".into(),
+            file_max_bytes: 0,
+            after: None,
+        },
+        supervisor: SupervisorConfig {
+            backoff_min: Duration::from_millis(1),
+            backoff_max: Duration::from_millis(1),
+            failures_max: 1,
+            hang_after: Duration::from_secs(30),
+        },
+        log: LogConfig {
+            format: LogFormat::Json,
+            level: slog::Level::Info,
+            timing: TimingPolicy::Off,
+        },
+    }
+}
+
+/// What the actor handed on and told, in order.
+#[derive(Debug)]
+enum Told {
+    Batch { epoch: Epoch, messages: Vec<(Seq, Bytes)> },
+    Drained,
+}
+
+/// Stands in for KafkaProducerActor and SupervisorActor.
+struct Neighbour {
+    epoch: Epoch,
+    told: Arc<Mutex<Vec<Told>>>,
+}
+
+impl Actor for Neighbour {
+    type Context = Context<Self>;
+}
+
+impl Handler<Attach> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) {
+        attach.started.do_send(ProducerStarted { epoch: self.epoch });
+    }
+}
+
+impl Handler<ForwardBatch> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, batch: ForwardBatch, _: &mut Self::Context) {
+        let messages =
+            batch.messages.iter().map(|msg| (msg.seq, msg.message.payload.clone())).collect();
+        let told = Told::Batch { epoch: batch.producer_epoch, messages };
+        self.told.lock().expect("sound").push(told);
+    }
+}
+
+impl Handler<Drained> for Neighbour {
+    type Result = ();
+
+    fn handle(&mut self, _: Drained, _: &mut Self::Context) {
+        self.told.lock().expect("sound").push(Told::Drained);
+    }
+}
+
+struct Stage {
+    listener: TcpListener,
+    actor: Addr<MqttActor>,
+    metrics: Arc<Metrics>,
+    told: Arc<Mutex<Vec<Told>>>,
+}
+
+impl Stage {
+    async fn new(adjust: impl FnOnce(&mut Config)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut config = config(listener.local_addr().expect("bound").port());
+        adjust(&mut config);
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let neighbour = Neighbour { epoch: Epoch(1_000_000), told: Arc::clone(&told) }.start();
+        let metrics = Arc::new(Metrics::default());
+        let actor = MqttActor::new(
+            &config,
+            NextStage::of(&neighbour),
+            neighbour.recipient(),
+            &Logger::root(slog::Discard, o!()),
+            Arc::clone(&metrics),
+            Arc::new(Heartbeat::new("mqtt")),
+        );
+        Self { listener, actor: actor.start(), metrics, told }
+    }
+
+    /// The next connection, CONNECT read.
+    async fn accept(&self) -> Peer {
+        let (stream, _) =
+            timeout(PATIENCE, self.listener.accept()).await.expect("in time").expect("accepted");
+        let mut peer = Peer { stream };
+        assert_eq!(peer.packet().await.0, 0x10, "CONNECT comes first");
+        peer
+    }
+
+    /// The next connection, accepted and subscribed, 3.1.1.
+    async fn accept_subscribed(&self, connack: [u8; 4]) -> Peer {
+        let mut peer = self.accept().await;
+        peer.send(&connack).await;
+        if connack == CONNACK {
+            let (kind, body) = peer.packet().await;
+            assert_eq!(kind, 0x82, "SUBSCRIBE");
+            peer.send(&[0x90, 3, body[0], body[1], 1]).await;
+        }
+        peer
+    }
+
+    async fn until<T>(&self, what: &str, mut check: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = check(self) {
+                return found;
+            }
+            assert!(Instant::now() < end, "{what}: {:?}", self.told.lock().expect("sound"));
+            actix_rt::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// All that was handed on, once there are `count` of them.
+    async fn handed_on(&self, count: usize) -> Vec<(Seq, Bytes)> {
+        self.until("handed on", |stage| {
+            let told = stage.told.lock().expect("sound");
+            let batches = told.iter().filter_map(|told| match told {
+                Told::Batch { messages, .. } => Some(messages.clone()),
+                Told::Drained => None,
+            });
+            let messages: Vec<_> = batches.flatten().collect();
+            (messages.len() >= count).then_some(messages)
+        })
+        .await
+    }
+
+    fn deliver(&self, messages: &[(Seq, Bytes)]) {
+        let verdicts = messages.iter().map(|(seq, _)| Verdict::Delivered(*seq)).collect();
+        self.actor.do_send(Verdicts(verdicts));
+    }
+}
+
+/// The broker's end of a connection.
+struct Peer {
+    stream: TcpStream,
+}
+
+impl Peer {
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("sent");
+    }
+
+    async fn publish(&mut self, first_byte: u8, packet_id: u16, payload: &[u8]) {
+        let id = if first_byte & 0b110 == 0 { Vec::new() } else { packet_id.to_be_bytes().into() };
+        let length = 5 + id.len() + payload.len();
+        let mut bytes = vec![first_byte, u8::try_from(length).expect("short"), 0, 3];
+        bytes.extend(b"a/b");
+        bytes.extend(id);
+        bytes.extend(payload);
+        self.send(&bytes).await;
+    }
+
+    /// First byte and body of the next packet.
+    async fn packet(&mut self) -> (u8, Vec<u8>) {
+        let read = async {
+            let kind = self.stream.read_u8().await.expect("a packet");
+            let length = self.stream.read_u8().await.expect("its length");
+            let mut body = vec![0; usize::from(length)];
+            self.stream.read_exact(&mut body).await.expect("its body");
+            (kind, body)
+        };
+        timeout(PATIENCE, read).await.expect("a packet in time")
+    }
+
+    async fn puback(&mut self) -> u16 {
+        let (kind, body) = self.packet().await;
+        assert_eq!((kind, body.len()), (0x40, 2), "PUBACK");
+        u16::from_be_bytes([body[0], body[1]])
+    }
+
+    /// The bridge has ended the connection.
+    async fn end(&mut self) {
+        let mut rest = Vec::new();
+        timeout(PATIENCE, self.stream.read_to_end(&mut rest)).await.expect("in time").ok();
+        assert!(rest.is_empty(), "{rest:?}");
+    }
+}
+
+fn run<F: Future<Output = ()>>(story: F) {
+    System::new().block_on(story);
+}
+
+#[test]
+fn pubacks_wait_for_verdicts_and_leave_in_the_order_of_publishes() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        for id in [7, 3, 5] {
+            peer.publish(0x32, id, b"x").await;
+        }
+        let messages = stage.handed_on(3).await;
+        stage.deliver(&messages[1..]);
+        // A PUBACK for 3 or 5 now would come before that for 7.
+        stage.until("counted", |s| (s.metrics.conservation().delivered == 2).then_some(())).await;
+        stage.deliver(&messages[..1]);
+        assert_eq!([peer.puback().await, peer.puback().await, peer.puback().await], [7, 3, 5]);
+        assert!(stage.metrics.conservation().balances());
+    });
+}
+
+#[test]
+fn what_is_known_from_a_lost_connection_is_recognised_and_not_forwarded_again() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"first").await;
+        peer.publish(0x32, 2, b"second").await;
+        let messages = stage.handed_on(2).await;
+        drop(peer);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        // The verdict came while there was no right to acknowledge.
+        stage.deliver(&messages);
+        peer.publish(0x3A, 1, b"first").await;
+        peer.publish(0x3A, 2, b"second").await;
+        peer.publish(0x32, 3, b"third").await;
+        assert_eq!([peer.puback().await, peer.puback().await], [1, 2]);
+        let messages = stage.handed_on(3).await;
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        stage.deliver(&messages[2..]);
+        assert_eq!(peer.puback().await, 3);
+        let counts = stage.metrics.conservation();
+        assert_eq!((counts.received, counts.redelivered), (3, 2));
+    });
+}
+
+#[test]
+fn a_lost_session_is_subscribed_again_and_its_messages_are_new_ones() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        stage.handed_on(1).await;
+        drop(peer);
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        // Same id, same content, and DUP: without the session it means nothing.
+        peer.publish(0x3A, 1, b"x").await;
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&messages[..1]);
+        stage.until("counted", |s| (s.metrics.conservation().delivered == 1).then_some(())).await;
+        stage.deliver(&messages[1..]);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(stage.metrics.conservation().redelivered, 0);
+    });
+}
+
+#[test]
+fn a_message_that_takes_over_an_id_of_a_failed_batch_of_acks_is_forwarded() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        for id in 1..=4 {
+            peer.publish(0x32, id, b"21.5").await;
+        }
+        stage.deliver(&stage.handed_on(4).await);
+        // The broker takes half of the batch; the rest is lost with the connection.
+        assert_eq!([peer.puback().await, peer.puback().await], [1, 2]);
+        drop(peer);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        // A new message under id 1, equal to the old one, already sent once on a connection that
+        // we never saw: hence DUP.
+        peer.publish(0x3A, 1, b"21.5").await;
+        let messages = stage.handed_on(5).await;
+        stage.deliver(&messages[4..]);
+        assert_eq!(peer.puback().await, 1);
+    });
+}
+
+#[test]
+fn a_new_producer_is_given_again_what_has_no_verdict() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        for id in 1..=3 {
+            peer.publish(0x32, id, &[id as u8]).await;
+        }
+        let first = stage.handed_on(3).await;
+        stage.deliver(&first[1..2]);
+        let epoch = Epoch(2_000_000);
+        stage.actor.do_send(ProducerStarted { epoch });
+        stage.actor.do_send(ProducerStarted { epoch });
+        let all = stage.handed_on(5).await;
+        assert_eq!(all[3..], [first[0].clone(), first[2].clone()]);
+        stage.deliver(&all[3..]);
+        assert_eq!([peer.puback().await, peer.puback().await, peer.puback().await], [1, 2, 3]);
+        let told = stage.told.lock().expect("sound");
+        let Some(Told::Batch { epoch: last, .. }) = told.last() else { panic!("{told:?}") };
+        assert_eq!(*last, epoch);
+    });
+}
+
+#[test]
+fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
+    run(async {
+        let stage = Stage::new(|config| {
+            config.delivery.window_messages = 2;
+            config.mqtt.keep_alive = Duration::from_secs(1);
+        })
+        .await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"first").await;
+        peer.publish(0x32, 2, b"second").await;
+        peer.publish(0x30, 0, b"shed").await;
+        peer.publish(0x32, 3, b"waits").await;
+        stage.until("shed", |s| (s.metrics.conservation().shed == 1).then_some(())).await;
+        // Nobody reads, and the connection is kept alive: three pings are more than its 1.5 s.
+        for _ in 0..3 {
+            assert_eq!(peer.packet().await.0, 0xC0, "PINGREQ");
+        }
+        let messages = stage.handed_on(2).await;
+        assert_eq!(messages.len(), 2);
+        assert_eq!(stage.metrics.conservation().in_flight, 2);
+        stage.deliver(&messages);
+        assert_eq!([peer.puback().await, peer.puback().await], [1, 2]);
+        let messages = stage.handed_on(3).await;
+        assert_eq!(messages[2].1, "waits");
+        let counts = stage.metrics.conservation();
+        assert!(counts.balances() && counts.received == 4, "{counts:?}");
+    });
+}
+
+#[test]
+fn a_half_open_connection_is_noticed_and_left() {
+    run(async {
+        let stage = Stage::new(|config| config.mqtt.keep_alive = Duration::from_secs(1)).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        assert_eq!(peer.packet().await.0, 0xC0, "PINGREQ");
+        // No PINGRESP, nothing.
+        let _next = stage.accept().await;
+        assert_eq!(stage.metrics.reconnects().get("keep_alive"), Some(&1));
+    });
+}
+
+#[test]
+fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
+    run(async {
+        let stage = Stage::new(|config| {
+            config.mqtt.reconnect_min = Duration::from_millis(20);
+            config.mqtt.reconnect_max = Duration::from_millis(160);
+        })
+        .await;
+        let begin = Instant::now();
+        for _ in 0..5 {
+            let mut peer = stage.accept().await;
+            peer.send(&[0x20, 2, 0, 5]).await;
+        }
+        // 20, 40, 80 and 160 ms, each at least half of it.
+        assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
+        stage.accept().await;
+        assert_eq!(stage.metrics.reconnects().get("connection_refused"), Some(&5));
+    });
+}
+
+#[test]
+fn one_whose_session_is_taken_over_backs_off_and_does_not_fight() {
+    run(async {
+        let stage = Stage::new(|config| {
+            config.mqtt.protocol = Protocol::V5;
+            config.mqtt.reconnect_max = Duration::from_millis(300);
+        })
+        .await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 0, 0, 0]).await;
+        assert_eq!(peer.packet().await.0, 0x82, "SUBSCRIBE");
+        let begin = Instant::now();
+        peer.send(&[0xE0, 1, 0x8E]).await;
+        let _next = stage.accept().await;
+        assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
+        assert_eq!(stage.metrics.reconnects().get("session_taken_over"), Some(&1));
+    });
+}
+
+#[test]
+fn a_stream_that_cannot_be_framed_ends_with_disconnect_and_its_reason() {
+    run(async {
+        let stage = Stage::new(|config| config.mqtt.protocol = Protocol::V5).await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 0, 0, 0]).await;
+        assert_eq!(peer.packet().await.0, 0x82, "SUBSCRIBE");
+        peer.send(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]).await;
+        assert_eq!(peer.packet().await, (0xE0, vec![0x81]), "DISCONNECT, malformed packet");
+        let _next = stage.accept().await;
+    });
+}
+
+#[test]
+fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        stage.actor.do_send(StopIntake);
+        stage.actor.send(StopIntake).await.expect("twice does not matter");
+        // Too late: it stays the broker's.
+        peer.publish(0x32, 2, b"y").await;
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
+        peer.end().await;
+        drop(peer);
+        let drained = |stage: &Stage| {
+            let told = stage.told.lock().expect("sound");
+            matches!(told.last(), Some(Told::Drained)).then_some(())
+        };
+        stage.until("drained", drained).await;
+        assert_eq!(stage.handed_on(1).await.len(), 1);
+    });
+}
+
+#[test]
+fn a_drain_without_a_connection_waits_for_verdicts_only() {
+    run(async {
+        let stage = Stage::new(|config| {
+            config.mqtt.reconnect_min = Duration::from_secs(60);
+            config.mqtt.reconnect_max = Duration::from_secs(60);
+        })
+        .await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        drop(peer);
+        stage.until("lost", |s| s.metrics.reconnects().get(CLOSED).map(drop)).await;
+        stage.actor.send(StopIntake).await.expect("alive");
+        assert!(matches!(stage.told.lock().expect("sound").last(), Some(Told::Batch { .. })));
+        stage.deliver(&messages);
+        let drained = |stage: &Stage| {
+            let told = stage.told.lock().expect("sound");
+            matches!(told.last(), Some(Told::Drained)).then_some(())
+        };
+        stage.until("drained", drained).await;
+    });
+}

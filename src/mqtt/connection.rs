@@ -1,0 +1,167 @@
+//! The socket of one connection. Poll functions only: whoever calls them decides the order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+
+/// Connects to the first address of `host` that answers, each within `per_address`.
+///
+/// # Errors
+/// What went wrong with each address, in one line.
+pub async fn connect(host: &str, port: u16, per_address: Duration) -> Result<TcpStream, String> {
+    let addresses = match timeout(per_address, lookup_host((host, port))).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
+        Err(_) => return Err(format!("cannot resolve {host} within {per_address:?}")),
+    };
+    connect_to_any(addresses, per_address).await.map_err(|failures| match failures.is_empty() {
+        true => format!("{host} has no address"),
+        false => failures.join("; "),
+    })
+}
+
+/// The first that answers, or what went wrong with each.
+async fn connect_to_any(
+    addresses: impl Iterator<Item = SocketAddr>,
+    per_address: Duration,
+) -> Result<TcpStream, Vec<String>> {
+    let mut failures = Vec::new();
+    for address in addresses {
+        match timeout(per_address, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Acknowledgements leave in batches of our making; Nagle would only delay them.
+                match stream.set_nodelay(true) {
+                    Ok(()) => return Ok(stream),
+                    Err(error) => failures.push(format!("{address}: {error}")),
+                }
+            }
+            Ok(Err(error)) => failures.push(format!("{address}: {error}")),
+            Err(_) => failures.push(format!("{address}: no answer within {per_address:?}")),
+        }
+    }
+    Err(failures)
+}
+
+/// A connected socket and what is to be written to it.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    out: BytesMut,
+}
+
+impl Connection {
+    /// With nothing written yet.
+    pub fn new(stream: TcpStream) -> Self {
+        Self { stream, out: BytesMut::new() }
+    }
+
+    /// Where packets to send are appended.
+    pub fn out(&mut self) -> &mut BytesMut {
+        &mut self.out
+    }
+
+    /// Whether all that was appended has been given to the socket.
+    pub fn is_flushed(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Bytes that wait for the socket.
+    pub fn unsent(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Writes what is to be written, as far as the socket takes it; returns how much it took.
+    /// `Pending` when some is left, with a wake-up for when the socket takes more.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut written = 0;
+        while !self.out.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                count => {
+                    self.out.advance(count);
+                    written += count;
+                }
+            }
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Reads once into the spare room of `space`; 0 is the peer's end of stream.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let mut read = ReadBuf::uninit(space.spare_capacity_mut());
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        let count = read.filled().len();
+        // SAFETY: `ReadBuf` guarantees that its first `count` bytes, which are the spare bytes
+        // directly behind the present length, have been initialised.
+        unsafe { space.set_len(space.len() + count) };
+        Poll::Ready(Ok(count))
+    }
+
+    /// Writes what is left, says that nothing more will come, and reads the peer's stream to its
+    /// end without looking at it: closing with unread bytes would send a reset, which may cost the
+    /// acknowledgements just written.
+    ///
+    /// # Errors
+    /// The socket's.
+    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        let mut discarded = [0; 4096];
+        loop {
+            let mut read = ReadBuf::new(&mut discarded);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[actix_rt::test]
+    async fn the_first_address_that_answers_is_taken_and_every_failure_is_told() {
+        let within = Duration::from_secs(5);
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let closed = free.local_addr().expect("bound");
+        drop(free);
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let open = listener.local_addr().expect("bound");
+
+        let stream = connect_to_any([closed, open].into_iter(), within).await.expect("the second");
+        assert_eq!(stream.peer_addr().expect("connected"), open);
+
+        let failures = connect_to_any([closed, closed].into_iter(), within).await;
+        let failures = failures.expect_err("nobody listens");
+        assert_eq!(failures.len(), 2);
+        assert!(failures[0].starts_with(&closed.to_string()), "{failures:?}");
+    }
+
+    #[actix_rt::test]
+    async fn a_host_that_does_not_exist_is_named() {
+        let error = connect("no-such-host.invalid", 1883, Duration::from_secs(5)).await;
+        let error = error.expect_err("reserved never to exist (RFC 6761)");
+        assert!(error.contains("cannot resolve no-such-host.invalid"), "{error}");
+    }
+}

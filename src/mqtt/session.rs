@@ -1,0 +1,529 @@
+//! The client's side of one MQTT connection: CONNECT, subscriptions, keep-alive, and what ends it.
+//! Pure: packets and moments in, bytes and notes out; no socket, no clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::config::{MqttConfig, Protocol};
+use crate::mqtt::packet::{
+    self, ConnAck, Connect, Incoming, PacketError, Publish, ServerLimits, Version,
+};
+use crate::route::Route;
+
+/// A refused subscription is asked for again after this long, doubling up to the second one.
+const RESUBSCRIBE_MIN: Duration = Duration::from_secs(1);
+const RESUBSCRIBE_MAX: Duration = Duration::from_secs(60);
+/// PINGREQ is sent when this part of the keep-alive passed without a packet from us: the broker
+/// must see one within the whole of it ([MQTT-3.1.2-20]).
+const PING_AFTER: (u32, u32) = (3, 4);
+
+/// Reason codes of DISCONNECT (MQTT 5, section 3.14.2.1).
+const PROTOCOL_ERROR: u8 = 0x82;
+const MALFORMED_PACKET: u8 = 0x81;
+const KEEP_ALIVE_TIMEOUT: u8 = 0x8D;
+const SESSION_TAKEN_OVER: u8 = 0x8E;
+
+/// What does not change from one connection to the next.
+#[derive(Debug)]
+pub struct Settings {
+    /// `[mqtt]`
+    pub mqtt: MqttConfig,
+    /// What to subscribe.
+    pub routes: Vec<Arc<Route>>,
+    /// Receive maximum: the in-flight window in messages.
+    pub receive_maximum: u16,
+}
+
+/// What this process remembers of the session from one connection to the next.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// For each route, whether its SUBACK granted it in the session that the broker keeps.
+    granted: Vec<bool>,
+    negotiation: Negotiation,
+}
+
+/// Which protocol version to speak next under `protocol = "auto"`: 5, unless the broker has shown
+/// that it does not know it.
+#[derive(Debug, Default)]
+struct Negotiation {
+    v5_proven: bool,
+    /// The broker said so.
+    v5_refused: bool,
+    /// It ended the connection before CONNACK without a word, as some brokers do with a version that
+    /// they do not know; perhaps for another cause, so this holds for one attempt.
+    try_v311: bool,
+}
+
+impl Memory {
+    /// The version for the next connection.
+    pub fn version(&self, protocol: Protocol) -> Version {
+        let Negotiation { v5_refused, try_v311, .. } = self.negotiation;
+        match protocol {
+            Protocol::V311 => Version::V311,
+            Protocol::Auto if v5_refused || try_v311 => Version::V311,
+            Protocol::V5 | Protocol::Auto => Version::V5,
+        }
+    }
+
+    /// A connection in `version` was accepted.
+    fn accepted(&mut self, version: Version) {
+        self.negotiation.try_v311 = false;
+        if version == Version::V5 {
+            self.negotiation = Negotiation { v5_proven: true, ..Negotiation::default() };
+        }
+    }
+
+    /// A connection in `version` was not accepted: the broker `said` that it does not speak it, or
+    /// ended the connection before CONNACK without a word.
+    pub fn not_accepted(&mut self, version: Version, said: bool) {
+        let negotiation = &mut self.negotiation;
+        match version {
+            Version::V5 if said => negotiation.v5_refused = true,
+            Version::V5 => negotiation.try_v311 = !negotiation.v5_proven,
+            Version::V311 if said => *negotiation = Negotiation::default(),
+            Version::V311 => negotiation.try_v311 = false,
+        }
+    }
+}
+
+/// Something to tell people about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// CONNACK accepted us.
+    Connected {
+        /// The broker kept our session.
+        session_present: bool,
+        /// In force, in seconds.
+        keep_alive_s: u16,
+        /// What the broker imposes.
+        limits: ServerLimits,
+    },
+    /// The broker keeps the session for less time than was asked for.
+    SessionExpiryShortened {
+        /// Seconds asked for.
+        asked_s: u32,
+        /// Seconds in force.
+        granted_s: u32,
+    },
+    /// A subscription is in force.
+    Subscribed {
+        /// Which route.
+        route: usize,
+        /// The QoS granted.
+        qos: u8,
+    },
+    /// A subscription was granted with a lower QoS than the route asks for; it is asked for again.
+    Downgraded {
+        /// Which route.
+        route: usize,
+        /// The QoS granted.
+        qos: u8,
+    },
+    /// A subscription was refused; it is asked for again.
+    SubscriptionRefused {
+        /// Which route.
+        route: usize,
+        /// The broker's words.
+        text: String,
+        /// When it is asked for again.
+        retry_in: Duration,
+    },
+    /// No SUBACK came in time; it is asked for again.
+    SubackMissing {
+        /// Which route.
+        route: usize,
+    },
+}
+
+/// Why a connection ended or could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// One of a fixed set, for logs and counters.
+    pub reason: &'static str,
+    /// For people.
+    pub detail: String,
+    /// Another client took our id: pause as long as a pause gets, else both would fight for ever.
+    pub taken_over: bool,
+    /// The reason code to say in DISCONNECT, if the end is ours.
+    pub say: Option<u8>,
+}
+
+impl Lost {
+    /// An end that calls for nothing special.
+    pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), taken_over: false, say: None }
+    }
+
+    /// The peer broke the protocol.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self { say: Some(MALFORMED_PACKET), ..Self::new("malformed_packet", detail) }
+    }
+}
+
+impl From<PacketError> for Lost {
+    fn from(error: PacketError) -> Self {
+        let say = match error {
+            PacketError::Unexpected { .. } => PROTOCOL_ERROR,
+            _ => MALFORMED_PACKET,
+        };
+        Self { say: Some(say), ..Self::new("malformed_packet", error.to_string()) }
+    }
+}
+
+/// One connection, from CONNECT on.
+#[derive(Debug)]
+pub struct Session {
+    settings: Arc<Settings>,
+    version: Version,
+    connack: Option<ConnAck>,
+    connack_due: Instant,
+    keep_alive: Duration,
+    subscriptions: Vec<Subscription>,
+    next_packet_id: u16,
+    last_sent: Instant,
+    last_received: Instant,
+    was_reading: bool,
+    pinged_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    state: SubscriptionState,
+    backoff: Duration,
+}
+
+#[derive(Debug)]
+enum SubscriptionState {
+    /// To be asked for at this moment.
+    Due(Instant),
+    Asked {
+        packet_id: u16,
+        at: Instant,
+    },
+    InForce,
+}
+
+impl Session {
+    /// Begins a connection with CONNECT.
+    pub fn open(
+        settings: Arc<Settings>,
+        version: Version,
+        now: Instant,
+        out: &mut BytesMut,
+    ) -> Self {
+        let mqtt = &settings.mqtt;
+        let keep_alive_s = u16::try_from(mqtt.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let password = mqtt.password.as_ref().map_or("", |secret| secret.expose());
+        let connect = Connect {
+            client_id: &mqtt.client_id,
+            keep_alive_s,
+            session_expiry_s: mqtt.session_expiry_s,
+            receive_maximum: settings.receive_maximum,
+            login: mqtt.username.as_deref().map(|username| (username, password)),
+        };
+        packet::encode_connect(version, &connect, out);
+        let subscriptions = settings
+            .routes
+            .iter()
+            .map(|_| Subscription { state: SubscriptionState::Due(now), backoff: RESUBSCRIBE_MIN })
+            .collect();
+        Self {
+            version,
+            connack: None,
+            connack_due: now + mqtt.connect_timeout,
+            keep_alive: Duration::from_secs(u64::from(keep_alive_s)),
+            subscriptions,
+            next_packet_id: 0,
+            last_sent: now,
+            last_received: now,
+            was_reading: true,
+            pinged_at: None,
+            settings,
+        }
+    }
+
+    /// The protocol version of this connection.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether CONNACK came.
+    pub fn is_connected(&self) -> bool {
+        self.connack.is_some()
+    }
+
+    /// Whether every subscription is in force at the QoS that was asked for.
+    pub fn is_subscribed(&self) -> bool {
+        self.is_connected()
+            && self.subscriptions.iter().all(|s| matches!(s.state, SubscriptionState::InForce))
+    }
+
+    /// Bytes were written.
+    pub fn sent(&mut self, now: Instant) {
+        self.last_sent = now;
+    }
+
+    /// Bytes were read.
+    pub fn received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.pinged_at = None;
+    }
+
+    /// Takes one packet. A PUBLISH is handed back; everything else is dealt with here, answers are
+    /// appended to `out`.
+    ///
+    /// # Errors
+    /// The connection must end.
+    pub fn on_packet(
+        &mut self,
+        incoming: Incoming,
+        now: Instant,
+        memory: &mut Memory,
+        out: &mut BytesMut,
+        notes: &mut Vec<Note>,
+    ) -> Result<Option<Publish>, Lost> {
+        match (incoming, self.connack.is_some()) {
+            (Incoming::ConnAck(ack), false) => self.on_connack(ack, now, memory, notes)?,
+            // The first packet from the server is CONNACK, and there is one [MQTT-3.2.0-1].
+            (Incoming::ConnAck(_), true) => return Err(protocol_error("a second CONNACK")),
+            (Incoming::Disconnect { code, text }, _) => return Err(disconnected(code, text)),
+            (_, false) => return Err(protocol_error("a packet before CONNACK")),
+            (Incoming::Publish(publish), true) => return Ok(Some(publish)),
+            (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
+            (Incoming::SubAck { packet_id, granted }, true) => {
+                self.on_suback(packet_id, granted, now, memory, notes);
+            }
+            (Incoming::PingResp, true) => {}
+        }
+        Ok(None)
+    }
+
+    fn on_connack(
+        &mut self,
+        ack: ConnAck,
+        now: Instant,
+        memory: &mut Memory,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Lost> {
+        if let Some(refused) = ack.refused {
+            if refused.unsupported_version {
+                memory.not_accepted(self.version, true);
+                return Err(Lost::new("protocol_refused", refused.text));
+            }
+            return Err(Lost::new("connection_refused", refused.text));
+        }
+        memory.accepted(self.version);
+        // 0 turns keep-alive off (MQTT 5, section 3.2.2.3.14); ours goes on, to notice a dead link.
+        if let Some(seconds @ 1..) = ack.limits.keep_alive_s {
+            self.keep_alive = Duration::from_secs(u64::from(seconds));
+        }
+        notes.push(Note::Connected {
+            session_present: ack.session_present,
+            keep_alive_s: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            limits: ack.limits.clone(),
+        });
+        let asked_s = self.settings.mqtt.session_expiry_s;
+        if let Some(granted_s) = ack.limits.session_expiry_s.filter(|granted| *granted < asked_s) {
+            notes.push(Note::SessionExpiryShortened { asked_s, granted_s });
+        }
+        memory.granted.resize(self.subscriptions.len(), false);
+        if !ack.session_present {
+            memory.granted.fill(false);
+        }
+        for (subscription, granted) in self.subscriptions.iter_mut().zip(&memory.granted) {
+            // In 3.1.1 asking again would replay every retained message.
+            subscription.state = if self.version == Version::V311 && *granted {
+                SubscriptionState::InForce
+            } else {
+                SubscriptionState::Due(now)
+            };
+        }
+        self.connack = Some(ack);
+        Ok(())
+    }
+
+    fn on_suback(
+        &mut self,
+        packet_id: u16,
+        granted: Result<u8, String>,
+        now: Instant,
+        memory: &mut Memory,
+        notes: &mut Vec<Note>,
+    ) {
+        let asked = |s: &Subscription| matches!(s.state, SubscriptionState::Asked { packet_id: id, .. } if id == packet_id);
+        // One that was given up comes too late to mean anything.
+        let Some(route) = self.subscriptions.iter().position(asked) else { return };
+        let wanted = self.settings.routes[route].qos.level();
+        let subscription = &mut self.subscriptions[route];
+        match granted {
+            Ok(qos) if qos >= wanted => {
+                subscription.state = SubscriptionState::InForce;
+                subscription.backoff = RESUBSCRIBE_MIN;
+                memory.granted[route] = true;
+                notes.push(Note::Subscribed { route, qos });
+            }
+            Ok(qos) => {
+                subscription.postpone(now);
+                notes.push(Note::Downgraded { route, qos });
+            }
+            Err(text) => {
+                let retry_in = subscription.postpone(now);
+                notes.push(Note::SubscriptionRefused { route, text, retry_in });
+            }
+        }
+    }
+
+    /// Does what is due at `now`. `reading` says whether packets from the broker can reach us: while
+    /// the window is full nothing is read, and then silence proves nothing.
+    ///
+    /// # Errors
+    /// The connection is dead.
+    pub fn on_time(
+        &mut self,
+        now: Instant,
+        reading: bool,
+        out: &mut BytesMut,
+        notes: &mut Vec<Note>,
+    ) -> Result<(), Lost> {
+        if self.connack.is_none() {
+            return if now < self.connack_due {
+                Ok(())
+            } else {
+                Err(Lost::new("connack_timeout", "no CONNACK within mqtt.connect_timeout"))
+            };
+        }
+        let resumed = std::mem::replace(&mut self.was_reading, reading) != reading;
+        if !reading || resumed {
+            self.last_received = now;
+        } else if now >= self.dead_at() {
+            let silent = now.saturating_duration_since(self.last_received);
+            return Err(Lost {
+                say: Some(KEEP_ALIVE_TIMEOUT),
+                ..Lost::new("keep_alive", format!("nothing received for {} s", silent.as_secs()))
+            });
+        }
+        if now >= self.ping_at() {
+            packet::encode_pingreq(out);
+            self.pinged_at = Some(now);
+        }
+        self.subscribe(now, reading, out, notes);
+        Ok(())
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Instant,
+        reading: bool,
+        out: &mut BytesMut,
+        notes: &mut Vec<Note>,
+    ) {
+        let suback_within = self.settings.mqtt.connect_timeout;
+        for route in 0..self.subscriptions.len() {
+            match &mut self.subscriptions[route].state {
+                SubscriptionState::Due(at) if *at <= now => self.ask(route, now, out, notes),
+                SubscriptionState::Asked { at, .. } if !reading => *at = now,
+                SubscriptionState::Asked { at, .. } if *at + suback_within <= now => {
+                    notes.push(Note::SubackMissing { route });
+                    self.ask(route, now, out, notes);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ask(&mut self, route: usize, now: Instant, out: &mut BytesMut, notes: &mut Vec<Note>) {
+        let Some(connack) = &self.connack else { return };
+        let target = &self.settings.routes[route];
+        // To ask for what CONNACK rules out is a protocol error that would end the connection.
+        if let Some(text) = ruled_out(target, &connack.limits) {
+            let retry_in = self.subscriptions[route].postpone(now);
+            notes.push(Note::SubscriptionRefused { route, text, retry_in });
+            return;
+        }
+        self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
+        packet::encode_subscribe(
+            self.version,
+            self.next_packet_id,
+            target.filter.as_str(),
+            target.qos,
+            connack.session_present,
+            out,
+        );
+        self.subscriptions[route].state =
+            SubscriptionState::Asked { packet_id: self.next_packet_id, at: now };
+    }
+
+    /// The next moment at which [`Session::on_time`] has something to do.
+    pub fn deadline(&self, reading: bool) -> Instant {
+        if self.connack.is_none() {
+            return self.connack_due;
+        }
+        let suback_within = self.settings.mqtt.connect_timeout;
+        let subscriptions = self.subscriptions.iter().filter_map(|s| match s.state {
+            SubscriptionState::Due(at) => Some(at),
+            SubscriptionState::Asked { at, .. } => Some(at + suback_within),
+            SubscriptionState::InForce => None,
+        });
+        let dead = reading.then(|| self.dead_at());
+        subscriptions.chain(dead).fold(self.ping_at(), Instant::min)
+    }
+
+    fn ping_at(&self) -> Instant {
+        let (part, whole) = PING_AFTER;
+        let pause = self.keep_alive * part / whole;
+        // Silence from the broker is broken by a PINGREQ too: it owes a PINGRESP.
+        let quiet_since = match self.pinged_at {
+            None => self.last_sent.min(self.last_received),
+            Some(at) => at.max(self.last_sent),
+        };
+        quiet_since + pause
+    }
+
+    fn dead_at(&self) -> Instant {
+        self.last_received + self.keep_alive * 3 / 2
+    }
+}
+
+impl Subscription {
+    /// Asks again later; returns how much later.
+    fn postpone(&mut self, now: Instant) -> Duration {
+        let pause = self.backoff;
+        self.state = SubscriptionState::Due(now + pause);
+        self.backoff = (pause * 2).min(RESUBSCRIBE_MAX);
+        pause
+    }
+}
+
+/// Why CONNACK leaves no way to subscribe a route, if so.
+fn ruled_out(route: &Route, limits: &ServerLimits) -> Option<String> {
+    if limits.no_wildcards && route.filter.has_wildcard() {
+        return Some("the broker has no wildcard subscriptions".to_owned());
+    }
+    if limits.no_shared && route.filter.is_shared() {
+        return Some("the broker has no shared subscriptions".to_owned());
+    }
+    // Fixed header, packet id, properties, length and options around the filter.
+    let size = route.filter.as_str().len() + 11;
+    match limits.maximum_packet_bytes {
+        Some(maximum) if size > maximum as usize => {
+            Some(format!("the broker takes packets of at most {maximum} bytes"))
+        }
+        _ => None,
+    }
+}
+
+fn protocol_error(detail: &str) -> Lost {
+    Lost { say: Some(PROTOCOL_ERROR), ..Lost::new("protocol_error", detail) }
+}
+
+fn disconnected(code: u8, text: String) -> Lost {
+    let taken_over = code == SESSION_TAKEN_OVER;
+    let reason = if taken_over { "session_taken_over" } else { "server_disconnect" };
+    Lost { taken_over, ..Lost::new(reason, text) }
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -1,0 +1,331 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::message::{Qos, Refusal, Stamp};
+
+const LIMITS: Limits = Limits { messages: 8, bytes: 1000 };
+
+fn message(payload: &str) -> Arc<Message> {
+    Arc::new(Message {
+        mqtt_topic: Bytes::from_static(b"a/b"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        received_at: Stamp::now(),
+    })
+}
+
+/// Any destination will do: the window never looks at it.
+fn forward() -> Fate {
+    Fate::Forward(Destination::DeadLetter(Refusal {
+        reason: "test",
+        detail: String::new(),
+        whole: None,
+    }))
+}
+
+fn puback(packet_id: u16) -> Ack {
+    Ack { packet_id, form: AckForm::PubAck }
+}
+
+fn admit(window: &mut Window, packet_id: u16, payload: &str) -> Seq {
+    window.admit(message(payload), Some(puback(packet_id)), forward());
+    window.entries.back().expect("just admitted").seq
+}
+
+fn released(window: &mut Window) -> Vec<u16> {
+    let mut ids = Vec::new();
+    window.release(|ack| ids.push(ack.packet_id));
+    ids
+}
+
+fn handed_on(window: &mut Window) -> Vec<Seq> {
+    window.take_unforwarded().iter().map(|msg| msg.seq).collect()
+}
+
+#[test]
+fn acknowledgements_leave_in_the_order_of_receipt_whatever_the_order_of_verdicts() {
+    let mut window = Window::new(LIMITS);
+    let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
+    assert!(released(&mut window).is_empty());
+    window.settle(Verdict::Delivered(seqs[1]));
+    assert!(released(&mut window).is_empty());
+    window.settle(Verdict::Rejected(seqs[0]));
+    assert_eq!(released(&mut window), [1, 2]);
+    window.settle(Verdict::Delivered(seqs[2]));
+    assert_eq!(released(&mut window), [3]);
+    assert!(released(&mut window).is_empty());
+}
+
+#[test]
+fn a_filtered_message_is_acknowledged_behind_those_before_it() {
+    let mut window = Window::new(LIMITS);
+    let first = admit(&mut window, 1, "x");
+    window.admit(message("y"), Some(puback(2)), Fate::Filtered);
+    assert!(released(&mut window).is_empty());
+    window.settle(Verdict::Delivered(first));
+    assert_eq!(released(&mut window), [1, 2]);
+    assert_eq!(window.snapshot().filtered, 1);
+}
+
+#[test]
+fn a_verdict_after_the_connection_is_lost_is_counted_and_acknowledges_nothing() {
+    let mut window = Window::new(LIMITS);
+    let seq = admit(&mut window, 1, "x");
+    window.connection_lost();
+    assert_eq!(window.snapshot().in_flight, 1);
+    window.settle(Verdict::Delivered(seq));
+    let new = admit(&mut window, 1, "of the new connection");
+    assert!(released(&mut window).is_empty());
+    assert_eq!(window.snapshot().delivered, 1);
+    window.settle(Verdict::Delivered(new));
+    assert_eq!(released(&mut window), [1]);
+}
+
+#[test]
+fn a_redelivery_is_recognised_and_acknowledged_after_the_verdict_of_its_first_forwarding() {
+    let mut window = Window::new(LIMITS);
+    let seqs = [1, 2].map(|id| admit(&mut window, id, "x"));
+    window.connection_lost();
+    window.settle(Verdict::Delivered(seqs[1]));
+    // In the order in which the new connection sends them.
+    assert!(window.redelivered(puback(2), true, b"a/b", b"x"));
+    assert!(window.redelivered(puback(1), true, b"a/b", b"x"));
+    assert_eq!(released(&mut window), [2]);
+    window.settle(Verdict::Delivered(seqs[0]));
+    assert_eq!(released(&mut window), [1]);
+    let counts = window.snapshot();
+    assert_eq!((counts.received, counts.redelivered, counts.delivered), (2, 2, 2));
+}
+
+#[test]
+fn only_dup_with_the_same_id_topic_and_payload_is_a_redelivery() {
+    let lost = |id| {
+        let mut window = Window::new(LIMITS);
+        admit(&mut window, id, "x");
+        window.connection_lost();
+        window
+    };
+    assert!(lost(7).redelivered(puback(7), true, b"a/b", b"x"));
+    assert!(!lost(7).redelivered(puback(7), false, b"a/b", b"x"));
+    assert!(!lost(7).redelivered(puback(8), true, b"a/b", b"x"));
+    assert!(!lost(7).redelivered(puback(7), true, b"a/c", b"x"));
+    assert!(!lost(7).redelivered(puback(7), true, b"a/b", b"y"));
+    let mut without_session = lost(7);
+    without_session.session_lost();
+    assert!(!without_session.redelivered(puback(7), true, b"a/b", b"x"));
+}
+
+#[test]
+fn what_came_under_a_known_id_with_other_content_makes_the_old_message_forgotten() {
+    let mut window = Window::new(LIMITS);
+    admit(&mut window, 7, "x");
+    window.connection_lost();
+    assert!(!window.redelivered(puback(7), false, b"a/b", b"new"));
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"x"));
+}
+
+#[test]
+fn a_message_whose_acknowledgement_was_begun_is_never_taken_for_a_redelivery() {
+    let mut window = Window::new(LIMITS);
+    let seq = admit(&mut window, 7, "x");
+    window.settle(Verdict::Delivered(seq));
+    assert_eq!(released(&mut window), [7]);
+    window.connection_lost();
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"x"));
+}
+
+#[test]
+fn a_redelivery_survives_a_second_lost_connection() {
+    let mut window = Window::new(LIMITS);
+    let seq = admit(&mut window, 7, "x");
+    for _ in 0..3 {
+        window.connection_lost();
+        assert!(window.redelivered(puback(7), true, b"a/b", b"x"));
+    }
+    window.settle(Verdict::Delivered(seq));
+    assert_eq!(released(&mut window), [7]);
+    assert_eq!(window.snapshot().received, 1);
+}
+
+#[test]
+fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
+    let mut window = Window::new(LIMITS);
+    let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
+    assert_eq!(handed_on(&mut window), seqs);
+    assert!(handed_on(&mut window).is_empty());
+    window.settle(Verdict::Delivered(seqs[1]));
+    window.rewind();
+    let new = admit(&mut window, 4, "x");
+    assert_eq!(handed_on(&mut window), [seqs[0], seqs[2], new]);
+    assert!(handed_on(&mut window).is_empty());
+}
+
+#[test]
+fn the_window_is_bounded_in_messages_and_in_bytes_and_lets_one_larger_message_pass_alone() {
+    let mut window = Window::new(Limits { messages: 2, bytes: 10 });
+    assert!(window.has_room(1_000_000));
+    let seq = admit(&mut window, 1, "x"); // 4 bytes with its topic
+    assert!(window.has_room(6));
+    assert!(!window.has_room(7));
+    admit(&mut window, 2, "x");
+    assert!(!window.has_room(0));
+    window.settle(Verdict::Delivered(seq));
+    assert!(!window.has_room(0), "it is still owed its acknowledgement");
+    assert_eq!(released(&mut window), [1]);
+    assert!(window.has_room(6));
+}
+
+#[test]
+fn filtered_messages_behind_one_without_a_verdict_fill_the_window_too() {
+    let mut window = Window::new(Limits { messages: 3, bytes: 1000 });
+    let first = admit(&mut window, 1, "x");
+    for id in 2..4 {
+        assert!(window.has_room(1));
+        window.admit(message("y"), Some(puback(id)), Fate::Filtered);
+    }
+    assert!(!window.has_room(1), "they wait for their acknowledgement");
+    window.settle(Verdict::Delivered(first));
+    assert_eq!(released(&mut window), [1, 2, 3]);
+    assert!(window.has_room(1));
+}
+
+#[test]
+fn what_a_flapping_link_leaves_known_stays_within_the_bound() {
+    let mut window = Window::new(LIMITS);
+    for id in 0..1000 {
+        let seq = admit(&mut window, id, "x");
+        window.settle(Verdict::Delivered(seq));
+        window.connection_lost();
+        assert!(window.known.len() <= 2 * LIMITS.messages);
+    }
+    // The youngest are kept.
+    assert!(window.redelivered(puback(999), true, b"a/b", b"x"));
+}
+
+/// One step of a broker, a producer and a link that do as they please.
+#[derive(Debug, Clone)]
+enum Step {
+    Publish { qos0: bool, filtered: bool },
+    Verdict { which: prop::sample::Index, rejected: bool },
+    Release,
+    Forward,
+    NewProducer,
+    LoseConnection { session_present: bool, redelivered: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(qos0, filtered)| Step::Publish { qos0, filtered }),
+        6 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(which, rejected)| Step::Verdict { which, rejected }),
+        3 => Just(Step::Release),
+        3 => Just(Step::Forward),
+        1 => Just(Step::NewProducer),
+        1 => (prop::bool::weighted(0.8), 0..8_usize).prop_map(|(session_present, redelivered)| {
+            Step::LoseConnection { session_present, redelivered }
+        }),
+    ]
+}
+
+/// A broker as the specification wants it, and what it knows.
+#[derive(Default)]
+struct Broker {
+    next_id: u16,
+    /// Sent on this connection and not acknowledged, in order, with the payload.
+    unacknowledged: Vec<(u16, String)>,
+}
+
+proptest! {
+    #[test]
+    fn order_and_identity_hold_for_any_interleaving(steps in prop::collection::vec(step(), 1..200)) {
+        let mut window = Window::new(LIMITS);
+        let mut broker = Broker::default();
+        let mut unsettled: Vec<Seq> = Vec::new();
+        let mut settled: HashMap<Seq, bool> = HashMap::new();
+        let mut by_payload: HashMap<String, Seq> = HashMap::new();
+        let mut at_producer: Vec<Seq> = Vec::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Publish { qos0, filtered } => {
+                    let payload = format!("payload {number}");
+                    if !window.has_room(3 + payload.len()) {
+                        continue;
+                    }
+                    let fate = if filtered { Fate::Filtered } else { forward() };
+                    let ack = (!qos0).then(|| {
+                        broker.next_id += 1;
+                        broker.unacknowledged.push((broker.next_id, payload.clone()));
+                        puback(broker.next_id)
+                    });
+                    window.admit(message(&payload), ack, fate);
+                    if !filtered {
+                        let seq = window.entries.back().expect("admitted").seq;
+                        unsettled.push(seq);
+                        by_payload.insert(payload, seq);
+                    }
+                }
+                Step::Verdict { which, rejected } if !unsettled.is_empty() => {
+                    let seq = unsettled.remove(which.index(unsettled.len()));
+                    let verdict =
+                        if rejected { Verdict::Rejected(seq) } else { Verdict::Delivered(seq) };
+                    prop_assert!(window.settle(verdict));
+                    prop_assert!(!window.settle(verdict), "a second verdict counts for nothing");
+                    settled.insert(seq, rejected);
+                }
+                Step::Verdict { .. } => {}
+                Step::Release => {
+                    for id in released(&mut window) {
+                        let (expected, payload) = broker.unacknowledged.remove(0);
+                        prop_assert_eq!(id, expected, "PUBACKs in the order of PUBLISHes");
+                        if let Some(seq) = by_payload.get(&payload) {
+                            prop_assert!(settled.contains_key(seq), "no PUBACK without a verdict");
+                        }
+                    }
+                    // Not one too few either.
+                    if let Some((_, payload)) = broker.unacknowledged.first() {
+                        let seq = by_payload.get(payload).expect("filtered ones are due at once");
+                        prop_assert!(!settled.contains_key(seq));
+                    }
+                }
+                Step::Forward => at_producer.extend(handed_on(&mut window)),
+                Step::NewProducer => {
+                    at_producer.clear();
+                    window.rewind();
+                    at_producer.extend(handed_on(&mut window));
+                    prop_assert_eq!(&at_producer, &unsettled, "the replay is whole");
+                }
+                Step::LoseConnection { session_present, redelivered } => {
+                    window.connection_lost();
+                    let mut again = std::mem::take(&mut broker.unacknowledged);
+                    if !session_present {
+                        window.session_lost();
+                        continue;
+                    }
+                    // The connection may be lost again before all came.
+                    let rest = again.split_off(redelivered.min(again.len()));
+                    for (id, payload) in &again {
+                        prop_assert!(window.redelivered(puback(*id), true, b"a/b", payload.as_bytes()));
+                    }
+                    for (id, _) in &rest {
+                        prop_assert!(!window.redelivered(puback(*id), true, b"a/b", b"another"));
+                    }
+                    broker.unacknowledged = again;
+                }
+            }
+            prop_assert!(at_producer.is_sorted(), "handed on in the order of receipt");
+            let counts = window.snapshot();
+            prop_assert!(counts.balances(), "{counts:?}");
+            prop_assert_eq!(counts.in_flight as usize, unsettled.len());
+            let waiting = window.entries.iter().filter(|entry| !entry.settled).count();
+            prop_assert_eq!(counts.in_flight as usize, waiting, "counted from the window itself");
+            let bytes: usize = window.entries.iter().map(|e| e.message.window_bytes()).sum();
+            prop_assert_eq!(window.bytes, bytes);
+            prop_assert!(window.entries.len() <= LIMITS.messages && window.bytes <= LIMITS.bytes);
+        }
+    }
+}

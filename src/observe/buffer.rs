@@ -1,0 +1,325 @@
+//! Where log lines wait for the sink: one bounded buffer, one writer thread.
+//!
+//! Lines of all threads are appended under one short lock; the writer swaps the buffer for an empty
+//! one and writes it out. Timing records never wait: those that find no room are dropped and
+//! counted. Ordinary records have a reserve that timing records cannot take, and wait for room for a
+//! bounded time only, so that a sink that nobody reads cannot freeze an actor. Whoever cannot wait
+//! for the writer (`flush`, or any caller once the writer has ended) writes out himself.
+
+use std::io::{self, Write};
+use std::panic::RefUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Lines that wait or are being written, in bytes.
+const CAPACITY: usize = 8 * 1024 * 1024;
+/// The part of it that only ordinary records may take.
+const RESERVE: usize = 1024 * 1024;
+/// As much is written at once, rather than after `LINGER`.
+const WRITE_AT: usize = 256 * 1024;
+/// How long timing records wait for company.
+const LINGER: Duration = Duration::from_millis(20);
+/// How long an ordinary record waits for room, and `flush` for the sink.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the loss of records is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Lines that were dropped since the last report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) timing: u64,
+    pub(crate) ordinary: u64,
+}
+
+impl Lost {
+    fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Formats the report of a loss.
+pub(crate) type Report = Box<dyn Fn(Lost, &mut Vec<u8>) + Send + Sync + RefUnwindSafe>;
+
+/// See the module.
+pub(crate) struct Buffer {
+    state: Mutex<State>,
+    /// The writer waits here for lines.
+    lines: Condvar,
+    /// Ordinary records wait here for room.
+    room: Condvar,
+    sink: Mutex<Sink>,
+    timing_lost: AtomicU64,
+    report: Report,
+}
+
+struct State {
+    waiting: Vec<u8>,
+    /// Bytes that left `waiting` and are not yet in the sink.
+    writing: usize,
+    /// Something other than timing records waits.
+    urgent: bool,
+    writer: Writer,
+    lost: Lost,
+    reported_at: Option<Instant>,
+    /// An ordinary record waited in vain, and nothing was written since.
+    stalled: bool,
+    closed: bool,
+}
+
+/// What the writer thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// Looks for lines by itself before it sleeps.
+    Awake,
+    /// Sleeps until the first line.
+    Idle,
+    /// Sleeps until more lines have come, or `LINGER` has passed.
+    Lingering,
+    /// There is none (any more).
+    Gone,
+}
+
+struct Sink {
+    out: Box<dyn Write + Send>,
+    spare: Vec<u8>,
+}
+
+impl Buffer {
+    /// A buffer before `out`, and its writer thread. Without a thread, if none can be had, callers
+    /// write out themselves.
+    pub(crate) fn start(
+        out: Box<dyn Write + Send>,
+        report: Report,
+    ) -> (Arc<Self>, Option<JoinHandle<()>>) {
+        let buffer = Arc::new(Self {
+            state: Mutex::new(State {
+                waiting: Vec::new(),
+                writing: 0,
+                urgent: false,
+                writer: Writer::Awake,
+                lost: Lost::default(),
+                reported_at: None,
+                stalled: false,
+                closed: false,
+            }),
+            lines: Condvar::new(),
+            room: Condvar::new(),
+            sink: Mutex::new(Sink { out, spare: Vec::new() }),
+            timing_lost: AtomicU64::new(0),
+            report,
+        });
+        let for_writer = Arc::clone(&buffer);
+        let writer = thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
+            let gone = WriterGone(for_writer);
+            gone.0.write_until_closed();
+        });
+        if writer.is_err() {
+            lock(&buffer.state).writer = Writer::Gone;
+        }
+        (buffer, writer.ok())
+    }
+
+    /// Appends one ordinary line. Waits for room at most [`PATIENCE`]; the line is then dropped and
+    /// counted, and so are those after it, without waiting, until the sink takes bytes again.
+    pub(crate) fn push(&self, line: &[u8]) {
+        let mut state = lock(&self.state);
+        let mut deadline = None;
+        while state.used() + line.len() > CAPACITY && state.writer != Writer::Gone {
+            let now = Instant::now();
+            let deadline = *deadline.get_or_insert(now + PATIENCE);
+            if state.stalled || now >= deadline || line.len() > CAPACITY {
+                state.stalled = true;
+                state.lost.ordinary += 1;
+                return;
+            }
+            (state, _) = self
+                .room
+                .wait_timeout(state, deadline - now)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.waiting.extend_from_slice(line);
+        state.urgent = true;
+        let writer = state.writer;
+        self.wake(state, writer != Writer::Awake);
+    }
+
+    /// Appends `count` lines of timing records, or drops and counts them. Never waits for room.
+    pub(crate) fn push_timing(&self, lines: &[u8], count: u64) {
+        let mut state = lock(&self.state);
+        if state.used() + lines.len() > CAPACITY - RESERVE {
+            state.lost.timing += count;
+            self.timing_lost.fetch_add(count, Relaxed);
+            return;
+        }
+        state.waiting.extend_from_slice(lines);
+        let wake = match state.writer {
+            Writer::Awake => false,
+            Writer::Idle | Writer::Gone => true,
+            Writer::Lingering => state.waiting.len() >= WRITE_AT,
+        };
+        self.wake(state, wake);
+    }
+
+    /// Gets the writer to work if it sleeps; does its work if it is gone.
+    fn wake(&self, mut state: MutexGuard<'_, State>, wanted: bool) {
+        let writer = state.writer;
+        if !wanted {
+            return;
+        }
+        if writer != Writer::Gone {
+            // Once is enough.
+            state.writer = Writer::Awake;
+        }
+        drop(state);
+        match writer {
+            Writer::Gone => {
+                self.flush();
+            }
+            _ => self.lines.notify_one(),
+        }
+    }
+
+    /// Writes out all that was appended before; `false` if the sink was not to be had within
+    /// [`PATIENCE`].
+    pub(crate) fn flush(&self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut sink = match self.sink.try_lock() {
+                Ok(sink) => sink,
+                // A sink that panicked is used again: there is no other.
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return false,
+                Err(TryLockError::WouldBlock) => {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+            };
+            self.write_out(&mut sink, true);
+            let _ = sink.out.flush();
+            return true;
+        }
+    }
+
+    /// Ends the writer thread, after it has written out what is there.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.lines.notify_one();
+    }
+
+    /// Timing records dropped since the start.
+    pub(crate) fn timing_lost(&self) -> u64 {
+        self.timing_lost.load(Relaxed)
+    }
+
+    fn write_until_closed(&self) {
+        while self.wait_for_lines() {
+            self.write_out(&mut lock(&self.sink), false);
+        }
+        self.flush();
+    }
+
+    /// `false` once the buffer is closed.
+    fn wait_for_lines(&self) -> bool {
+        let mut state = lock(&self.state);
+        loop {
+            if state.closed {
+                return false;
+            }
+            if state.urgent || state.waiting.len() >= WRITE_AT {
+                break;
+            }
+            if state.waiting.is_empty() && !state.lost.any() {
+                state.writer = Writer::Idle;
+                state = self.lines.wait(state).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                state.writer = Writer::Lingering;
+                let nap = if state.waiting.is_empty() { REPORT_EVERY } else { LINGER };
+                let waited = self.lines.wait_timeout(state, nap);
+                let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                state = guard;
+                if timeout.timed_out() {
+                    break;
+                }
+            }
+        }
+        state.writer = Writer::Awake;
+        true
+    }
+
+    /// Writes out what waits. The caller holds the sink, so lines keep their order whoever writes.
+    fn write_out(&self, sink: &mut Sink, report_now: bool) {
+        let mut lines = std::mem::take(&mut sink.spare);
+        let mut state = lock(&self.state);
+        std::mem::swap(&mut lines, &mut state.waiting);
+        state.writing = lines.len();
+        state.urgent = false;
+        let now = Instant::now();
+        let due = report_now || state.reported_at.is_none_or(|at| now >= at + REPORT_EVERY);
+        if due && state.lost.any() {
+            state.reported_at = Some(now);
+            let lost = std::mem::take(&mut state.lost);
+            drop(state);
+            (self.report)(lost, &mut lines);
+        } else {
+            drop(state);
+        }
+
+        let written = write_all(&mut *sink.out, &lines);
+
+        let mut state = lock(&self.state);
+        state.writing = 0;
+        state.stalled = false;
+        if let Err(rest) = written {
+            // A line that was cut counts as lost.
+            let lines_lost = lines[lines.len() - rest..].iter().filter(|&&byte| byte == b'\n');
+            state.lost.ordinary += lines_lost.count() as u64;
+        }
+        drop(state);
+        self.room.notify_all();
+
+        lines.clear();
+        // After a burst the memory goes back.
+        lines.shrink_to(2 * WRITE_AT);
+        sink.spare = lines;
+    }
+}
+
+impl State {
+    fn used(&self) -> usize {
+        self.waiting.len() + self.writing
+    }
+}
+
+/// Says that the writer thread has ended, however it did.
+struct WriterGone(Arc<Buffer>);
+
+impl Drop for WriterGone {
+    fn drop(&mut self) {
+        lock(&self.0.state).writer = Writer::Gone;
+        self.0.room.notify_all();
+    }
+}
+
+/// Writes all, also to a sink that others made non-blocking; the error is the number of bytes that
+/// could not be written.
+fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> Result<(), usize> {
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return Err(bytes.len()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(_) => return Err(bytes.len()),
+        }
+    }
+    Ok(())
+}
+
+/// A panic elsewhere leaves whole lines and plain numbers.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

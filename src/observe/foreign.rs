@@ -1,0 +1,80 @@
+//! The records of libraries that log through the `log` crate, brought into our log.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use log::{LevelFilter, Log, Metadata, Record};
+use slog::Level;
+
+use super::keys;
+use super::log::{Logging, WeakLogging};
+
+static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
+
+/// Sends what libraries log through the `log` crate to this log, from its level up; `component` is
+/// the library. Called again, it changes the log.
+///
+/// If another logger was installed before, that one stays.
+pub fn bridge_log_crate(logging: &Logging) {
+    static OURS: OnceLock<bool> = OnceLock::new();
+    *TARGET.lock().unwrap_or_else(PoisonError::into_inner) = Some(logging.downgrade());
+    if *OURS.get_or_init(|| log::set_logger(&Bridge).is_ok()) {
+        log::set_max_level(filter(logging.level()));
+    }
+}
+
+struct Bridge;
+
+impl Log for Bridge {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let target = TARGET.lock().unwrap_or_else(PoisonError::into_inner);
+        let logging = target.as_ref().and_then(WeakLogging::upgrade);
+        drop(target);
+        let Some(logging) = logging else { return };
+        let library = record.target().split("::").next().unwrap_or_default();
+        let said = *record.args();
+        let log = logging.logger();
+        match record.level() {
+            log::Level::Error => slog::error!(log, "{}", said; keys::COMPONENT => library),
+            log::Level::Warn => slog::warn!(log, "{}", said; keys::COMPONENT => library),
+            log::Level::Info => slog::info!(log, "{}", said; keys::COMPONENT => library),
+            log::Level::Debug => slog::debug!(log, "{}", said; keys::COMPONENT => library),
+            log::Level::Trace => slog::trace!(log, "{}", said; keys::COMPONENT => library),
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Critical | Level::Error => LevelFilter::Error,
+        Level::Warning => LevelFilter::Warn,
+        Level::Info => LevelFilter::Info,
+        Level::Debug => LevelFilter::Debug,
+        Level::Trace => LevelFilter::Trace,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::test_support::{json_lines, json_log};
+
+    #[test]
+    fn what_a_library_logs_comes_through_under_its_name() {
+        let (logging, lines) = json_log();
+        bridge_log_crate(&logging);
+        log::warn!(target: "rumqttc::v5::state", "odd packet {:?}", "a\tb");
+        log::debug!(target: "rumqttc", "below the level");
+        logging.flush();
+        let records = json_lines(&lines);
+        assert_eq!(records.len(), 1, "{records:?}");
+        assert_eq!(records[0]["component"], "rumqttc");
+        assert_eq!(records[0]["level"], "warn");
+        assert_eq!(records[0]["msg"], "odd packet \"a\\tb\"");
+    }
+}

@@ -1,0 +1,343 @@
+//! The log: slog in front, lines of JSON or text behind, written by a thread of our own.
+//!
+//! slog-async with slog-json costs 1-2 us a record or loses some; here a record is formatted in
+//! place, into a buffer of its thread, and appended to one shared buffer ([`super::buffer`]): a
+//! tenth of that. The buffer is flushed on every way out: at the drop of [`Logging`] and of its
+//! [`FlushGuard`]s, by the panic hook, and by whoever calls `process::exit` (the watchdog, a second
+//! signal).
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use slog::{Drain, FlushError, Level, Logger, Never, OwnedKVList, Record, b, o, record};
+
+use super::buffer::{Buffer, Lost};
+use super::line::{self, Style, with_scratch};
+use super::{TimingSink, keys};
+use crate::config::{LogConfig, LogFormat};
+
+/// The log of one run. Clones share it; when the last is dropped it is flushed, and its writer
+/// thread ends.
+#[derive(Clone)]
+pub struct Logging(Arc<Inner>);
+
+struct Inner {
+    output: Output,
+    level: Level,
+    timing: TimingSink,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Where lines go, and how they look.
+#[derive(Clone)]
+pub(crate) struct Output {
+    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) style: Style,
+}
+
+impl Logging {
+    /// A log to stderr.
+    pub fn start(config: &LogConfig) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let style = match config.format {
+            LogFormat::Auto if !terminal => Style::Json,
+            LogFormat::Json => Style::Json,
+            LogFormat::Auto | LogFormat::Terminal => Style::Terminal { colour: terminal },
+        };
+        Self::to_sink(config, style, io::stderr())
+    }
+
+    /// A log to any sink, for tests and benches.
+    pub fn to_sink(config: &LogConfig, style: Style, sink: impl Write + Send + 'static) -> Self {
+        let report = Box::new(move |lost, out: &mut Vec<u8>| report_loss(style, lost, out));
+        let (buffer, writer) = Buffer::start(Box::new(sink), report);
+        let output = Output { buffer, style };
+        let timing = TimingSink::new(config.timing, output.clone());
+        Self(Arc::new(Inner { output, level: config.level, timing, writer }))
+    }
+
+    /// The root logger. Give each component a child: `log.new(o!(keys::COMPONENT => "mqtt"))`.
+    ///
+    /// It works on after this [`Logging`] has been dropped, record by record and unbuffered.
+    pub fn logger(&self) -> Logger {
+        Logger::root(LineDrain { output: self.0.output.clone(), level: self.0.level }, o!())
+    }
+
+    /// Where timing records go, by the policy of the configuration.
+    pub fn timing(&self) -> TimingSink {
+        self.0.timing.clone()
+    }
+
+    /// Records above this level are dropped.
+    pub fn level(&self) -> Level {
+        self.0.level
+    }
+
+    /// Writes out everything that was logged before. Gives up after one second, with `false`, if
+    /// the sink does not take it.
+    pub fn flush(&self) -> bool {
+        self.0.output.buffer.flush()
+    }
+
+    /// Flushes when it is dropped.
+    #[must_use = "it flushes when it is dropped"]
+    pub fn flush_guard(&self) -> FlushGuard {
+        FlushGuard(self.clone())
+    }
+
+    /// Whether the writer thread has ended. It never should; each record is then written by the
+    /// thread that logs it.
+    pub fn writer_finished(&self) -> bool {
+        self.0.writer.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Timing records that found no room since the start.
+    pub fn timing_dropped(&self) -> u64 {
+        self.0.output.buffer.timing_lost()
+    }
+
+    /// For those that must not keep the log alive.
+    pub(crate) fn downgrade(&self) -> WeakLogging {
+        WeakLogging(Arc::downgrade(&self.0))
+    }
+}
+
+impl fmt::Debug for Logging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logging").field("level", &self.0.level).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.output.buffer.flush();
+        // Not joined: a sink that takes nothing would hold us up for ever.
+        self.output.buffer.close();
+    }
+}
+
+/// A [`Logging`] that may be gone.
+pub(crate) struct WeakLogging(std::sync::Weak<Inner>);
+
+impl WeakLogging {
+    pub(crate) fn upgrade(&self) -> Option<Logging> {
+        self.0.upgrade().map(Logging)
+    }
+}
+
+/// Flushes the log when it is dropped: hold it in `main` and wherever a run ends.
+#[derive(Debug)]
+pub struct FlushGuard(Logging);
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
+/// Formats each record where it happens and appends it to the buffer.
+struct LineDrain {
+    output: Output,
+    level: Level,
+}
+
+impl Drain for LineDrain {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
+        if self.is_enabled(record.level()) {
+            with_scratch(|scratch| {
+                scratch.line.clear();
+                let (fields, line) = (&mut scratch.fields, &mut scratch.line);
+                line::write(self.output.style, line::now_us(), record, values, fields, line);
+                self.output.buffer.push(line);
+            });
+        }
+        Ok(())
+    }
+
+    fn is_enabled(&self, level: Level) -> bool {
+        level.is_at_least(self.level)
+    }
+
+    fn flush(&self) -> Result<(), FlushError> {
+        if self.output.buffer.flush() {
+            return Ok(());
+        }
+        Err(FlushError::Io(io::Error::new(io::ErrorKind::TimedOut, "the sink takes no bytes")))
+    }
+}
+
+/// A record for each kind of loss.
+fn report_loss(style: Style, lost: Lost, out: &mut Vec<u8>) {
+    let none = Logger::root(slog::Discard, o!(keys::COMPONENT => "log"));
+    let mut report = |text: &str, count: u64| {
+        with_scratch(|scratch| {
+            line::write(
+                style,
+                line::now_us(),
+                &record!(Level::Warning, "", &format_args!("{text}"), b!(keys::COUNT => count)),
+                none.list(),
+                &mut scratch.fields,
+                out,
+            );
+        });
+    };
+    if lost.timing > 0 {
+        report("timing records dropped", lost.timing);
+    }
+    if lost.ordinary > 0 {
+        report("log records dropped", lost.ordinary);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::{Duration, Instant};
+
+    use slog::{debug, info};
+
+    use super::*;
+    use crate::config::TimingPolicy;
+    use crate::message::Stamp;
+    use crate::observe::TimingRecord;
+    use crate::observe::buffer::PATIENCE;
+    use crate::observe::test_support::{Lines, config, json_lines, json_log};
+
+    #[test]
+    fn records_reach_the_sink_without_a_flush_and_in_order() {
+        let (logging, lines) = json_log();
+        let log = logging.logger();
+        for count in 0..1000 {
+            info!(log, "counted"; keys::COUNT => count);
+        }
+        lines.wait_until(|text| text.matches('\n').count() == 1000);
+        for (expected, record) in json_lines(&lines).iter().enumerate() {
+            assert_eq!(record["count"], expected);
+        }
+    }
+
+    #[test]
+    fn records_below_the_level_are_dropped() {
+        let (logging, lines) = json_log();
+        debug!(logging.logger(), "hidden");
+        assert!(
+            logging.logger().is_enabled(Level::Info) && !logging.logger().is_enabled(Level::Debug)
+        );
+        logging.flush();
+        assert_eq!(lines.text(), "");
+    }
+
+    #[test]
+    fn dropping_the_log_flushes_it_and_ends_its_thread_while_loggers_write_on() {
+        let (logging, lines) = json_log();
+        let log = logging.logger();
+        let guard = logging.flush_guard();
+        info!(log, "before");
+        drop(logging);
+        drop(guard);
+        assert_eq!(json_lines(&lines).len(), 1);
+        info!(log, "after");
+        lines.wait_until(|text| text.contains("after"));
+    }
+
+    /// A sink that takes nothing until it is let.
+    struct Stuck(mpsc::Receiver<()>, Lines);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // The sender is dropped to let everything through.
+            let _ = self.0.recv();
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_sink_that_takes_nothing_freezes_nobody_and_the_loss_is_reported() {
+        let (open, gate) = mpsc::channel();
+        let lines = Lines::default();
+        let logging =
+            Logging::to_sink(&config(TimingPolicy::All), Style::Json, Stuck(gate, lines.clone()));
+        let now = Stamp::now();
+        let mqtt_topic = "x".repeat(1000);
+        let record = TimingRecord {
+            mqtt_topic: &mqtt_topic,
+            mqtt_qos: 1,
+            kafka_topic: "k",
+            kafka_partition: 0,
+            kafka_offset: 1,
+            payload_bytes: 1,
+            received_at: now,
+            produced_at: now,
+            delivered_at: now,
+        };
+        let sent = 10_000;
+        let started = Instant::now();
+        for _ in 0..sent {
+            logging.timing().record(&record);
+        }
+        assert!(started.elapsed() < PATIENCE, "timing records never wait");
+        assert!(logging.timing_dropped() > 0);
+
+        // Ordinary records still have their reserve, and then wait once.
+        let log = logging.logger();
+        let started = Instant::now();
+        info!(log, "in the reserve");
+        assert!(started.elapsed() < PATIENCE);
+        for _ in 0..1500 {
+            info!(log, "too many"; keys::DETAIL => &mqtt_topic);
+        }
+        assert!(started.elapsed() < 3 * PATIENCE, "{:?}", started.elapsed());
+        assert!(!logging.flush(), "nor does a flush wait for ever");
+
+        drop(open);
+        assert!(logging.flush());
+        info!(log, "afterwards");
+        logging.flush();
+        let records = json_lines(&lines);
+        let count = |msg: &str| records.iter().filter(|r| r["msg"] == msg).count() as u64;
+        let lost = |msg: &str| -> u64 {
+            let reports = records.iter().filter(|r| r["msg"] == msg);
+            reports.map(|r| r["count"].as_u64().expect("a count")).sum()
+        };
+        assert_eq!(count("timing") + lost("timing records dropped"), sent);
+        assert_eq!(lost("timing records dropped"), logging.timing_dropped());
+        assert_eq!(count("too many") + lost("log records dropped"), 1500);
+        assert_eq!((count("in the reserve"), count("afterwards")), (1, 1));
+    }
+
+    #[test]
+    fn a_writer_that_ends_is_noticed_and_nothing_is_lost() {
+        struct Dies(bool, Lines);
+        impl Write for Dies {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if !std::mem::replace(&mut self.0, true) {
+                    panic!("the sink fails once");
+                }
+                self.1.write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let sink = Dies(false, lines.clone());
+        let logging = Logging::to_sink(&config(TimingPolicy::Off), Style::Json, sink);
+        info!(logging.logger(), "goes down with it");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !logging.writer_finished() {
+            assert!(Instant::now() < deadline, "the writer lives on");
+            std::thread::yield_now();
+        }
+        info!(logging.logger(), "written by its caller");
+        lines.wait_until(|text| text.contains("written by its caller"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Logs that tests can read.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::line::Style;
+use super::log::Logging;
+use crate::config::{LogConfig, LogFormat, TimingPolicy};
+
+/// The panic hook is the process's: whoever installs it or counts on its log takes a turn.
+pub(crate) fn hook_turn() -> MutexGuard<'static, ()> {
+    static HOOK: Mutex<()> = Mutex::new(());
+    HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A sink in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(bytes).expect("lines are UTF-8")
+    }
+
+    pub(crate) fn wait_until(&self, seen: impl Fn(&str) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !seen(&self.text()) {
+            assert!(Instant::now() < deadline, "not in the log in time:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn config(timing: TimingPolicy) -> LogConfig {
+    LogConfig { format: LogFormat::Auto, level: slog::Level::Info, timing }
+}
+
+pub(crate) fn json_log() -> (Logging, Lines) {
+    let lines = Lines::default();
+    (Logging::to_sink(&config(TimingPolicy::Off), Style::Json, lines.clone()), lines)
+}
+
+pub(crate) fn terminal_log() -> (Logging, Lines) {
+    let lines = Lines::default();
+    let style = Style::Terminal { colour: false };
+    (Logging::to_sink(&config(TimingPolicy::Off), style, lines.clone()), lines)
+}
+
+pub(crate) fn json_lines(lines: &Lines) -> Vec<serde_json::Value> {
+    let parse = |line| match serde_json::from_str(line) {
+        Ok(record) => record,
+        Err(error) => panic!("{error}: {line}"),
+    };
+    lines.text().lines().map(parse).collect()
+}

@@ -1,0 +1,294 @@
+//! SupervisorActor: restarts what fails, within a budget, and takes the system down in order.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::{
+    Actor, ActorFutureExt as _, Addr, AsyncContext, Context, Handler, Recipient, System, fut,
+};
+use slog::{Logger, error, info, warn};
+use tokio::sync::oneshot;
+
+use super::guard::LastResort;
+use super::policy::{Decision, RestartPolicy};
+use super::summary::Summary;
+use super::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
+use crate::config::SupervisorConfig;
+use crate::exit::Exit;
+use crate::failpoint::{self, Site};
+use crate::observe::{Metrics, PanicReport, keys};
+
+/// How often the summary is logged and the threads are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// One of our threads that must not end before the process does.
+pub struct WatchedThread {
+    /// For the log.
+    pub name: &'static str,
+    /// Whether it has ended.
+    pub is_finished: Box<dyn Fn() -> bool>,
+}
+
+impl fmt::Debug for WatchedThread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WatchedThread").field(&self.name).finish()
+    }
+}
+
+/// See the module. It runs on the system arbiter and does nothing that could fail: it is not
+/// restarted itself; its end ends the system.
+#[derive(Debug)]
+pub struct SupervisorActor {
+    config: SupervisorConfig,
+    drain_deadline: Duration,
+    metrics: Arc<Metrics>,
+    log: Logger,
+    threads: Vec<WatchedThread>,
+    children: BTreeMap<&'static str, RestartPolicy>,
+    /// MqttActor, once it is there.
+    stop_intake: Option<Recipient<StopIntake>>,
+    phase: Phase,
+    summary: Summary,
+}
+
+/// Where the system is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The system ends with this code when all is drained.
+    Draining {
+        then: Exit,
+    },
+    /// `stop_with_code` was called.
+    Stopping,
+}
+
+impl SupervisorActor {
+    /// `drain_deadline` is how long a drain may take; `log` has its `component` already.
+    pub fn new(
+        config: SupervisorConfig,
+        drain_deadline: Duration,
+        metrics: Arc<Metrics>,
+        log: Logger,
+        threads: Vec<WatchedThread>,
+    ) -> Self {
+        let summary = Summary::new(Instant::now(), &metrics);
+        Self {
+            config,
+            drain_deadline,
+            metrics,
+            log,
+            threads,
+            children: BTreeMap::new(),
+            stop_intake: None,
+            phase: Phase::Running,
+            summary,
+        }
+    }
+
+    /// Starts it on this thread's arbiter, which should be the system's. If it ends before the
+    /// system does, even by a panic, the system ends with [`Exit::BudgetSpent`].
+    ///
+    /// # Panics
+    /// Outside a `System`.
+    pub fn start(self) -> Addr<Self> {
+        let log = self.log.clone();
+        let actor = Context::new().into_future(self);
+        let addr = actor.address();
+        actix_rt::spawn(LastResort::new(actor, move |panic: Option<PanicReport>| {
+            let (panic, location) = panic.map(|p| (p.message, p.location)).unzip();
+            error!(log, "supervisor ended";
+                keys::PANIC => panic,
+                keys::LOCATION => location,
+                keys::EXIT_CODE => Exit::BudgetSpent.code());
+        }));
+        addr
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        failpoint::hit(Site::Supervisor);
+        self.summary.log(Instant::now(), &self.metrics, &self.log);
+        if self.phase == Phase::Stopping {
+            return;
+        }
+        let threads = std::mem::take(&mut self.threads);
+        let (ended, alive) = threads.into_iter().partition(|thread| (thread.is_finished)());
+        self.threads = alive;
+        for WatchedThread { name, .. } in ended {
+            error!(self.log, "thread ended"; keys::THREAD => name);
+            self.drain(Exit::BudgetSpent, ctx);
+        }
+    }
+
+    /// Begins the drain, or lets one that has begun end with a failure's code.
+    fn drain(&mut self, then: Exit, ctx: &mut Context<Self>) {
+        match self.phase {
+            Phase::Running => {
+                info!(self.log, "draining";
+                    keys::IN_FLIGHT => self.metrics.conservation().in_flight,
+                    keys::DEADLINE_MS => millis(self.drain_deadline));
+                self.phase = Phase::Draining { then };
+                ctx.run_later(self.drain_deadline, |actor, _| actor.deadline_passed());
+                self.ask_to_stop_intake();
+            }
+            Phase::Draining { then: before } => {
+                self.phase = Phase::Draining { then: before.max(then) };
+            }
+            Phase::Stopping => {}
+        }
+    }
+
+    /// Again and again while a drain goes on: a mail may die with the actor that it was for.
+    fn ask_to_stop_intake(&self) {
+        if let (Phase::Draining { .. }, Some(mqtt)) = (self.phase, &self.stop_intake) {
+            mqtt.do_send(StopIntake);
+        }
+    }
+
+    fn deadline_passed(&mut self) {
+        let Phase::Draining { then } = self.phase else { return };
+        let exit = then.max(Exit::DeadlinePassed);
+        warn!(self.log, "drain deadline passed";
+            keys::IN_FLIGHT => self.metrics.conservation().in_flight,
+            keys::EXIT_CODE => exit.code());
+        self.stop(exit);
+    }
+
+    fn stop(&mut self, exit: Exit) {
+        self.phase = Phase::Stopping;
+        System::current().stop_with_code(exit.code());
+    }
+
+    /// Messages that reached their end, as a proof that an actor works.
+    fn settled(&self) -> u64 {
+        let counted = self.metrics.conservation();
+        counted.delivered + counted.dead_lettered
+    }
+
+    fn restart(&mut self, actor: &'static str, reply: oneshot::Sender<Directive>) {
+        let settled = self.settled();
+        if let Some(policy) = self.children.get_mut(actor) {
+            policy.restarted(Instant::now(), settled);
+        }
+        // An actor that is gone waits for no answer.
+        let _ = reply.send(Directive::Restart);
+        self.ask_to_stop_intake();
+    }
+
+    fn give_up(&mut self, child: &Failed, failures: u32, message: &'static str) {
+        error!(self.log, "{}", message;
+            child,
+            keys::FAILURES => failures,
+            keys::EXIT_CODE => Exit::BudgetSpent.code());
+        self.stop(Exit::BudgetSpent);
+    }
+}
+
+impl Actor for SupervisorActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(TICK, Self::tick);
+    }
+}
+
+impl Handler<ChildDown> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, down: ChildDown, ctx: &mut Self::Context) {
+        let ChildDown { actor, cause, reply } = down;
+        if self.phase == Phase::Stopping {
+            let _ = reply.send(Directive::Stop);
+            return;
+        }
+        let buildable = !matches!(cause, Cause::NotBuilt(_));
+        let child = Failed::new(actor, cause);
+        let settled = self.settled();
+        let policy = self.children.entry(actor).or_insert_with(|| RestartPolicy::new(&self.config));
+        let decision = policy.failed(Instant::now(), settled, fastrand::f64());
+        let failures = policy.failures();
+        match decision {
+            _ if !buildable => self.give_up(&child, failures, "actor cannot be built"),
+            Decision::GiveUp => self.give_up(&child, failures, "restart budget spent"),
+            Decision::RestartAfter(pause) => {
+                warn!(self.log, "actor failed, will restart";
+                    &child,
+                    keys::FAILURES => failures,
+                    keys::DELAY_MS => millis(pause));
+                self.metrics.count_restart(actor, child.reason);
+                let wait = fut::wrap_future::<_, Self>(actix_rt::time::sleep(pause));
+                ctx.spawn(wait.map(move |(), this, _| this.restart(actor, reply)));
+            }
+        }
+    }
+}
+
+impl Handler<Supervise> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: Supervise, _: &mut Self::Context) {
+        self.stop_intake = Some(mail.stop_intake);
+        self.ask_to_stop_intake();
+    }
+}
+
+impl Handler<Drain> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Self::Context) {
+        self.drain(Exit::Drained, ctx);
+    }
+}
+
+impl Handler<Drained> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, drained: Drained, _: &mut Self::Context) {
+        let Phase::Draining { then } = self.phase else { return };
+        info!(self.log, "drained";
+            keys::UNACKNOWLEDGED => drained.unacknowledged,
+            keys::EXIT_CODE => then.code());
+        self.stop(then);
+    }
+}
+
+/// What the log says of a failed actor.
+struct Failed {
+    actor: &'static str,
+    /// Label of the restart counter.
+    reason: &'static str,
+    panic: Option<PanicReport>,
+}
+
+impl Failed {
+    fn new(actor: &'static str, cause: Cause) -> Self {
+        match cause {
+            Cause::Panicked(panic) | Cause::NotBuilt(panic) => {
+                Self { actor, reason: "panic", panic: Some(panic) }
+            }
+            Cause::Stopped => Self { actor, reason: "stopped", panic: None },
+        }
+    }
+}
+
+impl slog::KV for Failed {
+    fn serialize(
+        &self,
+        _: &slog::Record<'_>,
+        serializer: &mut dyn slog::Serializer,
+    ) -> slog::Result {
+        // slog wants the last field first.
+        if let Some(panic) = &self.panic {
+            serializer.emit_str(keys::LOCATION, &panic.location)?;
+            serializer.emit_str(keys::PANIC, &panic.message)?;
+        }
+        serializer.emit_str(keys::REASON, self.reason)?;
+        serializer.emit_str(keys::ACTOR, self.actor)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

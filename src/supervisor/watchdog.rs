@@ -1,0 +1,222 @@
+//! Ends the process when an actor hangs: a blocked thread can be neither killed nor restarted.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use slog::{error, o};
+
+use super::Heartbeat;
+use crate::exit::Exit;
+use crate::observe::{Logging, keys};
+
+/// The watchdog's thread. It looks at all heartbeats several times in `hang_after`.
+#[derive(Debug)]
+pub struct Watchdog {
+    stop: Arc<Stop>,
+    /// Held by the thread while it lives.
+    alive: Weak<()>,
+    thread: JoinHandle<()>,
+}
+
+/// An actor that made no progress for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Hang {
+    actor: &'static str,
+    silent: Duration,
+}
+
+impl Watchdog {
+    /// When one of the heartbeats has been silent for longer than `hang_after`: logs it, flushes the
+    /// log, and ends the process with [`Exit::Hung`].
+    ///
+    /// Waiting for a broker that is down is no hang: the actor's timer beats on.
+    ///
+    /// # Errors
+    /// No thread is to be had.
+    pub fn start(
+        heartbeats: Vec<Arc<Heartbeat>>,
+        hang_after: Duration,
+        logging: Logging,
+    ) -> io::Result<Self> {
+        Self::start_with(heartbeats, hang_after, move |hang| {
+            error!(logging.logger().new(o!(keys::COMPONENT => "watchdog")), "actor hangs";
+                keys::ACTOR => hang.actor,
+                keys::SILENT_MS => u64::try_from(hang.silent.as_millis()).unwrap_or(u64::MAX),
+                keys::EXIT_CODE => Exit::Hung.code());
+            logging.flush();
+            std::process::exit(Exit::Hung.code());
+        })
+    }
+
+    fn start_with(
+        heartbeats: Vec<Arc<Heartbeat>>,
+        hang_after: Duration,
+        on_hang: impl FnOnce(Hang) + Send + 'static,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let stopped = Arc::clone(&stop);
+        let living = Arc::new(());
+        let alive = Arc::downgrade(&living);
+        let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
+            let _living = living;
+            if let Some(hang) = watch(&heartbeats, hang_after, &stopped) {
+                on_hang(hang);
+            }
+        })?;
+        Ok(Self { stop, alive, thread })
+    }
+
+    /// Something that says whether the thread has ended, for `SupervisorActor` to watch. It does not
+    /// keep [`Watchdog::stop`] from its work.
+    pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let alive = Weak::clone(&self.alive);
+        move || alive.strong_count() == 0
+    }
+
+    /// Ends the thread and waits for its end. To be called last, when the arbiters have been joined.
+    pub fn stop(self) {
+        self.stop.now();
+        // A panic of that thread has been logged by the hook.
+        let _ = self.thread.join();
+    }
+}
+
+/// Looks until it is stopped, or an actor hangs.
+fn watch(heartbeats: &[Arc<Heartbeat>], hang_after: Duration, stop: &Stop) -> Option<Hang> {
+    let interval = (hang_after / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
+    loop {
+        let slept = Instant::now();
+        if stop.wait(interval) {
+            return None;
+        }
+        if slept.elapsed() > interval + hang_after / 2 {
+            // The whole process stood still, so nobody could beat.
+            continue;
+        }
+        let hang = heartbeats
+            .iter()
+            .map(|heartbeat| Hang { actor: heartbeat.actor(), silent: heartbeat.silent_for() })
+            .find(|hang| hang.silent > hang_after);
+        if hang.is_some() {
+            return hang;
+        }
+    }
+}
+
+/// A flag that can be waited for.
+#[derive(Debug, Default)]
+struct Stop {
+    set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn now(&self) {
+        *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// `true` if the flag was set within `limit`.
+    fn wait(&self, limit: Duration) -> bool {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(set, limit, |set| !*set);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::config::{LogConfig, LogFormat, TimingPolicy};
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_silent_actor_is_found_and_one_that_beats_or_is_paused_is_not() {
+        let [beating, paused, silent] =
+            ["beating", "paused", "silent"].map(Heartbeat::new).map(Arc::new);
+        paused.set_paused(true);
+        let beats = Arc::clone(&beating);
+        let (done, end) = mpsc::channel::<()>();
+        let beater = thread::spawn(move || {
+            while end.recv_timeout(Duration::from_millis(5)) == Err(mpsc::RecvTimeoutError::Timeout)
+            {
+                beats.beat();
+            }
+        });
+        let (found, hangs) = mpsc::channel();
+        let hang_after = Duration::from_millis(300);
+        let watchdog =
+            Watchdog::start_with(vec![beating, paused, silent], hang_after, move |hang| {
+                found.send(hang).expect("the test listens");
+            })
+            .expect("a thread");
+        let finished = watchdog.finished();
+        let hang = hangs.recv_timeout(DEADLINE).expect("a hang");
+        assert_eq!(hang.actor, "silent");
+        assert!(hang.silent > hang_after);
+        let deadline = Instant::now() + DEADLINE;
+        while !finished() {
+            assert!(Instant::now() < deadline, "its end is not seen");
+            thread::yield_now();
+        }
+        drop(done);
+        beater.join().expect("it ends");
+        watchdog.stop();
+    }
+
+    #[test]
+    fn it_stops_at_once() {
+        let heartbeats = vec![Arc::new(Heartbeat::new("any"))];
+        let watchdog = Watchdog::start_with(heartbeats, Duration::from_secs(3600), |hang| {
+            panic!("{hang:?}");
+        })
+        .expect("a thread");
+        let finished = watchdog.finished();
+        assert!(!finished());
+        let started = Instant::now();
+        watchdog.stop();
+        assert!(started.elapsed() < Duration::from_secs(1));
+        assert!(finished());
+    }
+
+    /// Run by the next test in a process of its own.
+    #[test]
+    #[ignore = "ends its process"]
+    fn hang_for_ever() {
+        let config = LogConfig {
+            format: LogFormat::Json,
+            level: slog::Level::Info,
+            timing: TimingPolicy::Off,
+        };
+        let heartbeats = vec![Arc::new(Heartbeat::new("stuck"))];
+        let watchdog =
+            Watchdog::start(heartbeats, Duration::from_millis(50), Logging::start(&config));
+        thread::sleep(DEADLINE);
+        drop(watchdog);
+    }
+
+    #[test]
+    fn a_hang_ends_the_process_with_75_and_its_record_is_not_lost() {
+        let output = Command::new(std::env::current_exe().expect("a test binary"))
+            .args([
+                "--exact",
+                "supervisor::watchdog::tests::hang_for_ever",
+                "--ignored",
+                "--nocapture",
+            ])
+            .output()
+            .expect("it runs");
+        assert_eq!(output.status.code(), Some(75));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let record = stderr.lines().find(|line| line.contains("actor hangs")).expect("a record");
+        let record: serde_json::Value = serde_json::from_str(record).expect("JSON");
+        assert_eq!(record["actor"], "stuck");
+        assert!(record["silent_ms"].as_u64().expect("a number") >= 50, "{record}");
+    }
+}
