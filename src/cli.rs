@@ -1,6 +1,5 @@
 //! The command line: what can be asked for, and how the process is told to stop.
 
-use std::future::Future;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -86,15 +85,10 @@ pub async fn shutdown_signal(logging: Logging) {
 }
 
 /// The name of the next signal.
-fn next<'a>(
-    terminate: &'a mut Signal,
-    interrupt: &'a mut Signal,
-) -> impl Future<Output = &'static str> + 'a {
-    async move {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }
 

@@ -4,12 +4,9 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::keys::SECTIONS;
-use super::properties::is_secret;
+use super::properties::{REDACTED, shown};
 use super::resolved::{Config, LogFormat, Protocol, TimingPolicy};
 use crate::route::PayloadForm;
-
-/// What stands where a secret would.
-const REDACTED: &str = "[redacted]";
 
 impl Config {
     /// The configuration as TOML: every key, defaults included, secrets as `[redacted]`.
@@ -88,9 +85,8 @@ impl Config {
             writeln!(out, "\n[kafka.properties]")?;
         }
         for (name, value) in &self.kafka.properties {
-            let value = if is_secret(name) { REDACTED } else { value };
             // Names are not expanded, so that they need no second dollar sign.
-            writeln!(out, "{} = {}", quote(name), string(value))?;
+            writeln!(out, "{} = {}", quote(name), string(shown(name, value)))?;
         }
         Ok(())
     }

@@ -77,6 +77,7 @@ impl fmt::Display for Form {
                 let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
                 f.write_str(&quoted.join(" or "))
             }
+            Self::Count(0, 1) => f.write_str("0 or 1"),
             Self::Count(min, max) => write!(f, "{min} to {max}"),
             Self::Duration(min, max) => {
                 write!(f, "a duration with its unit such as \"5s\", {min} to {max}")
@@ -97,6 +98,22 @@ impl fmt::Display for Form {
                 "\"all\" or \"slow:50ms\" (a duration) or \"sample:100\" (1 to 4294967295) or \"off\"",
             ),
             Self::Properties => f.write_str("a table of librdkafka properties"),
+        }
+    }
+}
+
+impl Form {
+    /// The limits alone, where there are some.
+    pub fn limits(&self) -> Option<String> {
+        match self {
+            Self::Text(_) | Self::Secret | Self::List(_) | Self::Timing | Self::Properties => None,
+            Self::Choice(_) | Self::Count(..) => Some(self.to_string()),
+            Self::Duration(min, max) | Self::Seconds(min, max) | Self::Size(min, max) => {
+                Some(format!("{min} to {max}"))
+            }
+            Self::DurationOrNever(min, max) | Self::SecondsOrNever(min, max) => {
+                Some(format!("{min} to {max}, or \"never\""))
+            }
         }
     }
 }
@@ -274,6 +291,6 @@ pub const KEYS: &[Key] = keys! {
         "The least important level that is written.",
         "Cannot fail.";
     "log.timing", Form::Timing, Value("all"),
-        "Which messages get a timing record: all, the slow ones, one in so many, none.",
+        "Which messages get a timing record: \"all\", \"slow:50ms\", \"sample:100\" (one in so many), \"off\".",
         "Records that do not fit their buffer are dropped and counted.";
 };

@@ -1,6 +1,6 @@
 //! The configuration: what a user may write, what it resolves to, what is refused and how it is said.
 //!
-//! Text and environment become one value a key ([`source`](self)), values become a [`Config`]
+//! Text and environment become one value a key (`source`), values become a [`Config`]
 //! (`resolve`), and whatever is wrong on the way is gathered and told at once. The table of all keys
 //! is in [`keys`].
 
@@ -61,13 +61,14 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
         let env = env.into_iter().collect();
-        let source = Source::read(text, &env);
+        let refused = |errors| ConfigErrors::new(name, errors);
+        let source = Source::read(text, &env).map_err(refused)?;
         let place = source.sections.get(keys::PROPERTIES).cloned().unwrap_or(Place::File);
-        let config = resolve(source).map_err(|errors| ConfigErrors::new(name, errors))?;
+        let config = resolve(source).map_err(refused)?;
         if !config.kafka.properties.is_empty() {
             properties::try_together(&config.kafka.properties).map_err(|text| {
                 let key = keys::PROPERTIES.to_owned();
-                ConfigErrors::new(name, vec![ConfigError { place, key, text }])
+                refused(vec![ConfigError { place, key, text }])
             })?;
         }
         Ok(config)

@@ -11,9 +11,10 @@ use std::ffi::CString;
 use rdkafka::ClientConfig;
 use rdkafka::bindings::{rd_kafka_conf_res_t, rd_kafka_conf_set};
 use rdkafka::config::NativeClientConfig;
+use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
-use super::source::nearest;
+use super::source::{distance, nearest};
 use super::value::quoted;
 
 /// What the bridge sets, with its reason. `bootstrap.servers` comes from `kafka.brokers` in addition.
@@ -117,6 +118,9 @@ const PRODUCER_COMMON: &[&str] = &[
     "topic.metadata.refresh.interval.ms",
 ];
 
+/// What stands where a secret would.
+pub(super) const REDACTED: &str = "[redacted]";
+
 /// Whether no output may show this property's value. By the parts of its name, so that a misspelt
 /// secret is one too.
 pub(super) fn is_secret(name: &str) -> bool {
@@ -134,6 +138,11 @@ pub(super) fn is_secret(name: &str) -> bool {
     .iter()
     .any(|part| name.contains(part))
         && !name.ends_with(".url")
+}
+
+/// The value for output.
+pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if is_secret(name) { REDACTED } else { value }
 }
 
 /// What is wrong with the properties, each with its name; `brokers` is `kafka.brokers`, joined with
@@ -181,11 +190,14 @@ pub(super) fn try_together(properties: &BTreeMap<String, String>) -> Result<(), 
     let others = properties.iter().filter(|(name, _)| !is_bootstrap(name));
     config.extend(others.map(|(name, value)| (name.clone(), value.clone())));
     config.create::<BaseProducer>().map(drop).map_err(|error| {
-        let mut text = error.to_string();
+        let mut text = match error {
+            KafkaError::ClientCreation(text) => text,
+            other => other.to_string(),
+        };
         for (_, value) in
             properties.iter().filter(|(name, value)| is_secret(name) && !value.is_empty())
         {
-            text = text.replace(value.as_str(), "[redacted]");
+            text = text.replace(value.as_str(), REDACTED);
         }
         format!("refused by librdkafka: {text}")
     })
@@ -215,7 +227,7 @@ fn check_one(
     value: &str,
     has_brokers: bool,
 ) -> Result<String, String> {
-    let found = || if is_secret(name) { "[redacted]".to_owned() } else { quoted(value) };
+    let found = || if is_secret(name) { REDACTED.to_owned() } else { quoted(value) };
     let bare = name.strip_prefix("topic.").unwrap_or(name);
     if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == bare) {
         return Err(format!("refused, since {why}"));
@@ -226,7 +238,7 @@ fn check_one(
     let before = relied_on(native);
     set(native, name, value).map_err(|refusal| match refusal {
         Refusal::Unknown => {
-            let near = nearest(name, PRODUCER_COMMON.iter(), strsim::damerau_levenshtein);
+            let near = nearest(name, PRODUCER_COMMON.iter(), distance);
             format!("unknown to librdkafka, the nearest common property is {near}")
         }
         Refusal::Invalid(text) => format!("refused by librdkafka: {text}; found {}", found()),

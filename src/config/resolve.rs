@@ -211,7 +211,12 @@ impl Reader {
 
     fn kafka(&mut self) -> Option<KafkaConfig> {
         let brokers = self.read("kafka.brokers", |value, _| {
-            let brokers = value.list().ok_or(Refused::Form)?;
+            let brokers = value.list().ok_or_else(|| match value {
+                Value::List(_) => {
+                    Refused::Because("expected host:port for each, found no string".to_owned())
+                }
+                _ => Refused::Form,
+            })?;
             let wrong = brokers.iter().find(|broker| !is_host_port(broker));
             match wrong {
                 Some(wrong) => Err(Refused::Because(format!(
@@ -393,12 +398,11 @@ impl Reader {
         let (low, high) = (low?, high?);
         if low > high {
             // The complaint belongs where something was written.
-            let at = if self.source.keys.contains_key(min) { min } else { max };
-            let text = format!(
-                "expected {min} to be at most {max}, found {} and {}",
-                humantime::format_duration(low),
-                humantime::format_duration(high)
-            );
+            let (low, high) = (humantime::format_duration(low), humantime::format_duration(high));
+            let (at, text) = match self.source.keys.contains_key(min) {
+                true => (min, format!("expected at most {max} ({high}), found {low}")),
+                false => (max, format!("expected at least {min} ({low}), found {high}")),
+            };
             self.refuse(at, text);
             return None;
         }

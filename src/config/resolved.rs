@@ -71,12 +71,25 @@ pub enum Protocol {
 }
 
 /// `[kafka]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct KafkaConfig {
     /// `host:port` each, at least one.
     pub brokers: Vec<String>,
     /// `[kafka.properties]`: passed to librdkafka as they are; none contradicts what the bridge sets.
     pub properties: BTreeMap<String, String>,
+}
+
+/// Secrets among the properties are redacted.
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let properties = self.properties.iter();
+        let properties: BTreeMap<_, _> =
+            properties.map(|(name, value)| (name, super::properties::shown(name, value))).collect();
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("properties", &properties)
+            .finish()
+    }
 }
 
 /// `[delivery]`

@@ -34,21 +34,25 @@ pub(super) struct Source {
 
 impl Source {
     /// Reads the file, then lets the environment override it, then fills in `${VAR}`.
-    pub(super) fn read(text: &str, env: &BTreeMap<String, String>) -> Self {
+    ///
+    /// # Errors
+    /// The text is not TOML: where not. Other complaints would only mislead then.
+    pub(super) fn read(
+        text: &str,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Self, Vec<ConfigError>> {
         let mut source = Self::default();
-        if source.read_file(text) {
-            source.read_environment(env);
-            source.expand_variables(env);
-        }
-        source
+        source.read_file(text)?;
+        source.read_environment(env);
+        source.expand_variables(env);
+        Ok(source)
     }
 
     fn refuse(&mut self, place: Place, key: &str, text: String) {
         self.errors.push(ConfigError { place, key: key.to_owned(), text });
     }
 
-    /// Whether the text is TOML at all; if it is not, complaints about keys would mislead.
-    fn read_file(&mut self, text: &str) -> bool {
+    fn read_file(&mut self, text: &str) -> Result<(), Vec<ConfigError>> {
         let lines = Lines::new(text);
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
@@ -56,7 +60,7 @@ impl Source {
             self.refuse(place, "", format!("not TOML: {}", error.message().replace('\n', ", ")));
         }
         if !syntax.is_empty() {
-            return false;
+            return Err(std::mem::take(&mut self.errors));
         }
         for (name, content) in document.get_ref() {
             let place = lines.place(name.span());
@@ -82,10 +86,13 @@ impl Source {
                 (name, other) if SECTIONS.iter().any(|s| s.name == name) => {
                     self.refuse_kind(place, name, &format!("a section [{name}]"), other);
                 }
-                (name, DeValue::Table(_)) => {
+                (name, DeValue::Table(_) | DeValue::Array(_)) => {
                     let names = SECTIONS.iter().map(|section| section.name);
-                    let near = nearest(name, names, strsim::damerau_levenshtein);
-                    self.refuse(place, name, format!("unknown section, the nearest is [{near}]"));
+                    let near = match nearest(name, names, distance).as_str() {
+                        "routes" => "[[routes]]".to_owned(),
+                        near => format!("[{near}]"),
+                    };
+                    self.refuse(place, name, format!("unknown section, the nearest is {near}"));
                 }
                 (name, _) => {
                     let near = nearest_key("", name);
@@ -93,7 +100,7 @@ impl Source {
                 }
             }
         }
-        true
+        Ok(())
     }
 
     fn refuse_kind(&mut self, place: Place, key: &str, expected: &str, found: &DeValue<'_>) {
@@ -190,7 +197,7 @@ impl Source {
                 }
                 _ => {
                     let names = KEYS.iter().map(super::keys::Key::variable);
-                    let near = nearest(variable, names, strsim::damerau_levenshtein);
+                    let near = nearest(variable, names, distance);
                     self.refuse(given.place, "", format!("names no key, the nearest is {near}"));
                 }
             }
@@ -308,8 +315,16 @@ fn nearest_key(section: &str, name: &str) -> String {
     let candidates = KEYS.iter().map(|key| key.path.to_owned());
     nearest(name, candidates, |name, path| {
         let (of, key) = path.split_once('.').unwrap_or(("", path));
-        strsim::damerau_levenshtein(name, key) + if of == section { 0 } else { 2 }
+        distance(name, key) + if of == section { 0 } else { 2 }
     })
+}
+
+/// How far `name` is from what was meant. Part of the right name is close: `topic`, `kafka_topic`.
+pub(super) fn distance(name: &str, known: &str) -> usize {
+    if name.len() >= 4 && known.contains(name) || known.len() >= 4 && name.contains(known) {
+        return 1;
+    }
+    strsim::damerau_levenshtein(name, known)
 }
 
 /// The candidate with the least distance, the first of several; names longer than any key are not

@@ -1,1 +1,598 @@
+//! The actor against librdkafka's mock cluster, with a source that does what MqttActor does: it keeps
+//! all that has no verdict and hands it on again when a producer is announced.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::task::{Context as TaskContext, Poll};
+
+use actix::dev::ContextFut;
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
 use super::*;
+use crate::config::{
+    DeadLetterConfig, DeliveryConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig, Protocol,
+    SupervisorConfig, TimingPolicy,
+};
+use crate::message::{Message, Qos, Refusal};
+use crate::route::{PayloadForm, Route};
+
+const PARTITIONS: i32 = 4;
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Failpoints are the process's, so these tests run one at a time.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Order = Box<dyn FnOnce(&MockCluster<'static, DefaultProducerContext>) + Send>;
+
+/// The mock cluster, which must stay on one thread.
+struct Mock {
+    orders: mpsc::Sender<Order>,
+    brokers: String,
+}
+
+impl Mock {
+    fn start() -> Self {
+        let (orders, inbox) = mpsc::channel::<Order>();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            let cluster = MockCluster::new(1).expect("a mock cluster");
+            for kafka_topic in ["a", "b", "dead"] {
+                cluster.create_topic(kafka_topic, PARTITIONS, 1).expect("a Kafka topic");
+            }
+            tell.send(cluster.bootstrap_servers()).expect("the test waits");
+            while let Ok(order) = inbox.recv() {
+                order(&cluster);
+            }
+        });
+        Self { orders, brokers: told.recv().expect("it started") }
+    }
+
+    fn order(
+        &self,
+        order: impl FnOnce(&MockCluster<'static, DefaultProducerContext>) + Send + 'static,
+    ) {
+        let (tell, told) = mpsc::channel();
+        let order = move |cluster: &MockCluster<'static, DefaultProducerContext>| {
+            order(cluster);
+            let _ = tell.send(());
+        };
+        self.orders.send(Box::new(order)).expect("the mock runs");
+        told.recv().expect("done");
+    }
+
+    fn fail_produce(&self, errors: &'static [RDKafkaRespErr]) {
+        self.order(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, errors));
+    }
+
+    /// All records of a Kafka topic: key, value, headers.
+    fn read(&self, kafka_topic: &str) -> Vec<(Vec<u8>, Vec<u8>, Vec<String>)> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "test")
+            .set("enable.partition.eof", "true")
+            .create()
+            .expect("a consumer");
+        let mut partitions = TopicPartitionList::new();
+        for partition in 0..PARTITIONS {
+            partitions
+                .add_partition_offset(kafka_topic, partition, Offset::Beginning)
+                .expect("an offset");
+        }
+        consumer.assign(&partitions).expect("assigned");
+        let (mut records, mut ends) = (Vec::new(), 0);
+        let deadline = Instant::now() + PATIENCE;
+        while ends < PARTITIONS {
+            assert!(Instant::now() < deadline, "{kafka_topic} is not read to its end");
+            match consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(record)) => {
+                    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+                    let headers = headers.map(|header| {
+                        let value = String::from_utf8_lossy(header.value.unwrap_or_default());
+                        format!("{}={value}", header.key)
+                    });
+                    let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+                    records.push((bytes(record.key()), bytes(record.payload()), headers.collect()));
+                }
+                Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
+                Some(Err(_)) | None => {}
+            }
+        }
+        records
+    }
+}
+
+/// What the scripted source did and was told.
+#[derive(Default)]
+struct Journal {
+    epochs: Vec<Epoch>,
+    verdicts: Vec<Verdict>,
+    unsettled: BTreeMap<Seq, ForwardMsg>,
+}
+
+struct Source {
+    id: SourceId,
+    kafka: Addr<KafkaProducerActor>,
+    journal: Arc<Mutex<Journal>>,
+}
+
+impl Actor for Source {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let (verdicts, started) = (ctx.address().recipient(), ctx.address().recipient());
+        self.kafka.do_send(Attach { source: self.id, verdicts, started });
+    }
+}
+
+impl Source {
+    fn hand_on(&self, messages: Vec<ForwardMsg>) {
+        let epoch = self.journal.lock().expect("unpoisoned").epochs.last().copied();
+        if let Some(producer_epoch) = epoch {
+            self.kafka.do_send(ForwardBatch { producer_epoch, messages, source: self.id });
+        }
+    }
+}
+
+impl Handler<ProducerStarted> for Source {
+    type Result = ();
+
+    fn handle(&mut self, started: ProducerStarted, _: &mut Context<Self>) {
+        let mut journal = self.journal.lock().expect("unpoisoned");
+        journal.epochs.push(started.epoch);
+        let again = journal.unsettled.values().cloned().collect();
+        drop(journal);
+        self.hand_on(again);
+    }
+}
+
+impl Handler<Verdicts> for Source {
+    type Result = ();
+
+    fn handle(&mut self, verdicts: Verdicts, _: &mut Context<Self>) {
+        let mut journal = self.journal.lock().expect("unpoisoned");
+        for verdict in verdicts.0 {
+            if journal.unsettled.remove(&verdict.seq()).is_some() {
+                journal.verdicts.push(verdict);
+            }
+        }
+    }
+}
+
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Publish(Vec<ForwardMsg>);
+
+impl Handler<Publish> for Source {
+    type Result = ();
+
+    fn handle(&mut self, publish: Publish, _: &mut Context<Self>) {
+        let mut journal = self.journal.lock().expect("unpoisoned");
+        journal.unsettled.extend(publish.0.iter().map(|msg| (msg.seq, msg.clone())));
+        drop(journal);
+        self.hand_on(publish.0);
+    }
+}
+
+/// Restarts the actor at once when it panics or stops, as the supervisor's guard does.
+struct Guard(ContextFut<KafkaProducerActor, Context<KafkaProducerActor>>);
+
+impl Future for Guard {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        loop {
+            let future = &mut self.0;
+            match panics::catch(|| Pin::new(&mut *future).poll(cx)) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(())) | Err(_) => assert!(future.restart(), "the mailbox lives"),
+            }
+        }
+    }
+}
+
+/// A bridge's second half: the actor, one source, and what they share with the test.
+struct Stage {
+    mock: Mock,
+    kafka: Addr<KafkaProducerActor>,
+    source: Addr<Source>,
+    journal: Arc<Mutex<Journal>>,
+    metrics: Arc<Metrics>,
+    file: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new(adjust: impl FnOnce(&mut Config)) -> Self {
+        let (mock, dir) = (Mock::start(), tempfile::tempdir().expect("a directory"));
+        let mut config = config(&mock.brokers, dir.path().join("dead.jsonl"));
+        adjust(&mut config);
+        let file = config.dead_letter.file.clone();
+        let (metrics, journal) = (Arc::new(Metrics::default()), Arc::default());
+        let actor = KafkaProducerActor::new(
+            Arc::new(config),
+            Logger::root(slog::Discard, o!()),
+            Arc::clone(&metrics),
+            TimingSink::disabled(),
+            Arc::new(Heartbeat::new("kafka")),
+        );
+        let (sender, receiver) = actix::dev::channel::channel(16);
+        actix_rt::spawn(Guard(Context::with_receiver(receiver).into_future(actor)));
+        let kafka = Addr::new(sender);
+        let source =
+            Source { id: SourceId(1), kafka: kafka.clone(), journal: Arc::clone(&journal) };
+        Self { mock, kafka, source: source.start(), journal, metrics, file, _dir: dir }
+    }
+
+    fn publish(&self, messages: Vec<ForwardMsg>) {
+        self.source.do_send(Publish(messages));
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().expect("unpoisoned")
+    }
+
+    async fn until(&self, what: &str, mut reached: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !reached(self) {
+            let state = {
+                let journal = self.journal();
+                (journal.verdicts.len(), journal.unsettled.len(), journal.epochs.len())
+            };
+            assert!(
+                Instant::now() < deadline,
+                "{what}: not reached; verdicts, unsettled, epochs: {state:?}, {:?}",
+                self.metrics.holds()
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Waits until `count` messages in all have their verdict.
+    async fn settled(&self, count: usize) {
+        self.until("all settled", |stage| {
+            let journal = stage.journal();
+            journal.verdicts.len() == count && journal.unsettled.is_empty()
+        })
+        .await;
+    }
+
+    fn rejected(&self) -> Vec<Seq> {
+        let rejected = |verdict: &Verdict| match verdict {
+            Verdict::Rejected(seq) => Some(*seq),
+            Verdict::Delivered(_) => None,
+        };
+        self.journal().verdicts.iter().filter_map(rejected).collect()
+    }
+
+    fn epochs(&self) -> usize {
+        self.journal().epochs.len()
+    }
+
+    /// All of `messages` are in Kafka, and the first arrivals of each key are in order.
+    fn assert_arrived(&self, kafka_topic: &str, messages: &[ForwardMsg]) {
+        let expected: BTreeSet<Seq> = messages.iter().map(|msg| msg.seq).collect();
+        let mut firsts: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (key, value, _) in self.mock.read(kafka_topic) {
+            let seq = String::from_utf8(value).expect("a number").parse().expect("a number");
+            if seen.insert(Seq(seq)) {
+                firsts.entry(key).or_default().push(seq);
+            }
+        }
+        for (key, firsts) in firsts {
+            assert!(firsts.is_sorted(), "{key:?} arrived as {firsts:?}");
+        }
+        assert!(expected.is_subset(&seen), "lost: {:?}", expected.difference(&seen));
+    }
+}
+
+fn config(brokers: &str, file: PathBuf) -> Config {
+    Config {
+        mqtt: MqttConfig {
+            host: "localhost".to_owned(),
+            port: 1883,
+            client_id: "test".to_owned(),
+            protocol: Protocol::Auto,
+            keep_alive: Duration::from_secs(30),
+            session_expiry_s: 0,
+            max_payload_bytes: 1 << 20,
+            username: None,
+            password: None,
+            connect_timeout: Duration::from_secs(1),
+            reconnect_min: Duration::from_millis(100),
+            reconnect_max: Duration::from_secs(1),
+        },
+        routes: vec![],
+        kafka: KafkaConfig { brokers: vec![brokers.to_owned()], properties: BTreeMap::new() },
+        delivery: DeliveryConfig {
+            window_messages: 1000,
+            window_bytes: 16 << 20,
+            drain_deadline: Duration::from_secs(8),
+            qos0_shed_after: None,
+        },
+        dead_letter: DeadLetterConfig {
+            kafka_topic: None,
+            file,
+            file_max_bytes: 1 << 20,
+            after: None,
+        },
+        supervisor: SupervisorConfig {
+            backoff_min: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+            failures_max: 8,
+            hang_after: Duration::from_secs(30),
+        },
+        log: LogConfig {
+            format: LogFormat::Json,
+            level: slog::Level::Info,
+            timing: TimingPolicy::Off,
+        },
+    }
+}
+
+/// `count` messages of eight MQTT topics; the value of each is its sequence number.
+fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
+    let route = Arc::new(Route {
+        filter: "#".parse().expect("a filter"),
+        qos: Qos::AtLeastOnce,
+        kafka_topic: kafka_topic.to_owned(),
+        payload: PayloadForm::Raw,
+    });
+    (0..count)
+        .map(|nth| {
+            let seq = Seq::next();
+            let value = Bytes::from(seq.0.to_string());
+            let message = Message {
+                mqtt_topic: Bytes::from(format!("sensors/{}", nth % 8)),
+                payload: value.clone(),
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                received_at: Stamp::now(),
+            };
+            let destination = Destination::Record { route: Arc::clone(&route), value };
+            ForwardMsg { seq, message: Arc::new(message), destination }
+        })
+        .collect()
+}
+
+fn refused_before() -> ForwardMsg {
+    let mut msg = messages("a", 1).remove(0);
+    let (reason, detail) = ("payload_not_json", "found x".to_owned());
+    msg.destination = Destination::DeadLetter(Refusal { reason, detail, whole: None });
+    msg
+}
+
+fn story<F: Future<Output = ()>>(story: impl FnOnce() -> F) {
+    let _alone = one_at_a_time();
+    System::new().block_on(story());
+}
+
+#[test]
+fn each_message_gets_its_verdict_and_each_key_its_order() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 2000);
+        all.chunks(100).for_each(|chunk| stage.publish(chunk.to_vec()));
+        stage.settled(2000).await;
+        assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
+        assert_eq!(stage.metrics.take_latencies().len(), 2000);
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn whatever_class_of_error_a_request_meets_all_arrive_in_order() {
+    use RDKafkaRespErr::*;
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let mut all = Vec::new();
+        for errors in [
+            &[RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION][..],
+            &[RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION],
+            &[RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
+            &[RD_KAFKA_RESP_ERR_INVALID_RECORD],
+            &[RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
+            &[RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
+        ] {
+            stage.mock.fail_produce(errors);
+            let some = messages("a", 100);
+            stage.publish(some.clone());
+            all.extend(some);
+            stage.settled(all.len()).await;
+            assert_eq!(stage.rejected().len(), 0, "{errors:?}");
+        }
+        assert!(stage.epochs() > 1, "some of these are the end of a producer");
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn what_kafka_refuses_alone_is_dead_lettered_and_the_rest_arrives() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as TOO_LARGE;
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 50);
+        stage.mock.fail_produce(&[TOO_LARGE, TOO_LARGE]);
+        stage.publish(all[..1].to_vec());
+        stage.settled(1).await;
+        stage.publish(all[1..].to_vec());
+        stage.settled(50).await;
+        assert_eq!(stage.rejected(), [all[0].seq]);
+        let file = std::fs::read_to_string(&stage.file).expect("written");
+        assert!(file.contains("kafka_too_large") && file.lines().count() == 1, "{file}");
+        stage.assert_arrived("a", &all[1..]);
+    });
+}
+
+#[test]
+fn a_broker_that_is_away_for_a_while_costs_nothing() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 200);
+        stage.publish(all[..100].to_vec());
+        stage.settled(100).await;
+        stage.mock.order(|cluster| cluster.broker_down(-1).expect("down"));
+        stage.publish(all[100..].to_vec());
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert_eq!(stage.journal().unsettled.len(), 100);
+        stage.mock.order(|cluster| cluster.broker_up(-1).expect("up"));
+        stage.settled(200).await;
+        assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn a_full_queue_waits_without_reordering() {
+    story(|| async {
+        let stage = Stage::new(|config| {
+            let properties = &mut config.kafka.properties;
+            properties.insert("queue.buffering.max.messages".to_owned(), "7".to_owned());
+        });
+        let all = messages("a", 1000);
+        stage.publish(all.clone());
+        stage.settled(1000).await;
+        assert_eq!(stage.epochs(), 1);
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn a_batch_for_another_epoch_is_not_taken() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 2);
+        stage.until("attached", |stage| stage.epochs() == 1).await;
+        let stale = ForwardBatch {
+            producer_epoch: Epoch::next(),
+            messages: all[..1].to_vec(),
+            source: SourceId(1),
+        };
+        stage.kafka.do_send(stale);
+        stage.publish(all[1..].to_vec());
+        stage.settled(1).await;
+        let records = stage.mock.read("a");
+        assert_eq!(records[0].1, all[1].seq.0.to_string().into_bytes());
+    });
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_panic_anywhere_is_a_new_epoch_and_nothing_is_lost_or_reordered() {
+    story(|| async {
+        for site in [Site::KafkaBatch, Site::KafkaReports, Site::KafkaPoll] {
+            let stage = Stage::new(|_| {});
+            let all = messages("a", 400);
+            stage.publish(all[..100].to_vec());
+            stage.settled(100).await;
+            failpoint::arm_once(site, 2);
+            all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
+            stage.until("a new epoch", |stage| stage.epochs() == 2).await;
+            stage.settled(400).await;
+            assert_eq!(stage.rejected().len(), 0, "{site:?}");
+            stage.assert_arrived("a", &all);
+        }
+    });
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_message_that_makes_its_mapping_panic_is_dead_lettered_alone() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 10);
+        stage.until("attached", |stage| stage.epochs() == 1).await;
+        failpoint::arm_once(Site::KafkaRecord, 3);
+        stage.publish(all.clone());
+        stage.settled(10).await;
+        assert_eq!((stage.rejected(), stage.epochs()), (vec![all[2].seq], 1));
+        let file = std::fs::read_to_string(&stage.file).expect("written");
+        assert!(file.contains("\"reason\":\"panic\""), "{file}");
+    });
+}
+
+#[test]
+fn a_dead_letter_file_at_its_bound_holds_what_would_go_there_and_only_that() {
+    story(|| async {
+        let stage = Stage::new(|config| config.dead_letter.file_max_bytes = 10);
+        stage.publish(vec![refused_before()]);
+        stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
+        let all = messages("a", 10);
+        stage.publish(all.clone());
+        stage.until("records pass", |stage| stage.journal().verdicts.len() == 10).await;
+        assert_eq!(stage.rejected(), [], "not acknowledged before it is written");
+        assert_eq!(stage.metrics.holds()[0].kafka_topic, "dead letter");
+    });
+}
+
+#[test]
+fn a_dead_letter_that_could_not_be_written_is_when_the_cause_ends() {
+    story(|| async {
+        let stage = Stage::new(|config| {
+            let dir = config.dead_letter.file.with_extension("d");
+            config.dead_letter.file = dir.join("dead.jsonl");
+        });
+        stage.publish(vec![refused_before(), refused_before()]);
+        stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
+        std::fs::create_dir(stage.file.parent().expect("a directory")).expect("made");
+        stage.settled(2).await;
+        assert_eq!(stage.rejected().len(), 2);
+        stage.until("no longer held", |stage| stage.metrics.holds().is_empty()).await;
+        let file = std::fs::read_to_string(&stage.file).expect("written");
+        assert_eq!(file.lines().count(), 2, "{file}");
+    });
+}
+
+#[test]
+fn dead_letters_go_to_their_kafka_topic_with_their_reasons() {
+    story(|| async {
+        let stage = Stage::new(|config| config.dead_letter.kafka_topic = Some("dead".to_owned()));
+        let msg = refused_before();
+        stage.publish(vec![msg.clone()]);
+        stage.settled(1).await;
+        assert_eq!(stage.rejected(), [msg.seq]);
+        let (key, value, headers) = stage.mock.read("dead").remove(0);
+        assert_eq!((key, value), (b"sensors/0".to_vec(), msg.message.payload.to_vec()));
+        for header in ["reason=payload_not_json", "detail=found x", "mqtt_topic=sensors/0"] {
+            assert!(headers.contains(&header.to_owned()), "{header} is not in {headers:?}");
+        }
+    });
+}
+
+#[test]
+fn a_forbidden_kafka_topic_is_held_while_others_go_on_and_heals() {
+    use RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_NO_ERROR as NO_ERROR,
+        RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as FORBIDDEN,
+    };
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        stage.mock.order(|cluster| cluster.topic_error("a", FORBIDDEN).expect("set"));
+        let (held, free) = (messages("a", 50), messages("b", 50));
+        stage.publish(held.clone());
+        stage.publish(free.clone());
+        stage.until("the other goes on", |stage| stage.journal().verdicts.len() == 50).await;
+        stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
+        assert_eq!(stage.metrics.holds()[0].kafka_topic, "a");
+        assert_eq!(stage.metrics.holds()[0].reason, "TOPIC_AUTHORIZATION_FAILED");
+        stage.mock.order(|cluster| cluster.topic_error("a", NO_ERROR).expect("set"));
+        stage.settled(100).await;
+        assert_eq!(stage.rejected().len(), 0);
+        stage.until("no longer held", |stage| stage.metrics.holds().is_empty()).await;
+        stage.assert_arrived("a", &held);
+        stage.assert_arrived("b", &free);
+    });
+}

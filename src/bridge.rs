@@ -1,0 +1,127 @@
+//! One run of the bridge: its threads, its actors, its end. The order of start and stop is the one
+//! that [`crate::supervisor`] documents.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use actix::{System, SystemRegistry};
+use actix_rt::Arbiter;
+use slog::{Logger, error, info, o};
+
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::kafka::KafkaProducerActor;
+use crate::mqtt::MqttActor;
+use crate::mqtt::actor::NextStage;
+use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys};
+use crate::supervisor::{
+    Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
+};
+
+/// What outlives the actix system, to be taken down after it.
+struct Threads {
+    mqtt: Arbiter,
+    kafka: Arbiter,
+    watchdog: Watchdog,
+}
+
+/// Runs the bridge on this thread until `shutdown` completes and all is drained, or until it cannot
+/// go on. `shutdown` is polled on the bridge's own runtime. A hung actor ends the whole process
+/// ([`Exit::Hung`]), since a thread cannot be ended from outside.
+///
+/// # Panics
+/// Within another actix system.
+pub fn run(
+    config: Config,
+    logging: Logging,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + 'static,
+) -> Exit {
+    let _flushed = logging.flush_guard();
+    install_hook(&logging);
+    bridge_log_crate(&logging);
+    let log = logging.logger();
+    info!(log, "starting"; keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
+
+    let system = System::new();
+    let started = system.block_on(async { start(config, &logging, metrics, shutdown, &log) });
+    let exit = match started {
+        Ok(threads) => {
+            let code = system.run_with_code();
+            // actix does not join arbiters; a stuck one is the watchdog's.
+            for arbiter in [threads.mqtt, threads.kafka] {
+                // A panic of that thread has been logged by the hook.
+                let _ = arbiter.join();
+            }
+            threads.watchdog.stop();
+            code.map_or(Exit::BudgetSpent, Exit::of_code)
+        }
+        Err(error) => {
+            error!(log, "cannot start a thread";
+                keys::COMPONENT => "bridge", keys::ERROR => %error);
+            Exit::BudgetSpent
+        }
+    };
+    info!(log, "stopped"; keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code());
+    exit
+}
+
+fn start(
+    config: Config,
+    logging: &Logging,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + 'static,
+    log: &Logger,
+) -> io::Result<Threads> {
+    let config = Arc::new(config);
+    let [mqtt_beat, kafka_beat] = ["mqtt", "kafka"].map(|actor| Arc::new(Heartbeat::new(actor)));
+    let beats = vec![Arc::clone(&mqtt_beat), Arc::clone(&kafka_beat)];
+    let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
+
+    let log_writer = logging.clone();
+    let supervisor = SupervisorActor::new(
+        config.supervisor.clone(),
+        config.delivery.drain_deadline,
+        Arc::clone(&metrics),
+        log.new(o!(keys::COMPONENT => "supervisor")),
+        vec![
+            WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
+            WatchedThread {
+                name: "log",
+                is_finished: Box::new(move || log_writer.writer_finished()),
+            },
+        ],
+    )
+    .start();
+
+    let kafka_arbiter = Arbiter::new();
+    let kafka = {
+        let (config, metrics, timing) =
+            (Arc::clone(&config), Arc::clone(&metrics), logging.timing());
+        let (log, heartbeat) = (log.clone(), Arc::clone(&kafka_beat));
+        guard::start(
+            &kafka_arbiter.handle(),
+            supervisor.clone().recipient(),
+            kafka_beat,
+            move || KafkaProducerActor::new(config, log, metrics, timing, heartbeat),
+        )
+    };
+    SystemRegistry::set(kafka.clone());
+
+    let mqtt_arbiter = Arbiter::new();
+    let mqtt = {
+        let (next, drained) = (NextStage::of(&kafka), supervisor.clone().recipient());
+        let (log, heartbeat) = (log.clone(), Arc::clone(&mqtt_beat));
+        guard::start(&mqtt_arbiter.handle(), supervisor.clone().recipient(), mqtt_beat, move || {
+            MqttActor::new(&config, next, drained, &log, metrics, heartbeat)
+        })
+    };
+    supervisor.do_send(Supervise { stop_intake: mqtt.recipient() });
+
+    actix_rt::spawn(async move {
+        shutdown.await;
+        supervisor.do_send(Drain);
+    });
+    Ok(Threads { mqtt: mqtt_arbiter, kafka: kafka_arbiter, watchdog })
+}

@@ -1,0 +1,173 @@
+//! `config.toml` and `docs/configuration.md` say what the table of keys says.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::{MINIMAL, golden, legal};
+use crate::config::keys::{Fallback, KEYS, Key, PROPERTIES, SECTIONS};
+use crate::config::{Config, KAFKA_SETTINGS};
+
+const HEAD: &str = "\
+# mqtt-kafka-bridge: every key, with its unit, its default and why one would change it.
+#
+# What has no # in front is the least that is needed; what has one shows the default, or an example
+# where it says so. Durations and sizes are written with their unit: \"5s\", \"10 MiB\".
+# Each key can be given in the environment instead, as BRIDGE_SECTION__KEY (docs/configuration.md).
+# ${VARIABLE} in a value is the environment variable; $$ is a dollar sign.
+";
+
+/// The shipped `config.toml`.
+pub(in crate::config) fn example() -> String {
+    let mut out = HEAD.to_owned();
+    for section in SECTIONS {
+        let header = header(section.name);
+        out.push_str(&format!("\n{}{header}", comment(section.about)));
+        for key in KEYS.iter().filter(|key| key.section() == section.name) {
+            out.push_str(&entry(key));
+        }
+    }
+    out
+}
+
+fn header(section: &str) -> String {
+    if section == "routes" { "[[routes]]\n".to_owned() } else { format!("[{section}]\n") }
+}
+
+fn entry(key: &Key) -> String {
+    if key.path == PROPERTIES {
+        return properties();
+    }
+    let name = key.name();
+    let (note, sign, text) = match key.fallback {
+        Fallback::Required(text) => (" Required.".to_owned(), "", text),
+        // Part of the least that is needed, since the session is persistent by default.
+        Fallback::Unset(text) if key.path == "mqtt.client_id" => (String::new(), "", text),
+        Fallback::Unset(text) => (" No default; an example:".to_owned(), "#", text),
+        Fallback::Value(text) if key.path == "routes.qos" => (String::new(), "", text),
+        Fallback::Value(text) => (String::new(), "#", text),
+    };
+    let limits = key.form.limits().map_or_else(String::new, |limits| format!(" ({limits})"));
+    format!("{}{sign}{name} = {}\n", comment(&format!("{}{limits}{note}", key.why)), key.toml(text))
+}
+
+fn properties() -> String {
+    let key = KEYS.iter().find(|key| key.path == PROPERTIES).expect("it is in the table");
+    let set: Vec<_> =
+        KAFKA_SETTINGS.iter().map(|(name, value, _)| format!("{name}={value}")).collect();
+    format!(
+        "\n{}[kafka.properties]\n#linger.ms = 1\n#security.protocol = \"SASL_SSL\"\n\
+         #sasl.mechanism = \"SCRAM-SHA-256\"\n#sasl.username = \"bridge\"\n\
+         #sasl.password = \"${{KAFKA_PASSWORD}}\"\n#ssl.ca.location = \"probe\"\n",
+        comment(&format!(
+            "{} Not to be changed, since the promises rest on it: {}. Examples:",
+            key.why,
+            set.join(", ")
+        ))
+    )
+}
+
+/// A file of the repository.
+fn shipped(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
+/// Lines of at most 100 characters, each behind `# `.
+fn comment(text: &str) -> String {
+    let mut lines = vec![String::from("#")];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is one");
+        if last.len() + 1 + word.len() > 100 {
+            lines.push(format!("# {word}"));
+        } else {
+            last.push_str(&format!(" {word}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_shipped_file_is_what_the_table_says() {
+    golden("config.toml", &example());
+}
+
+#[test]
+fn the_shipped_file_loads_and_is_the_minimal_example() {
+    assert_eq!(legal(&shipped("config.toml"), &[]), legal(MINIMAL, &[]));
+}
+
+#[test]
+fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
+    let text = shipped("config.toml");
+    let shipped = text.as_str();
+    let mut shown = 0;
+    for key in KEYS {
+        let Fallback::Value(text) = key.fallback else { continue };
+        let setting = format!("{} = {}", key.name(), key.toml(text));
+        let section = shipped.split(&header(key.section())).nth(1).unwrap_or_default();
+        let section = section.split("\n[").next().unwrap_or_default();
+        let (commented, live) = (format!("\n#{setting}\n"), format!("\n{setting}\n"));
+        assert!(section.contains(&commented) || section.contains(&live), "{setting}");
+        let uncommented = shipped.replacen(&commented, &live, 1);
+        assert_eq!(legal(&uncommented, &[]), legal(shipped, &[]), "{setting}");
+        shown += 1;
+    }
+    assert!(shown > 20);
+    for key in KEYS {
+        assert!(shipped.contains(key.name()), "{} is missing", key.path);
+    }
+}
+
+/// The tables of `docs/configuration.md` are written from the table of keys; the prose is not.
+#[test]
+fn the_documentation_is_what_the_table_says() {
+    let mut document = shipped("docs/configuration.md");
+    for section in SECTIONS {
+        let (begin, end) = (format!("<!-- keys of {} -->\n", section.name), "<!-- end -->");
+        let at =
+            document.find(&begin).unwrap_or_else(|| panic!("{begin} is missing")) + begin.len();
+        let to = at + document[at..].find(end).expect("each table has an end");
+        document.replace_range(at..to, &table(section.name));
+    }
+    for key in KEYS {
+        assert!(document.contains(&format!("`{}`", key.path)), "{} is missing", key.path);
+    }
+    golden("docs/configuration.md", &document);
+}
+
+fn table(section: &str) -> String {
+    let mut out = String::from(
+        "| key | what may be written | default | why | on failure |\n|---|---|---|---|---|\n",
+    );
+    for key in KEYS.iter().filter(|key| key.section() == section) {
+        let default = match key.fallback {
+            Fallback::Required(_) => "required".to_owned(),
+            Fallback::Unset(_) => "none".to_owned(),
+            Fallback::Value(text) => format!("`{}`", key.toml(text)),
+        };
+        let Key { path, form, why, failure, .. } = key;
+        let why = why.replace('|', "\\|");
+        writeln!(out, "| `{path}` | {form} | {default} | {why} | {failure} |")
+            .expect("writing to a string cannot fail");
+    }
+    out
+}
+
+#[test]
+fn every_exit_code_is_documented() {
+    let document = shipped("docs/configuration.md");
+    for exit in crate::exit::Exit::ALL {
+        assert!(document.contains(&format!("| {} |", exit.code())), "{exit:?}");
+    }
+}
+
+#[test]
+fn defaults_are_legal_and_within_their_own_limits() {
+    for key in KEYS {
+        if let Fallback::Value(text) = key.fallback {
+            let variable = (key.variable(), text.to_owned());
+            let config = Config::from_toml(MINIMAL, "config.toml", [variable]);
+            assert_eq!(config, Ok(legal(MINIMAL, &[])), "{}", key.path);
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! What the configuration promises, told on whole files.
+
+mod documents;
+mod random;
+mod sentences;
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::message::Qos;
+use crate::route::PayloadForm;
+
+/// The least that is enough.
+const MINIMAL: &str = r#"
+[mqtt]
+url = "mqtt://localhost:1883"
+client_id = "bridge-1"
+
+[kafka]
+brokers = ["localhost:9092"]
+
+[[routes]]
+filter = "sensors/#"
+qos = 1
+kafka_topic = "sensors"
+"#;
+
+fn env(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    Config::from_toml(text, "config.toml", env(variables))
+}
+
+fn legal(text: &str, variables: &[(&str, &str)]) -> Config {
+    load(text, variables).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// Compares with a file of the repository; with `UPDATE_GOLDEN=1` in the environment, writes it.
+fn golden(path: &str, actual: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, actual).expect("a golden file can be written");
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    for (line, (expected, actual)) in expected.lines().zip(actual.lines()).enumerate() {
+        assert_eq!(actual, expected, "{path:?}, line {}; UPDATE_GOLDEN=1 refreshes it", line + 1);
+    }
+    assert_eq!(actual, expected, "{path:?}; UPDATE_GOLDEN=1 refreshes it");
+}
+
+#[test]
+fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
+    let config = legal(MINIMAL, &[]);
+    assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("localhost", 1883));
+    assert_eq!(config.mqtt.client_id, "bridge-1");
+    assert_eq!(config.mqtt.protocol, Protocol::Auto);
+    assert_eq!(config.mqtt.keep_alive, Duration::from_secs(30));
+    assert_eq!(config.mqtt.session_expiry_s, 86_400);
+    assert_eq!(config.mqtt.max_payload_bytes, 1 << 20);
+    assert_eq!((config.mqtt.username, config.mqtt.password), (None, None));
+    assert_eq!(config.mqtt.connect_timeout, Duration::from_secs(10));
+    assert_eq!(config.mqtt.reconnect_min, Duration::from_millis(100));
+    assert_eq!(config.mqtt.reconnect_max, Duration::from_secs(30));
+    assert_eq!(config.routes.len(), 1);
+    assert_eq!(config.routes[0].filter.as_str(), "sensors/#");
+    assert_eq!(config.routes[0].qos, Qos::AtLeastOnce);
+    assert_eq!(config.routes[0].kafka_topic, "sensors");
+    assert_eq!(config.routes[0].payload, PayloadForm::Raw);
+    assert_eq!(config.kafka.brokers, ["localhost:9092"]);
+    assert!(config.kafka.properties.is_empty());
+    assert_eq!(config.delivery.window_messages, 1000);
+    assert_eq!(config.delivery.window_bytes, 16 << 20);
+    assert_eq!(config.delivery.drain_deadline, Duration::from_secs(8));
+    assert_eq!(config.delivery.qos0_shed_after, Some(Duration::from_secs(1)));
+    assert_eq!(config.dead_letter.kafka_topic, None);
+    assert_eq!(config.dead_letter.file, Path::new("dead-letter.jsonl"));
+    assert_eq!(config.dead_letter.file_max_bytes, 100 << 20);
+    assert_eq!(config.dead_letter.after, None);
+    assert_eq!(config.supervisor.backoff_min, Duration::from_millis(100));
+    assert_eq!(config.supervisor.backoff_max, Duration::from_secs(10));
+    assert_eq!(config.supervisor.failures_max, 8);
+    assert_eq!(config.supervisor.hang_after, Duration::from_secs(30));
+    assert_eq!(config.log.format, LogFormat::Auto);
+    assert_eq!(config.log.level, slog::Level::Info);
+    assert_eq!(config.log.timing, TimingPolicy::All);
+}
+
+/// Another value for each key, so that none is only read and not used.
+fn other_value(path: &str) -> &'static str {
+    match path {
+        "mqtt.url" => "mqtt://[::1]:2000",
+        "mqtt.client_id" => "other",
+        "mqtt.protocol" => "5",
+        "mqtt.session_expiry" => "never",
+        "mqtt.username" | "mqtt.password" | "mqtt.password_file" => "other",
+        "mqtt.reconnect_min" | "supervisor.backoff_min" => "7ms",
+        "mqtt.max_payload" | "delivery.window_bytes" | "dead_letter.file_max" => "7 MiB",
+        "routes.filter" => "$share/group/+/x",
+        "routes.qos" => "0",
+        "routes.kafka_topic" | "dead_letter.kafka_topic" | "dead_letter.file" => "other.name",
+        "routes.payload" => "json",
+        "kafka.brokers" => "a:9092,b:9092",
+        "kafka.properties" => "7",
+        "delivery.window_messages" | "supervisor.failures_max" => "7",
+        "log.format" => "terminal",
+        "log.level" => "debug",
+        "log.timing" => "slow:7ms",
+        _ => "77s",
+    }
+}
+
+#[test]
+fn every_key_can_be_set_by_environment_and_makes_a_difference() {
+    let plain = legal(MINIMAL, &[]);
+    let secret = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(secret.path(), "other\n").expect("a file can be written");
+    let secret = secret.path().to_str().expect("a path of UTF-8");
+    for key in keys::KEYS {
+        let value = if key.path == "mqtt.password_file" { secret } else { other_value(key.path) };
+        let mut variables = vec![(key.variable(), value.to_owned())];
+        if key.path.starts_with("mqtt.password") {
+            variables.push(("BRIDGE_MQTT__USERNAME".to_owned(), "u".to_owned()));
+        }
+        let config = Config::from_toml(MINIMAL, "config.toml", variables)
+            .unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
+        assert_ne!(config, plain, "{} makes no difference", key.path);
+        if key.path.starts_with("mqtt.password") {
+            let password = config.mqtt.password.as_ref().map(Secret::expose);
+            assert_eq!(password, Some("other"), "{}", key.path);
+        }
+    }
+}
+
+#[test]
+fn the_environment_appends_routes_one_past_the_end() {
+    let config = legal(
+        MINIMAL,
+        &[
+            ("BRIDGE_ROUTES__0__QOS", "0"),
+            ("BRIDGE_ROUTES__1__FILTER", "a/+"),
+            ("BRIDGE_ROUTES__1__KAFKA_TOPIC", "a"),
+            ("BRIDGE_ROUTES__2__FILTER", "b/+"),
+            ("BRIDGE_ROUTES__2__KAFKA_TOPIC", "b"),
+        ],
+    );
+    let filters: Vec<_> = config.routes.iter().map(|route| route.filter.as_str()).collect();
+    assert_eq!(filters, ["sensors/#", "a/+", "b/+"]);
+    assert_eq!(config.routes[0].qos, Qos::AtMostOnce);
+    assert_eq!(config.routes[2].qos, Qos::AtLeastOnce);
+}
+
+#[test]
+fn names_that_orchestrators_inject_are_ignored() {
+    let variables = [("BRIDGE_PORT", "tcp://10.0.0.1:1883"), ("BRIDGE_SERVICE_HOST", "10.0.0.1")];
+    assert_eq!(legal(MINIMAL, &variables), legal(MINIMAL, &[]));
+}
+
+#[test]
+fn a_configuration_can_come_from_the_environment_alone() {
+    let config = legal(
+        "",
+        &[
+            ("BRIDGE_MQTT__URL", "mqtt://user:p%40ss@broker"),
+            ("BRIDGE_MQTT__SESSION_EXPIRY", "0s"),
+            ("BRIDGE_KAFKA__BROKERS", "a:9092, b:9092"),
+            ("BRIDGE_KAFKA__PROPERTIES__LINGER_MS", "1"),
+            ("BRIDGE_ROUTES__0__FILTER", "$SYS/#"),
+            ("BRIDGE_ROUTES__0__KAFKA_TOPIC", "sys"),
+        ],
+    );
+    assert_eq!(config.mqtt.port, 1883);
+    assert_eq!(config.mqtt.username.as_deref(), Some("user"));
+    assert_eq!(config.mqtt.password.as_ref().map(Secret::expose), Some("p@ss"));
+    assert_eq!(config.mqtt.client_id, "");
+    assert_eq!(config.kafka.brokers, ["a:9092", "b:9092"]);
+    assert_eq!(config.kafka.properties["linger.ms"], "1");
+}
+
+#[test]
+fn variables_are_filled_in_where_a_dollar_has_a_brace_and_nowhere_else() {
+    let text = MINIMAL
+        .replace("bridge-1", "${HOST}-$$-${_x1}-$")
+        .replace("sensors/#", "$share/g/$${a}/#")
+        .replace("[\"localhost:9092\"]", "[\"${HOST}:1\", \"b:2\"]");
+    let config = legal(&text, &[("HOST", "node"), ("_x1", "${HOST}")]);
+    assert_eq!(config.mqtt.client_id, "node-$-${HOST}-$");
+    assert_eq!(config.routes[0].filter.as_str(), "$share/g/${a}/#");
+    assert_eq!(config.kafka.brokers, ["node:1", "b:2"]);
+    // What a variable that names a key says is taken as it is.
+    let config = legal(MINIMAL, &[("BRIDGE_MQTT__CLIENT_ID", "$${HOST}")]);
+    assert_eq!(config.mqtt.client_id, "$${HOST}");
+}
+
+#[test]
+fn one_newline_at_the_end_of_a_secret_file_is_no_part_of_the_secret() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = file.path().to_str().expect("a path of UTF-8");
+    for (content, password) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), ("s\n\n", "s\n")] {
+        std::fs::write(path, content).expect("a file can be written");
+        let variables = [("BRIDGE_MQTT__USERNAME", "u"), ("BRIDGE_MQTT__PASSWORD_FILE", path)];
+        let config = legal(MINIMAL, &variables);
+        assert_eq!(config.mqtt.password.as_ref().map(Secret::expose), Some(password));
+    }
+}
+
+#[test]
+fn librdkafka_properties_are_one_table_however_they_are_written() {
+    let dotted = "\n[kafka.properties]\nlinger.ms = 2\nsocket.keepalive.enable = true\n";
+    let quoted =
+        "\n[kafka.properties]\n\"linger.ms\" = \"2\"\n\"socket.keepalive.enable\" = \"true\"\n";
+    let config = legal(&format!("{MINIMAL}{dotted}"), &[]);
+    assert_eq!(config, legal(&format!("{MINIMAL}{quoted}"), &[]));
+    assert_eq!(config.kafka.properties["linger.ms"], "2");
+}
+
+#[test]
+fn a_property_that_says_what_the_bridge_sets_is_no_contradiction() {
+    let same = "
+        [kafka.properties]
+        bootstrap.servers = \"localhost:9092\"
+        acks = \"all\"
+        request.required.acks = -1
+        enable.idempotence = \"true\"
+        delivery.timeout.ms = 0
+        max.in.flight = 5
+        enable.gapless.guarantee = true
+        debug = \"broker,topic\"
+        compression.type = \"LZ4\"
+        linger.ms = 0.5
+    ";
+    legal(&format!("{MINIMAL}{same}"), &[]);
+}
+
+/// By every name that librdkafka 2.12 has for it.
+#[test]
+fn a_contradiction_is_found_behind_every_alias() {
+    for (name, value, bridge) in [
+        ("bootstrap.servers", "other:9092", "kafka.brokers"),
+        ("metadata.broker.list", "other:9092", "kafka.brokers"),
+        ("acks", "1", "acks=all"),
+        ("acks", "all1", "acks"),
+        ("request.required.acks", "0", "acks=all"),
+        ("topic.acks", "1", "acks=all"),
+        ("topic.request.required.acks", "1", "acks=all"),
+        ("enable.idempotence", "false", "enable.idempotence=true"),
+        ("enable.idempotence", "f", "enable.idempotence=true"),
+        ("message.timeout.ms", "300000", "message.timeout.ms=0"),
+        ("delivery.timeout.ms", "300000", "message.timeout.ms=0"),
+        ("topic.delivery.timeout.ms", "1", "message.timeout.ms=0"),
+        ("enable.gapless.guarantee", "false", "enable.gapless.guarantee=true"),
+        ("max.in.flight", "6", "enable.idempotence=true"),
+        ("max.in.flight.requests.per.connection", "6", "enable.idempotence=true"),
+    ] {
+        let text = format!("{MINIMAL}[kafka.properties]\n{name} = {value:?}\n");
+        let errors = load(&text, &[]).expect_err(name).to_string();
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.contains(&format!("kafka.properties.{name}: ")), "{errors}");
+        assert!(errors.contains(bridge), "{errors}");
+    }
+}
+
+#[test]
+fn a_description_loads_again_and_means_the_same() {
+    let text = MINIMAL
+        .replace("sensors/#", "$share/g/$$$${x}\\\"\\\\\\u0001/#")
+        .replace("localhost:1883", "[::1]")
+        .replace("[kafka]", "session_expiry = \"never\"\nmax_payload = \"1000 B\"\n[kafka]")
+        + "[kafka.properties]\nclient.id = \"$$$$\"\n[log]\ntiming = \"sample:9\"\nlevel = \"trace\"\n\
+           [delivery]\nqos0_shed_after = \"never\"\n[dead_letter]\nafter = \"1h 1ms\"\n\
+           kafka_topic = \"d\"\n";
+    for text in [MINIMAL, &text] {
+        let config = legal(text, &[]);
+        assert_eq!(legal(&config.describe(), &[]), config, "{}", config.describe());
+    }
+}
+
+#[test]
+fn a_description_has_every_key_and_no_secret() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), "hunter2").expect("a file can be written");
+    let secrets = "
+        [dead_letter]
+        kafka_topic = \"d\"
+        [kafka.properties]
+        sasl.mechanism = \"PLAIN\"
+        sasl.username = \"u\"
+        sasl.password = \"hunter2\"
+        ssl.key.password = \"hunter2\"
+        ssl.keystore.password = \"hunter2\"
+        sasl.oauthbearer.config = \"hunter2\"
+    ";
+    let path = file.path().to_str().expect("a path of UTF-8");
+    let variables = [("BRIDGE_MQTT__USERNAME", "u"), ("BRIDGE_MQTT__PASSWORD_FILE", path)];
+    let config = legal(&format!("{MINIMAL}{secrets}"), &variables);
+    let text = config.describe();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(!format!("{:?}", config.mqtt).contains("hunter2"));
+    assert_eq!(text.matches("[redacted]").count(), 5, "{text}");
+    for key in keys::KEYS.iter().filter(|key| key.path != "mqtt.password_file") {
+        assert!(text.contains(key.name()), "{} is missing in {text}", key.path);
+    }
+}
+
+#[test]
+fn a_debug_print_of_the_configuration_shows_no_secret_property() {
+    let text = format!("{MINIMAL}[kafka.properties]\nsasl.password = \"hunter2\"\n");
+    let config = legal(&text, &[]);
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+}

@@ -1,0 +1,189 @@
+//! The command line as a user meets it: the real binary, its output and its exit codes.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::NamedTempFile;
+
+const MINIMAL: &str = r#"
+[mqtt]
+url = "mqtt://127.0.0.1:1"
+client_id = "bridge-1"
+
+[kafka]
+brokers = ["127.0.0.1:1"]
+
+[[routes]]
+filter = "sensors/#"
+kafka_topic = "sensors"
+"#;
+
+/// The binary, with nothing of ours in its environment.
+fn bridge(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"));
+    command.args(args);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BRIDGE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn file(text: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("a file can be written");
+    file
+}
+
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("a path of UTF-8")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn version_names_the_program_and_its_version() {
+    let output = bridge(&["--version"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), format!("mqtt-kafka-bridge {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn help_has_examples_and_every_exit_code() {
+    let output = bridge(&["--help"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0));
+    let text = stdout(&output);
+    for expected in ["run --config config.toml", "BRIDGE_MQTT__URL", "  0  ", "  2  ", "  3  "] {
+        assert!(text.contains(expected), "{expected:?} is missing in {text}");
+    }
+    for code in ["70", "75", "78"] {
+        assert!(text.contains(&format!(" {code}  ")), "{code} is missing in {text}");
+    }
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2() {
+    for args in [&[][..], &["runn"], &["run", "--confg", "x"], &["check", "--config"]] {
+        let output = bridge(args).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&output).contains("--help"), "{args:?}");
+    }
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn the_demo_refuses_what_is_out_of_range() {
+    for args in [
+        ["demo", "--rate", "0"],
+        ["demo", "--devices", "0"],
+        ["demo", "--duration", "5"],
+        ["demo", "--duration", "0s"],
+        ["demo", "--seed", "-1"],
+    ] {
+        let output = bridge(&args).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_wrong_failpoint_ends_run_with_2_and_does_not_concern_check() {
+    let config = file(MINIMAL);
+    let with = |command: &str| {
+        let mut command = bridge(&[command, "--config", path(&config)]);
+        command.env("BRIDGE_FAILPOINTS", "nowhere=1").output().expect("it starts")
+    };
+    let output = with("run");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("BRIDGE_FAILPOINTS: expected"), "{}", stderr(&output));
+    assert_eq!(with("check").status.code(), Some(0));
+}
+
+#[test]
+fn a_wrong_configuration_ends_run_and_check_with_78_and_every_error() {
+    let config = file(
+        &MINIMAL.replace("sensors/#", "#/x").replace("[kafka]", "keep_alive = \"0s\"\n[kafka]"),
+    );
+    for command in ["run", "check"] {
+        let mut command = bridge(&[command, "--config", path(&config)]);
+        let output = command.env("BRIDGE_MQTT__PROTOCOL", "4").output().expect("it starts");
+        assert_eq!(output.status.code(), Some(78));
+        assert_eq!(stdout(&output), "");
+        let text = stderr(&output);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert!(lines[0].starts_with(&format!("{}:6: mqtt.keep_alive: ", path(&config))), "{text}");
+        assert!(
+            lines[1].starts_with(&format!("{}:11: routes[0].filter: ", path(&config))),
+            "{text}"
+        );
+        assert!(lines[2].starts_with("BRIDGE_MQTT__PROTOCOL: "), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_file_ends_with_78() {
+    let output = bridge(&["check", "-c", "/nonexistent.toml"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).starts_with("/nonexistent.toml: "), "{}", stderr(&output));
+}
+
+#[test]
+fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
+    let config = file(&format!("{MINIMAL}[kafka.properties]\nsasl.password = \"${{SECRET}}\"\n"));
+    let mut command = bridge(&["check", "--config", path(&config)]);
+    command.env("SECRET", "hunter2").env("BRIDGE_MQTT__USERNAME", "u");
+    command.env("BRIDGE_MQTT__PASSWORD", "hunter2").env("BRIDGE_DELIVERY__WINDOW_MESSAGES", "77");
+    let output = command.output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(!text.contains("hunter2") && !stderr(&output).contains("hunter2"), "{text}");
+    assert!(text.contains("password = \"[redacted]\""), "{text}");
+    assert!(text.contains("\"sasl.password\" = \"[redacted]\""), "{text}");
+    assert!(text.contains("window_messages = 77"), "{text}");
+
+    let again = file(&text);
+    let output = bridge(&["check", "--config", path(&again)]).output().expect("it starts");
+    assert_eq!(stdout(&output), text);
+}
+
+/// Both brokers are absent, which is no reason to end; a signal is.
+#[test]
+fn a_signal_ends_run_with_0_when_nothing_is_in_flight() {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let config = file(MINIMAL);
+        let mut command = bridge(&["run", "--config", path(&config)]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        wait_until_it_handles(signal, child.id());
+        let pid = libc::pid_t::try_from(child.id()).expect("a pid is positive");
+        // SAFETY: kill has no memory effects; the child is ours and not yet waited for.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        let status = child.wait().expect("it ends");
+        assert_eq!(status.code(), Some(0), "signal {signal}");
+    }
+}
+
+/// Returns once the process has a handler for the signal (`SigCgt` in its status).
+fn wait_until_it_handles(signal: i32, pid: u32) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let status = std::fs::File::open(format!("/proc/{pid}/status")).expect("it runs");
+        let caught = BufReader::new(status).lines().map_while(Result::ok).find_map(|line| {
+            let mask = line.strip_prefix("SigCgt:")?.trim().to_owned();
+            u64::from_str_radix(&mask, 16).ok()
+        });
+        if caught.is_some_and(|mask| mask & (1 << (signal - 1)) != 0) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "no handler for signal {signal}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}

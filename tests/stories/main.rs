@@ -1,0 +1,11 @@
+//! The stories: what is promised, told on real brokers, with harm done.
+//!
+//! They need Mosquitto, Java and Kafka's jars, which tests/run installs.
+
+#![allow(missing_docs, unreachable_pub, reason = "nobody calls a test crate")]
+#![allow(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;

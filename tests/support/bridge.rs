@@ -1,0 +1,139 @@
+//! The real binary with a configuration file and a log of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::log::{Log, Summary};
+use super::process::Process;
+use super::{ConfigFile, SOON, eventually_some};
+
+/// The bridge, which may be started, ended and started again.
+#[derive(Debug)]
+pub struct Bridge {
+    dir: PathBuf,
+    name: String,
+    config: PathBuf,
+    environment: Vec<(String, String)>,
+    process: Option<Process>,
+    /// One a run, the present or last one at the end.
+    logs: Vec<Log>,
+}
+
+impl Bridge {
+    /// Writes the configuration of the bridge called `name` to `dir`; does not start it.
+    pub fn new(dir: &Path, name: &str, config: &ConfigFile) -> Self {
+        let path = dir.join(format!("{name}.toml"));
+        std::fs::write(&path, config.text()).unwrap();
+        Self {
+            dir: dir.to_owned(),
+            name: name.to_owned(),
+            config: path,
+            environment: Vec::new(),
+            process: None,
+            logs: Vec::new(),
+        }
+    }
+
+    /// As [`Self::new`], and starts it.
+    pub fn start(dir: &Path, name: &str, config: &ConfigFile) -> Self {
+        let mut bridge = Self::new(dir, name, config);
+        bridge.run();
+        bridge
+    }
+
+    /// Sets an environment variable for the runs to come; `None` takes it away.
+    pub fn environment(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Starts a run.
+    pub fn run(&mut self) {
+        assert!(self.process.is_none(), "the bridge runs already");
+        let log = self.dir.join(format!("{}-{}.log", self.name, self.logs.len() + 1));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"));
+        command.current_dir(&self.dir).arg("run").arg("--config").arg(&self.config);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.process = Some(Process::start(command, &log));
+        self.logs.push(Log::new(&log));
+    }
+
+    /// The log of the present run, or of the last.
+    pub fn log(&self) -> &Log {
+        self.logs.last().expect("the bridge was started")
+    }
+
+    /// The logs of all runs, in order.
+    pub fn logs(&self) -> &[Log] {
+        &self.logs
+    }
+
+    /// The last summary record of the present run; all 0 before the first.
+    pub fn summary(&self) -> Summary {
+        self.log().summary().unwrap_or_default()
+    }
+
+    /// The last summary records of all runs, added up.
+    pub fn summary_of_all_runs(&self) -> Summary {
+        self.logs.iter().filter_map(Log::summary).fold(Summary::default(), |sum, run| Summary {
+            received: sum.received + run.received,
+            redelivered: sum.redelivered + run.redelivered,
+            delivered: sum.delivered + run.delivered,
+            dead_lettered: sum.dead_lettered + run.dead_lettered,
+            filtered: sum.filtered + run.filtered,
+            shed: sum.shed + run.shed,
+            in_flight: sum.in_flight + run.in_flight,
+            restarts: sum.restarts + run.restarts,
+            reconnects: sum.reconnects + run.reconnects,
+        })
+    }
+
+    /// Waits until the last summary record of this run is as `wanted`.
+    #[track_caller]
+    pub fn wait_summary(
+        &self,
+        what: &str,
+        deadline: Duration,
+        wanted: impl Fn(&Summary) -> bool,
+    ) -> Summary {
+        eventually_some(what, deadline, || self.log().summary().filter(&wanted))
+    }
+
+    /// The process of the present run.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the bridge runs")
+    }
+
+    /// Whether the run goes on.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.exit_status().is_none())
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    /// Waits for the end of the run: its exit code.
+    #[track_caller]
+    pub fn exit_code(&mut self, deadline: Duration) -> i32 {
+        let code = self.process().wait(deadline);
+        self.process = None;
+        code
+    }
+
+    /// SIGTERM, and waits for the end of the run: its exit code.
+    #[track_caller]
+    pub fn terminate(&mut self) -> i32 {
+        self.process().signal(libc::SIGTERM);
+        self.exit_code(SOON)
+    }
+
+    /// Asserts what holds for the log of every run.
+    #[track_caller]
+    pub fn assert_logs_sound(&self) {
+        self.logs.iter().for_each(Log::assert_sound);
+    }
+}

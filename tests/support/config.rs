@@ -1,0 +1,73 @@
+//! Builds the configuration files of the stories.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+/// A configuration file in the making.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigFile {
+    sections: BTreeMap<&'static str, BTreeMap<String, Value>>,
+    routes: Vec<BTreeMap<&'static str, Value>>,
+}
+
+impl ConfigFile {
+    /// As the first example of the documentation: one broker each, log in JSON, and pauses short
+    /// enough for a test.
+    pub fn new(mqtt: &str, client_id: &str, kafka: &str) -> Self {
+        let mut config = Self::default();
+        config
+            .set("mqtt", "url", format!("mqtt://{mqtt}"))
+            .set("mqtt", "client_id", client_id)
+            .set("mqtt", "reconnect_max", "1s")
+            .set("kafka", "brokers", json!([kafka]))
+            .set("log", "format", "json");
+        config
+    }
+
+    /// Sets one key. Strings, numbers, booleans and lists of them are the same in JSON and in TOML.
+    pub fn set(&mut self, section: &'static str, key: &str, value: impl Into<Value>) -> &mut Self {
+        self.sections.entry(section).or_default().insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a librdkafka property.
+    pub fn property(&mut self, name: &str, value: &str) -> &mut Self {
+        self.set("kafka.properties", name, value)
+    }
+
+    /// Adds a route at QoS 1.
+    pub fn route(&mut self, filter: &str, kafka_topic: &str) -> &mut Self {
+        self.route_with(&[
+            ("filter", filter.into()),
+            ("qos", 1.into()),
+            ("kafka_topic", kafka_topic.into()),
+        ])
+    }
+
+    /// Adds a route with these keys.
+    pub fn route_with(&mut self, keys: &[(&'static str, Value)]) -> &mut Self {
+        self.routes.push(keys.iter().cloned().collect());
+        self
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let mut section = |header: String, keys: &mut dyn Iterator<Item = (&str, &Value)>| {
+            writeln!(text, "{header}").expect("a String takes everything");
+            for (key, value) in keys {
+                writeln!(text, "{} = {value}", json!(key)).expect("a String takes everything");
+            }
+            text.push('\n');
+        };
+        for (name, keys) in &self.sections {
+            section(format!("[{name}]"), &mut keys.iter().map(|(key, value)| (&**key, value)));
+        }
+        for keys in &self.routes {
+            section("[[routes]]".into(), &mut keys.iter().map(|(key, value)| (*key, value)));
+        }
+        text
+    }
+}

@@ -1,0 +1,256 @@
+//! A real Apache Kafka: one KRaft node from its jars.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::process::{Process, free_port, kafka_jars};
+use super::{PATIENT, eventually, eventually_some, reader, stories_dir};
+
+/// A small heap, and the quick compiler only: the stories start many of these on few cores.
+const JAVA: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms64m", "-Xmx384m"];
+
+/// A record as a consumer sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub key: Option<Vec<u8>>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A Kafka node, which may be frozen, killed, and started again with its data.
+#[derive(Debug)]
+pub struct Kafka {
+    port: u16,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Kafka {
+    /// The node for stories that do not disturb it.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            Self::start(&stories_dir().join(format!("{}-shared", std::process::id())))
+        })
+    }
+
+    /// Starts one with its files under `dir`, and waits until it answers.
+    pub fn start(dir: &Path) -> Self {
+        let (port, controller) = (free_port(), free_port());
+        let dir = dir.join(format!("kafka-{port}"));
+        let data = dir.join("data");
+        fs::create_dir_all(&data).unwrap();
+        for file in ["meta.properties", "bootstrap.checkpoint"] {
+            fs::copy(formatted().join(file), data.join(file)).unwrap();
+        }
+        let properties = server_properties(port, controller, &data);
+        fs::write(dir.join("server.properties"), properties).unwrap();
+        let mut kafka = Self { port, dir, process: None };
+        kafka.run();
+        kafka
+    }
+
+    /// Starts it again after [`Self::kill`] or [`Self::stop`], and waits until it answers.
+    pub fn run(&mut self) {
+        self.begin_to_run();
+        self.wait_until_ready();
+    }
+
+    /// As [`Self::run`], without waiting.
+    pub fn begin_to_run(&mut self) {
+        assert!(self.process.is_none(), "Kafka runs already");
+        let mut command = java();
+        command.arg("kafka.Kafka").arg("server.properties").current_dir(&self.dir);
+        self.process = Some(Process::start(command, &self.dir.join("log")));
+    }
+
+    fn wait_until_ready(&mut self) {
+        let log = self.dir.join("log");
+        let what = format!("Kafka answers (its log: {})", log.display());
+        let client: BaseConsumer = client_config(&self.bootstrap()).create().expect("settings");
+        eventually(&what, PATIENT, || {
+            assert_eq!(self.process().exit_status(), None, "Kafka ended: {}", log.display());
+            let metadata = client.fetch_metadata(None, Duration::from_millis(500));
+            metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+        });
+    }
+
+    /// `host:port`
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("Kafka runs")
+    }
+
+    /// Creates a Kafka topic with this many partitions and settings.
+    pub fn create(&self, kafka_topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let admin: AdminClient<DefaultClientContext> =
+            client_config(&self.bootstrap()).create().expect("settings");
+        let mut new = NewTopic::new(kafka_topic, partitions, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            new = new.set(key, value);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        eventually_some(&format!("Kafka creates {kafka_topic}"), PATIENT, || {
+            let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new()));
+            match created.ok()?.pop()? {
+                Ok(_) | Err((_, rdkafka::types::RDKafkaErrorCode::TopicAlreadyExists)) => Some(()),
+                Err((_, code)) => panic!("Kafka refuses to create {kafka_topic}: {code}"),
+            }
+        });
+    }
+
+    /// SIGSTOP: connections stay open, nothing answers.
+    pub fn freeze(&mut self) {
+        self.process().signal(libc::SIGSTOP);
+    }
+
+    /// SIGCONT
+    pub fn thaw(&mut self) {
+        self.process().signal(libc::SIGCONT);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        self.process().signal(libc::SIGTERM);
+        self.process().wait(PATIENT);
+        self.process = None;
+    }
+
+    /// All records of a Kafka topic that are there now, partition after partition.
+    pub fn records(&self, kafka_topic: &str) -> Vec<Record> {
+        let consumer: BaseConsumer =
+            client_config(&self.bootstrap()).set("group.id", "records").create().expect("settings");
+        let mut records = Vec::new();
+        for partition in reader::partitions(&consumer, kafka_topic) {
+            let patience = Duration::from_secs(10);
+            let (_, end) = consumer.fetch_watermarks(kafka_topic, partition, patience).unwrap();
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(kafka_topic, partition, Offset::Beginning).unwrap();
+            consumer.assign(&list).unwrap();
+            let mut next = 0;
+            while next < end {
+                let record = eventually_some("the next record", PATIENT, || {
+                    consumer.poll(Duration::from_millis(100))?.ok().map(|record| record.detach())
+                });
+                next = record.offset() + 1;
+                records.push(Record {
+                    key: record.key().map(<[u8]>::to_vec),
+                    value: record.payload().unwrap_or_default().to_vec(),
+                    headers: record.headers().map(headers_of).unwrap_or_default(),
+                });
+            }
+        }
+        records
+    }
+
+    /// Tries again and again, with a new producer each time that knows nothing of the bridge, to
+    /// write to the Kafka topic `probe`, which must exist; when that first succeeded.
+    pub fn probe(&self) -> thread::JoinHandle<Instant> {
+        let bootstrap = self.bootstrap();
+        thread::spawn(move || {
+            eventually_some("an independent producer succeeds", PATIENT * 10, || {
+                let producer: BaseProducer = client_config(&bootstrap)
+                    .set("message.timeout.ms", "2000")
+                    .set("acks", "all")
+                    .create()
+                    .expect("settings");
+                let record = BaseRecord::<(), [u8]>::to("probe").payload(b"probe");
+                producer.send(record).ok()?;
+                let sent = producer.flush(Duration::from_millis(2500)).is_ok();
+                // A record that timed out is flushed too, but is not in Kafka.
+                (sent && delivered(&bootstrap)).then(Instant::now)
+            })
+        })
+    }
+}
+
+/// Whether the Kafka topic `probe` has a record.
+fn delivered(bootstrap: &str) -> bool {
+    let consumer: BaseConsumer = client_config(bootstrap).create().expect("settings");
+    let watermarks = consumer.fetch_watermarks("probe", 0, Duration::from_secs(1));
+    watermarks.is_ok_and(|(_, end)| end > 0)
+}
+
+fn headers_of<H: Headers>(headers: &H) -> Vec<(String, Vec<u8>)> {
+    let one = |header: rdkafka::message::Header<'_, &[u8]>| {
+        (header.key.to_owned(), header.value.unwrap_or_default().to_vec())
+    };
+    headers.iter().map(one).collect()
+}
+
+/// A librdkafka client that comes back quickly after its broker did.
+pub fn client_config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("reconnect.backoff.ms", "20")
+        .set("reconnect.backoff.max.ms", "200")
+        .set("log_level", "0");
+    config
+}
+
+fn java() -> Command {
+    let mut command = Command::new("java");
+    command.args(JAVA).arg("-cp").arg(kafka_jars().join("*"));
+    command
+}
+
+/// A formatted data directory, which every node copies: formatting costs a Java start.
+fn formatted() -> &'static Path {
+    static FORMATTED: OnceLock<PathBuf> = OnceLock::new();
+    FORMATTED.get_or_init(|| {
+        let dir = stories_dir().join(format!("{}-formatted", std::process::id()));
+        let data = dir.join("data");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("server.properties"), server_properties(1, 2, &data)).unwrap();
+        let mut command = java();
+        command.args(["kafka.tools.StorageTool", "format", "-t", "c3Rvcmllcy1jbHVzdGVyLQ"]);
+        command.args(["-c", "server.properties"]).current_dir(&dir);
+        let code = Process::start(command, &dir.join("log")).wait(PATIENT);
+        assert_eq!(code, 0, "Kafka's format; its log: {}", dir.join("log").display());
+        data
+    })
+}
+
+fn server_properties(port: u16, controller: u16, data: &Path) -> String {
+    [
+        "process.roles=broker,controller".to_owned(),
+        "node.id=1".to_owned(),
+        format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
+        "controller.listener.names=CONTROLLER".to_owned(),
+        "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
+        format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+        format!("log.dirs={}", data.display()),
+        "auto.create.topics.enable=false".to_owned(),
+        "offsets.topic.replication.factor=1".to_owned(),
+        "offsets.topic.num.partitions=1".to_owned(),
+        "transaction.state.log.replication.factor=1".to_owned(),
+        "transaction.state.log.min.isr=1".to_owned(),
+        "log.cleaner.dedupe.buffer.size=2097152".to_owned(),
+        "num.io.threads=2".to_owned(),
+        "num.network.threads=2".to_owned(),
+    ]
+    .join("\n")
+}

@@ -1,0 +1,104 @@
+//! One whole line: publisher -> Mosquitto -> bridge -> Kafka -> reader.
+
+use super::mosquitto::Setup;
+use super::{
+    Bridge, ConfigFile, Kafka, Load, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON, Story,
+    Verdict, Version, eventually,
+};
+
+/// How a line is set up.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The broker in front.
+    pub mosquitto: Setup,
+    /// What the devices send.
+    pub load: Load,
+    /// Keys of the bridge's configuration: section, key, value.
+    pub config: Vec<(&'static str, &'static str, serde_json::Value)>,
+    /// Settings of the Kafka topic.
+    pub kafka_topic: Vec<(&'static str, &'static str)>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        let mosquitto = Setup::default();
+        Self { mosquitto, load: Load::default(), config: Vec::new(), kafka_topic: Vec::new() }
+    }
+}
+
+/// A running line of one protocol version.
+pub struct Line {
+    /// What publisher and bridge speak.
+    pub version: Version,
+    /// Publishes when told to.
+    pub publisher: Publisher,
+    /// The broker.
+    pub mosquitto: Mosquitto,
+    /// Between Mosquitto and the bridge.
+    pub proxy: Proxy,
+    /// The binary.
+    pub bridge: Bridge,
+    /// Reads `kafka_topic` all the time.
+    pub reader: Reader,
+    /// Where the bridge writes.
+    pub kafka_topic: String,
+    story: &'static str,
+}
+
+impl Line {
+    /// One line for each protocol version, all into `kafka`.
+    pub fn both(story: &Story, kafka: &Kafka, plan: &Plan) -> Vec<Self> {
+        Version::BOTH.map(|version| Self::start(story, kafka, version, plan)).into()
+    }
+
+    /// Starts all parts, and waits until the bridge is subscribed.
+    pub fn start(story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
+        let name = format!("mqtt{}", version.level());
+        let kafka_topic = format!("{}-{name}", story.name.replace(' ', "-"));
+        kafka.create(&kafka_topic, 4, &plan.kafka_topic);
+        let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
+        let proxy = Proxy::start(&mosquitto.address());
+        let mut config = ConfigFile::new(&proxy.address(), "bridge", &kafka.bootstrap());
+        config.set("mqtt", "protocol", version.name());
+        for (section, key, value) in &plan.config {
+            config.set(section, key, value.clone());
+        }
+        config.route_with(&[
+            ("filter", "devices/#".into()),
+            ("qos", plan.load.qos.into()),
+            ("kafka_topic", kafka_topic.clone().into()),
+        ]);
+        let bridge = Bridge::start(story.dir(), &name, &config);
+        mosquitto.wait_subscribed("bridge");
+        let publisher = Publisher::start(&mosquitto.address(), version, "devices", plan.load);
+        let reader = Reader::start(&kafka.bootstrap(), &kafka_topic);
+        let story = story.name;
+        Self { version, publisher, mosquitto, proxy, bridge, reader, kafka_topic, story }
+    }
+
+    /// Waits until at least this many distinct messages are in Kafka.
+    #[track_caller]
+    pub fn wait_delivered(&self, messages: u64) {
+        let what = format!("{messages} messages of MQTT {} are in Kafka", self.version.name());
+        eventually(&what, PATIENT, || self.reader.distinct() >= messages);
+    }
+
+    /// Waits until everything published is acknowledged and in Kafka, ends the bridge, which must
+    /// drain, and reads Kafka to its end. Writes the line of the fault table.
+    #[track_caller]
+    pub fn settle(&mut self) -> Verdict {
+        self.publisher.wait_done(PATIENT);
+        let ledger = self.publisher.ledger();
+        let expected = if ledger.acked() > 0 { ledger.acked() } else { ledger.published() };
+        // What does not arrive in time is lost, and the verdict says how much that is.
+        let start = std::time::Instant::now();
+        while self.reader.distinct() < expected && start.elapsed() < PATIENT {
+            std::thread::sleep(super::POLL);
+        }
+        assert_eq!(self.bridge.terminate(), 0, "the bridge drains");
+        let verdict = Verdict::of(&ledger, &self.reader.read_to_end(SOON));
+        verdict.report(self.story, self.version.name());
+        self.bridge.assert_logs_sound();
+        verdict
+    }
+}

@@ -1,0 +1,179 @@
+//! The bridge's own log, read while it is written: JSON lines in a file.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::eventually_some;
+
+/// The terms of the conservation identity and a few counters, from one summary record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub received: u64,
+    pub redelivered: u64,
+    pub delivered: u64,
+    pub dead_lettered: u64,
+    pub filtered: u64,
+    pub shed: u64,
+    pub in_flight: u64,
+    pub restarts: u64,
+    pub reconnects: u64,
+}
+
+impl Summary {
+    fn from_record(record: &Value) -> Self {
+        let term = |key: &str| {
+            record[key].as_u64().unwrap_or_else(|| panic!("no count {key:?} in summary {record}"))
+        };
+        Self {
+            received: term("received"),
+            redelivered: term("redelivered"),
+            delivered: term("delivered"),
+            dead_lettered: term("dead_lettered"),
+            filtered: term("filtered"),
+            shed: term("shed"),
+            in_flight: term("in_flight"),
+            restarts: term("restarts"),
+            reconnects: term("reconnects"),
+        }
+    }
+
+    fn balances(&self) -> bool {
+        self.received
+            == self.delivered + self.dead_lettered + self.filtered + self.shed + self.in_flight
+    }
+}
+
+/// The log of one run of the bridge.
+#[derive(Debug)]
+pub struct Log {
+    path: PathBuf,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    offset: u64,
+    /// A line that is not ended yet.
+    partial: Vec<u8>,
+    records: Vec<Value>,
+    timings: u64,
+    /// Counted in records that say so.
+    timings_dropped: u64,
+    summary: Option<Summary>,
+    /// Lines that are no JSON object.
+    strange: Vec<String>,
+}
+
+impl Log {
+    /// The log in the file `path`, which need not exist yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), taken: Mutex::default() }
+    }
+
+    /// All records so far, timing records excepted: they are only counted.
+    pub fn records(&self) -> Vec<Value> {
+        self.with(|read| read.records.clone())
+    }
+
+    /// How many timing records there are so far.
+    pub fn timings(&self) -> u64 {
+        self.with(|read| read.timings)
+    }
+
+    /// How many timing records the bridge says it dropped so far.
+    pub fn timings_dropped(&self) -> u64 {
+        self.with(|read| read.timings_dropped)
+    }
+
+    /// The last summary record, if there is one yet.
+    pub fn summary(&self) -> Option<Summary> {
+        self.with(|read| read.summary)
+    }
+
+    /// The first record that `wanted` accepts.
+    pub fn find(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        self.with(|read| read.records.iter().find(|record| wanted(record)).cloned())
+    }
+
+    /// How many records `wanted` accepts.
+    pub fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.with(|read| read.records.iter().filter(|record| wanted(record)).count())
+    }
+
+    /// Waits for the first record of this run that `wanted` accepts.
+    #[track_caller]
+    pub fn wait_for(
+        &self,
+        what: &str,
+        deadline: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        eventually_some(what, deadline, || self.find(&wanted))
+    }
+
+    /// Asserts what holds for every log: each line is a JSON object, each summary balances.
+    #[track_caller]
+    pub fn assert_sound(&self) {
+        self.with(|read| {
+            assert_eq!(read.strange, Vec::<String>::new(), "lines that are no JSON object");
+            for record in read.records.iter().filter(|record| is_summary(record)) {
+                assert!(Summary::from_record(record).balances(), "does not balance: {record}");
+            }
+        });
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&Taken) -> R) -> R {
+        let mut read = self.taken.lock().unwrap();
+        if let Ok(mut file) = File::open(&self.path) {
+            file.seek(SeekFrom::Start(read.offset)).unwrap();
+            let mut fresh = Vec::new();
+            file.read_to_end(&mut fresh).unwrap();
+            read.offset += fresh.len() as u64;
+            read.take_in(&fresh);
+        }
+        look(&read)
+    }
+}
+
+impl Taken {
+    fn take_in(&mut self, fresh: &[u8]) {
+        self.partial.extend(fresh);
+        let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { return };
+        let rest = self.partial.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.partial, rest);
+        for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Value>(line) {
+                Ok(record) if record.is_object() => self.take_in_record(record),
+                _ => self.strange.push(String::from_utf8_lossy(line).into_owned()),
+            }
+        }
+    }
+
+    fn take_in_record(&mut self, record: Value) {
+        if !record["total_us"].is_null() {
+            self.timings += 1;
+            return;
+        }
+        if is_summary(&record) {
+            self.summary = Some(Summary::from_record(&record));
+        }
+        self.timings_dropped += record["timing_dropped"].as_u64().unwrap_or(0);
+        self.records.push(record);
+    }
+}
+
+/// The record that comes each second.
+fn is_summary(record: &Value) -> bool {
+    record["msg"] == "summary"
+}
+
+/// Whether any text in `record` contains `text`.
+pub fn mentions(record: &Value, text: &str) -> bool {
+    let Some(fields) = record.as_object() else { return false };
+    fields.values().any(|value| value.as_str().is_some_and(|value| value.contains(text)))
+}

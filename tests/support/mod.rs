@@ -1,0 +1,130 @@
+//! The harness of the stories: real brokers, the real binary, faults, and who counts what arrived.
+//!
+//! A story reads: start a [`Kafka`], one [`Line`] for each protocol version (publisher -> Mosquitto
+//! -> bridge -> Kafka -> reader), do harm, [`Line::settle`], assert on the [`Verdict`]. Waiting is
+//! always for a state, with a deadline ([`eventually`]), never for a while.
+
+#![allow(dead_code, unused_imports, reason = "the stories come one by one")]
+
+pub mod bridge;
+pub mod config;
+pub mod kafka;
+pub mod ledger;
+pub mod line;
+pub mod log;
+pub mod mock_kafka;
+pub mod mosquitto;
+pub mod mqtt_client;
+pub mod process;
+pub mod proxy;
+pub mod publisher;
+pub mod reader;
+pub mod scripted;
+pub mod verdict;
+pub mod wire;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+pub use bridge::Bridge;
+pub use config::ConfigFile;
+pub use kafka::Kafka;
+pub use line::Line;
+pub use mock_kafka::MockKafka;
+pub use mosquitto::Mosquitto;
+pub use mqtt_client::MqttClient;
+pub use proxy::Proxy;
+pub use publisher::{Load, Publisher};
+pub use reader::Reader;
+pub use scripted::ScriptedBroker;
+pub use verdict::Verdict;
+pub use wire::{Packet, Version};
+
+/// How often a state is looked at.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Long enough for anything that should happen at once on a crowded machine.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Long enough for a few ten thousand messages, or a broker's start, on a crowded machine.
+pub const PATIENT: Duration = Duration::from_secs(90);
+
+/// Polls `look` until it yields something.
+///
+/// # Panics
+/// At the deadline, with `what` was awaited.
+#[track_caller]
+pub fn eventually_some<T>(
+    what: &str,
+    deadline: Duration,
+    mut look: impl FnMut() -> Option<T>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < deadline, "after {deadline:?} still not: {what}");
+        thread::sleep(POLL);
+    }
+}
+
+/// Polls `look` until it holds, and panics with `what` was awaited if it does not by the deadline.
+#[track_caller]
+pub fn eventually(what: &str, deadline: Duration, mut look: impl FnMut() -> bool) {
+    eventually_some(what, deadline, || look().then_some(()));
+}
+
+/// Asserts that `look` holds all through `span`.
+#[track_caller]
+pub fn throughout(what: &str, span: Duration, mut look: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while start.elapsed() < span {
+        assert!(look(), "after {:?} no more: {what}", start.elapsed());
+        thread::sleep(POLL);
+    }
+}
+
+/// A directory of one story, for configuration, logs and data; kept if the story fails.
+#[derive(Debug)]
+pub struct Story {
+    /// What the story is called in the table.
+    pub name: &'static str,
+    dir: PathBuf,
+}
+
+impl Story {
+    /// An empty directory for the story called `name`.
+    pub fn new(name: &'static str) -> Self {
+        let dir = stories_dir().join(format!("{}-{name}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self { name, dir }
+    }
+
+    /// The story's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("logs of the story \"{}\" are kept in {}", self.name, self.dir.display());
+        } else {
+            // What a process that is just dying still writes is swept by the next tests/run.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// Where all stories keep their data; tests/run empties it first.
+fn stories_dir() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("stories")
+}
+
+/// `target/`, where tests/run puts what it fetched.
+pub fn target_dir() -> &'static Path {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent")
+}

@@ -1,0 +1,154 @@
+//! A Mosquitto of one's own.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::{Process, free_port};
+use super::{SOON, eventually};
+
+/// How a Mosquitto is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    persistence: bool,
+    max_inflight: u16,
+    plugin: Option<(PathBuf, PathBuf)>,
+}
+
+impl Setup {
+    /// Sessions and queued messages survive a restart of the broker.
+    pub fn persistent(mut self) -> Self {
+        self.persistence = true;
+        self
+    }
+
+    /// Most messages in flight to one client; 0, the default here, is no limit.
+    pub fn max_inflight(mut self, messages: u16) -> Self {
+        self.max_inflight = messages;
+        self
+    }
+
+    /// Clients and permissions come from the dynamic-security plugin with this file.
+    pub fn dynamic_security(mut self, file: &Path) -> Self {
+        self.plugin = Some((dynamic_security_plugin(), file.to_owned()));
+        self
+    }
+
+    fn text(&self, port: u16, data: &Path) -> String {
+        let mut lines = vec![
+            format!("listener {port} 127.0.0.1"),
+            // Else it gives up root for a user that may not write here.
+            "user root".to_owned(),
+            format!("allow_anonymous {}", self.plugin.is_none()),
+            // Not stdout, which is buffered.
+            "log_dest stderr".to_owned(),
+            "log_type error".to_owned(),
+            "log_type warning".to_owned(),
+            "log_type notice".to_owned(),
+            "log_type subscribe".to_owned(),
+            "log_timestamp_format %H:%M:%S".to_owned(),
+            "max_queued_messages 0".to_owned(),
+            "set_tcp_nodelay true".to_owned(),
+            format!("max_inflight_messages {}", self.max_inflight),
+        ];
+        if self.persistence {
+            lines.extend([
+                "persistence true".to_owned(),
+                "autosave_interval 1".to_owned(),
+                format!("persistence_location {}/", data.display()),
+            ]);
+        }
+        if let Some((plugin, file)) = &self.plugin {
+            lines.extend([
+                format!("plugin {}", plugin.display()),
+                format!("plugin_opt_config_file {}", file.display()),
+            ]);
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// A Mosquitto, which may be stopped and started again on its port.
+#[derive(Debug)]
+pub struct Mosquitto {
+    port: u16,
+    config: PathBuf,
+    log: PathBuf,
+    process: Option<Process>,
+}
+
+impl Mosquitto {
+    /// Starts one with its files under `dir`, and waits until it listens.
+    pub fn start(dir: &Path, setup: &Setup) -> Self {
+        let port = free_port();
+        let dir = dir.join(format!("mosquitto-{port}"));
+        fs::create_dir_all(&dir).unwrap();
+        let config = dir.join("mosquitto.conf");
+        fs::write(&config, setup.text(port, &dir)).unwrap();
+        let mut mosquitto = Self { port, config, log: dir.join("log"), process: None };
+        mosquitto.run();
+        mosquitto
+    }
+
+    /// Starts it again after [`Self::stop`] or [`Self::kill`], and waits until it listens.
+    pub fn run(&mut self) {
+        assert!(self.process.is_none(), "Mosquitto runs already");
+        let mut command = Command::new("mosquitto");
+        command.arg("-c").arg(&self.config);
+        // Debian keeps it where users other than root do not look.
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
+        let mut process = Process::start(command, &self.log);
+        let log = self.log.display();
+        eventually(&format!("Mosquitto listens (its log: {log})"), SOON, || {
+            assert_eq!(process.exit_status(), None, "Mosquitto ended; its log: {log}");
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+        self.process = Some(process);
+    }
+
+    /// `host:port`
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Its process, to send it signals.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("Mosquitto runs")
+    }
+
+    /// Waits until the client has subscribed at least once, by Mosquitto's own word.
+    #[track_caller]
+    pub fn wait_subscribed(&self, client_id: &str) {
+        let what = format!("{client_id} subscribes (Mosquitto's log: {})", self.log.display());
+        let mark = format!(": {client_id} ");
+        eventually(&what, SOON, || {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            log.lines().any(|line| line.contains(&mark))
+        });
+    }
+
+    /// Ends it in order: with persistence it saves its sessions.
+    pub fn stop(&mut self) {
+        self.process().signal(libc::SIGTERM);
+        self.process().wait(SOON);
+        self.process = None;
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process().kill();
+        self.process = None;
+    }
+}
+
+/// The plugin of Debian's package, whatever the architecture.
+fn dynamic_security_plugin() -> PathBuf {
+    let name = "mosquitto_dynamic_security.so";
+    let directories = fs::read_dir("/usr/lib").expect("/usr/lib is there").flatten();
+    let mut candidates = directories.map(|directory| directory.path().join(name));
+    candidates.find(|path| path.exists()).unwrap_or_else(|| {
+        panic!("no {name} in the directories of /usr/lib; tests/run installs what the tests need")
+    })
+}

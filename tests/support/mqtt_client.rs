@@ -1,0 +1,136 @@
+//! A plain MQTT client: one socket, one packet after the other.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use super::SOON;
+use super::wire::{Connect, Packet, Publish, Version};
+
+/// A connected client, or the broker's side of a connection: it only reads and writes packets.
+#[derive(Debug)]
+pub struct MqttClient {
+    /// The socket, for those who cut and halve connections.
+    pub stream: TcpStream,
+    version: Version,
+    buffer: Vec<u8>,
+    next_pkid: u16,
+}
+
+impl MqttClient {
+    /// Connects with a session that ends with the connection.
+    ///
+    /// # Errors
+    /// Of the socket, or a refusal.
+    pub fn connect(address: &str, version: Version, client_id: &str) -> io::Result<Self> {
+        let connect = Connect {
+            level: version.level(),
+            client_id: client_id.to_owned(),
+            clean: true,
+            keep_alive: 0,
+            login: None,
+            session_expiry: None,
+            receive_maximum: None,
+        };
+        Self::connect_with(address, &connect).map(|(client, _)| client)
+    }
+
+    /// Connects with this CONNECT; also whether the broker had a session.
+    ///
+    /// # Errors
+    /// Of the socket, or a refusal.
+    pub fn connect_with(address: &str, connect: &Connect) -> io::Result<(Self, bool)> {
+        let address = address.to_socket_addrs()?.next().expect("an address has an address");
+        let stream = TcpStream::connect_timeout(&address, SOON)?;
+        let version = if connect.level == 5 { Version::V5 } else { Version::V311 };
+        let mut client = Self::over(stream, version);
+        client.send(&Packet::Connect(connect.clone()))?;
+        match client.read(SOON)? {
+            Some(Packet::ConnAck { session_present, code: 0, .. }) => Ok((client, session_present)),
+            other => Err(io::Error::other(format!("expected CONNACK 0, got {other:?}"))),
+        }
+    }
+
+    /// Speaks over an open connection.
+    pub fn over(stream: TcpStream, version: Version) -> Self {
+        // An option that only saves time.
+        let _ = stream.set_nodelay(true);
+        Self { stream, version, buffer: Vec::new(), next_pkid: 1 }
+    }
+
+    /// From here on in this version.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// Writes one packet.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub fn send(&mut self, packet: &Packet) -> io::Result<()> {
+        self.stream.write_all(&packet.encode(self.version))
+    }
+
+    /// Reads one packet; `None` if none comes within `deadline`.
+    ///
+    /// # Errors
+    /// The end of the connection, or a malformed packet.
+    pub fn read(&mut self, deadline: Duration) -> io::Result<Option<Packet>> {
+        let start = Instant::now();
+        loop {
+            if let Some(packet) = Packet::take(&mut self.buffer, self.version)? {
+                return Ok(Some(packet));
+            }
+            let left = deadline.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.stream.set_read_timeout(Some(left))?;
+            let mut chunk = [0; 64 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.buffer.extend(&chunk[..count]),
+                Err(error) if is_timeout(&error) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Publishes at QoS 1 and waits for PUBACK.
+    #[track_caller]
+    pub fn publish(&mut self, mqtt_topic: &str, payload: &[u8]) {
+        let pkid = self.next_pkid;
+        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
+        self.send(&Packet::publish(pkid, mqtt_topic, payload)).unwrap();
+        let answer = self.read(SOON).unwrap();
+        assert_eq!(answer, Some(Packet::PubAck { pkid }), "the PUBACK of {mqtt_topic}");
+    }
+
+    /// Publishes at QoS 1 with RETAIN and waits for PUBACK.
+    #[track_caller]
+    pub fn publish_retained(&mut self, mqtt_topic: &str, payload: &[u8]) {
+        let pkid = self.next_pkid;
+        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
+        let (mqtt_topic, payload) = (mqtt_topic.into(), payload.into());
+        let publish = Publish { qos: 1, retain: true, mqtt_topic, pkid, payload, dup: false };
+        self.send(&Packet::Publish(publish)).unwrap();
+        assert_eq!(self.read(SOON).unwrap(), Some(Packet::PubAck { pkid }), "the PUBACK");
+    }
+
+    /// Subscribes to one filter at `qos` and waits for SUBACK: the granted code.
+    #[track_caller]
+    pub fn subscribe(&mut self, filter: &str, qos: u8) -> u8 {
+        let pkid = self.next_pkid;
+        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
+        self.send(&Packet::Subscribe { pkid, filters: vec![(filter.to_owned(), qos)] }).unwrap();
+        match self.read(SOON).unwrap() {
+            Some(Packet::SubAck { codes, .. }) => codes[0],
+            other => panic!("expected SUBACK, got {other:?}"),
+        }
+    }
+}
+
+/// Whether nothing came in time.
+pub fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}

@@ -1,0 +1,149 @@
+//! A TCP forwarder that can cut, stall and strand the connections through it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::POLL;
+
+/// A forwarder on a loopback port of its own, until the test process ends.
+#[derive(Debug)]
+pub struct Proxy {
+    address: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    target: String,
+    /// Nothing passes, in neither direction; everything stays open.
+    stalled: AtomicBool,
+    /// New connections are closed at once.
+    refusing: AtomicBool,
+    accepted: AtomicU64,
+    ended: AtomicBool,
+    connections: Mutex<Vec<Connection>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    client: TcpStream,
+    target: TcpStream,
+    /// The end of one side is not told to the other.
+    stranded: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    /// Forwards to `target` (`host:port`).
+    pub fn start(target: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let shared = Arc::new(Shared { target: target.to_owned(), ..Shared::default() });
+        thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.accept_all(&listener)
+        });
+        Self { address, shared }
+    }
+
+    /// `host:port`
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// How many connections were forwarded so far.
+    pub fn accepted(&self) -> u64 {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Cuts all connections on both sides; bytes on the way are lost. How many were cut.
+    pub fn cut(&self) -> usize {
+        let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
+        for connection in &connections {
+            // They may have ended by themselves.
+            let _ = connection.client.shutdown(Shutdown::Both);
+            let _ = connection.target.shutdown(Shutdown::Both);
+        }
+        connections.len()
+    }
+
+    /// Lets nothing pass any more; all connections stay open.
+    pub fn stall(&self) {
+        self.shared.stalled.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends [`Self::stall`].
+    pub fn resume(&self) {
+        self.shared.stalled.store(false, Ordering::Relaxed);
+    }
+
+    /// Leaves the clients of all present connections half-open: their peer is gone, and nothing
+    /// tells them. New connections pass.
+    pub fn strand(&self) {
+        let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
+        for connection in connections {
+            connection.stranded.store(true, Ordering::Relaxed);
+            let _ = connection.target.shutdown(Shutdown::Both);
+            // Closed only with the test process.
+            std::mem::forget(connection.client);
+        }
+    }
+
+    /// Closes new connections at once, or no more.
+    pub fn refuse(&self, refusing: bool) {
+        self.shared.refusing.store(refusing, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        self.cut();
+        // Wakes the accepting thread, so that it sees the end.
+        let _ = TcpStream::connect(&self.address);
+    }
+}
+
+impl Shared {
+    fn accept_all(self: Arc<Self>, listener: &TcpListener) {
+        for client in listener.incoming().map_while(Result::ok) {
+            if self.ended.load(Ordering::Relaxed) {
+                return;
+            }
+            if self.refusing.load(Ordering::Relaxed) {
+                continue;
+            }
+            let Ok(target) = TcpStream::connect(&self.target) else { continue };
+            self.accepted.fetch_add(1, Ordering::Relaxed);
+            let stranded = Arc::new(AtomicBool::new(false));
+            for (from, to) in [(&client, &target), (&target, &client)] {
+                let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                // An option that only saves time.
+                let _ = to.set_nodelay(true);
+                let (shared, stranded) = (Arc::clone(&self), Arc::clone(&stranded));
+                thread::spawn(move || {
+                    shared.pump(&from, &to);
+                    if !stranded.load(Ordering::Relaxed) {
+                        let _ = to.shutdown(Shutdown::Write);
+                    }
+                });
+            }
+            self.connections.lock().unwrap().push(Connection { client, target, stranded });
+        }
+    }
+
+    /// Copies until either side ends.
+    fn pump(&self, mut from: &TcpStream, mut to: &TcpStream) {
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut chunk) {
+            while self.stalled.load(Ordering::Relaxed) && !self.ended.load(Ordering::Relaxed) {
+                thread::sleep(POLL);
+            }
+            if to.write_all(&chunk[..count]).is_err() {
+                return;
+            }
+        }
+    }
+}
