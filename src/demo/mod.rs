@@ -258,7 +258,7 @@ impl Demo {
     }
 
     fn show_records(&mut self, view: &mut View) {
-        let mut own = if view.lines % RECORD_INTERVAL == 0 { 1 } else { 0 };
+        let mut own = if view.lines.is_multiple_of(RECORD_INTERVAL) { 1 } else { 0 };
         if !view.first_records {
             own = RECORDS_FIRST;
         }
