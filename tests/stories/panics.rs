@@ -33,7 +33,7 @@ fn a_panic_of_any_actor_or_of_the_poll_thread_under_load_loses_nothing() {
             line.bridge.wait_summary("a restart", SOON, |now| now.restarts == 1);
             let panics = line.bridge.log().count(|record| {
                 let said = |key: &str| !record[key].is_null();
-                said("panic") && said("actor") && said("location")
+                said("panic") && said("component") && said("location")
             });
             assert_eq!(panics, 1, "one record of the panic");
             line.wait_delivered(line.reader.distinct() + 1_000);

@@ -3,37 +3,57 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use crate::support::mosquitto::Setup;
+use crate::support::wire::Connect;
 use crate::support::*;
 
-const ADMIN: [&str; 4] = ["-u", "admin", "-P", "admin-password"];
+const ADMIN: (&str, &str) = ("admin", "admin-password");
+const DEVICE: (&str, &str) = ("device", "device-password");
 
-/// Runs `mosquitto_ctrl`, which must succeed.
-fn mosquitto_ctrl(arguments: &[&str]) {
-    let output = Command::new("mosquitto_ctrl").args(arguments).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && !said.contains("Error"),
-        "mosquitto_ctrl {arguments:?}: {said}"
-    );
-}
-
-/// One command to the dynamic-security plugin of a running Mosquitto.
-fn dynsec(mosquitto: &Mosquitto, command: &[&str]) {
-    let address = mosquitto.address();
-    let (host, port) = address.split_once(':').expect("host:port");
-    mosquitto_ctrl(&[&["-h", host, "-p", port], &ADMIN[..], &["dynsec"], command].concat());
-}
-
+/// A Mosquitto with the dynamic-security plugin, on which any client may publish and none may
+/// subscribe.
 fn with_permissions(dir: &Path) -> Mosquitto {
     let file = dir.join("dynamic-security.json");
-    let path = file.to_str().expect("a path of ours");
-    mosquitto_ctrl(&["dynsec", "init", path, ADMIN[1], ADMIN[3]]);
+    let init = ["dynsec", "init", file.to_str().expect("a path of ours"), ADMIN.0, ADMIN.1];
+    let output = Command::new("mosquitto_ctrl").args(init).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
     let mosquitto = Mosquitto::start(dir, &Setup::default().dynamic_security(&file));
-    dynsec(&mosquitto, &["createRole", "reader"]);
-    dynsec(&mosquitto, &["createClient", "bridge", "-p", "secret"]);
-    dynsec(&mosquitto, &["addClientRole", "bridge", "reader"]);
+    let (username, password) = DEVICE;
+    dynsec(
+        &mosquitto,
+        &json!({"command": "createClient", "username": username, "password": password}),
+    );
+    allow(&mosquitto, "publishClientSend");
     mosquitto
+}
+
+/// One command to the plugin, by the MQTT topic that it listens to.
+fn dynsec(mosquitto: &Mosquitto, command: &Value) {
+    let mut admin = connect(mosquitto, Version::V5, ADMIN);
+    let commands = json!({"commands": [command]}).to_string();
+    admin.publish("$CONTROL/dynamic-security/v1", commands.as_bytes());
+}
+
+/// Allows it to everyone, on the connections that are open too.
+fn allow(mosquitto: &Mosquitto, access: &str) {
+    let acls = json!([{"acltype": access, "allow": true}]);
+    dynsec(mosquitto, &json!({"command": "setDefaultACLAccess", "acls": acls}));
+}
+
+fn connect(mosquitto: &Mosquitto, version: Version, login: (&str, &str)) -> MqttClient {
+    let (username, password) = login;
+    let connect = Connect {
+        level: version.level(),
+        client_id: format!("{username}-client"),
+        clean: true,
+        keep_alive: 0,
+        login: Some((username.to_owned(), password.to_owned())),
+        session_expiry: None,
+        receive_maximum: None,
+    };
+    MqttClient::connect_with(&mosquitto.address(), &connect).unwrap().0
 }
 
 #[test]
@@ -50,8 +70,8 @@ fn a_refused_subscription_is_said_retried_and_heals() {
         let mut config = ConfigFile::new(&mosquitto.address(), "bridge", &kafka.bootstrap());
         config
             .set("mqtt", "protocol", version.name())
-            .set("mqtt", "username", "bridge")
-            .set("mqtt", "password", "secret")
+            .set("mqtt", "username", DEVICE.0)
+            .set("mqtt", "password", DEVICE.1)
             .route("devices/#", &kafka_topic);
         let mut bridge = Bridge::start(story.dir(), &name, &config);
         let refused = bridge.log().wait_for("it is said", SOON, |record| {
@@ -62,19 +82,9 @@ fn a_refused_subscription_is_said_retried_and_heals() {
             (&"warn".into(), &"devices/#".into())
         );
 
-        dynsec(&mosquitto, &["addRoleACL", "reader", "subscribePattern", "devices/#", "allow"]);
-        dynsec(&mosquitto, &["addRoleACL", "reader", "publishClientSend", "devices/#", "allow"]);
+        allow(&mosquitto, "subscribe");
         bridge.log().wait_for("it heals", PATIENT, |record| record["msg"] == "subscribed");
-        let connect = wire::Connect {
-            level: version.level(),
-            client_id: "sensor".to_owned(),
-            clean: true,
-            keep_alive: 0,
-            login: Some(("bridge".to_owned(), "secret".to_owned())),
-            session_expiry: None,
-            receive_maximum: None,
-        };
-        let (mut sensor, _) = MqttClient::connect_with(&mosquitto.address(), &connect).unwrap();
+        let mut sensor = connect(&mosquitto, version, DEVICE);
         sensor.publish("devices/a", b"at last");
         bridge.wait_summary("it is delivered", SOON, |now| now.delivered == 1);
         assert_eq!(bridge.terminate(), 0);
