@@ -18,7 +18,7 @@ use slog::{Logger, o};
 
 use super::lanes::Via;
 use super::{Event, ProducerEvent, classify};
-use crate::config::Config;
+use crate::config::{Config, KAFKA_SETTINGS};
 use crate::failpoint::{self, Site};
 use crate::message::Epoch;
 use crate::observe::{Gate, keys, panics};
@@ -298,16 +298,17 @@ fn settings(config: &Config, via: Via) -> ClientConfig {
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", queue_kib.min(2_147_483_647).to_string());
     for (key, value) in &config.kafka.properties {
+        // The one default here that has a second name: set under both, either could win.
+        let key = if key == "queue.buffering.max.ms" { "linger.ms" } else { key };
         settings.set(key, value);
     }
-    settings
-        .set("bootstrap.servers", config.kafka.brokers.join(","))
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "0")
-        .set("statistics.interval.ms", "0");
+    settings.set("bootstrap.servers", config.kafka.brokers.join(","));
+    for (key, value, _) in KAFKA_SETTINGS {
+        settings.set(*key, *value);
+    }
+    // One record in flight leaves no gap, and its refusal must not be fatal.
     match via {
-        Via::Main => settings.set("enable.gapless.guarantee", "true"),
+        Via::Main => &mut settings,
         Via::Careful => settings
             .set("enable.gapless.guarantee", "false")
             .set("batch.num.messages", "1")
