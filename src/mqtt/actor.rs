@@ -8,6 +8,7 @@
 //! A panic costs the connection and nothing else: the window, the session's memory and the
 //! producer's epoch are kept (docs/decisions/0003-window-survives-a-panic.md).
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{
     Attach, Destination, Epoch, ForwardBatch, Message, ProducerStarted, Qos, Refusal, SourceId,
-    Stamp, Verdicts,
+    Stamp, Verdict, Verdicts,
 };
 use crate::mqtt::connection::{self, Connection};
 use crate::mqtt::frame::{Frame, FrameReader, bound_payload};
@@ -88,6 +89,9 @@ struct Core {
     heartbeat: Arc<Heartbeat>,
 
     window: Window,
+    /// Verdicts that came and are not settled yet: a panic at one must not lose the others, for
+    /// nobody would send them again.
+    unsettled: VecDeque<Verdict>,
     memory: Memory,
     producer: Option<Epoch>,
     draining: bool,
@@ -172,6 +176,7 @@ impl MqttActor {
             metrics,
             heartbeat,
             window: Window::new(limits),
+            unsettled: VecDeque::new(),
             memory: Memory::default(),
             producer: None,
             draining: false,
@@ -222,6 +227,13 @@ impl MqttActor {
 }
 
 impl Core {
+    /// Settles what waits. A verdict is taken off first: one that panics does not come again.
+    fn settle(&mut self) {
+        while let Some(verdict) = self.unsettled.pop_front() {
+            self.window.settle(verdict);
+        }
+    }
+
     fn dial(&mut self) -> Link {
         self.attempt += 1;
         let settings = Arc::clone(&self.settings);
@@ -641,6 +653,7 @@ impl Actor for MqttActor {
 
 impl Supervised for MqttActor {
     fn restarting(&mut self, _: &mut Self::Context) {
+        self.core.settle();
         self.core.window.connection_lost();
         self.core.full_since = None;
         self.link = Link::Paused(Box::pin(sleep(Duration::ZERO)));
@@ -667,10 +680,9 @@ impl Handler<Verdicts> for MqttActor {
     type Result = ();
 
     fn handle(&mut self, Verdicts(verdicts): Verdicts, _: &mut Self::Context) {
+        self.core.unsettled.extend(verdicts);
         failpoint::hit(Site::MqttVerdicts);
-        for verdict in verdicts {
-            self.core.window.settle(verdict);
-        }
+        self.core.settle();
     }
 }
 
