@@ -25,6 +25,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use hdrhistogram::Histogram;
 use rdkafka::error::KafkaError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -33,7 +34,7 @@ use tokio::time::{interval_at, sleep, timeout};
 pub use args::DemoArgs;
 
 use crate::exit::Exit;
-use crate::observe::Conservation;
+use crate::observe::{Conservation, Metrics};
 use bridge::Bridge;
 use brokers::{KafkaCluster, MqttBroker, spawn};
 use consumer::{Consumer, Sample};
@@ -201,7 +202,7 @@ impl Demo {
         let mut strikes = interval_at((start + chaos::INTERVAL).into(), chaos::INTERVAL);
         let mut rng = Rng::with_seed(self.seed);
         let mut turn = 0;
-        let mut view = View::new(start);
+        let mut view = View::new(start, &self.bridge.metrics);
         let over = sleep(args.duration.unwrap_or(FOREVER));
         tokio::pin!(over);
         loop {
@@ -235,24 +236,27 @@ impl Demo {
         let per_second = |now_count: u64, then: u64| {
             now_count.saturating_sub(then) as f64 / now.duration_since(view.at).as_secs_f64()
         };
-        let latencies = metrics.take_latencies();
+        let latencies = metrics.latencies();
+        let mut new_latencies = latencies.clone();
+        new_latencies -= &view.latencies;
         self.display.second(&Second {
             elapsed: now.duration_since(view.start),
             rate_in: per_second(conservation.received, view.conservation.received),
             rate_out: per_second(done(&conservation), done(&view.conservation)),
             conservation,
-            latencies: &latencies,
+            latencies: &new_latencies,
             restarts: metrics.restarts_total(),
         });
         let restarts = metrics.restarts();
         for ((actor, reason), count) in &restarts {
             if view.restarts.get(&(*actor, *reason)) != Some(count) {
-                self.display.say(&format!("  healed: {actor} was restarted after a {reason}"));
+                self.display.say(&format!("  healed: the {actor} actor was restarted ({reason})"));
             }
         }
         view.restarts = restarts;
         view.at = now;
         view.conservation = conservation;
+        view.latencies = latencies;
         view.lines += 1;
         self.show_records(view);
     }
@@ -350,17 +354,19 @@ struct View {
     start: Instant,
     at: Instant,
     conservation: Conservation,
+    latencies: Histogram<u64>,
     restarts: BTreeMap<(&'static str, &'static str), u64>,
     lines: u64,
     first_records: bool,
 }
 
 impl View {
-    fn new(start: Instant) -> Self {
+    fn new(start: Instant, metrics: &Metrics) -> Self {
         Self {
             start,
             at: start,
             conservation: Conservation::default(),
+            latencies: metrics.latencies(),
             restarts: BTreeMap::new(),
             lines: 0,
             first_records: false,
