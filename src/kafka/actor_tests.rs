@@ -498,7 +498,7 @@ fn a_panic_anywhere_is_a_new_epoch_and_nothing_is_lost_or_reordered() {
             let all = messages("a", 400);
             stage.publish(all[..100].to_vec());
             stage.settled(100).await;
-            failpoint::arm_once(site, 2);
+            failpoint::arm_once(site, 1);
             all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
             stage.until("a new epoch", |stage| stage.epochs() == 2).await;
             stage.settled(400).await;
