@@ -131,7 +131,7 @@ Join in from another terminal:
 
     /// The line of a second.
     pub(super) fn second(&mut self, second: &Second<'_>) {
-        if self.lines % HEAD_INTERVAL == 0 {
+        if self.lines.is_multiple_of(HEAD_INTERVAL) {
             self.say(
                 "    time    in/s   out/s  in flight   p50 ms   p99 ms  redelivered  restarts",
             );
