@@ -2,7 +2,7 @@
 //! before the others and keeps its binary in target/lean, so that this costs one more link and not
 //! all dependencies again.
 #![cfg(all(feature = "demo", feature = "failpoints"))]
-#![allow(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
+#![expect(clippy::unwrap_used, reason = "a test's own failure")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -158,6 +158,8 @@ impl SupervisorActor {
 
     fn stop(&mut self, exit: Exit) {
         self.phase = Phase::Stopping;
+        // The last word on what became of every message.
+        self.summary.log(Instant::now(), &self.metrics, &self.log);
         System::current().stop_with_code(exit.code());
     }
 

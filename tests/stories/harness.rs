@@ -23,7 +23,7 @@ fn mosquitto_keeps_a_session_over_a_restart() {
             MqttClient::connect_with(&mosquitto.address(), &connect).unwrap();
         assert!(!present);
         assert_eq!(sleeper.subscribe("a/#", 1), 1);
-        mosquitto.wait_subscribed(&connect.client_id);
+        mosquitto.wait_subscribed(&connect.client_id, 1);
         drop(sleeper);
         let mut publisher =
             MqttClient::connect(&mosquitto.address(), version, "publisher").unwrap();

@@ -9,3 +9,7 @@
 mod support;
 
 mod harness;
+mod kafka_away;
+mod mosquitto_restarts;
+mod restarts;
+mod straight;

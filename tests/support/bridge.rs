@@ -100,6 +100,15 @@ impl Bridge {
         eventually_some(what, deadline, || self.log().summary().filter(&wanted))
     }
 
+    /// Waits until, under load, nothing moves any more: the window is full. Not all of it is without
+    /// a verdict: Kafka may have acknowledged some out of turn, which then wait for their PUBACKs.
+    #[track_caller]
+    pub fn wait_window_full(&self) -> Summary {
+        eventually_some("the window is full and nothing moves", SOON, || {
+            self.log().still_summary().filter(|now| now.in_flight > 0)
+        })
+    }
+
     /// The process of the present run.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the bridge runs")

@@ -3,7 +3,7 @@
 use super::mosquitto::Setup;
 use super::{
     Bridge, ConfigFile, Kafka, Load, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON, Story,
-    Verdict, Version, eventually,
+    Verdict, Version, eventually, slug,
 };
 
 /// How a line is set up.
@@ -54,7 +54,7 @@ impl Line {
     /// Starts all parts, and waits until the bridge is subscribed.
     pub fn start(story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
         let name = format!("mqtt{}", version.level());
-        let kafka_topic = format!("{}-{name}", story.name.replace(' ', "-"));
+        let kafka_topic = format!("{}-{name}", slug(story.name));
         kafka.create(&kafka_topic, 4, &plan.kafka_topic);
         let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
         let proxy = Proxy::start(&mosquitto.address());
@@ -69,7 +69,7 @@ impl Line {
             ("kafka_topic", kafka_topic.clone().into()),
         ]);
         let bridge = Bridge::start(story.dir(), &name, &config);
-        mosquitto.wait_subscribed("bridge");
+        mosquitto.wait_subscribed("bridge", 1);
         let publisher = Publisher::start(&mosquitto.address(), version, "devices", plan.load);
         let reader = Reader::start(&kafka.bootstrap(), &kafka_topic);
         let story = story.name;

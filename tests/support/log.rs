@@ -65,6 +65,8 @@ struct Taken {
     /// Counted in records that say so.
     timings_dropped: u64,
     summary: Option<Summary>,
+    /// The one before.
+    previous: Option<Summary>,
     /// Lines that are no JSON object.
     strange: Vec<String>,
 }
@@ -93,6 +95,11 @@ impl Log {
     /// The last summary record, if there is one yet.
     pub fn summary(&self) -> Option<Summary> {
         self.with(|read| read.summary)
+    }
+
+    /// The last summary record, if the one before says the same: nothing moves.
+    pub fn still_summary(&self) -> Option<Summary> {
+        self.with(|taken| taken.summary.filter(|_| taken.summary == taken.previous))
     }
 
     /// The first record that `wanted` accepts.
@@ -160,6 +167,7 @@ impl Taken {
             return;
         }
         if is_summary(&record) {
+            self.previous = self.summary.take();
             self.summary = Some(Summary::from_record(&record));
         }
         self.timings_dropped += record["timing_dropped"].as_u64().unwrap_or(0);

@@ -97,7 +97,7 @@ pub struct Story {
 impl Story {
     /// An empty directory for the story called `name`.
     pub fn new(name: &'static str) -> Self {
-        let dir = stories_dir().join(format!("{}-{name}", std::process::id()));
+        let dir = stories_dir().join(format!("{}-{}", std::process::id(), slug(name)));
         fs::create_dir_all(&dir).unwrap();
         Self { name, dir }
     }
@@ -117,6 +117,12 @@ impl Drop for Story {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
+}
+
+/// `name` in the letters that a Kafka topic and a list of directories allow.
+pub fn slug(name: &str) -> String {
+    let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
 /// Where all stories keep their data; tests/run empties it first.

@@ -23,6 +23,11 @@ impl Setup {
         self
     }
 
+    /// Whether it is so.
+    pub fn is_persistent(&self) -> bool {
+        self.persistence
+    }
+
     /// Most messages in flight to one client; 0, the default here, is no limit.
     pub fn max_inflight(mut self, messages: u16) -> Self {
         self.max_inflight = messages;
@@ -118,14 +123,14 @@ impl Mosquitto {
         self.process.as_mut().expect("Mosquitto runs")
     }
 
-    /// Waits until the client has subscribed at least once, by Mosquitto's own word.
+    /// Waits until the client has subscribed so many times, by Mosquitto's own word.
     #[track_caller]
-    pub fn wait_subscribed(&self, client_id: &str) {
+    pub fn wait_subscribed(&self, client_id: &str, times: usize) {
         let what = format!("{client_id} subscribes (Mosquitto's log: {})", self.log.display());
         let mark = format!(": {client_id} ");
         eventually(&what, SOON, || {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
-            log.lines().any(|line| line.contains(&mark))
+            log.lines().filter(|line| line.contains(&mark)).count() >= times
         });
     }
 

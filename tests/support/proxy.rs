@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
 use super::POLL;
@@ -24,15 +24,16 @@ struct Shared {
     refusing: AtomicBool,
     accepted: AtomicU64,
     ended: AtomicBool,
-    connections: Mutex<Vec<Connection>>,
+    connections: Mutex<Vec<Weak<Connection>>>,
 }
 
+/// The two pumps of a connection own it: when both have ended, both sides are closed.
 #[derive(Debug)]
 struct Connection {
     client: TcpStream,
     target: TcpStream,
     /// The end of one side is not told to the other.
-    stranded: Arc<AtomicBool>,
+    stranded: AtomicBool,
 }
 
 impl Proxy {
@@ -60,13 +61,18 @@ impl Proxy {
 
     /// Cuts all connections on both sides; bytes on the way are lost. How many were cut.
     pub fn cut(&self) -> usize {
-        let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
+        let connections = self.take_connections();
         for connection in &connections {
             // They may have ended by themselves.
             let _ = connection.client.shutdown(Shutdown::Both);
             let _ = connection.target.shutdown(Shutdown::Both);
         }
         connections.len()
+    }
+
+    fn take_connections(&self) -> Vec<Arc<Connection>> {
+        let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
+        connections.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Lets nothing pass any more; all connections stay open.
@@ -82,12 +88,11 @@ impl Proxy {
     /// Leaves the clients of all present connections half-open: their peer is gone, and nothing
     /// tells them. New connections pass.
     pub fn strand(&self) {
-        let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
-        for connection in connections {
+        for connection in self.take_connections() {
             connection.stranded.store(true, Ordering::Relaxed);
             let _ = connection.target.shutdown(Shutdown::Both);
             // Closed only with the test process.
-            std::mem::forget(connection.client);
+            std::mem::forget(connection);
         }
     }
 
@@ -117,20 +122,26 @@ impl Shared {
             }
             let Ok(target) = TcpStream::connect(&self.target) else { continue };
             self.accepted.fetch_add(1, Ordering::Relaxed);
-            let stranded = Arc::new(AtomicBool::new(false));
-            for (from, to) in [(&client, &target), (&target, &client)] {
-                let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
-                // An option that only saves time.
-                let _ = to.set_nodelay(true);
-                let (shared, stranded) = (Arc::clone(&self), Arc::clone(&stranded));
-                thread::spawn(move || {
-                    shared.pump(&from, &to);
-                    if !stranded.load(Ordering::Relaxed) {
-                        let _ = to.shutdown(Shutdown::Write);
-                    }
-                });
-            }
-            self.connections.lock().unwrap().push(Connection { client, target, stranded });
+            // An option that only saves time.
+            let _ = (client.set_nodelay(true), target.set_nodelay(true));
+            let stranded = AtomicBool::new(false);
+            let connection = Arc::new(Connection { client, target, stranded });
+            self.connections.lock().unwrap().push(Arc::downgrade(&connection));
+            thread::spawn({
+                let (shared, connection) = (Arc::clone(&self), Arc::clone(&connection));
+                move || {
+                    shared.pump(&connection.client, &connection.target);
+                    // The target reads what was said before the end, and then closes its side.
+                    let _ = connection.target.shutdown(Shutdown::Write);
+                }
+            });
+            let shared = Arc::clone(&self);
+            thread::spawn(move || {
+                shared.pump(&connection.target, &connection.client);
+                if !connection.stranded.load(Ordering::Relaxed) {
+                    let _ = connection.client.shutdown(Shutdown::Both);
+                }
+            });
         }
     }
 

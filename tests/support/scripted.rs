@@ -44,7 +44,7 @@ impl ScriptedBroker {
             Some(Packet::Connect(connect)) => {
                 let version = if connect.level == 5 { Version::V5 } else { Version::V311 };
                 client.set_version(version);
-                Some((Session { client, version }, connect))
+                Some((Session { client, version, grants: false }, connect))
             }
             other => panic!("expected CONNECT, got {other:?}"),
         }
@@ -56,11 +56,12 @@ impl ScriptedBroker {
         eventually_some("the bridge connects", SOON, || self.try_accept(SOON))
     }
 
-    /// Takes the next connection, welcomes it, and grants its subscription if it asks for one, as a
-    /// broker with or without the bridge's session does.
+    /// Takes the next connection and welcomes it, as a broker with or without the bridge's session
+    /// does. Without one it waits for the subscription; later ones are granted in passing.
     #[track_caller]
     pub fn welcome(&self, session_present: bool) -> Session {
         let (mut session, _) = self.accept();
+        session.grants = true;
         session.send_connack(session_present, 0);
         if !session_present {
             session.grant_subscription();
@@ -74,6 +75,8 @@ impl ScriptedBroker {
 pub struct Session {
     client: MqttClient,
     version: Version,
+    /// Grants each SUBSCRIBE by itself.
+    grants: bool,
 }
 
 impl Session {
@@ -90,7 +93,9 @@ impl Session {
     /// Waits for SUBSCRIBE, and grants each filter at QoS 1.
     #[track_caller]
     pub fn grant_subscription(&mut self) -> Vec<(String, u8)> {
+        let grants = std::mem::replace(&mut self.grants, false);
         let (pkid, filters) = self.expect_subscribe();
+        self.grants = grants;
         self.send(&Packet::SubAck { pkid, codes: vec![1; filters.len()] });
         filters
     }
@@ -121,6 +126,9 @@ impl Session {
         loop {
             match self.client.read(deadline.saturating_sub(start.elapsed())) {
                 Ok(Some(Packet::PingReq)) => self.send(&Packet::PingResp),
+                Ok(Some(Packet::Subscribe { pkid, filters })) if self.grants => {
+                    self.send(&Packet::SubAck { pkid, codes: vec![1; filters.len()] });
+                }
                 Ok(packet) => return packet,
                 Err(_) => return None,
             }

@@ -1,0 +1,66 @@
+//! Kafka is away or frozen under load: the bridge waits, connected, bounded, and carries on.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::line::Plan;
+use crate::support::*;
+
+const RSS_MAX_KIB: u64 = 64 * 1024;
+/// From the moment an independent producer succeeds.
+const FORWARDING_WITHIN: Duration = Duration::from_secs(5);
+
+#[test]
+fn kafka_away_for_330_seconds_under_load() {
+    let story = Story::new("Kafka away 330 s");
+    // Longer than the five minutes after which librdkafka gives up unless it is told not to.
+    let (away, rate) = (Duration::from_secs(330), 200);
+    outage(&story, away, rate, Kafka::kill, Kafka::begin_to_run);
+}
+
+#[test]
+fn kafka_frozen_for_60_seconds_under_load() {
+    let story = Story::new("Kafka frozen 60 s");
+    outage(&story, Duration::from_secs(60), 1_000, Kafka::freeze, Kafka::thaw);
+}
+
+fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: fn(&mut Kafka)) {
+    let mut kafka = Kafka::start(story.dir());
+    kafka.create("probe", 1, &[]);
+    let plan = Plan { load: Load { rate, ..Load::default() }, ..Plan::default() };
+    let mut lines = Line::both(story, &kafka, &plan);
+    lines.iter().for_each(|line| line.publisher.keep_publishing());
+    lines.iter().for_each(|line| line.wait_delivered(1_000));
+
+    harm(&mut kafka);
+    throughout("the bridges live", span, || lines.iter_mut().all(|line| line.bridge.is_running()));
+    let before: Vec<_> = lines.iter().map(|line| line.bridge.wait_window_full()).collect();
+    let probe = kafka.probe();
+    heal(&mut kafka);
+    let healed = probe.join().expect("the probe succeeds");
+
+    // Forwarding again: more than what was in flight all the time is in Kafka.
+    thread::scope(|scope| {
+        for (line, before) in lines.iter().zip(&before) {
+            let enough = before.received;
+            scope.spawn(move || {
+                let left = FORWARDING_WITHIN.saturating_sub(healed.elapsed());
+                eventually("forwarding again", left, || {
+                    line.reader.distinct() > enough || line.bridge.summary().delivered > enough
+                });
+                let took = Instant::now().saturating_duration_since(healed);
+                println!("forwarding again {took:?} after an independent producer");
+            });
+        }
+    });
+    for line in &mut lines {
+        line.publisher.pause();
+        line.publisher.wait_done(PATIENT);
+        line.wait_delivered(line.publisher.published());
+        assert_eq!(line.proxy.accepted(), 1, "the MQTT connection lived all the time");
+        let rss = line.bridge.process().peak_rss_kib();
+        assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
+        println!("peak RSS {rss} KiB");
+        line.settle().assert_exact();
+    }
+}

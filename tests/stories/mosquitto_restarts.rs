@@ -1,0 +1,74 @@
+//! The MQTT broker restarts while the window is full.
+
+use crate::support::line::Plan;
+use crate::support::mosquitto::Setup;
+use crate::support::*;
+
+const WINDOW: u64 = 1_000;
+
+#[test]
+fn mosquitto_restarted_with_its_sessions_and_1000_in_flight() {
+    let story = Story::new("Mosquitto restarted");
+    let plan = Plan {
+        mosquitto: Setup::default().persistent(),
+        // While a message waits for room nothing is read: then it is a PINGREQ that finds out that
+        // the broker is gone.
+        config: vec![("mqtt", "keep_alive", "4s".into())],
+        ..Plan::default()
+    };
+    // More than the window: Mosquitto keeps what the bridge has no room for.
+    let (_kafka, mut lines) = restarted(&story, &plan, WINDOW + 500);
+    for line in &mut lines {
+        line.settle().assert_exact();
+        let all = line.bridge.summary();
+        assert!(all.redelivered >= WINDOW, "all in flight came again and were known: {all:?}");
+    }
+}
+
+#[test]
+fn mosquitto_restarted_without_its_sessions() {
+    let story = Story::new("Mosquitto restarted, session lost");
+    // All of it with the bridge: what the broker alone had is gone with the session.
+    let (_kafka, mut lines) = restarted(&story, &Plan::default(), WINDOW - 100);
+    for line in &mut lines {
+        line.settle().assert_exact();
+        assert_eq!(line.bridge.summary().redelivered, 0);
+    }
+}
+
+/// Restarts Mosquitto while `messages` wait for a frozen Kafka, thaws it, and publishes some more.
+fn restarted(story: &Story, plan: &Plan, messages: u64) -> (Kafka, Vec<Line>) {
+    let mut kafka = Kafka::start(story.dir());
+    let mut lines = Line::both(story, &kafka, plan);
+    for line in &lines {
+        line.publisher.publish(1_000);
+        line.publisher.wait_done(PATIENT);
+        line.wait_delivered(1_000);
+        line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
+    }
+    kafka.freeze();
+    for line in &mut lines {
+        line.publisher.publish(messages);
+        line.publisher.wait_done(PATIENT);
+        let received = 1_000 + messages.min(WINDOW);
+        line.bridge.wait_summary("the bridge has them", SOON, |now| now.received == received);
+        line.mosquitto.stop();
+        line.mosquitto.run();
+    }
+    let persistent = plan.mosquitto.is_persistent();
+    for line in &lines {
+        line.bridge.log().wait_for("the bridge connects again", PATIENT, |record| {
+            record["msg"] == "connected to mqtt"
+                && record["session_present"] == persistent
+                && line.proxy.accepted() > 1
+        });
+        if !persistent {
+            line.mosquitto.wait_subscribed("bridge", 2);
+        }
+    }
+    kafka.thaw();
+    for line in &lines {
+        line.publisher.publish(1_000);
+    }
+    (kafka, lines)
+}
