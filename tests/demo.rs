@@ -52,7 +52,7 @@ fn five_seconds_of_the_demo_arrive_once_and_in_order() {
         assert_eq!(report[key], 0, "{key} in {report}");
     }
     let published = report["published"].as_u64().unwrap();
-    assert!((2_000..=2_500).contains(&published), "5 s of 500/s: {report}");
+    assert!((1_500..=3_000).contains(&published), "5 s of 500/s: {report}");
     assert_nothing_left_behind(&directory);
 }
 
