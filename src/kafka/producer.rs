@@ -23,6 +23,8 @@ use crate::failpoint::{self, Site};
 use crate::message::Epoch;
 use crate::observe::{Gate, keys, panics};
 
+/// Makes a gap fatal: docs/decisions/0002-gapless.md.
+const GAPLESS: &str = "enable.gapless.guarantee";
 /// How long one round of polling lasts, and how soon the thread notices that it is to end.
 const ROUND: Duration = Duration::from_millis(100);
 /// One log line of librdkafka for each facility in this time.
@@ -73,6 +75,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "CONFWARN" && line.contains(GAPLESS) {
+            return; // Each start would warn that it is experimental: known, and proved enough.
+        }
         let suppressed = {
             let mut gates = lock(&self.gates);
             let at = gates.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
@@ -89,10 +94,6 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error => slog::error!(self.log, "librdkafka says"; line),
-            // That a property is experimental is no news: 0002-gapless.md tells why it is set.
-            RDKafkaLogLevel::Warning if facility == "CONFWARN" => {
-                slog::debug!(self.log, "librdkafka says"; line);
-            }
             RDKafkaLogLevel::Warning => slog::warn!(self.log, "librdkafka says"; line),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 slog::info!(self.log, "librdkafka says"; line);
@@ -309,10 +310,9 @@ fn settings(config: &Config, via: Via) -> ClientConfig {
     // One record in flight leaves no gap, and its refusal must not be fatal.
     match via {
         Via::Main => &mut settings,
-        Via::Careful => settings
-            .set("enable.gapless.guarantee", "false")
-            .set("batch.num.messages", "1")
-            .set("linger.ms", "0"),
+        Via::Careful => {
+            settings.set(GAPLESS, "false").set("batch.num.messages", "1").set("linger.ms", "0")
+        }
     };
     settings
 }
