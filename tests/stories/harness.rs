@@ -69,7 +69,7 @@ fn kafka_comes_back_with_its_data() {
     let verdict = Verdict::of(&ledger, &reader.read_to_end(SOON));
     assert_eq!((verdict.delivered, verdict.duplicated, verdict.reordered), (3, 1, 1));
     assert_eq!((verdict.lost, verdict.wrong), (1, 0));
-    assert_eq!(kafka.records("t").len(), 4);
+    assert_eq!(kafka::records(&kafka.bootstrap(), "t").len(), 4);
 }
 
 #[test]

@@ -8,8 +8,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod acknowledgement;
+mod connection;
 mod harness;
 mod kafka_away;
 mod mosquitto_restarts;
+mod panics;
+mod permissions;
+mod poison;
 mod restarts;
 mod straight;

@@ -44,7 +44,7 @@ fn payloads_of_every_kind_arrive_byte_for_byte() {
         client.publish("devices/ä/$", payload);
     }
     line.bridge.wait_summary("all are delivered", SOON, |summary| summary.delivered == 5);
-    let records = kafka.records(&line.kafka_topic);
+    let records = kafka::records(&kafka.bootstrap(), &line.kafka_topic);
     let values: Vec<&[u8]> = records.iter().map(|record| &record.value[..]).collect();
     assert_eq!(values, payloads);
     assert!(records.iter().all(|record| record.key.as_deref() == Some("devices/ä/$".as_bytes())));

@@ -1,8 +1,11 @@
 //! The real binary with a configuration file and a log of its own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::log::{Log, Summary};
 use super::process::Process;
@@ -12,7 +15,6 @@ use super::{ConfigFile, SOON, eventually_some};
 #[derive(Debug)]
 pub struct Bridge {
     dir: PathBuf,
-    name: String,
     config: PathBuf,
     environment: Vec<(String, String)>,
     process: Option<Process>,
@@ -21,18 +23,14 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Writes the configuration of the bridge called `name` to `dir`; does not start it.
+    /// Writes the configuration of the bridge called `name` to a directory of its own in `dir`;
+    /// does not start it.
     pub fn new(dir: &Path, name: &str, config: &ConfigFile) -> Self {
-        let path = dir.join(format!("{name}.toml"));
-        std::fs::write(&path, config.text()).unwrap();
-        Self {
-            dir: dir.to_owned(),
-            name: name.to_owned(),
-            config: path,
-            environment: Vec::new(),
-            process: None,
-            logs: Vec::new(),
-        }
+        let dir = dir.join(name);
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("config.toml");
+        fs::write(&path, config.text()).unwrap();
+        Self { dir, config: path, environment: Vec::new(), process: None, logs: Vec::new() }
     }
 
     /// As [`Self::new`], and starts it.
@@ -51,7 +49,7 @@ impl Bridge {
     /// Starts a run.
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the bridge runs already");
-        let log = self.dir.join(format!("{}-{}.log", self.name, self.logs.len() + 1));
+        let log = self.dir.join(format!("run-{}.log", self.logs.len() + 1));
         let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"));
         command.current_dir(&self.dir).arg("run").arg("--config").arg(&self.config);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -138,6 +136,14 @@ impl Bridge {
     pub fn terminate(&mut self) -> i32 {
         self.process().signal(libc::SIGTERM);
         self.exit_code(SOON)
+    }
+
+    /// The dead letters in the file that they go to by default.
+    pub fn dead_letters(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.dir.join("dead-letter.jsonl")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).expect("a dead letter is JSON"))
+            .collect()
     }
 
     /// Asserts what holds for the log of every run.

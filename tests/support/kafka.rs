@@ -137,33 +137,6 @@ impl Kafka {
         self.process = None;
     }
 
-    /// All records of a Kafka topic that are there now, partition after partition.
-    pub fn records(&self, kafka_topic: &str) -> Vec<Record> {
-        let consumer: BaseConsumer =
-            client_config(&self.bootstrap()).set("group.id", "records").create().expect("settings");
-        let mut records = Vec::new();
-        for partition in reader::partitions(&consumer, kafka_topic) {
-            let patience = Duration::from_secs(10);
-            let (_, end) = consumer.fetch_watermarks(kafka_topic, partition, patience).unwrap();
-            let mut list = TopicPartitionList::new();
-            list.add_partition_offset(kafka_topic, partition, Offset::Beginning).unwrap();
-            consumer.assign(&list).unwrap();
-            let mut next = 0;
-            while next < end {
-                let record = eventually_some("the next record", PATIENT, || {
-                    consumer.poll(Duration::from_millis(100))?.ok().map(|record| record.detach())
-                });
-                next = record.offset() + 1;
-                records.push(Record {
-                    key: record.key().map(<[u8]>::to_vec),
-                    value: record.payload().unwrap_or_default().to_vec(),
-                    headers: record.headers().map(headers_of).unwrap_or_default(),
-                });
-            }
-        }
-        records
-    }
-
     /// Tries again and again, with a new producer each time that knows nothing of the bridge, to
     /// write to the Kafka topic `probe`, which must exist; when that first succeeded.
     pub fn probe(&self) -> thread::JoinHandle<Instant> {
@@ -183,6 +156,33 @@ impl Kafka {
             })
         })
     }
+}
+
+/// All records of a Kafka topic that are there now, partition after partition.
+pub fn records(bootstrap: &str, kafka_topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer =
+        client_config(bootstrap).set("group.id", "records").create().expect("settings");
+    let mut records = Vec::new();
+    for partition in reader::partitions(&consumer, kafka_topic) {
+        let patience = Duration::from_secs(10);
+        let (_, end) = consumer.fetch_watermarks(kafka_topic, partition, patience).unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(kafka_topic, partition, Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let mut next = 0;
+        while next < end {
+            let record = eventually_some("the next record", PATIENT, || {
+                consumer.poll(Duration::from_millis(100))?.ok().map(|record| record.detach())
+            });
+            next = record.offset() + 1;
+            records.push(Record {
+                key: record.key().map(<[u8]>::to_vec),
+                value: record.payload().unwrap_or_default().to_vec(),
+                headers: record.headers().map(headers_of).unwrap_or_default(),
+            });
+        }
+    }
+    records
 }
 
 /// Whether the Kafka topic `probe` has a record.

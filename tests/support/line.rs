@@ -1,9 +1,11 @@
 //! One whole line: publisher -> Mosquitto -> bridge -> Kafka -> reader.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::mosquitto::Setup;
 use super::{
-    Bridge, ConfigFile, Kafka, Load, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON, Story,
-    Verdict, Version, eventually, slug,
+    Bridge, ConfigFile, Kafka, Load, MockKafka, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON,
+    ScriptedBroker, Story, Verdict, Version, eventually, slug,
 };
 
 /// How a line is set up.
@@ -54,7 +56,9 @@ impl Line {
     /// Starts all parts, and waits until the bridge is subscribed.
     pub fn start(story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
         let name = format!("mqtt{}", version.level());
-        let kafka_topic = format!("{}-{name}", slug(story.name));
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let kafka_topic = format!("{}-{name}-{number}", slug(story.name));
         kafka.create(&kafka_topic, 4, &plan.kafka_topic);
         let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
         let proxy = Proxy::start(&mosquitto.address());
@@ -100,5 +104,25 @@ impl Line {
         verdict.report(self.story, self.version.name());
         self.bridge.assert_logs_sound();
         verdict
+    }
+}
+
+impl Bridge {
+    /// A running bridge between a scripted broker and a mock cluster, from `a/#` to the Kafka topic
+    /// `t`; `change` sees it before it starts.
+    pub fn scripted(
+        story: &Story,
+        version: Version,
+        change: impl FnOnce(&mut Self),
+    ) -> (ScriptedBroker, MockKafka, Self) {
+        let broker = ScriptedBroker::start();
+        let kafka = MockKafka::start();
+        kafka.order(|cluster| cluster.create_topic("t", 4, 1)).expect("a new Kafka topic");
+        let mut config = ConfigFile::new(&broker.address(), "bridge", kafka.bootstrap());
+        config.set("mqtt", "protocol", version.name()).route("a/#", "t");
+        let mut bridge = Self::new(story.dir(), &format!("mqtt{}", version.level()), &config);
+        change(&mut bridge);
+        bridge.run();
+        (broker, kafka, bridge)
     }
 }

@@ -110,6 +110,14 @@ impl Packet {
         Self::Publish(Publish { qos: 1, pkid, mqtt_topic, payload, ..Publish::default() })
     }
 
+    /// The same PUBLISH with DUP.
+    pub fn again(&self) -> Self {
+        match self.clone() {
+            Self::Publish(publish) => Self::Publish(Publish { dup: true, ..publish }),
+            other => panic!("{other:?} never comes again"),
+        }
+    }
+
     /// The bytes on the wire.
     pub fn encode(&self, version: Version) -> Vec<u8> {
         let v5 = version == Version::V5;

@@ -1,0 +1,149 @@
+//! The MQTT connection is cut, or taken over by another client, again and again.
+
+use std::time::Duration;
+
+use crate::support::line::Plan;
+use crate::support::wire::Connect;
+use crate::support::*;
+
+const TIMES: u64 = 20;
+
+#[test]
+fn a_connection_cut_under_load_twenty_times_loses_and_reorders_nothing() {
+    let story = Story::new("connection cut, 20 times");
+    // At a load that leaves PUBACKs on the way at any moment.
+    let plan = Plan { load: Load { rate: 2_000, ..Load::default() }, ..Plan::default() };
+    let mut lines = Line::both(&story, Kafka::shared(), &plan);
+    lines.iter().for_each(|line| line.publisher.keep_publishing());
+    for _ in 0..TIMES {
+        for line in &lines {
+            line.wait_delivered(line.reader.distinct() + 300);
+            eventually("there is a connection to cut", SOON, || line.proxy.cut() == 1);
+        }
+    }
+    for line in &mut lines {
+        line.publisher.pause();
+        let verdict = line.settle();
+        verdict.assert_nothing_lost_or_reordered();
+        assert_eq!(verdict.delivered, verdict.published);
+        assert!(line.bridge.summary().reconnects >= TIMES);
+    }
+}
+
+#[test]
+fn a_half_open_connection_is_noticed_and_replaced() {
+    let story = Story::new("connection half-open");
+    let plan = Plan { config: vec![("mqtt", "keep_alive", "2s".into())], ..Plan::default() };
+    let mut lines = Line::both(&story, Kafka::shared(), &plan);
+    for line in &mut lines {
+        line.publisher.publish(500);
+        line.wait_delivered(500);
+        line.proxy.strand();
+        line.publisher.publish(500);
+        line.wait_delivered(1_000);
+        line.settle().assert_exact();
+    }
+}
+
+#[test]
+fn a_client_id_taken_over_ten_times_loses_and_reorders_nothing() {
+    let story = Story::new("client id taken over, 10 times");
+    let plan = Plan { load: Load { rate: 500, ..Load::default() }, ..Plan::default() };
+    let mut lines = Line::both(&story, Kafka::shared(), &plan);
+    lines.iter().for_each(|line| line.publisher.keep_publishing());
+    for _ in 0..10 {
+        for line in &mut lines {
+            line.wait_delivered(line.reader.distinct() + 100);
+            take_over(line);
+        }
+    }
+    for line in &mut lines {
+        line.publisher.pause();
+        let verdict = line.settle();
+        verdict.assert_nothing_lost_or_reordered();
+        assert_eq!(verdict.delivered, verdict.published);
+    }
+}
+
+/// Takes the bridge's session, acknowledges nothing, and waits until the bridge has it back.
+fn take_over(line: &Line) {
+    let connect = Connect {
+        level: line.version.level(),
+        client_id: "bridge".to_owned(),
+        clean: false,
+        keep_alive: 0,
+        login: None,
+        session_expiry: (line.version == Version::V5).then_some(86_400),
+        receive_maximum: None,
+    };
+    let (mut thief, present) =
+        MqttClient::connect_with(&line.mosquitto.address(), &connect).unwrap();
+    assert!(present, "the thief has the bridge's session");
+    eventually("the bridge takes its session back", SOON, || {
+        thief.read(Duration::from_millis(50)).is_err()
+    });
+}
+
+/// The payloads in the Kafka topic `t`, in no particular order.
+fn payloads_in(kafka: &MockKafka) -> Vec<Vec<u8>> {
+    let mut payloads: Vec<_> =
+        kafka::records(kafka.bootstrap(), "t").into_iter().map(|record| record.value).collect();
+    payloads.sort();
+    payloads
+}
+
+#[test]
+fn redelivered_messages_that_are_still_in_flight_arrive_once() {
+    let story = Story::new("redelivery, scripted");
+    for version in Version::BOTH {
+        let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |_| {});
+        let mut session = broker.welcome(false);
+        kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::from_secs(2))).unwrap();
+        let messages: Vec<Packet> = (1..=100)
+            .map(|pkid| Packet::publish(pkid, &format!("a/{}", pkid % 7), &pkid.to_be_bytes()))
+            .collect();
+        messages.iter().for_each(|message| session.send(message));
+        bridge.wait_summary("all are received", SOON, |now| now.received == 100);
+        for _ in 0..3 {
+            session.cut();
+            session = broker.welcome(true);
+            messages.iter().for_each(|message| session.send(&message.again()));
+        }
+        bridge.wait_summary("all came again", SOON, |now| now.redelivered >= 100);
+        kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::ZERO)).unwrap();
+        session.expect_pubacks(1..=100);
+        assert_eq!(
+            payloads_in(&kafka),
+            (1..=100_u16).map(|n| n.to_be_bytes().to_vec()).collect::<Vec<_>>()
+        );
+        assert_eq!(bridge.terminate(), 0);
+        bridge.assert_logs_sound();
+        assert_eq!(bridge.summary().received, 100);
+    }
+}
+
+#[test]
+fn a_new_message_under_an_id_whose_puback_was_lost_on_the_way_arrives() {
+    let story = Story::new("half a batch of PUBACKs, scripted");
+    for version in Version::BOTH {
+        let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |_| {});
+        let mut session = broker.welcome(false);
+        let messages: Vec<Packet> =
+            (1..=10).map(|pkid| Packet::publish(pkid, "a/b", &pkid.to_be_bytes())).collect();
+        messages.iter().for_each(|message| session.send(message));
+        // The broker takes half of the batch of PUBACKs, and the rest is lost with the connection.
+        session.expect_pubacks(1..=5);
+        bridge.wait_summary("all are delivered", SOON, |now| now.delivered == 10);
+        session.cut();
+        let mut session = broker.welcome(true);
+        // It gave id 3 to a new message with the same MQTT topic and payload, as sensors have it,
+        // and it never knew of the PUBACKs from 6 on.
+        session.send(&messages[2].again());
+        messages[5..].iter().for_each(|message| session.send(&message.again()));
+        session.expect_pubacks([3].into_iter().chain(6..=10));
+        let payloads = payloads_in(&kafka);
+        let third = payloads.iter().filter(|payload| **payload == 3_u16.to_be_bytes()).count();
+        assert_eq!(third, 2, "the new message arrived beside the old one");
+        assert_eq!(bridge.terminate(), 0);
+    }
+}
