@@ -1,8 +1,8 @@
 //! The subcommand `demo`: an MQTT broker, a Kafka cluster and simulated devices in this process, the
 //! unchanged bridge between them, and the proof that nothing was lost.
 //!
-//! Devices ([`telemetry`], [`devices`]) publish QoS 1 to the embedded broker ([`brokers`]); the
-//! [`bridge`] forwards; a [`consumer`] reads back from Kafka and counts ([`verify`]); [`display`]
+//! Devices (`telemetry`, `devices`) publish QoS 1 to the embedded broker (`brokers`); the
+//! `bridge` forwards; a `consumer` reads back from Kafka and counts (`verify`); `display`
 //! shows it.
 //!
 //! How fast: on two cores the embedded broker and the bridge beside it carry 20,000 messages/s, and
