@@ -19,8 +19,8 @@ fn demo(args: &[&str]) -> (tempfile::TempDir, Command) {
 fn report(output: &Output) -> Value {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let last = stdout.lines().last().unwrap_or_else(|| panic!("no stdout; stderr: {stderr}"));
-    serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {last}\nstderr: {stderr}"))
+    let last = stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {stdout}\n{stderr}"))
 }
 
 /// Everything that was published is accounted for, arrived and in order.
@@ -52,10 +52,11 @@ fn five_seconds_of_the_demo_arrive_once_and_in_order() {
         assert_eq!(report[key], 0, "{key} in {report}");
     }
     let published = report["published"].as_u64().unwrap();
-    assert!((2_000..=2_500).contains(&published), "5 s of 500/s: {report}");
+    assert!((1_500..=3_000).contains(&published), "5 s of 500/s: {report}");
     assert_nothing_left_behind(&directory);
 }
 
+#[cfg(feature = "failpoints")]
 #[test]
 fn panics_of_actors_under_load_lose_and_reorder_nothing() {
     let (directory, mut command) =
@@ -83,19 +84,34 @@ fn started(args: &[&str], until: &str) -> (tempfile::TempDir, Child, BufReader<C
     (directory, child, stdout)
 }
 
+fn send(child: &Child, signal: libc::c_int) {
+    let pid = libc::pid_t::try_from(child.id()).unwrap();
+    // SAFETY: a signal to a child that was not waited for yet.
+    assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
 #[test]
 fn ctrl_c_and_sigterm_drain_and_end_with_a_summary() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let (_directory, mut child, mut stdout) = started(&["--rate", "300", "--json"], "record:");
-        let pid = libc::pid_t::try_from(child.id()).unwrap();
-        // SAFETY: a signal to a child that was not waited for yet.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+        send(&child, signal);
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
         assert!(child.wait().unwrap().success(), "{rest}");
         assert!(rest.contains("balances"), "{rest}");
         assert_kept(&serde_json::from_str(rest.lines().last().unwrap()).unwrap());
     }
+}
+
+#[test]
+fn a_second_signal_leaves_at_once() {
+    let (_directory, mut child, mut stdout) = started(&["--rate", "300"], "record:");
+    send(&child, libc::SIGINT);
+    send(&child, libc::SIGTERM);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest}");
+    assert!(!rest.contains("balances"), "{rest}");
 }
 
 #[test]

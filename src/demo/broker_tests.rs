@@ -21,6 +21,10 @@ use super::verify::{Ledger, Verifier};
 
 const CLIENT_ID: &str = "plain-subscriber";
 const DEVICES: usize = 40;
+/// For duplicates behind the last message.
+const QUIET: Duration = Duration::from_millis(300);
+/// A lost message is waited for so long.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A subscriber with a persistent session and nothing else.
 struct Subscriber {
@@ -82,14 +86,15 @@ impl Subscriber {
     }
 }
 
-fn count(publish: &Publish, verifier: &mut Verifier, devices: &[bytes::Bytes]) {
+/// Counts a message; gives whether it came for the first time.
+fn count(publish: &Publish, verifier: &mut Verifier, devices: &[bytes::Bytes]) -> bool {
     let device = devices.iter().position(|mqtt_topic| *mqtt_topic == publish.topic);
     let payload: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
-    verifier.arrived(device.expect("a device"), payload["seq"].as_u64().unwrap());
+    verifier.arrived(device.expect("a device"), payload["seq"].as_u64().unwrap())
 }
 
-/// What arrived until all was quiet, and what the devices know. `connection_life` cuts the
-/// subscriber's connection again and again, with unacknowledged messages on it; `slow` makes it lag.
+/// What arrived, and what the devices know. `life` cuts the subscriber's connection again and again,
+/// with unacknowledged messages on it; `slow` makes it lag.
 fn play(rate: u32, seconds: u64, life: Duration, slow: Duration) -> (Verifier, Arc<Ledger>) {
     let broker = MqttBroker::start().unwrap();
     let address = broker.address();
@@ -109,7 +114,9 @@ fn play(rate: u32, seconds: u64, life: Duration, slow: Duration) -> (Verifier, A
     let mut verifier = Verifier::new(DEVICES);
     let (start, mut born, mut heard) = (Instant::now(), Instant::now(), Instant::now());
     let mut unacknowledged = Vec::new();
-    while heard.elapsed() < Duration::from_secs(2) {
+    let all_here = |ledger: &Ledger| ledger.read_back_total() >= ledger.published_total();
+    while !(publishing.is_finished() && all_here(&ledger) && heard.elapsed() > QUIET) {
+        assert!(start.elapsed() < DEADLINE, "{} missing", verifier.lost(&ledger));
         if start.elapsed().as_secs() >= seconds {
             stop.send_replace(true);
         }
@@ -120,7 +127,9 @@ fn play(rate: u32, seconds: u64, life: Duration, slow: Duration) -> (Verifier, A
         }
         let publishes = subscriber.read().unwrap();
         for publish in &publishes {
-            count(publish, &mut verifier, &mqtt_topics);
+            if count(publish, &mut verifier, &mqtt_topics) {
+                ledger.count_read_back();
+            }
             heard = Instant::now();
         }
         unacknowledged.extend(publishes);

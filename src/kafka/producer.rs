@@ -18,11 +18,13 @@ use slog::{Logger, o};
 
 use super::lanes::Via;
 use super::{Event, ProducerEvent, classify};
-use crate::config::Config;
+use crate::config::{Config, KAFKA_SETTINGS};
 use crate::failpoint::{self, Site};
 use crate::message::Epoch;
 use crate::observe::{Gate, keys, panics};
 
+/// Makes a gap fatal: docs/decisions/0002-gapless.md.
+const GAPLESS: &str = "enable.gapless.guarantee";
 /// How long one round of polling lasts, and how soon the thread notices that it is to end.
 const ROUND: Duration = Duration::from_millis(100);
 /// One log line of librdkafka for each facility in this time.
@@ -73,6 +75,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        if facility == "CONFWARN" && line.contains(GAPLESS) {
+            return; // Each start would warn that it is experimental: known, and proved enough.
+        }
         let suppressed = {
             let mut gates = lock(&self.gates);
             let at = gates.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
@@ -89,10 +94,6 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error => slog::error!(self.log, "librdkafka says"; line),
-            // That a property is experimental is no news: 0002-gapless.md tells why it is set.
-            RDKafkaLogLevel::Warning if facility == "CONFWARN" => {
-                slog::debug!(self.log, "librdkafka says"; line);
-            }
             RDKafkaLogLevel::Warning => slog::warn!(self.log, "librdkafka says"; line),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 slog::info!(self.log, "librdkafka says"; line);
@@ -298,20 +299,20 @@ fn settings(config: &Config, via: Via) -> ClientConfig {
         .set("queue.buffering.max.messages", "100000")
         .set("queue.buffering.max.kbytes", queue_kib.min(2_147_483_647).to_string());
     for (key, value) in &config.kafka.properties {
+        // The one default here that has a second name: set under both, either could win.
+        let key = if key == "queue.buffering.max.ms" { "linger.ms" } else { key };
         settings.set(key, value);
     }
-    settings
-        .set("bootstrap.servers", config.kafka.brokers.join(","))
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("message.timeout.ms", "0")
-        .set("statistics.interval.ms", "0");
+    settings.set("bootstrap.servers", config.kafka.brokers.join(","));
+    for (key, value, _) in KAFKA_SETTINGS {
+        settings.set(*key, *value);
+    }
+    // One record in flight leaves no gap, and its refusal must not be fatal.
     match via {
-        Via::Main => settings.set("enable.gapless.guarantee", "true"),
-        Via::Careful => settings
-            .set("enable.gapless.guarantee", "false")
-            .set("batch.num.messages", "1")
-            .set("linger.ms", "0"),
+        Via::Main => &mut settings,
+        Via::Careful => {
+            settings.set(GAPLESS, "false").set("batch.num.messages", "1").set("linger.ms", "0")
+        }
     };
     settings
 }

@@ -1,9 +1,9 @@
 //! MqttActor: owns the MQTT connection, hands on what it receives, acknowledges what is safe.
 //!
-//! All of it happens in [`MqttActor::drive`], which runs after every wake-up, when the mailbox has
+//! All of it happens in `MqttActor::drive`, which runs after every wake-up, when the mailbox has
 //! been emptied: take in what was read, hand it on, write what is owed, read again. Handlers only
 //! note what their mail says. So nothing is ever cancelled half-way, many verdicts leave in one
-//! write, and the order of bytes on the wire is the order of [`Open::pump`].
+//! write, and the order of bytes on the wire is the order of `Open::pump`.
 //!
 //! A panic costs the connection and nothing else: the window, the session's memory and the
 //! producer's epoch are kept (docs/decisions/0003-window-survives-a-panic.md).
@@ -650,7 +650,7 @@ impl Supervised for MqttActor {
     }
 }
 
-/// Calls [`MqttActor::drive`] after every wake-up of the actor.
+/// Calls `MqttActor::drive` after every wake-up of the actor.
 struct Drive;
 
 impl ActorFuture<MqttActor> for Drive {

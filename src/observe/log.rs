@@ -1,7 +1,7 @@
 //! The log: slog in front, lines of JSON or text behind, written by a thread of our own.
 //!
 //! slog-async with slog-json costs 1-2 us a record or loses some; here a record is formatted in
-//! place, into a buffer of its thread, and appended to one shared buffer ([`super::buffer`]): a
+//! place, into a buffer of its thread, and appended to one shared buffer (`buffer.rs`): a
 //! tenth of that. The buffer is flushed on every way out: at the drop of [`Logging`] and of its
 //! [`FlushGuard`]s, by the panic hook, and by whoever calls `process::exit` (the watchdog, a second
 //! signal).

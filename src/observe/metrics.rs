@@ -48,7 +48,14 @@ pub struct Metrics {
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     restarts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     holds: Mutex<Vec<Hold>>,
-    latency: Mutex<Histogram<u64>>,
+    latency: Mutex<Latency>,
+}
+
+/// Latencies: all, and those that nobody took yet.
+#[derive(Debug)]
+struct Latency {
+    taken: Histogram<u64>,
+    new: Histogram<u64>,
 }
 
 impl Default for Metrics {
@@ -58,7 +65,7 @@ impl Default for Metrics {
             reconnects: Mutex::default(),
             restarts: Mutex::default(),
             holds: Mutex::default(),
-            latency: Mutex::new(new_histogram()),
+            latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
         }
     }
 }
@@ -111,15 +118,27 @@ impl Metrics {
 
     /// Adds latencies from receipt to delivery, in microseconds.
     pub fn record_latencies(&self, total_us: impl IntoIterator<Item = u64>) {
-        let mut histogram = lock(&self.latency);
+        let mut latency = lock(&self.latency);
         for us in total_us {
-            histogram.saturating_record(us);
+            latency.new.saturating_record(us);
         }
     }
 
-    /// Takes the latencies that were recorded since the last call.
+    /// Takes the latencies that were recorded since the last call. For the summary record alone: a
+    /// second taker would leave it half of them.
     pub fn take_latencies(&self) -> Histogram<u64> {
-        std::mem::replace(&mut lock(&self.latency), new_histogram())
+        let mut latency = lock(&self.latency);
+        let new = std::mem::replace(&mut latency.new, new_histogram());
+        latency.taken += &new;
+        new
+    }
+
+    /// All latencies that were ever recorded. The difference of two calls is what came between.
+    pub fn latencies(&self) -> Histogram<u64> {
+        let latency = lock(&self.latency);
+        let mut all = latency.taken.clone();
+        all += &latency.new;
+        all
     }
 }
 
