@@ -319,6 +319,22 @@ fn a_lost_session_is_subscribed_again_and_its_messages_are_new_ones() {
 }
 
 #[test]
+fn what_a_broker_sends_again_on_the_same_connection_is_forwarded_and_acknowledged_once() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        peer.publish(0x3A, 1, b"x").await;
+        peer.publish(0x32, 2, b"y").await;
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&messages);
+        assert_eq!([peer.puback().await, peer.puback().await], [1, 2]);
+        let counts = stage.metrics.conservation();
+        assert_eq!((counts.received, counts.redelivered), (2, 1));
+    });
+}
+
+#[test]
 fn a_message_that_takes_over_an_id_of_a_failed_batch_of_acks_is_forwarded() {
     run(async {
         let stage = Stage::new(|_| {}).await;
