@@ -428,6 +428,7 @@ impl Open {
         let now = Instant::now();
         let mut connection = Connection::new(stream);
         let version = core.memory.version(core.settings.mqtt.protocol);
+        core.memory.connecting();
         let session = Session::open(Arc::clone(&core.settings), version, now, connection.out());
         Self {
             connection,

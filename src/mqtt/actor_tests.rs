@@ -319,6 +319,19 @@ fn a_lost_session_is_subscribed_again_and_its_messages_are_new_ones() {
 }
 
 #[test]
+fn a_connect_without_an_answer_leaves_a_session_whose_subscriptions_nobody_knows() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        drop(stage.accept_subscribed(CONNACK).await);
+        // The broker has lost the session and made a new one, and its CONNACK gets lost as well.
+        drop(stage.accept().await);
+        let mut peer = stage.accept().await;
+        peer.send(&CONNACK_SESSION_PRESENT).await;
+        assert_eq!(peer.packet().await.0, 0x82, "SUBSCRIBE");
+    });
+}
+
+#[test]
 fn what_a_broker_sends_again_on_the_same_connection_is_forwarded_and_acknowledged_once() {
     run(async {
         let stage = Stage::new(|_| {}).await;
