@@ -531,6 +531,38 @@ fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
     });
 }
 
+/// CPU time of this thread.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes one timespec, and this is one.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
+}
+
+#[test]
+fn a_drain_that_waits_with_a_blocked_qos_0_message_costs_no_time() {
+    run(async {
+        let stage = Stage::new(|config| {
+            config.delivery.window_messages = 1;
+            config.delivery.qos0_shed_after = Some(Duration::from_millis(100));
+        })
+        .await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        // One write, so that both have been read when the first is handed on.
+        peer.send(b"\x32\x08\0\x03a/b\0\x01x\x30\x06\0\x03a/by").await;
+        let messages = stage.handed_on(1).await;
+        stage.actor.send(StopIntake).await.expect("alive");
+        let (before, pause) = (thread_time(), Duration::from_millis(500));
+        actix_rt::time::sleep(pause).await;
+        let spent = thread_time().saturating_sub(before);
+        assert!(spent < pause / 4, "{spent:?} of {pause:?}");
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.packet().await.0, 0xE0, "DISCONNECT");
+        stage.until("shed", |s| (s.metrics.conservation().shed == 1).then_some(())).await;
+    });
+}
+
 #[test]
 fn a_drain_without_a_connection_waits_for_verdicts_only() {
     run(async {
