@@ -178,6 +178,7 @@ impl<T: Queued> Lane<T> {
                 }
             }
             self.main = self.main.saturating_sub(1);
+            self.trouble = None;
             return;
         }
         self.landed(via, item);
@@ -210,6 +211,10 @@ impl<T: Queued> Lane<T> {
         let alone = via == Via::Careful && class == Class::Suspect;
         if class == Class::Refused || alone || (expired && via == Via::Careful) {
             self.dead_lettered(via, &item);
+            if expired {
+                // What comes next has the same cause and does not wait as long again.
+                self.trouble = Some(Trouble { code, held, since });
+            }
             return Some(item);
         }
         self.landed(via, &item);

@@ -428,6 +428,7 @@ impl Open {
         let now = Instant::now();
         let mut connection = Connection::new(stream);
         let version = core.memory.version(core.settings.mqtt.protocol);
+        core.memory.connecting();
         let session = Session::open(Arc::clone(&core.settings), version, now, connection.out());
         Self {
             connection,
@@ -573,7 +574,9 @@ impl Open {
     /// Until something can be read or written, mail comes, or the clock calls.
     fn wait(&mut self, core: &Core, cx: &mut TaskContext<'_>) -> Poll<End> {
         let mut deadline = self.session.deadline(self.is_reading(core));
+        // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
         if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
+            && !core.draining
             && self.blocked.as_ref().is_some_and(|publish| publish.qos == Qos::AtMostOnce)
         {
             deadline = deadline.min(full_since + patience);

@@ -41,6 +41,8 @@ pub struct Settings {
 pub struct Memory {
     /// For each route, whether its SUBACK granted it in the session that the broker keeps.
     granted: Vec<bool>,
+    /// The last CONNECT has had no CONNACK.
+    unanswered: bool,
     negotiation: Negotiation,
 }
 
@@ -64,6 +66,15 @@ impl Memory {
             Protocol::V311 => Version::V311,
             Protocol::Auto if v5_refused || try_v311 => Version::V311,
             Protocol::V5 | Protocol::Auto => Version::V5,
+        }
+    }
+
+    /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and
+    /// made a new one for it without our being told: "session present" then says nothing of our
+    /// subscriptions, and without SUBSCRIBE there would be silence for ever.
+    pub fn connecting(&mut self) {
+        if std::mem::replace(&mut self.unanswered, true) {
+            self.granted.fill(false);
         }
     }
 
@@ -307,6 +318,7 @@ impl Session {
         memory: &mut Memory,
         notes: &mut Vec<Note>,
     ) -> Result<(), Lost> {
+        memory.unanswered = false;
         if let Some(refused) = ack.refused {
             if refused.unsupported_version {
                 memory.not_accepted(self.version, true);
