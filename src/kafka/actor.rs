@@ -30,9 +30,9 @@ use crate::supervisor::heartbeat::Heartbeat;
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
-/// After a fatal error: how long the reports of what was in flight are waited for, so that less is
-/// produced twice.
-const LAST_REPORTS: Duration = Duration::from_millis(250);
+/// After a fatal error: how long the reports of what was in flight are waited for at most, so that
+/// nothing of the old producer is still on its way when the new one begins.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
 /// Pause before a new producer, if the last ones delivered nothing; it doubles.
 const BARREN_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.

@@ -205,8 +205,10 @@ impl<T: Queued> Lane<T> {
         now: Instant,
         hold_max: Option<Duration>,
     ) -> Option<T> {
-        let since = self.trouble.map_or(now, |trouble| trouble.since);
         let held = class == Class::Hold;
+        // A hold counts from its own beginning, not from that of an outage before it.
+        let before = self.trouble.filter(|trouble| trouble.held || !held);
+        let since = before.map_or(now, |trouble| trouble.since);
         let expired = held && hold_max.is_some_and(|max| now.duration_since(since) >= max);
         let alone = via == Via::Careful && class == Class::Suspect;
         if class == Class::Refused || alone || (expired && via == Via::Careful) {
@@ -228,8 +230,8 @@ impl<T: Queued> Lane<T> {
         if held || via == Via::Careful {
             self.trouble = Some(Trouble { code, held, since });
         }
-        let at = self.queue.iter().position(|other| other.seq() > item.seq());
-        self.queue.insert(at.unwrap_or(self.queue.len()), item);
+        let at = self.queue.partition_point(|other| other.seq() < item.seq());
+        self.queue.insert(at, item);
         None
     }
 
