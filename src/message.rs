@@ -184,7 +184,9 @@ pub struct ForwardBatch {
 pub struct SourceId(pub u16);
 
 /// A source tells KafkaProducerActor where its verdicts go. Answered by [`ProducerStarted`] at once
-/// and at each new epoch. Attaching again under the same number (a restarted source) replaces.
+/// and at each new epoch. A source that was restarted attaches again under the same number and then
+/// hands on again everything without a verdict, because verdicts may have died with it; what
+/// KafkaProducerActor still has of that is not produced a second time.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 pub struct Attach {

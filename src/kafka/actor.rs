@@ -2,7 +2,7 @@
 //! may be sent) and the producers (what came of it); when a producer is at its end it makes a new
 //! one, announces its epoch, and the sources hand on again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ struct State {
     lanes: Vec<Lane<Item>>,
     lane_of: HashMap<String, usize>,
     letters: Letters,
-    alarm: Option<(Instant, SpawnHandle)>,
+    alarm: Option<Instant>,
     /// librdkafka has no room.
     full: bool,
     /// Producers in a row that delivered nothing.
@@ -97,6 +97,8 @@ struct State {
     start_at: Option<Instant>,
     away: Option<(Instant, Gate)>,
     stale_batches: u64,
+    /// What a source will hand on again although it is here: it attached anew.
+    here: HashSet<Seq>,
 }
 
 /// The registry's singleton. Made by [`KafkaProducerActor::new`] and put there by
@@ -160,6 +162,7 @@ impl KafkaProducerActor {
             return;
         };
         warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0, keys::DETAIL => detail);
+        self.metrics.count_restart("producer", "fatal_error");
         live.ending = Some(Instant::now() + LAST_REPORTS);
     }
 
@@ -180,6 +183,8 @@ impl KafkaProducerActor {
             self.state.full = false;
             self.state.lanes.iter_mut().for_each(Lane::restart);
             self.state.letters.restart();
+            // Only a dead letter that is being written outlives its epoch.
+            self.state.here = self.state.seqs();
             self.state.start_at = Some(now + pause);
         }
         if self.state.start_at.is_some_and(|at| now >= at) {
@@ -190,6 +195,9 @@ impl KafkaProducerActor {
     /// Puts a message where it goes next: its lane, or the dead letter.
     fn admit(&mut self, item: Item) {
         let state = &mut self.state;
+        if !state.here.is_empty() && state.here.remove(&item.msg.seq) {
+            return;
+        }
         let lane = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
             match &item.msg.destination {
@@ -508,19 +516,35 @@ impl KafkaProducerActor {
         let ending = state.live.as_ref().and_then(|live| live.ending);
         let at = [lanes, full, ending, state.start_at, state.letters.next_try()];
         let Some(at) = at.into_iter().flatten().min() else { return };
-        if let Some((set, handle)) = state.alarm {
-            if set <= at && set > now {
-                return;
-            }
-            ctx.cancel_future(handle);
+        if state.alarm.is_some_and(|set| set <= at && set > now) {
+            return;
         }
-        let handle = ctx.run_later(at.saturating_duration_since(now), |actor, ctx| {
-            actor.state.alarm = None;
+        // An alarm that is set already is left to ring in vain: a panic between the cancelling of a
+        // future and its end would cancel another one after the restart (supervisor/guard.rs).
+        ctx.run_later(at.saturating_duration_since(now), move |actor, ctx| {
+            if actor.state.alarm == Some(at) {
+                actor.state.alarm = None;
+            }
             actor.heartbeat.beat();
             actor.replace_producer(Instant::now(), ctx);
             actor.pump(Stamp::now(), ctx);
         });
-        state.alarm = Some((at, handle));
+        state.alarm = Some(at);
+    }
+}
+
+impl State {
+    /// Everything that is here and has no verdict yet.
+    fn seqs(&self) -> HashSet<Seq> {
+        let sides =
+            self.live.iter().flat_map(|live| std::iter::once(&live.main).chain(&live.careful));
+        let flying = sides.flat_map(|side| side.flights.iter()).map(|(_, flight)| match flight {
+            Flight::Record { item, .. } => item.msg.seq,
+            Flight::Letter(letter) => letter.msg.seq,
+        });
+        let waiting = self.lanes.iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
+        let letters = self.letters.waiting().map(|letter| letter.msg.seq);
+        flying.chain(waiting).chain(letters).collect()
     }
 }
 
@@ -628,6 +652,7 @@ impl Handler<Attach> for KafkaProducerActor {
         if let Some(live) = &self.state.live {
             attach.started.do_send(ProducerStarted { epoch: live.epoch });
         }
+        self.state.here = self.state.seqs();
         self.sources.insert(attach.source, attach);
     }
 }

@@ -24,6 +24,8 @@ use crate::config::{
     SupervisorConfig, TimingPolicy,
 };
 use crate::message::{Message, Qos, Refusal};
+#[cfg(feature = "failpoints")]
+use crate::observe::test_support::passes_alone;
 use crate::route::{PayloadForm, Route};
 
 const PARTITIONS: i32 = 4;
@@ -492,25 +494,58 @@ fn a_batch_for_another_epoch_is_not_taken() {
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_panic_anywhere_is_a_new_epoch_and_nothing_is_lost_or_reordered() {
-    story(|| async {
-        for site in [Site::KafkaBatch, Site::KafkaReports, Site::KafkaPoll] {
-            let stage = Stage::new(|_| {});
-            let all = messages("a", 400);
-            stage.publish(all[..100].to_vec());
-            stage.settled(100).await;
-            failpoint::arm_once(site, 2);
-            all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
-            stage.until("a new epoch", |stage| stage.epochs() == 2).await;
-            stage.settled(400).await;
-            assert_eq!(stage.rejected().len(), 0, "{site:?}");
-            stage.assert_arrived("a", &all);
-        }
+    for place in ["panic_on_a_batch", "panic_on_reports", "panic_of_the_poll_thread"] {
+        passes_alone(&format!("kafka::actor::tests::{place}"));
+    }
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+#[ignore = "arms failpoints: run alone by the test before it"]
+fn panic_on_a_batch() {
+    panic_at(Site::KafkaBatch);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+#[ignore = "arms failpoints: run alone by the test before it"]
+fn panic_on_reports() {
+    panic_at(Site::KafkaReports);
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+#[ignore = "arms failpoints: run alone by the test before it"]
+fn panic_of_the_poll_thread() {
+    panic_at(Site::KafkaPoll);
+}
+
+#[cfg(feature = "failpoints")]
+fn panic_at(site: Site) {
+    story(move || async move {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 400);
+        stage.publish(all[..100].to_vec());
+        stage.settled(100).await;
+        failpoint::arm_once(site, 1);
+        all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
+        stage.until("a new epoch", |stage| stage.epochs() == 2).await;
+        stage.settled(400).await;
+        assert_eq!(stage.rejected().len(), 0, "{site:?}");
+        stage.assert_arrived("a", &all);
     });
 }
 
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_message_that_makes_its_mapping_panic_is_dead_lettered_alone() {
+    passes_alone("kafka::actor::tests::panic_while_mapped");
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+#[ignore = "arms failpoints: run alone by the test before it"]
+fn panic_while_mapped() {
     story(|| async {
         let stage = Stage::new(|_| {});
         let all = messages("a", 10);

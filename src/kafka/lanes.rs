@@ -113,6 +113,11 @@ impl<T: Queued> Lane<T> {
         !self.queue.is_empty()
     }
 
+    /// The records that [`Lane::next`] has not given out.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.queue.iter()
+    }
+
     /// When a paused lane is to be asked again.
     pub fn next_try(&self) -> Option<Instant> {
         self.next_try.filter(|_| self.is_waiting() && !self.careful)

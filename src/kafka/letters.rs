@@ -121,6 +121,11 @@ impl Letters {
         self.queue.clear();
     }
 
+    /// All that are not durable yet.
+    pub fn waiting(&self) -> impl Iterator<Item = &Letter> {
+        self.queue.iter().chain(self.writing.iter().flatten())
+    }
+
     /// When to try again.
     pub fn next_try(&self) -> Option<Instant> {
         self.next_try.filter(|_| !self.queue.is_empty() && self.writing.is_none())

@@ -89,6 +89,10 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Alert
             | RDKafkaLogLevel::Critical
             | RDKafkaLogLevel::Error => slog::error!(self.log, "librdkafka says"; line),
+            // That a property is experimental is no news: 0002-gapless.md tells why it is set.
+            RDKafkaLogLevel::Warning if facility == "CONFWARN" => {
+                slog::debug!(self.log, "librdkafka says"; line);
+            }
             RDKafkaLogLevel::Warning => slog::warn!(self.log, "librdkafka says"; line),
             RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
                 slog::info!(self.log, "librdkafka says"; line);

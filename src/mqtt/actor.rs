@@ -643,6 +643,9 @@ impl Supervised for MqttActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.core.window.connection_lost();
         self.core.full_since = None;
+        // Verdicts may have died with the mail that was being handled. When the producer answers to
+        // the new attachment, everything without a verdict is handed on again.
+        self.core.producer = None;
         self.link = Link::Paused(Box::pin(sleep(Duration::ZERO)));
     }
 }

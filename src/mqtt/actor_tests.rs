@@ -69,6 +69,20 @@ fn config(port: u16) -> Config {
     }
 }
 
+/// Restarts the actor as the guard does.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Panicked;
+
+impl Handler<Panicked> for MqttActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Panicked, ctx: &mut Self::Context) {
+        self.restarting(ctx);
+        self.started(ctx);
+    }
+}
+
 /// What the actor handed on and told, in order.
 #[derive(Debug)]
 enum Told {
@@ -346,6 +360,26 @@ fn a_new_producer_is_given_again_what_has_no_verdict() {
         let told = stage.told.lock().expect("sound");
         let Some(Told::Batch { epoch: last, .. }) = told.last() else { panic!("{told:?}") };
         assert_eq!(*last, epoch);
+    });
+}
+
+#[test]
+fn verdicts_that_died_with_a_panic_are_asked_for_again() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let first = stage.handed_on(1).await;
+        // What the guard does after a panic, while the verdict is lost.
+        stage.actor.do_send(Panicked);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        peer.publish(0x3A, 1, b"x").await;
+        let all = stage.handed_on(2).await;
+        assert_eq!(all[1], first[0], "handed on again under its own number");
+        stage.deliver(&all[1..]);
+        assert_eq!(peer.puback().await, 1);
+        let counts = stage.metrics.conservation();
+        assert_eq!((counts.received, counts.redelivered, counts.delivered), (1, 1, 1));
     });
 }
 

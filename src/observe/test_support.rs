@@ -14,6 +14,23 @@ pub(crate) fn hook_turn() -> MutexGuard<'static, ()> {
     HOOK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Runs an ignored test of this binary in a process of its own: one that ends its process, or arms
+/// failpoints, which are the process's.
+pub(crate) fn run_alone(test: &str) -> std::process::Output {
+    std::process::Command::new(std::env::current_exe().expect("a test binary"))
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .output()
+        .expect("it runs")
+}
+
+/// The same, for one that must pass.
+pub(crate) fn passes_alone(test: &str) {
+    let output = run_alone(test);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && stdout.contains("1 passed");
+    assert!(passed, "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// A sink in memory.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);

@@ -128,11 +128,11 @@ impl Stop {
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
     use std::sync::mpsc;
 
     use super::*;
     use crate::config::{LogConfig, LogFormat, TimingPolicy};
+    use crate::observe::test_support::run_alone;
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -203,15 +203,7 @@ mod tests {
 
     #[test]
     fn a_hang_ends_the_process_with_75_and_its_record_is_not_lost() {
-        let output = Command::new(std::env::current_exe().expect("a test binary"))
-            .args([
-                "--exact",
-                "supervisor::watchdog::tests::hang_for_ever",
-                "--ignored",
-                "--nocapture",
-            ])
-            .output()
-            .expect("it runs");
+        let output = run_alone("supervisor::watchdog::tests::hang_for_ever");
         assert_eq!(output.status.code(), Some(75));
         let stderr = String::from_utf8_lossy(&output.stderr);
         let record = stderr.lines().find(|line| line.contains("actor hangs")).expect("a record");

@@ -1,0 +1,118 @@
+//! The bridge itself, unchanged, on a thread of its own as `run` has it on the main thread.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+use super::brokers::spawn;
+use super::telemetry::MQTT_ROOT;
+use super::{CLIENT_ID, DEAD_LETTERS, DemoError, KAFKA_TOPIC};
+use crate::config::{Config, ConfigErrors};
+use crate::exit::Exit;
+use crate::observe::Metrics;
+use crate::observe::log::Logging;
+
+/// A running bridge.
+pub(super) struct Bridge {
+    /// What it counts.
+    pub metrics: Arc<Metrics>,
+    shutdown: oneshot::Sender<()>,
+    exit: oneshot::Receiver<Exit>,
+    thread: JoinHandle<()>,
+}
+
+impl Bridge {
+    /// Starts it between the two brokers.
+    ///
+    /// # Errors
+    /// The configuration is refused, or the thread could not be started.
+    pub(super) fn start(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Self, DemoError> {
+        let config =
+            config(mqtt, kafka, chaos).map_err(|errors| DemoError::Config(errors.to_string()))?;
+        let metrics = Arc::new(Metrics::default());
+        let (shutdown, asked) = oneshot::channel::<()>();
+        let (exited, exit) = oneshot::channel();
+        let counts = Arc::clone(&metrics);
+        let thread = spawn("demo-bridge", move || {
+            let asked = async {
+                // Dropped means the same.
+                let _ = asked.await;
+            };
+            let logging = Logging::start(&config.log);
+            let exit = crate::run(config, logging, counts, asked);
+            // Nobody waits any more: then nobody needs it.
+            let _ = exited.send(exit);
+        })?;
+        Ok(Self { metrics, shutdown, exit, thread })
+    }
+
+    /// Waits until it ended by itself; gives its exit.
+    pub(super) async fn ended(&mut self) -> Exit {
+        (&mut self.exit).await.unwrap_or(Exit::BudgetSpent)
+    }
+
+    /// Asks it to drain, waits for its end and gives its exit.
+    pub(super) async fn drain(self) -> Exit {
+        // Fails if it ended by itself meanwhile; its code is there all the same.
+        let _ = self.shutdown.send(());
+        let code = self.exit.await.unwrap_or(Exit::BudgetSpent);
+        // It has nothing left to do.
+        let _ = self.thread.join();
+        code
+    }
+}
+
+/// A configuration as anyone would write it. The log says only what is wrong, so that it does not
+/// bury the display.
+fn config(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Config, ConfigErrors> {
+    let mut text = format!(
+        r#"
+        [mqtt]
+        url = "mqtt://{mqtt}"
+        client_id = "{CLIENT_ID}"
+
+        [[routes]]
+        filter = "{MQTT_ROOT}/#"
+        qos = 1
+        kafka_topic = "{KAFKA_TOPIC}"
+
+        [kafka]
+        brokers = ["{kafka}"]
+
+        [dead_letter]
+        kafka_topic = "{DEAD_LETTERS}"
+
+        [log]
+        level = "warning"
+        timing = "off"
+        "#
+    );
+    if chaos {
+        // The panics of --chaos are no restart loop.
+        text.push_str(
+            r#"
+            [supervisor]
+            backoff_max = "500ms"
+            failures_max = 1000000
+            "#,
+        );
+    }
+    Config::from_toml(&text, "the demo's configuration", [])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_accepted() {
+        for chaos in [false, true] {
+            let config = config(([127, 0, 0, 1], 1883).into(), "127.0.0.1:9092", chaos)
+                .unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(config.mqtt.client_id, CLIENT_ID);
+            assert_eq!(config.kafka.brokers, ["127.0.0.1:9092"]);
+        }
+    }
+}

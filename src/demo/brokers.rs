@@ -1,0 +1,183 @@
+//! The two brokers inside the process: mqtt5's MQTT broker and librdkafka's mock cluster. Both are in
+//! memory, listen on loopback only and end with the process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
+use mqtt5::broker::router::MessageRouter;
+use mqtt5::broker::{BrokerShutdownHandle, MqttBroker as Mqtt5};
+use rdkafka::mocking::MockCluster;
+
+use super::DemoError;
+
+/// Unacknowledged messages to one subscriber: the most that a packet id allows, so that the window
+/// is the subscriber's own receive maximum.
+const OUTBOUND_INFLIGHT_MAX: u16 = u16::MAX;
+
+/// Behind this many messages or bytes the broker drops the oldest of a subscriber that is away. The
+/// devices wait long before it (`devices::OUTSTANDING_MAX`), so it never comes to that.
+const QUEUED_MESSAGES_MAX: usize = 1_000_000;
+const QUEUED_BYTES_MAX: usize = 1 << 30;
+
+/// Messages on their way to one subscriber, beside its queue.
+const CHANNEL_MESSAGES: usize = 10_000;
+
+/// Few, because the mock cluster looks through all batches of a partition at each fetch, and many
+/// partitions mean many small batches: with 32 it slows down from 20,000/s to 10,000/s as its log
+/// fills, with 8 it does not.
+pub(super) const KAFKA_PARTITIONS: i32 = 8;
+
+/// The embedded MQTT broker, on a thread of its own.
+pub(super) struct MqttBroker {
+    address: SocketAddr,
+    router: Arc<MessageRouter>,
+    shutdown: BrokerShutdownHandle,
+    thread: JoinHandle<()>,
+}
+
+impl MqttBroker {
+    /// Starts it on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// It could not bind or start.
+    pub(super) fn start() -> Result<Self, DemoError> {
+        let (started, start) = mpsc::sync_channel(1);
+        let thread = spawn("demo-mqtt-broker", move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let outcome = runtime.map_err(|error| DemoError::Mqtt(error.to_string()));
+            match outcome {
+                Ok(runtime) => runtime.block_on(serve(&started)),
+                Err(error) => drop(started.send(Err(error))),
+            }
+        })?;
+        let (address, router, shutdown) = start
+            .recv()
+            .unwrap_or_else(|_| Err(DemoError::Mqtt("its thread ended at the start".to_owned())))?;
+        Ok(Self { address, router, shutdown, thread })
+    }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the client of this id has subscribed to something: from then on nothing that is
+    /// published passes it by.
+    pub(super) async fn subscribed(&self, client_id: &str) {
+        while self.router.subscription_count_for_client(client_id).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Ends it. All connections end with it.
+    pub(super) fn stop(self) {
+        self.shutdown.shutdown();
+        // A panic of it was printed when it happened; nothing is left to do.
+        let _ = self.thread.join();
+    }
+}
+
+type Started = Result<(SocketAddr, Arc<MessageRouter>, BrokerShutdownHandle), DemoError>;
+
+async fn serve(started: &mpsc::SyncSender<Started>) {
+    let bound = match Mqtt5::with_config(mqtt_config()).await {
+        Ok(broker) => match broker.local_addr() {
+            Some(address) => Ok((broker, address)),
+            None => Err(DemoError::Mqtt("it listens nowhere".to_owned())),
+        },
+        Err(error) => Err(DemoError::Mqtt(error.to_string())),
+    };
+    match bound {
+        Ok((mut broker, address)) => {
+            let handles = (address, broker.router(), broker.shutdown_handle());
+            // The listener is bound: who connects before `run` accepts just waits a moment.
+            if started.send(Ok(handles)).is_ok()
+                && let Err(error) = broker.run().await
+            {
+                eprintln!("demo: {}", DemoError::Mqtt(error.to_string()));
+            }
+        }
+        Err(error) => drop(started.send(Err(error))),
+    }
+}
+
+fn mqtt_config() -> BrokerConfig {
+    let storage = StorageConfig::default()
+        // The default writes to ./mqtt_storage.
+        .with_backend(StorageBackend::Memory)
+        .with_max_queued_messages_per_client(QUEUED_MESSAGES_MAX)
+        .with_max_queued_bytes_per_client(QUEUED_BYTES_MAX);
+    let mut config = BrokerConfig::default()
+        .with_bind_address((Ipv4Addr::LOCALHOST, 0))
+        .with_storage(storage)
+        .with_client_channel_capacity(CHANNEL_MESSAGES)
+        .with_max_outbound_inflight(OUTBOUND_INFLIGHT_MAX);
+    config.sys_topics_enabled = false;
+    config
+}
+
+/// The mock Kafka cluster, one broker. Its handle cannot leave its thread.
+pub(super) struct KafkaCluster {
+    bootstrap: String,
+    /// Dropped to end it.
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl KafkaCluster {
+    /// Starts it on a free port of 127.0.0.1, with these Kafka topics.
+    ///
+    /// # Errors
+    /// librdkafka's.
+    pub(super) fn start(kafka_topics: &'static [&'static str]) -> Result<Self, DemoError> {
+        let (started, start) = mpsc::sync_channel(1);
+        let (stop, stopped) = mpsc::channel::<()>();
+        let thread = spawn("demo-kafka-cluster", move || {
+            let cluster = MockCluster::new(1).and_then(|cluster| {
+                for kafka_topic in kafka_topics {
+                    cluster.create_topic(kafka_topic, KAFKA_PARTITIONS, 1)?;
+                }
+                Ok(cluster)
+            });
+            match cluster {
+                Ok(cluster) => {
+                    if started.send(Ok(cluster.bootstrap_servers())).is_ok() {
+                        // Nothing is ever sent: it returns when the sender is dropped.
+                        let _ = stopped.recv();
+                    }
+                }
+                Err(error) => drop(started.send(Err(DemoError::Kafka(error)))),
+            }
+        })?;
+        let bootstrap = start.recv().unwrap_or_else(|_| {
+            Err(DemoError::Kafka(rdkafka::error::KafkaError::MockCluster(
+                rdkafka::types::RDKafkaErrorCode::Fail,
+            )))
+        })?;
+        Ok(Self { bootstrap, stop, thread })
+    }
+
+    /// Where it listens, `host:port`.
+    pub(super) fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Ends it; what it holds is gone.
+    pub(super) fn stop(self) {
+        drop(self.stop);
+        // A panic of it was printed when it happened; nothing is left to do.
+        let _ = self.thread.join();
+    }
+}
+
+/// A thread with a name.
+pub(super) fn spawn<T: Send + 'static>(
+    name: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, DemoError> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).map_err(|error| DemoError::Thread(name, error))
+}
