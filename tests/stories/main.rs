@@ -11,5 +11,8 @@ mod support;
 mod harness;
 mod kafka_away;
 mod mosquitto_restarts;
+mod panics;
 mod restarts;
+mod sizes;
 mod straight;
+mod subscription;
