@@ -12,7 +12,7 @@ use super::{
 const FAILPOINTS: &str = "BRIDGE_FAILPOINTS";
 
 /// How a line is set up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The broker in front.
     pub mosquitto: Setup,
@@ -24,18 +24,6 @@ pub struct Plan {
     pub kafka_topic: Vec<(&'static str, &'static str)>,
     /// What `BRIDGE_FAILPOINTS` says in the bridge's first run; empty: nothing.
     pub failpoints: String,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            mosquitto: Setup::default(),
-            load: Load::default(),
-            config: Vec::new(),
-            kafka_topic: Vec::new(),
-            failpoints: String::new(),
-        }
-    }
 }
 
 /// A running line of one protocol version.
