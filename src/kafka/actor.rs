@@ -220,10 +220,15 @@ impl KafkaProducerActor {
             Ok(Some(lane)) => state.lanes[lane].push(item),
             Ok(None) => self.dead_letter(item, None),
             Err(panic) => {
-                log_panic(&self.log, "panic on one message", &panic);
+                self.log_panic("panic on one message", &panic);
                 self.dead_letter(item, Some(("panic", panic.message)));
             }
         }
+    }
+
+    fn log_panic(&self, what: &'static str, panic: &PanicReport) {
+        error!(self.log, "{}", what; keys::ACTOR => self.heartbeat.actor(),
+            keys::PANIC => &panic.message, keys::LOCATION => &panic.location);
     }
 
     fn dead_letter(&mut self, item: Item, refusal: Option<(&'static str, String)>) {
@@ -637,10 +642,6 @@ fn timing_of<'a>(
     }
 }
 
-fn log_panic(log: &Logger, what: &'static str, panic: &PanicReport) {
-    error!(log, "{}", what; keys::PANIC => &panic.message, keys::LOCATION => &panic.location);
-}
-
 fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
@@ -756,7 +757,7 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
                     message: "ended without being asked".to_owned(),
                     location: String::new(),
                 });
-                log_panic(&self.log, "poll thread ended", &panic);
+                self.log_panic("poll thread ended", &panic);
                 ctx.stop();
             }
         }

@@ -9,12 +9,13 @@
 mod support;
 
 mod acknowledgement;
+mod away_at_start;
 mod connection;
 mod harness;
 mod kafka_away;
 mod mosquitto_restarts;
 mod panics;
-mod permissions;
-mod poison;
 mod restarts;
+mod sizes;
 mod straight;
+mod subscription;

@@ -1,134 +1,212 @@
-//! Panics, injected where the actors work.
+//! Panics: an actor that panics is restarted and nothing is lost, one poison message goes to the
+//! dead letter, and a panic that comes back each time ends the bridge.
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::support::line::Plan;
+use crate::support::log::Log;
 use crate::support::*;
 
-const FAILPOINTS: &str = "BRIDGE_FAILPOINTS";
+/// What one producer may have sent without a report, or the broker without a PUBACK.
+const WINDOW: u64 = 1_000;
 
-/// Sends the bridge of each line again through its start, with these failpoints.
-fn restart_with(line: &mut Line, failpoints: &str) {
-    assert_eq!(line.bridge.terminate(), 0);
-    line.bridge.environment(FAILPOINTS, Some(failpoints));
-    line.bridge.run();
+#[test]
+fn mqtt_actor_panics_while_it_reads() {
+    panics_under_load("panic of MqttActor, reading", "mqtt_read=40", "MqttRead");
 }
 
 #[test]
-fn a_panic_of_any_actor_or_of_the_poll_thread_under_load_loses_nothing() {
-    for (name, failpoints) in [
-        ("panic while MQTT is read", "mqtt_read=40"),
-        ("panic while verdicts are settled", "mqtt_verdicts=40"),
-        ("panic while a batch is produced", "kafka_batch=40"),
-        ("panic while delivery reports are handled", "kafka_reports=40"),
-        ("panic of the poll thread", "kafka_poll=60"),
-    ] {
-        let story = Story::new(name);
-        let mut lines = Line::both(&story, Kafka::shared(), &Plan::default());
-        for line in &mut lines {
-            restart_with(line, failpoints);
-            line.publisher.keep_publishing();
-        }
-        for line in &mut lines {
-            line.bridge.wait_summary("a restart", SOON, |now| now.restarts == 1);
-            let panics = line.bridge.log().count(|record| {
-                let said = |key: &str| !record[key].is_null();
-                said("panic") && said("component") && said("location")
-            });
-            assert_eq!(panics, 1, "one record of the panic");
-            line.wait_delivered(line.reader.distinct() + 1_000);
-            line.publisher.pause();
-        }
-        for line in &mut lines {
-            let verdict = line.settle();
-            verdict.assert_nothing_lost_or_reordered();
-            assert_eq!(verdict.delivered, verdict.published);
-        }
+fn mqtt_actor_panics_while_it_takes_verdicts() {
+    panics_under_load("panic of MqttActor, verdicts", "mqtt_verdicts=40", "MqttVerdicts");
+}
+
+#[test]
+fn kafka_producer_actor_panics_while_it_produces() {
+    panics_under_load("panic of KafkaProducerActor, batch", "kafka_batch=40", "KafkaBatch");
+}
+
+#[test]
+fn kafka_producer_actor_panics_while_it_takes_reports() {
+    panics_under_load("panic of KafkaProducerActor, reports", "kafka_reports=40", "KafkaReports");
+}
+
+#[test]
+fn the_poll_thread_panics() {
+    panics_under_load("panic of the poll thread", "kafka_poll=40", "KafkaPoll");
+}
+
+/// Under load one panic comes at `failpoint`; the load goes on over it.
+fn panics_under_load(name: &'static str, failpoint: &str, site: &str) {
+    let story = Story::new(name);
+    let plan = Plan { failpoints: failpoint.to_owned(), ..Plan::default() };
+    let mut lines = Line::both(&story, Kafka::shared(), &plan);
+    lines.iter().for_each(|line| line.publisher.keep_publishing());
+    for line in &mut lines {
+        let after = line.bridge.wait_summary("one restart", PATIENT, |now| now.restarts == 1);
+        line.wait_delivered(after.received + 1_000);
+        line.publisher.pause();
+        let verdict = line.settle();
+        verdict.assert_nothing_lost_or_reordered();
+        assert_eq!(verdict.delivered, verdict.published);
+        assert!(verdict.duplicated <= WINDOW, "{verdict:?}");
+        let all = line.bridge.summary();
+        assert_eq!((all.restarts, all.in_flight), (1, 0), "{all:?}");
+        assert_panic_is_told_once(line.bridge.log(), site);
+        let restarts = line.bridge.log().count(|record| record["msg"] == RESTART);
+        assert_eq!(restarts, 1, "one actor was restarted");
     }
 }
 
+const RESTART: &str = "actor failed, will restart";
+
+/// One record says who panicked, with what message, and where.
+fn assert_panic_is_told_once(log: &Log, site: &str) {
+    let message = format!("failpoint {site}");
+    let of_panic = |record: &Value| record["panic"] == *message;
+    assert_eq!(log.count(of_panic), 1, "records with {message:?}");
+    let record = log.find(of_panic).unwrap();
+    let actor = record["actor"].as_str().unwrap_or_default();
+    assert!(["mqtt", "kafka"].contains(&actor), "the actor: {record}");
+    let location = record["location"].as_str().unwrap_or_default();
+    assert!(location.starts_with("src/failpoint.rs:"), "the location: {record}");
+}
+
+/// A panic takes the mail of verdicts along that was being handled, and others wait in the mailbox
+/// until the actor is restarted. Nothing that Kafka does not have is acknowledged for them: not the
+/// messages without a verdict, and not new messages that have the packet ids of the old ones.
 #[test]
-fn a_panic_of_mqtt_actor_while_verdicts_wait_acknowledges_nothing_that_is_not_in_kafka() {
-    let story = Story::new("panic with verdicts waiting, scripted");
+fn verdicts_in_the_mailbox_of_a_panicked_actor_acknowledge_nothing_that_is_not_in_kafka() {
     for version in Version::BOTH {
-        // The mail of verdicts that it is at is lost; those behind it wait out the restart.
-        let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |bridge| {
-            bridge.environment(FAILPOINTS, Some("mqtt_verdicts=3"));
-        });
-        let mut session = broker.welcome(false);
-        kafka.order(|cluster| {
-            cluster.broker_round_trip_time(1, Duration::from_millis(50)).unwrap();
-        });
-        let message =
-            |pkid: u16| Packet::publish(pkid, &format!("a/{}", pkid % 7), &pkid.to_be_bytes());
-        // Fifty at a time, as a broker with a window does, until the panic.
-        let (mut sent, mut acknowledged) = (0, 0);
-        eventually("the actor panics", SOON, || {
-            if acknowledged == sent {
-                (sent + 1..=sent + 50).for_each(|pkid| session.send(&message(pkid)));
-                sent += 50;
-            }
-            match session.next(SOON) {
-                Some(Packet::PubAck { pkid }) => {
-                    acknowledged += 1;
-                    assert_eq!(pkid, acknowledged, "in order");
-                    false
-                }
-                None => true,
-                other => panic!("expected PUBACK, got {other:?}"),
-            }
-        });
-        // That connection is gone with the actor. What it acknowledged is in Kafka.
-        let there = kafka::records(kafka.bootstrap(), "t");
-        for pkid in 1..=acknowledged {
-            let value = pkid.to_be_bytes();
-            assert!(there.iter().any(|record| record.value == value), "{pkid} is in Kafka");
-        }
-        let mut session = broker.welcome(true);
-        (acknowledged + 1..=sent).for_each(|pkid| session.send(&message(pkid).again()));
-        session.expect_pubacks(acknowledged + 1..=sent);
-        let there = kafka::records(kafka.bootstrap(), "t");
-        assert!((1..=sent).all(|pkid| there.iter().any(|r| r.value == pkid.to_be_bytes())));
-        assert_eq!(bridge.terminate(), 0);
-        assert_eq!(bridge.summary().restarts, 1);
+        verdicts_wait_over_a_panic(version);
+    }
+}
+
+const MESSAGES: u16 = 100;
+const AGAIN: std::ops::RangeInclusive<u16> = 61..=100;
+const NEW: std::ops::RangeInclusive<u16> = 1..=60;
+
+fn verdicts_wait_over_a_panic(version: Version) {
+    let story = Story::new("verdicts over a panic");
+    let mut kafka = Kafka::start(story.dir());
+    kafka.create("t", 4, &[]);
+    let reader = Reader::start(&kafka.bootstrap(), "t");
+    let broker = ScriptedBroker::start();
+    let mut config = ConfigFile::new(&broker.address(), "bridge", &kafka.bootstrap());
+    config.set("mqtt", "protocol", version.name()).set("mqtt", "connect_timeout", "1m");
+    // Time for Kafka to give its verdicts while the actor is down.
+    config.set("supervisor", "backoff_min", "6s").route("devices/#", "t");
+    let mut bridge = Bridge::new(story.dir(), &format!("mqtt{}", version.level()), &config);
+    bridge.environment("BRIDGE_FAILPOINTS", Some("mqtt_verdicts=1"));
+    bridge.run();
+
+    let mut first = broker.welcome(false);
+    kafka.freeze();
+    let mut published = ledger::Ledger::new((0..20).map(|index| format!("devices/{index}")));
+    let mut message = |pkid: u16| {
+        let index = usize::from(pkid) % 20;
+        let (mqtt_topic, seq) = published.next(index);
+        let payload = ledger::payload(mqtt_topic, seq, 50);
+        let message = Packet::publish(pkid, mqtt_topic, &payload);
+        published.acknowledge(index, seq);
+        message
+    };
+    let old: Vec<Packet> = (1..=MESSAGES).map(&mut message).collect();
+    old.iter().for_each(|packet| first.send(packet));
+    bridge.wait_summary("all are in flight", SOON, |now| now.in_flight == u64::from(MESSAGES));
+    kafka.thaw();
+    bridge.log().wait_for("the panic", SOON, |record| record["panic"] == "failpoint MqttVerdicts");
+    // A timing record is written when the report is handled, just before the verdict is mailed.
+    let timings = u64::from(MESSAGES);
+    eventually("all verdicts are given", SOON, || bridge.log().timings() >= timings);
+    kafka.freeze();
+    assert_eq!(first.expect_close(SOON), [], "no PUBACK on the connection of the panic");
+
+    let mut second = broker.welcome(true);
+    // As a broker does that took some other PUBACKs for granted: the later ones come again, and the
+    // packet ids of the earlier ones are given to new messages.
+    for packet in &old[usize::from(*AGAIN.start()) - 1..] {
+        let Packet::Publish(publish) = packet.clone() else { unreachable!("all are PUBLISH") };
+        second.send(&Packet::Publish(wire::Publish { dup: true, ..publish }));
+    }
+    NEW.map(&mut message).for_each(|packet| second.send(&packet));
+    let all = u64::from(MESSAGES + NEW.end());
+    let sent = all + AGAIN.count() as u64;
+    bridge.wait_summary("they are taken in", SOON, |now| now.received + now.redelivered == sent);
+    // These are in Kafka, as the verdicts in the mailbox said.
+    second.expect_pubacks(AGAIN);
+    second.expect_silence(Duration::from_secs(2));
+    kafka.thaw();
+    second.expect_pubacks(NEW);
+    let summary = bridge.wait_summary("all are settled", SOON, |now| now.in_flight == 0);
+    assert_eq!((summary.received, summary.redelivered), (all, AGAIN.count() as u64));
+    let verdict = Verdict::of(&published, &reader.read_to_end(SOON));
+    verdict.report(story.name, version.name());
+    verdict.assert_nothing_lost_or_reordered();
+    assert_eq!(verdict.delivered, all);
+    drop(second);
+    assert_eq!(bridge.terminate(), 0);
+    bridge.assert_logs_sound();
+}
+
+#[test]
+fn a_panic_that_comes_back_each_time_ends_with_70_and_loses_nothing() {
+    let story = Story::new("panic each time");
+    let plan = Plan {
+        failpoints: "kafka_batch=always".to_owned(),
+        config: vec![
+            ("supervisor", "failures_max", 4.into()),
+            ("supervisor", "backoff_min", "10ms".into()),
+            ("supervisor", "backoff_max", "50ms".into()),
+        ],
+        ..Plan::default()
+    };
+    for mut line in Line::both(&story, Kafka::shared(), &plan) {
+        line.publisher.publish(500);
+        assert_eq!(line.bridge.exit_code(SOON), 70);
+        let log = line.bridge.log();
+        assert_eq!(log.count(|record| record["msg"] == RESTART), 3);
+        let end = log.find(|record| record["msg"] == "restart budget spent").unwrap();
+        assert_eq!((&end["failures"], &end["actor"]), (&4.into(), &"kafka".into()));
+        assert_eq!(line.reader.distinct(), 0);
+
+        line.bridge.run();
+        line.settle().assert_exact();
+        assert_eq!(line.bridge.summary().restarts, 0);
     }
 }
 
 #[test]
-fn a_panic_that_comes_back_each_time_ends_with_70() {
-    for site in ["mqtt_read", "kafka_batch", "kafka_poll"] {
-        let story = Story::new("panic each time");
-        let config = vec![
-            ("supervisor", "backoff_max", "200ms".into()),
-            ("supervisor", "failures_max", 5.into()),
-        ];
-        let plan = Plan { config, ..Plan::default() };
-        let mut line = Line::start(&story, Kafka::shared(), Version::V5, &plan);
-        restart_with(&mut line, &format!("{site}=always"));
-        line.publisher.publish(100);
-        assert_eq!(line.bridge.exit_code(SOON), 70, "{site}");
-        let summary = line.bridge.summary();
-        assert_eq!(summary.restarts, 4, "{site}: {summary:?}");
-    }
+fn a_message_that_makes_routing_panic_goes_to_the_dead_letter() {
+    poison("poison message, routing", "route=300", "failpoint Route");
 }
 
 #[test]
-fn a_panic_on_one_poison_message_dead_letters_it() {
-    for site in ["route", "kafka_record"] {
-        let story = Story::new("poison message");
-        let mut lines = Line::both(&story, Kafka::shared(), &Plan::default());
-        for line in &mut lines {
-            restart_with(line, &format!("{site}=500"));
-            line.publisher.publish(1_000);
-            line.publisher.wait_done(PATIENT);
-            line.bridge.wait_summary("all have their end", PATIENT, |now| {
-                (now.delivered, now.dead_lettered) == (999, 1)
-            });
-            assert_eq!(line.bridge.terminate(), 0);
-            assert_eq!(line.bridge.summary().restarts, 0, "{site}: a message is not the actor");
-            let letters = line.bridge.dead_letters();
-            assert_eq!(letters.len(), 1);
-            assert_eq!(letters[0]["reason"], "panic", "{:?}", letters[0]);
-        }
+fn a_message_that_makes_mapping_panic_goes_to_the_dead_letter() {
+    poison("poison message, mapping", "kafka_record=300", "failpoint KafkaRecord");
+}
+
+fn poison(name: &'static str, failpoint: &str, panic: &str) {
+    let story = Story::new(name);
+    let plan = Plan { failpoints: failpoint.to_owned(), ..Plan::default() };
+    for mut line in Line::both(&story, Kafka::shared(), &plan) {
+        line.publisher.publish(1_000);
+        line.wait_delivered(999);
+        let verdict = line.settle();
+        verdict.assert_nothing_lost_or_reordered();
+        assert_eq!((verdict.delivered, verdict.duplicated), (999, 0));
+        let all = line.bridge.summary();
+        assert_eq!((all.delivered, all.dead_lettered, all.restarts), (999, 1, 0), "{all:?}");
+        let letters = line.dead_letters.read();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].reason(), "panic", "{letters:?}");
+        let (mqtt_topic, seq) =
+            ledger::parse(&letters[0].payload()).map(|(name, seq)| (name.to_owned(), seq)).unwrap();
+        // The 300th message of twenty MQTT topics in turn.
+        assert_eq!((&*mqtt_topic, seq), ("devices/19", 14));
+        let told = line.bridge.log().count(|record| record["panic"] == *panic);
+        assert_eq!(told, 1, "the panic is logged once");
+        assert_eq!(line.proxy.accepted(), 1, "no reconnect");
     }
 }

@@ -65,6 +65,15 @@ impl Ledger {
         self.topics[index].acked[usize::try_from(seq).expect("fits")] = true;
     }
 
+    /// This message is in the dead letter: it is not missed in Kafka.
+    pub fn except(&mut self, mqtt_topic: &str, seq: u64) {
+        let topic = self.topics.iter_mut().find(|topic| topic.mqtt_topic == mqtt_topic);
+        let index = usize::try_from(seq).expect("fits");
+        if let Some(acked) = topic.and_then(|topic| topic.acked.get_mut(index)) {
+            *acked = false;
+        }
+    }
+
     /// By MQTT topic.
     pub fn topics(&self) -> &[Published] {
         &self.topics

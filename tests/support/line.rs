@@ -2,14 +2,19 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::dead_letters::DeadLetters;
+use super::ledger::parse;
 use super::mosquitto::Setup;
 use super::{
     Bridge, ConfigFile, Kafka, Load, MockKafka, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON,
     ScriptedBroker, Story, Verdict, Version, eventually, slug,
 };
 
+/// Names the places where the bridge is to panic (src/failpoint.rs).
+const FAILPOINTS: &str = "BRIDGE_FAILPOINTS";
+
 /// How a line is set up.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The broker in front.
     pub mosquitto: Setup,
@@ -19,13 +24,8 @@ pub struct Plan {
     pub config: Vec<(&'static str, &'static str, serde_json::Value)>,
     /// Settings of the Kafka topic.
     pub kafka_topic: Vec<(&'static str, &'static str)>,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        let mosquitto = Setup::default();
-        Self { mosquitto, load: Load::default(), config: Vec::new(), kafka_topic: Vec::new() }
-    }
+    /// What `BRIDGE_FAILPOINTS` says in the bridge's first run; empty: nothing.
+    pub failpoints: String,
 }
 
 /// A running line of one protocol version.
@@ -44,6 +44,8 @@ pub struct Line {
     pub reader: Reader,
     /// Where the bridge writes.
     pub kafka_topic: String,
+    /// Where it writes what is refused.
+    pub dead_letters: DeadLetters,
     story: &'static str,
 }
 
@@ -64,6 +66,8 @@ impl Line {
         let proxy = Proxy::start(&mosquitto.address());
         let mut config = ConfigFile::new(&proxy.address(), "bridge", &kafka.bootstrap());
         config.set("mqtt", "protocol", version.name());
+        let dead_letters = DeadLetters::new(&story.dir().join(format!("{name}-dead.jsonl")));
+        config.set("dead_letter", "file", dead_letters.path());
         for (section, key, value) in &plan.config {
             config.set(section, key, value.clone());
         }
@@ -72,12 +76,26 @@ impl Line {
             ("qos", plan.load.qos.into()),
             ("kafka_topic", kafka_topic.clone().into()),
         ]);
-        let bridge = Bridge::start(story.dir(), &name, &config);
+        let mut bridge = Bridge::new(story.dir(), &name, &config);
+        let failpoints = Some(&*plan.failpoints).filter(|failpoints| !failpoints.is_empty());
+        bridge.environment(FAILPOINTS, failpoints);
+        bridge.run();
+        bridge.environment(FAILPOINTS, None);
         mosquitto.wait_subscribed("bridge", 1);
         let publisher = Publisher::start(&mosquitto.address(), version, "devices", plan.load);
         let reader = Reader::start(&kafka.bootstrap(), &kafka_topic);
         let story = story.name;
-        Self { version, publisher, mosquitto, proxy, bridge, reader, kafka_topic, story }
+        Self {
+            version,
+            publisher,
+            mosquitto,
+            proxy,
+            bridge,
+            reader,
+            kafka_topic,
+            dead_letters,
+            story,
+        }
     }
 
     /// Waits until at least this many distinct messages are in Kafka.
@@ -87,19 +105,26 @@ impl Line {
         eventually(&what, PATIENT, || self.reader.distinct() >= messages);
     }
 
-    /// Waits until everything published is acknowledged and in Kafka, ends the bridge, which must
-    /// drain, and reads Kafka to its end. Writes the line of the fault table.
+    /// Waits until everything published is acknowledged and in Kafka or dead-lettered, ends the
+    /// bridge, which must drain, and reads Kafka to its end. Writes the line of the fault table.
     #[track_caller]
     pub fn settle(&mut self) -> Verdict {
         self.publisher.wait_done(PATIENT);
-        let ledger = self.publisher.ledger();
+        let mut ledger = self.publisher.ledger();
         let expected = if ledger.acked() > 0 { ledger.acked() } else { ledger.published() };
         // What does not arrive in time is lost, and the verdict says how much that is.
         let start = std::time::Instant::now();
-        while self.reader.distinct() < expected && start.elapsed() < PATIENT {
+        while self.reader.distinct() + (self.dead_letters.read().len() as u64) < expected
+            && start.elapsed() < PATIENT
+        {
             std::thread::sleep(super::POLL);
         }
         assert_eq!(self.bridge.terminate(), 0, "the bridge drains");
+        for letter in self.dead_letters.read() {
+            if let Some((mqtt_topic, seq)) = parse(&letter.payload()) {
+                ledger.except(mqtt_topic, seq);
+            }
+        }
         let verdict = Verdict::of(&ledger, &self.reader.read_to_end(SOON));
         verdict.report(self.story, self.version.name());
         self.bridge.assert_logs_sound();

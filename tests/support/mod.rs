@@ -8,6 +8,7 @@
 
 pub mod bridge;
 pub mod config;
+pub mod dead_letters;
 pub mod kafka;
 pub mod ledger;
 pub mod line;
@@ -29,6 +30,7 @@ use std::{fs, thread};
 
 pub use bridge::Bridge;
 pub use config::ConfigFile;
+pub use dead_letters::DeadLetters;
 pub use kafka::Kafka;
 pub use line::Line;
 pub use mock_kafka::MockKafka;

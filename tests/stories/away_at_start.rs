@@ -1,0 +1,30 @@
+//! Both brokers are away when the bridge starts.
+
+use crate::support::mosquitto::Setup;
+use crate::support::*;
+
+#[test]
+fn brokers_that_are_away_at_the_start_are_waited_for() {
+    let story = Story::new("both away at the start");
+    let mut kafka = Kafka::start(story.dir());
+    kafka.create("t", 4, &[]);
+    let mut mosquitto = Mosquitto::start(story.dir(), &Setup::default().persistent());
+    kafka.stop();
+    mosquitto.stop();
+    let mut config = ConfigFile::new(&mosquitto.address(), "bridge", &kafka.bootstrap());
+    config.route("devices/#", "t");
+    let mut bridge = Bridge::start(story.dir(), "bridge", &config);
+    for away in ["no mqtt connection, will connect again", "kafka is away"] {
+        bridge.log().wait_for(away, SOON, |record| record["msg"] == away);
+    }
+    mosquitto.run();
+    mosquitto.wait_subscribed("bridge", 1);
+    let mut sensor = MqttClient::connect(&mosquitto.address(), Version::V5, "sensor").unwrap();
+    sensor.publish("devices/a", b"early");
+    bridge.wait_summary("it waits", SOON, |now| now.in_flight == 1);
+    kafka.run();
+    bridge.wait_summary("it is delivered", SOON, |now| now.delivered == 1);
+    let warnings = bridge.log().count(|record| record["level"] == "warn");
+    assert!(warnings < 20, "{warnings} warnings are no bounded rate");
+    assert_eq!(bridge.terminate(), 0);
+}
