@@ -12,6 +12,7 @@ mod acknowledgement;
 mod connection;
 mod harness;
 mod kafka_away;
+mod lean;
 mod mosquitto_restarts;
 mod panics;
 mod permissions;
