@@ -3,11 +3,13 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use actix::{System, SystemRegistry};
 use actix_rt::Arbiter;
-use slog::{Logger, error, info, o};
+use slog::{Logger, error, info, o, warn};
 
 use crate::config::Config;
 use crate::exit::Exit;
@@ -18,6 +20,9 @@ use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys};
 use crate::supervisor::{
     Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
 };
+
+/// How long the arbiters may take to end.
+const JOIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What outlives the actix system, to be taken down after it.
 struct Threads {
@@ -49,12 +54,11 @@ pub fn run(
     let exit = match started {
         Ok(threads) => {
             let code = system.run_with_code();
-            // actix does not join arbiters; a stuck one is the watchdog's.
-            for arbiter in [threads.mqtt, threads.kafka] {
-                // A panic of that thread has been logged by the hook.
-                let _ = arbiter.join();
-            }
             threads.watchdog.stop();
+            if !join_within(JOIN_WITHIN, [threads.mqtt, threads.kafka]) {
+                warn!(log, "an arbiter does not end, leaving without it";
+                    keys::COMPONENT => "bridge");
+            }
             code.map_or(Exit::BudgetSpent, Exit::of_code)
         }
         Err(error) => {
@@ -65,6 +69,24 @@ pub fn run(
     };
     info!(log, "stopped"; keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code());
     exit
+}
+
+/// Waits for the arbiters' threads, which actix does not join: without that the process could end
+/// before they have dropped their actors. A look-up of a name or an fsync that hangs keeps its
+/// arbiter from ending, and must not keep the process.
+fn join_within(limit: Duration, arbiters: [Arbiter; 2]) -> bool {
+    let (ended, end) = mpsc::channel();
+    let join = move || {
+        for arbiter in arbiters {
+            // A panic of that thread has been logged by the hook.
+            let _ = arbiter.join();
+        }
+        let _ = ended.send(());
+    };
+    match thread::Builder::new().name("join".to_owned()).spawn(join) {
+        Ok(_) => end.recv_timeout(limit).is_ok(),
+        Err(_) => false,
+    }
 }
 
 fn start(

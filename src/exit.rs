@@ -5,7 +5,8 @@ use std::process::ExitCode;
 /// Why the process ends, the graver the higher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// All that was in flight is acknowledged: 0.
+    /// All that was in flight is in Kafka or in the dead letter, and acknowledged where there was a
+    /// connection for that: 0.
     Drained,
     /// The command line is wrong: 2.
     Usage,
@@ -53,7 +54,7 @@ impl Exit {
     /// What it means, in one line.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Drained => "drained: everything in flight was acknowledged",
+            Self::Drained => "drained: everything in flight is in Kafka",
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => "the drain deadline passed, or a second signal came",
             Self::BudgetSpent => "an actor failed too often in a row (supervisor.failures_max)",

@@ -30,9 +30,9 @@ use crate::supervisor::heartbeat::Heartbeat;
 const TICK: Duration = Duration::from_secs(1);
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
-/// After a fatal error: how long the reports of what was in flight are waited for, so that less is
-/// produced twice.
-const LAST_REPORTS: Duration = Duration::from_millis(250);
+/// After a fatal error: how long the reports of what was in flight are waited for at most, so that
+/// nothing of the old producer is still on its way when the new one begins.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
 /// Pause before a new producer, if the last ones delivered nothing; it doubles.
 const BARREN_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.
@@ -80,6 +80,8 @@ struct Live {
     /// A fatal error came: nothing is sent any more, and a new epoch begins at this time.
     ending: Option<Instant>,
     delivered: bool,
+    /// The last message that each source handed on to this epoch.
+    admitted: BTreeMap<SourceId, Seq>,
 }
 
 /// All that a restart rebuilds.
@@ -99,6 +101,9 @@ struct State {
     stale_batches: u64,
     /// What a source will hand on again although it is here: it attached anew.
     here: HashSet<Seq>,
+    /// Of a source that attached anew: up to this one, what it hands on again and is not here has
+    /// had its verdict from this epoch, and the mail died with the source.
+    settled_to: BTreeMap<SourceId, Seq>,
 }
 
 /// The registry's singleton. Made by [`KafkaProducerActor::new`] and put there by
@@ -137,8 +142,14 @@ impl KafkaProducerActor {
                 info!(self.log, "producer started"; keys::EPOCH => epoch.0,
                     keys::KAFKA_BROKERS => self.config.kafka.brokers.join(","));
                 self.state.start_at = None;
-                self.state.live =
-                    Some(Live { epoch, main, careful: None, ending: None, delivered: false });
+                self.state.live = Some(Live {
+                    epoch,
+                    main,
+                    careful: None,
+                    ending: None,
+                    delivered: false,
+                    admitted: BTreeMap::new(),
+                });
                 for source in self.sources.values() {
                     source.started.do_send(ProducerStarted { epoch });
                 }
@@ -169,8 +180,7 @@ impl KafkaProducerActor {
     /// Makes a new producer if the old one is at its end and has nothing more to say.
     fn replace_producer(&mut self, now: Instant, ctx: &mut Context<Self>) {
         if let Some(live) = &self.state.live {
-            let over =
-                live.ending.is_some_and(|deadline| now >= deadline || live.main.flights.is_empty());
+            let over = live.ending.is_some_and(|deadline| now >= deadline || !live.has_flights());
             if !over {
                 return;
             }
@@ -185,6 +195,7 @@ impl KafkaProducerActor {
             self.state.letters.restart();
             // Only a dead letter that is being written outlives its epoch.
             self.state.here = self.state.seqs();
+            self.state.settled_to.clear();
             self.state.start_at = Some(now + pause);
         }
         if self.state.start_at.is_some_and(|at| now >= at) {
@@ -552,6 +563,11 @@ impl State {
 }
 
 impl Live {
+    /// Whether reports are still to come, of either producer.
+    fn has_flights(&self) -> bool {
+        std::iter::once(&self.main).chain(&self.careful).any(|side| !side.flights.is_empty())
+    }
+
     fn side(&mut self, via: Via) -> Option<&mut Side> {
         match via {
             Via::Main => Some(&mut self.main),
@@ -589,6 +605,15 @@ fn lane_of(state: &mut State, kafka_topic: &str) -> usize {
     state.lanes.push(Lane::new(kafka_topic));
     state.lane_of.insert(kafka_topic.to_owned(), state.lanes.len() - 1);
     state.lanes.len() - 1
+}
+
+/// The verdict that a message has had. Which one is not kept: a record that Kafka refused counts as
+/// delivered here.
+fn verdict_again(msg: &ForwardMsg) -> Verdict {
+    match msg.destination {
+        Destination::Record { .. } => Verdict::Delivered(msg.seq),
+        Destination::DeadLetter(_) => Verdict::Rejected(msg.seq),
+    }
 }
 
 fn timing_of<'a>(
@@ -656,6 +681,10 @@ impl Handler<Attach> for KafkaProducerActor {
             attach.started.do_send(ProducerStarted { epoch: live.epoch });
         }
         self.state.here = self.state.seqs();
+        let admitted = self.state.live.as_ref().and_then(|live| live.admitted.get(&attach.source));
+        if let Some(last) = admitted.copied() {
+            self.state.settled_to.insert(attach.source, last);
+        }
         self.sources.insert(attach.source, attach);
     }
 }
@@ -666,16 +695,30 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
     fn handle(&mut self, batch: ForwardBatch, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
         failpoint::hit(Site::KafkaBatch);
-        let current = self.state.live.as_ref().filter(|live| live.ending.is_none());
-        if current.is_none_or(|live| live.epoch != batch.producer_epoch) {
+        let epoch = batch.producer_epoch;
+        let current = self.state.live.as_mut().filter(|live| live.ending.is_none());
+        let current = current.filter(|live| live.epoch == epoch);
+        let Some(live) = current else {
             self.state.stale_batches += 1;
             debug!(self.log, "batch for another epoch"; keys::EPOCH => batch.producer_epoch.0,
                 keys::COUNT => self.state.stale_batches);
             return;
+        };
+        if let Some(last) = batch.messages.last() {
+            live.admitted.insert(batch.source, last.seq);
         }
+        let settled_to = self.state.settled_to.get(&batch.source).copied();
+        let mut again = Outbox::default();
         for msg in batch.messages {
-            self.admit(Item { msg, source: batch.source });
+            // Produced again, it would come behind later ones of its MQTT topic.
+            if settled_to.is_some_and(|last| msg.seq <= last) && !self.state.here.contains(&msg.seq)
+            {
+                again.push(batch.source, verdict_again(&msg));
+            } else {
+                self.admit(Item { msg, source: batch.source });
+            }
         }
+        again.send(&self.sources);
         self.pump(Stamp::now(), ctx);
     }
 }

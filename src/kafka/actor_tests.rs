@@ -491,6 +491,44 @@ fn a_batch_for_another_epoch_is_not_taken() {
     });
 }
 
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct LoseVerdicts(Vec<ForwardMsg>);
+
+impl Handler<LoseVerdicts> for Source {
+    type Result = ();
+
+    /// As if the mail of verdicts about these had died with the actor, which attaches anew.
+    fn handle(&mut self, LoseVerdicts(lost): LoseVerdicts, ctx: &mut Context<Self>) {
+        let mut journal = self.journal.lock().expect("unpoisoned");
+        journal.verdicts.retain(|verdict| lost.iter().all(|msg| msg.seq != verdict.seq()));
+        journal.unsettled.extend(lost.into_iter().map(|msg| (msg.seq, msg)));
+        drop(journal);
+        self.started(ctx);
+    }
+}
+
+#[test]
+fn a_source_whose_verdicts_died_gets_them_again_and_nothing_is_produced_behind_what_came_later() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let (before, refused, after) = (messages("a", 100), refused_before(), messages("a", 100));
+        stage.publish(before.clone());
+        stage.publish(vec![refused.clone()]);
+        stage.settled(101).await;
+        stage.publish(after);
+        stage.settled(201).await;
+        let lost = [before, vec![refused.clone()]].concat();
+        stage.source.do_send(LoseVerdicts(lost));
+        stage.until("attached again", |stage| stage.epochs() == 2).await;
+        stage.settled(201).await;
+        assert_eq!(stage.rejected(), [refused.seq]);
+        assert_eq!(stage.mock.read("a").len(), 200, "each was produced once");
+        let file = std::fs::read_to_string(&stage.file).expect("written");
+        assert_eq!(file.lines().count(), 1, "{file}");
+    });
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_panic_anywhere_is_a_new_epoch_and_nothing_is_lost_or_reordered() {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -11,10 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::message::{ForwardMsg, SourceId, WholePayload};
-
-/// So much of a payload is kept, in bytes.
-pub const PAYLOAD_MAX: usize = 512 * 1024;
+use crate::message::{DEAD_LETTER_PAYLOAD_MAX, ForwardMsg, SourceId, WholePayload};
 
 /// A message on its way to the dead letter.
 #[derive(Debug)]
@@ -67,7 +65,7 @@ impl Letter {
     /// What is kept of the payload.
     pub fn kept(&self) -> &[u8] {
         let payload = &self.msg.message.payload;
-        &payload[..payload.len().min(PAYLOAD_MAX)]
+        &payload[..payload.len().min(DEAD_LETTER_PAYLOAD_MAX)]
     }
 
     /// The headers of its record in a Kafka topic.
@@ -132,7 +130,7 @@ impl Letter {
             crate::message::Destination::Record { .. } => None,
         };
         refused_before.or_else(|| {
-            (payload.len() > PAYLOAD_MAX).then(|| WholePayload {
+            (payload.len() > DEAD_LETTER_PAYLOAD_MAX).then(|| WholePayload {
                 size: payload.len() as u64,
                 sha256: Sha256::digest(payload).into(),
             })
@@ -148,7 +146,7 @@ fn hex(bytes: &[u8]) -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file is at its bound.
-    #[error("{path}: at its bound of {max} bytes (dead_letter.file_max_bytes); move it away")]
+    #[error("{path}: at its bound of {max} bytes (dead_letter.file_max); move it away")]
     Full {
         /// The file.
         path: PathBuf,
@@ -184,6 +182,10 @@ impl DeadLetterFile {
     /// # Errors
     /// Not even the first fits, or the system refuses; then none counts as written.
     pub fn append(&self, lines: &[Vec<u8>]) -> Result<usize, FileError> {
+        /// A write goes on when its actor is restarted. If it failed after the next one had begun,
+        /// it would cut that one's lines off too.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let io = |error| FileError::Io { path: self.path.clone(), error };
         let (mut file, size) = open(&self.path).map_err(io)?;
         let mut room = self.max.saturating_sub(size);
@@ -212,14 +214,13 @@ impl DeadLetterFile {
 
 /// Opens for appending at the start of a line, and says how long the file is.
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let existed = path.exists();
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-    if !existed {
+    let mut size = file.metadata()?.len();
+    if size == 0 {
+        // Perhaps it is new: its name must be as durable as its lines.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    let mut size = file.metadata()?.len();
-    if size > 0 {
+    } else {
         let mut last = [0];
         file.seek(SeekFrom::End(-1))?;
         file.read_exact(&mut last)?;

@@ -53,10 +53,13 @@ fn a_payload_that_is_no_text_is_written_in_base64() {
 
 #[test]
 fn a_long_payload_is_cut_and_its_size_and_hash_are_told() {
-    let line = parsed(&letter(vec![b'x'; PAYLOAD_MAX + 1]));
-    assert_eq!(line["payload"].as_str().map(str::len), Some(PAYLOAD_MAX));
-    assert_eq!(line["payload_bytes"], PAYLOAD_MAX + 1);
-    assert_eq!(line["payload_sha256"], hex(&Sha256::digest(vec![b'x'; PAYLOAD_MAX + 1])));
+    let line = parsed(&letter(vec![b'x'; DEAD_LETTER_PAYLOAD_MAX + 1]));
+    assert_eq!(line["payload"].as_str().map(str::len), Some(DEAD_LETTER_PAYLOAD_MAX));
+    assert_eq!(line["payload_bytes"], DEAD_LETTER_PAYLOAD_MAX + 1);
+    assert_eq!(
+        line["payload_sha256"],
+        hex(&Sha256::digest(vec![b'x'; DEAD_LETTER_PAYLOAD_MAX + 1]))
+    );
 }
 
 #[test]

@@ -178,6 +178,7 @@ impl<T: Queued> Lane<T> {
                 }
             }
             self.main = self.main.saturating_sub(1);
+            self.trouble = None;
             return;
         }
         self.landed(via, item);
@@ -204,12 +205,18 @@ impl<T: Queued> Lane<T> {
         now: Instant,
         hold_max: Option<Duration>,
     ) -> Option<T> {
-        let since = self.trouble.map_or(now, |trouble| trouble.since);
         let held = class == Class::Hold;
+        // A hold counts from its own beginning, not from that of an outage before it.
+        let before = self.trouble.filter(|trouble| trouble.held || !held);
+        let since = before.map_or(now, |trouble| trouble.since);
         let expired = held && hold_max.is_some_and(|max| now.duration_since(since) >= max);
         let alone = via == Via::Careful && class == Class::Suspect;
         if class == Class::Refused || alone || (expired && via == Via::Careful) {
             self.dead_lettered(via, &item);
+            if expired {
+                // What comes next has the same cause and does not wait as long again.
+                self.trouble = Some(Trouble { code, held, since });
+            }
             return Some(item);
         }
         self.landed(via, &item);
@@ -223,8 +230,8 @@ impl<T: Queued> Lane<T> {
         if held || via == Via::Careful {
             self.trouble = Some(Trouble { code, held, since });
         }
-        let at = self.queue.iter().position(|other| other.seq() > item.seq());
-        self.queue.insert(at.unwrap_or(self.queue.len()), item);
+        let at = self.queue.partition_point(|other| other.seq() < item.seq());
+        self.queue.insert(at, item);
         None
     }
 

@@ -119,6 +119,28 @@ fn what_is_held_for_too_long_goes_to_the_dead_letter_if_so_configured() {
 }
 
 #[test]
+fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
+    let (now, max) = (Instant::now(), Some(Duration::from_secs(7)));
+    // Of one key, so that only the first is refused before the hold begins.
+    let mut lane = lane_with((1..=5).map(|seq| thing(seq, 1)));
+    let (mut at, mut dead) = (now, Vec::new());
+    while dead.len() < 5 {
+        match lane.next(at) {
+            Some((via, item)) => {
+                dead.extend(lane.refused(via, item, HOLD, at, max).map(|item| item.seq));
+            }
+            None => at = lane.next_try().expect("it waits for its next try"),
+        }
+    }
+    assert_eq!((dead, at), (vec![1, 2, 3, 4, 5], now + RETRY_MAX * 2));
+    assert!(lane.trouble().is_some_and(|trouble| trouble.held), "nothing was delivered yet");
+    lane.push(thing(6, 1));
+    let (via, item) = lane.next(at).expect("an open lane");
+    lane.delivered(via, &item);
+    assert_eq!(lane.trouble(), None);
+}
+
+#[test]
 fn what_passes_by_itself_is_tried_again_with_growing_pauses_and_never_given_up() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1)]);

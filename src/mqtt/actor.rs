@@ -28,8 +28,8 @@ use crate::message::{
     Stamp, Verdicts,
 };
 use crate::mqtt::connection::{self, Connection};
-use crate::mqtt::frame::{Frame, FrameReader, bound_payload};
-use crate::mqtt::packet::{self, Publish};
+use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
+use crate::mqtt::packet::{self, Incoming, Publish, Version};
 use crate::mqtt::session::{Lost, Memory, Note, Session, Settings};
 use crate::mqtt::window::{Fate, Limits, Window};
 use crate::observe::{Gate, Metrics, keys, panics};
@@ -428,6 +428,7 @@ impl Open {
         let now = Instant::now();
         let mut connection = Connection::new(stream);
         let version = core.memory.version(core.settings.mqtt.protocol);
+        core.memory.connecting();
         let session = Session::open(Arc::clone(&core.settings), version, now, connection.out());
         Self {
             connection,
@@ -517,8 +518,8 @@ impl Open {
             let frame = self.frames.next_frame().map_err(|e| Lost::malformed(e.to_string()))?;
             let incoming = match frame {
                 None => return Ok(None),
-                Some(Frame::Oversize(publish)) => packet::Incoming::Publish(publish),
-                Some(Frame::Whole(frame)) => packet::decode(self.session.version(), &frame)?,
+                Some(Frame::Oversize(publish)) => Incoming::Publish(publish),
+                Some(Frame::Whole(frame)) => decode(self.session.version(), &frame)?,
             };
             let now = self.read_at.instant;
             let out = self.connection.out();
@@ -573,7 +574,9 @@ impl Open {
     /// Until something can be read or written, mail comes, or the clock calls.
     fn wait(&mut self, core: &Core, cx: &mut TaskContext<'_>) -> Poll<End> {
         let mut deadline = self.session.deadline(self.is_reading(core));
+        // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
         if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
+            && !core.draining
             && self.blocked.as_ref().is_some_and(|publish| publish.qos == Qos::AtMostOnce)
         {
             deadline = deadline.min(full_since + patience);
@@ -615,12 +618,25 @@ impl Open {
     }
 
     fn poll_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
-        if self.connection.poll_close(cx).is_pending()
-            && let Some(timeout) = &mut self.closing
-        {
-            ready!(timeout.as_mut().poll(cx));
+        // The clock first: a broker that goes on sending must not keep it from being looked at.
+        let expired = self.closing.as_mut().is_none_or(|end| end.as_mut().poll(cx).is_ready());
+        if !expired && self.connection.poll_close(cx).is_pending() {
+            return Poll::Pending;
         }
         Poll::Ready(End::Drained)
+    }
+}
+
+/// Reads one packet. A codec that panics is the packet's fault: if that is a message, it goes to the
+/// dead letter, and does not come again and again.
+fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, Lost> {
+    const PUBLISH: u8 = 3;
+    match panics::catch(|| packet::decode(version, frame)) {
+        Ok(read) => Ok(read?),
+        Err(panic) if frame.first_byte() >> 4 == PUBLISH => {
+            Ok(Incoming::Publish(packet::take_apart(version, frame, &panic.message)?))
+        }
+        Err(panic) => Err(Lost::malformed(panic.message)),
     }
 }
 
@@ -641,12 +657,15 @@ impl Actor for MqttActor {
 
 impl Supervised for MqttActor {
     fn restarting(&mut self, _: &mut Self::Context) {
+        let link = std::mem::replace(&mut self.link, Link::Paused(Box::pin(sleep(Duration::ZERO))));
+        if let Link::Open(mut open) = link {
+            open.salvage(&mut self.core);
+        }
         self.core.window.connection_lost();
         self.core.full_since = None;
         // Verdicts may have died with the mail that was being handled. When the producer answers to
         // the new attachment, everything without a verdict is handed on again.
         self.core.producer = None;
-        self.link = Link::Paused(Box::pin(sleep(Duration::ZERO)));
     }
 }
 

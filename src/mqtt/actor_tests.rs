@@ -319,6 +319,35 @@ fn a_lost_session_is_subscribed_again_and_its_messages_are_new_ones() {
 }
 
 #[test]
+fn a_connect_without_an_answer_leaves_a_session_whose_subscriptions_nobody_knows() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        drop(stage.accept_subscribed(CONNACK).await);
+        // The broker has lost the session and made a new one, and its CONNACK gets lost as well.
+        drop(stage.accept().await);
+        let mut peer = stage.accept().await;
+        peer.send(&CONNACK_SESSION_PRESENT).await;
+        assert_eq!(peer.packet().await.0, 0x82, "SUBSCRIBE");
+    });
+}
+
+#[test]
+fn what_a_broker_sends_again_on_the_same_connection_is_forwarded_and_acknowledged_once() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        peer.publish(0x3A, 1, b"x").await;
+        peer.publish(0x32, 2, b"y").await;
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&messages);
+        assert_eq!([peer.puback().await, peer.puback().await], [1, 2]);
+        let counts = stage.metrics.conservation();
+        assert_eq!((counts.received, counts.redelivered), (2, 1));
+    });
+}
+
+#[test]
 fn a_message_that_takes_over_an_id_of_a_failed_batch_of_acks_is_forwarded() {
     run(async {
         let stage = Stage::new(|_| {}).await;
@@ -499,6 +528,38 @@ fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
         };
         stage.until("drained", drained).await;
         assert_eq!(stage.handed_on(1).await.len(), 1);
+    });
+}
+
+/// CPU time of this thread.
+fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes one timespec, and this is one.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
+}
+
+#[test]
+fn a_drain_that_waits_with_a_blocked_qos_0_message_costs_no_time() {
+    run(async {
+        let stage = Stage::new(|config| {
+            config.delivery.window_messages = 1;
+            config.delivery.qos0_shed_after = Some(Duration::from_millis(100));
+        })
+        .await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        // One write, so that both have been read when the first is handed on.
+        peer.send(b"\x32\x08\0\x03a/b\0\x01x\x30\x06\0\x03a/by").await;
+        let messages = stage.handed_on(1).await;
+        stage.actor.send(StopIntake).await.expect("alive");
+        let (before, pause) = (thread_time(), Duration::from_millis(500));
+        actix_rt::time::sleep(pause).await;
+        let spent = thread_time().saturating_sub(before);
+        assert!(spent < pause / 4, "{spent:?} of {pause:?}");
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.packet().await.0, 0xE0, "DISCONNECT");
+        stage.until("shed", |s| (s.metrics.conservation().shed == 1).then_some(())).await;
     });
 }
 

@@ -22,6 +22,9 @@ const CONTROL_PACKET_MAX_BYTES: usize = 1024 * 1024;
 /// The reason code of a payload over `max_payload`.
 pub const TOO_LARGE: &str = "payload_too_large";
 
+/// The reason code of a PUBLISH that is too large by its properties.
+pub const PROPERTIES_TOO_LARGE: &str = "properties_too_large";
+
 /// What the stream yields.
 #[derive(Debug)]
 pub enum Frame {
@@ -183,7 +186,18 @@ impl FrameReader {
         let done = self.streaming.take()?;
         let whole =
             WholePayload { size: done.payload_size as u64, sha256: done.hash.finalize().into() };
-        let refusal = too_large(whole, self.max_payload);
+        let refusal = if done.payload_size > self.max_payload {
+            too_large(whole, self.max_payload)
+        } else {
+            Refusal {
+                reason: PROPERTIES_TOO_LARGE,
+                detail: format!(
+                    "a PUBLISH with more than {HEAD_ALLOWANCE_BYTES} bytes beside its payload of {}",
+                    whole.size
+                ),
+                whole: Some(whole),
+            }
+        };
         Some(Frame::Oversize(done.head.into_publish(done.kept.freeze(), Some(refusal))))
     }
 }

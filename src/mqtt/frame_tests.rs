@@ -140,6 +140,19 @@ fn an_oversize_payload_streams_by_and_leaves_its_beginning_size_and_hash() {
 }
 
 #[test]
+fn properties_that_are_too_large_are_not_called_a_large_payload() {
+    // 200,000 bytes of one user property, and ten of payload.
+    let mut properties = vec![0xC0, 0x9A, 0x0C];
+    properties.resize(3 + 200_000, 0x26);
+    let stream = publish(Version::V5, 9, b"0123456789", &properties);
+    let mut reader = FrameReader::new(Version::V5, MAX_PAYLOAD);
+    feed(&mut reader, &stream);
+    let Ok(Some(Frame::Oversize(publish))) = reader.next_frame() else { panic!("refused") };
+    assert_eq!(&publish.payload[..], b"0123456789");
+    assert_eq!(publish.refusal.expect("refused").reason, PROPERTIES_TOO_LARGE);
+}
+
+#[test]
 fn small_reads_share_a_chunk() {
     let mut reader = FrameReader::new(Version::V311, MAX_PAYLOAD);
     let mut chunks = std::collections::HashSet::new();

@@ -330,8 +330,16 @@ fn publish_head(dup: bool, qos: u8, retain: bool, packet_id: u16, topic: Bytes) 
     PublishHead { dup, qos, retain, ack, mqtt_topic: topic }
 }
 
-/// A PUBLISH that the codec does not take, but whose parts can be told: for the dead letter.
-fn take_apart(version: Version, frame: &RawFrame, refused: &str) -> Result<Publish, PacketError> {
+/// A PUBLISH that the codec does not take, but whose parts can be told: for the dead letter, with
+/// what the codec said.
+///
+/// # Errors
+/// Its parts cannot be told: the connection must end.
+pub fn take_apart(
+    version: Version,
+    frame: &RawFrame,
+    refused: &str,
+) -> Result<Publish, PacketError> {
     let body = frame.body();
     let (head, payload_at) = PublishHead::parse(version, frame.first_byte(), &body, body.len())?
         .ok_or(PacketError::PublishHead)?;

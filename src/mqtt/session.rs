@@ -15,6 +15,8 @@ use crate::route::Route;
 /// A refused subscription is asked for again after this long, doubling up to the second one.
 const RESUBSCRIBE_MIN: Duration = Duration::from_secs(1);
 const RESUBSCRIBE_MAX: Duration = Duration::from_secs(60);
+/// So many SUBSCRIBEs for each route are remembered for a SUBACK that comes late.
+const ASKED_MAX: usize = 16;
 /// PINGREQ is sent when this part of the keep-alive passed without a packet from us: the broker
 /// must see one within the whole of it ([MQTT-3.1.2-20]).
 const PING_AFTER: (u32, u32) = (3, 4);
@@ -41,6 +43,8 @@ pub struct Settings {
 pub struct Memory {
     /// For each route, whether its SUBACK granted it in the session that the broker keeps.
     granted: Vec<bool>,
+    /// The last CONNECT has had no CONNACK.
+    unanswered: bool,
     negotiation: Negotiation,
 }
 
@@ -64,6 +68,15 @@ impl Memory {
             Protocol::V311 => Version::V311,
             Protocol::Auto if v5_refused || try_v311 => Version::V311,
             Protocol::V5 | Protocol::Auto => Version::V5,
+        }
+    }
+
+    /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and
+    /// made a new one for it without our being told: "session present" then says nothing of our
+    /// subscriptions, and without SUBSCRIBE there would be silence for ever.
+    pub fn connecting(&mut self) {
+        if std::mem::replace(&mut self.unanswered, true) {
+            self.granted.fill(false);
         }
     }
 
@@ -182,6 +195,8 @@ pub struct Session {
     keep_alive: Duration,
     subscriptions: Vec<Subscription>,
     next_packet_id: u16,
+    /// SUBSCRIBEs without a SUBACK: packet id and route.
+    asked: Vec<(u16, usize)>,
     last_sent: Instant,
     last_received: Instant,
     was_reading: bool,
@@ -198,10 +213,8 @@ struct Subscription {
 enum SubscriptionState {
     /// To be asked for at this moment.
     Due(Instant),
-    Asked {
-        packet_id: u16,
-        at: Instant,
-    },
+    /// At this moment.
+    Asked(Instant),
     InForce,
 }
 
@@ -236,6 +249,7 @@ impl Session {
             keep_alive: Duration::from_secs(u64::from(keep_alive_s)),
             subscriptions,
             next_packet_id: 0,
+            asked: Vec::new(),
             last_sent: now,
             last_received: now,
             was_reading: true,
@@ -307,6 +321,7 @@ impl Session {
         memory: &mut Memory,
         notes: &mut Vec<Note>,
     ) -> Result<(), Lost> {
+        memory.unanswered = false;
         if let Some(refused) = ack.refused {
             if refused.unsupported_version {
                 memory.not_accepted(self.version, true);
@@ -352,9 +367,9 @@ impl Session {
         memory: &mut Memory,
         notes: &mut Vec<Note>,
     ) {
-        let asked = |s: &Subscription| matches!(s.state, SubscriptionState::Asked { packet_id: id, .. } if id == packet_id);
-        // One that was given up comes too late to mean anything.
-        let Some(route) = self.subscriptions.iter().position(asked) else { return };
+        // One that comes after its time, and after another was sent, is as good.
+        let Some(at) = self.asked.iter().position(|(id, _)| *id == packet_id) else { return };
+        let (_, route) = self.asked.swap_remove(at);
         let wanted = self.settings.routes[route].qos.level();
         let subscription = &mut self.subscriptions[route];
         match granted {
@@ -423,8 +438,8 @@ impl Session {
         for route in 0..self.subscriptions.len() {
             match &mut self.subscriptions[route].state {
                 SubscriptionState::Due(at) if *at <= now => self.ask(route, now, out, notes),
-                SubscriptionState::Asked { at, .. } if !reading => *at = now,
-                SubscriptionState::Asked { at, .. } if *at + suback_within <= now => {
+                SubscriptionState::Asked(at) if !reading => *at = now,
+                SubscriptionState::Asked(at) if *at + suback_within <= now => {
                     notes.push(Note::SubackMissing { route });
                     self.ask(route, now, out, notes);
                 }
@@ -451,8 +466,11 @@ impl Session {
             connack.session_present,
             out,
         );
-        self.subscriptions[route].state =
-            SubscriptionState::Asked { packet_id: self.next_packet_id, at: now };
+        if self.asked.len() >= ASKED_MAX * self.subscriptions.len() {
+            self.asked.remove(0);
+        }
+        self.asked.push((self.next_packet_id, route));
+        self.subscriptions[route].state = SubscriptionState::Asked(now);
     }
 
     /// The next moment at which [`Session::on_time`] has something to do.
@@ -463,7 +481,7 @@ impl Session {
         let suback_within = self.settings.mqtt.connect_timeout;
         let subscriptions = self.subscriptions.iter().filter_map(|s| match s.state {
             SubscriptionState::Due(at) => Some(at),
-            SubscriptionState::Asked { at, .. } => Some(at + suback_within),
+            SubscriptionState::Asked(at) => Some(at + suback_within),
             SubscriptionState::InForce => None,
         });
         let dead = reading.then(|| self.dead_at());

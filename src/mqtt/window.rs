@@ -66,6 +66,10 @@ pub struct Window {
     unsettled: usize,
     /// What this connection is owed, in the order in which it sent.
     acks: VecDeque<OwedAck>,
+    /// By packet id, the turn of its acknowledgement; whether that is still among `acks` is seen there.
+    turns: Box<[u64]>,
+    /// How many have left `acks`: the turn of its first.
+    turn: u64,
     /// What lost connections were owed and what was never begun to be written, by packet id.
     known: HashMap<u16, OwedAck>,
     /// Everything below was handed on to the present producer.
@@ -107,6 +111,8 @@ impl Window {
             bytes: 0,
             unsettled: 0,
             acks: VecDeque::new(),
+            turns: vec![0; 1 << 16].into(),
+            turn: 0,
             known: HashMap::new(),
             forward_from: Seq(0),
             counts: Conservation::default(),
@@ -136,7 +142,7 @@ impl Window {
         }
         let owed = ack.is_some();
         if let Some(ack) = ack {
-            self.acks.push_back(OwedAck { ack, seq, message: Arc::clone(&message) });
+            self.owe(OwedAck { ack, seq, message: Arc::clone(&message) });
         }
         self.bytes += message.window_bytes();
         self.entries.push_back(Entry { seq, message, destination, settled, owed });
@@ -149,16 +155,27 @@ impl Window {
         self.counts.shed += 1;
     }
 
-    /// Whether this PUBLISH is a message of a lost connection that is still known, sent again: same
-    /// packet id, MQTT topic and payload, and DUP set. If so it is counted, and this connection is
-    /// owed its acknowledgement, which follows the verdict of the first forwarding.
+    /// Whether this PUBLISH is a message that is still known, sent again: same packet id, MQTT topic
+    /// and payload, and DUP set. If so it is counted, and this connection is owed its
+    /// acknowledgement, which follows the verdict of the first forwarding.
+    ///
+    /// It may come from a lost connection, or on this one: 3.1.1 lets a broker send again what waits
+    /// for its PUBACK for long, and some do (EMQX by `retry_interval`, NATS by `ack_wait`). Then one
+    /// PUBACK is owed, not two: the second could acknowledge what has the packet id next.
     pub fn redelivered(&mut self, ack: Ack, dup: bool, mqtt_topic: &[u8], payload: &[u8]) -> bool {
+        let is_same = |owed: &OwedAck| {
+            dup && owed.message.mqtt_topic == mqtt_topic && owed.message.payload == payload
+        };
+        if self.owed(ack).is_some_and(is_same) {
+            self.counts.redelivered += 1;
+            return true;
+        }
         // Whatever comes under this id, the old message is done with it.
         let Some(owed) = self.known.remove(&ack.packet_id) else { return false };
-        let same = dup && owed.message.mqtt_topic == mqtt_topic && owed.message.payload == payload;
+        let same = is_same(&owed);
         if same {
             self.counts.redelivered += 1;
-            self.acks.push_back(OwedAck { ack, ..owed });
+            self.owe(OwedAck { ack, ..owed });
         }
         same
     }
@@ -192,6 +209,7 @@ impl Window {
                 entry.owed = false;
             }
             self.acks.pop_front();
+            self.turn += 1;
             self.drop_finished();
             write(ack);
         }
@@ -215,6 +233,7 @@ impl Window {
     /// The connection is lost and with it the right to acknowledge. What was received stays until
     /// its verdict; what was owed stays known, so that its redelivery is recognised.
     pub fn connection_lost(&mut self) {
+        self.turn += self.acks.len() as u64;
         for owed in self.acks.drain(..) {
             self.known.insert(owed.ack.packet_id, owed);
         }
@@ -248,6 +267,17 @@ impl Window {
     /// All terms of the conservation identity, from this moment.
     pub fn snapshot(&self) -> Conservation {
         Conservation { in_flight: self.unsettled as u64, ..self.counts }
+    }
+
+    fn owe(&mut self, owed: OwedAck) {
+        self.turns[usize::from(owed.ack.packet_id)] = self.turn + self.acks.len() as u64;
+        self.acks.push_back(owed);
+    }
+
+    /// What this connection is owed under this packet id and in this form.
+    fn owed(&self, ack: Ack) -> Option<&OwedAck> {
+        let index = self.turns[usize::from(ack.packet_id)].checked_sub(self.turn)?;
+        self.acks.get(usize::try_from(index).ok()?).filter(|owed| owed.ack == ack)
     }
 
     fn entry(&mut self, seq: Seq) -> Option<&mut Entry> {

@@ -152,6 +152,25 @@ fn a_redelivery_survives_a_second_lost_connection() {
 }
 
 #[test]
+fn what_a_broker_sends_again_on_the_same_connection_is_neither_new_nor_acknowledged_twice() {
+    let mut window = Window::new(LIMITS);
+    let seqs = [7, 8].map(|id| admit(&mut window, id, "x"));
+    for _ in 0..3 {
+        assert!(window.redelivered(puback(7), true, b"a/b", b"x"));
+        assert!(window.redelivered(puback(8), true, b"a/b", b"x"));
+    }
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"another"));
+    assert!(!window.redelivered(puback(9), true, b"a/b", b"x"));
+    window.settle(Verdict::Delivered(seqs[0]));
+    assert_eq!(released(&mut window), [7]);
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"x"), "acknowledged, so it is new");
+    window.settle(Verdict::Delivered(seqs[1]));
+    assert_eq!(released(&mut window), [8]);
+    let counts = window.snapshot();
+    assert_eq!((counts.received, counts.redelivered), (2, 6));
+}
+
+#[test]
 fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
     let mut window = Window::new(LIMITS);
     let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
@@ -209,12 +228,23 @@ fn what_a_flapping_link_leaves_known_stays_within_the_bound() {
 /// One step of a broker, a producer and a link that do as they please.
 #[derive(Debug, Clone)]
 enum Step {
-    Publish { qos0: bool, filtered: bool },
-    Verdict { which: prop::sample::Index, rejected: bool },
+    Publish {
+        qos0: bool,
+        filtered: bool,
+    },
+    Verdict {
+        which: prop::sample::Index,
+        rejected: bool,
+    },
     Release,
     Forward,
     NewProducer,
-    LoseConnection { session_present: bool, redelivered: usize },
+    /// The broker sends again, on this connection, what it has no PUBACK for.
+    SendAgain,
+    LoseConnection {
+        session_present: bool,
+        redelivered: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -226,6 +256,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Release),
         3 => Just(Step::Forward),
         1 => Just(Step::NewProducer),
+        1 => Just(Step::SendAgain),
         1 => (prop::bool::weighted(0.8), 0..8_usize).prop_map(|(session_present, redelivered)| {
             Step::LoseConnection { session_present, redelivered }
         }),
@@ -298,6 +329,11 @@ proptest! {
                     window.rewind();
                     at_producer.extend(handed_on(&mut window));
                     prop_assert_eq!(&at_producer, &unsettled, "the replay is whole");
+                }
+                Step::SendAgain => {
+                    for (id, payload) in &broker.unacknowledged {
+                        prop_assert!(window.redelivered(puback(*id), true, b"a/b", payload.as_bytes()));
+                    }
                 }
                 Step::LoseConnection { session_present, redelivered } => {
                     window.connection_lost();

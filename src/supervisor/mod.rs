@@ -26,8 +26,9 @@
 //!    deadline it stops with [`Exit::DeadlinePassed`](crate::exit::Exit::DeadlinePassed). A spent budget, the end of one of our
 //!    threads, or that of SupervisorActor makes it [`Exit::BudgetSpent`](crate::exit::Exit::BudgetSpent).
 //! 3. `run_with_code` returns at once, while the arbiters still end: their actors' futures are
-//!    dropped. `arbiter.join()` for each, with the watchdog armed, since `join` has no limit.
-//! 4. [`Watchdog::stop`], then the last [`Logging`](crate::observe::Logging) is dropped: flushed.
+//!    dropped. [`Watchdog::stop`], since nobody beats any more; then the arbiters are joined, within
+//!    a limit, since `join` has none.
+//! 4. The last [`Logging`](crate::observe::Logging) is dropped: flushed.
 //! 5. The code of `run_with_code` is the process's exit code.
 
 pub mod heartbeat;
