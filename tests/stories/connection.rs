@@ -90,6 +90,58 @@ fn take_over(line: &Line) {
     });
 }
 
+#[test]
+fn retained_messages_are_not_replayed_at_a_reconnect() {
+    let story = Story::new("retained");
+    for line in &mut Line::both(&story, Kafka::shared(), &Plan::default()) {
+        let mut sensor =
+            MqttClient::connect(&line.mosquitto.address(), line.version, "sensor").unwrap();
+        sensor.publish_retained("devices/a", b"retained");
+        line.bridge.wait_summary("it is delivered", SOON, |now| now.delivered == 1);
+        for _ in 0..3 {
+            let before = line.proxy.accepted();
+            line.proxy.cut();
+            eventually("it connects again", SOON, || line.proxy.accepted() > before);
+        }
+        sensor.publish("devices/b", b"afterwards");
+        line.bridge.wait_summary("this one is delivered", SOON, |now| now.delivered >= 2);
+        assert_eq!(line.bridge.terminate(), 0);
+        assert_eq!(line.bridge.summary().received, 2, "MQTT {}", line.version.name());
+    }
+}
+
+#[test]
+fn a_byte_at_a_time_a_stream_that_is_no_mqtt_and_half_a_connection() {
+    let story = Story::new("strange streams, scripted");
+    for version in Version::BOTH {
+        let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |_| {});
+        let mut session = broker.welcome(false);
+        for byte in Packet::publish(1, "a/b", b"slowly").encode(version) {
+            session.send_raw(&[byte]);
+        }
+        session.expect_pubacks([1]);
+
+        // A remaining length of more than four bytes cannot be framed.
+        session.send_raw(&[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
+        let said = session.expect_close(SOON);
+        if version == Version::V5 {
+            let malformed = Packet::Disconnect { code: 0x81 };
+            assert_eq!(said, [malformed], "the broker is told why");
+        }
+
+        let mut session = broker.welcome(true);
+        session.send(&Packet::publish(2, "a/b", b"before the end"));
+        session.half_close();
+        session.expect_close(SOON);
+        let mut session = broker.welcome(true);
+        session.send(&Packet::publish(3, "a/b", b"after it"));
+        eventually("its PUBACK", SOON, || session.expect() == Packet::PubAck { pkid: 3 });
+        let expected: [&[u8]; 3] = [b"after it", b"before the end", b"slowly"];
+        assert_eq!(payloads_in(&kafka), expected);
+        assert_eq!(bridge.terminate(), 0);
+    }
+}
+
 /// The payloads in the Kafka topic `t`, in no particular order.
 fn payloads_in(kafka: &MockKafka) -> Vec<Vec<u8>> {
     let mut payloads: Vec<_> =

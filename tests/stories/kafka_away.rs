@@ -33,7 +33,12 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
     lines.iter().for_each(|line| line.wait_delivered(1_000));
 
     harm(&mut kafka);
+    let cpu: Vec<_> = lines.iter_mut().map(|line| line.bridge.process().cpu_time()).collect();
     throughout("the bridges live", span, || lines.iter_mut().all(|line| line.bridge.is_running()));
+    for (line, before) in lines.iter_mut().zip(cpu) {
+        let spent = line.bridge.process().cpu_time() - before;
+        assert!(spent < span / 20, "it waits, and does not work: {spent:?} of CPU");
+    }
     let before: Vec<_> = lines.iter().map(|line| line.bridge.wait_window_full()).collect();
     let probe = kafka.probe();
     heal(&mut kafka);

@@ -6,18 +6,21 @@ use crate::support::*;
 
 const WINDOW: u64 = 1_000;
 
-#[test]
-fn mosquitto_restarted_with_its_sessions_and_1000_in_flight() {
-    let story = Story::new("Mosquitto restarted");
-    let plan = Plan {
+fn persistent() -> Plan {
+    Plan {
         mosquitto: Setup::default().persistent(),
         // While a message waits for room nothing is read: then it is a PINGREQ that finds out that
         // the broker is gone.
         config: vec![("mqtt", "keep_alive", "4s".into())],
         ..Plan::default()
-    };
+    }
+}
+
+#[test]
+fn mosquitto_restarted_with_its_sessions_and_1000_in_flight() {
+    let story = Story::new("Mosquitto restarted");
     // More than the window: Mosquitto keeps what the bridge has no room for.
-    let (_kafka, mut lines) = restarted(&story, &plan, WINDOW + 500);
+    let (_kafka, mut lines) = restarted(&story, &persistent(), WINDOW + 500, Mosquitto::stop);
     for line in &mut lines {
         line.settle().assert_exact();
         let all = line.bridge.summary();
@@ -26,18 +29,37 @@ fn mosquitto_restarted_with_its_sessions_and_1000_in_flight() {
 }
 
 #[test]
+fn mosquitto_killed_after_it_saved_its_sessions() {
+    let story = Story::new("Mosquitto killed");
+    let kill = |mosquitto: &mut Mosquitto| {
+        mosquitto.wait_saved();
+        mosquitto.kill();
+    };
+    let (_kafka, mut lines) = restarted(&story, &persistent(), WINDOW + 500, kill);
+    for line in &mut lines {
+        line.settle().assert_exact();
+    }
+}
+
+#[test]
 fn mosquitto_restarted_without_its_sessions() {
     let story = Story::new("Mosquitto restarted, session lost");
     // All of it with the bridge: what the broker alone had is gone with the session.
-    let (_kafka, mut lines) = restarted(&story, &Plan::default(), WINDOW - 100);
+    let (_kafka, mut lines) = restarted(&story, &Plan::default(), WINDOW - 100, Mosquitto::stop);
     for line in &mut lines {
         line.settle().assert_exact();
         assert_eq!(line.bridge.summary().redelivered, 0);
     }
 }
 
-/// Restarts Mosquitto while `messages` wait for a frozen Kafka, thaws it, and publishes some more.
-fn restarted(story: &Story, plan: &Plan, messages: u64) -> (Kafka, Vec<Line>) {
+/// Ends Mosquitto by `end` while `messages` wait for a frozen Kafka, starts it again, thaws Kafka, and
+/// publishes some more.
+fn restarted(
+    story: &Story,
+    plan: &Plan,
+    messages: u64,
+    end: impl Fn(&mut Mosquitto),
+) -> (Kafka, Vec<Line>) {
     let mut kafka = Kafka::start(story.dir());
     let mut lines = Line::both(story, &kafka, plan);
     for line in &lines {
@@ -52,7 +74,7 @@ fn restarted(story: &Story, plan: &Plan, messages: u64) -> (Kafka, Vec<Line>) {
         line.publisher.wait_done(PATIENT);
         let received = 1_000 + messages.min(WINDOW);
         line.bridge.wait_summary("the bridge has them", SOON, |now| now.received == received);
-        line.mosquitto.stop();
+        end(&mut line.mosquitto);
         line.mosquitto.run();
     }
     let persistent = plan.mosquitto.is_persistent();

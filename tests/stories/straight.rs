@@ -1,6 +1,7 @@
 //! Without harm: everything arrives once, in order, unchanged.
 
 use crate::support::line::Plan;
+use crate::support::mosquitto::Setup;
 use crate::support::*;
 
 #[test]
@@ -28,6 +29,17 @@ fn qos_0_arrives_too() {
     for mut line in Line::both(&story, Kafka::shared(), &Plan { load, ..Plan::default() }) {
         line.publisher.publish(10_000);
         line.wait_delivered(10_000);
+        line.settle().assert_exact();
+    }
+}
+
+#[test]
+fn a_broker_with_its_usual_window_of_20_is_enough() {
+    let story = Story::new("window of 20");
+    let mosquitto = Setup::default().max_inflight(20);
+    for line in &mut Line::both(&story, Kafka::shared(), &Plan { mosquitto, ..Plan::default() }) {
+        line.publisher.publish(4_000);
+        line.wait_delivered(4_000);
         line.settle().assert_exact();
     }
 }

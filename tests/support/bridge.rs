@@ -62,11 +62,6 @@ impl Bridge {
         self.logs.last().expect("the bridge was started")
     }
 
-    /// The logs of all runs, in order.
-    pub fn logs(&self) -> &[Log] {
-        &self.logs
-    }
-
     /// The last summary record of the present run; all 0 before the first.
     pub fn summary(&self) -> Summary {
         self.log().summary().unwrap_or_default()

@@ -32,11 +32,6 @@ impl ConfigFile {
         self
     }
 
-    /// Sets a librdkafka property.
-    pub fn property(&mut self, name: &str, value: &str) -> &mut Self {
-        self.set("kafka.properties", name, value)
-    }
-
     /// Adds a route at QoS 1.
     pub fn route(&mut self, filter: &str, kafka_topic: &str) -> &mut Self {
         self.route_with(&[

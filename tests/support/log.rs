@@ -77,11 +77,6 @@ impl Log {
         Self { path: path.to_owned(), taken: Mutex::default() }
     }
 
-    /// All records so far, timing records excepted: they are only counted.
-    pub fn records(&self) -> Vec<Value> {
-        self.with(|read| read.records.clone())
-    }
-
     /// How many timing records there are so far.
     pub fn timings(&self) -> u64 {
         self.with(|read| read.timings)
@@ -178,10 +173,4 @@ impl Taken {
 /// The record that comes each second.
 fn is_summary(record: &Value) -> bool {
     record["msg"] == "summary"
-}
-
-/// Whether any text in `record` contains `text`.
-pub fn mentions(record: &Value, text: &str) -> bool {
-    let Some(fields) = record.as_object() else { return false };
-    fields.values().any(|value| value.as_str().is_some_and(|value| value.contains(text)))
 }

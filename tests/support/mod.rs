@@ -4,8 +4,6 @@
 //! -> bridge -> Kafka -> reader), do harm, [`Line::settle`], assert on the [`Verdict`]. Waiting is
 //! always for a state, with a deadline ([`eventually`]), never for a while.
 
-#![allow(dead_code, unused_imports, reason = "the stories come one by one")]
-
 pub mod bridge;
 pub mod config;
 pub mod dead_letters;

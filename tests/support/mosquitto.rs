@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use super::process::{Process, free_port};
 use super::{SOON, eventually};
@@ -131,6 +132,16 @@ impl Mosquitto {
         eventually(&what, SOON, || {
             let log = fs::read_to_string(&self.log).unwrap_or_default();
             log.lines().filter(|line| line.contains(&mark)).count() >= times
+        });
+    }
+
+    /// Waits until it has saved its sessions as they are now.
+    #[track_caller]
+    pub fn wait_saved(&self) {
+        let database = self.config.with_file_name("mosquitto.db");
+        let now = SystemTime::now();
+        eventually("Mosquitto saves its sessions", SOON, || {
+            fs::metadata(&database).is_ok_and(|file| file.modified().unwrap() > now)
         });
     }
 

@@ -99,29 +99,35 @@ impl MqttClient {
     /// Publishes at QoS 1 and waits for PUBACK.
     #[track_caller]
     pub fn publish(&mut self, mqtt_topic: &str, payload: &[u8]) {
-        let pkid = self.next_pkid;
-        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
-        self.send(&Packet::publish(pkid, mqtt_topic, payload)).unwrap();
-        let answer = self.read(SOON).unwrap();
-        assert_eq!(answer, Some(Packet::PubAck { pkid }), "the PUBACK of {mqtt_topic}");
+        let pkid = self.next_pkid();
+        self.publish_as(Packet::publish(pkid, mqtt_topic, payload), pkid);
     }
 
     /// Publishes at QoS 1 with RETAIN and waits for PUBACK.
     #[track_caller]
     pub fn publish_retained(&mut self, mqtt_topic: &str, payload: &[u8]) {
-        let pkid = self.next_pkid;
-        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
+        let pkid = self.next_pkid();
         let (mqtt_topic, payload) = (mqtt_topic.into(), payload.into());
         let publish = Publish { qos: 1, retain: true, mqtt_topic, pkid, payload, dup: false };
-        self.send(&Packet::Publish(publish)).unwrap();
+        self.publish_as(Packet::Publish(publish), pkid);
+    }
+
+    #[track_caller]
+    fn publish_as(&mut self, packet: Packet, pkid: u16) {
+        self.send(&packet).unwrap();
         assert_eq!(self.read(SOON).unwrap(), Some(Packet::PubAck { pkid }), "the PUBACK");
+    }
+
+    fn next_pkid(&mut self) -> u16 {
+        let pkid = self.next_pkid;
+        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
+        pkid
     }
 
     /// Subscribes to one filter at `qos` and waits for SUBACK: the granted code.
     #[track_caller]
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> u8 {
-        let pkid = self.next_pkid;
-        self.next_pkid = pkid.checked_add(1).unwrap_or(1);
+        let pkid = self.next_pkid();
         self.send(&Packet::Subscribe { pkid, filters: vec![(filter.to_owned(), qos)] }).unwrap();
         match self.read(SOON).unwrap() {
             Some(Packet::SubAck { codes, .. }) => codes[0],

@@ -20,8 +20,6 @@ struct Shared {
     target: String,
     /// Nothing passes, in neither direction; everything stays open.
     stalled: AtomicBool,
-    /// New connections are closed at once.
-    refusing: AtomicBool,
     accepted: AtomicU64,
     ended: AtomicBool,
     connections: Mutex<Vec<Weak<Connection>>>,
@@ -95,11 +93,6 @@ impl Proxy {
             std::mem::forget(connection);
         }
     }
-
-    /// Closes new connections at once, or no more.
-    pub fn refuse(&self, refusing: bool) {
-        self.shared.refusing.store(refusing, Ordering::Relaxed);
-    }
 }
 
 impl Drop for Proxy {
@@ -116,9 +109,6 @@ impl Shared {
         for client in listener.incoming().map_while(Result::ok) {
             if self.ended.load(Ordering::Relaxed) {
                 return;
-            }
-            if self.refusing.load(Ordering::Relaxed) {
-                continue;
             }
             let Ok(target) = TcpStream::connect(&self.target) else { continue };
             self.accepted.fetch_add(1, Ordering::Relaxed);

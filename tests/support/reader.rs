@@ -119,11 +119,6 @@ impl Reader {
         self.arrivals.lock().unwrap().distinct
     }
 
-    /// All that arrived so far.
-    pub fn arrivals(&self) -> Arrivals {
-        self.arrivals.lock().unwrap().clone()
-    }
-
     /// Reads all that is in Kafka now.
     #[track_caller]
     pub fn read_to_end(&self, deadline: Duration) -> Arrivals {

@@ -44,7 +44,7 @@ impl ScriptedBroker {
             Some(Packet::Connect(connect)) => {
                 let version = if connect.level == 5 { Version::V5 } else { Version::V311 };
                 client.set_version(version);
-                Some((Session { client, version, grants: false }, connect))
+                Some((Session { client, grants: false }, connect))
             }
             other => panic!("expected CONNECT, got {other:?}"),
         }
@@ -74,17 +74,11 @@ impl ScriptedBroker {
 #[derive(Debug)]
 pub struct Session {
     client: MqttClient,
-    version: Version,
     /// Grants each SUBSCRIBE by itself.
     grants: bool,
 }
 
 impl Session {
-    /// What the bridge speaks.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
     /// CONNACK without properties.
     pub fn send_connack(&mut self, session_present: bool, code: u8) {
         self.send(&Packet::ConnAck { session_present, code, properties: Vec::new() });
