@@ -13,7 +13,6 @@ mod away_at_start;
 mod connection;
 mod harness;
 mod kafka_away;
-mod lean;
 mod mosquitto_restarts;
 mod panics;
 mod restarts;
