@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::log::{Log, Summary};
 use super::process::Process;
 use super::{ConfigFile, SOON, eventually_some};
@@ -131,14 +129,6 @@ impl Bridge {
     pub fn terminate(&mut self) -> i32 {
         self.process().signal(libc::SIGTERM);
         self.exit_code(SOON)
-    }
-
-    /// The dead letters in the file that they go to by default.
-    pub fn dead_letters(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.dir.join("dead-letter.jsonl")).unwrap_or_default();
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("a dead letter is JSON"))
-            .collect()
     }
 
     /// Asserts what holds for the log of every run.

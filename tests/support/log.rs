@@ -174,3 +174,9 @@ impl Taken {
 fn is_summary(record: &Value) -> bool {
     record["msg"] == "summary"
 }
+
+/// Whether any text in `record` contains `text`.
+pub fn mentions(record: &Value, text: &str) -> bool {
+    let Some(fields) = record.as_object() else { return false };
+    fields.values().any(|value| value.as_str().is_some_and(|value| value.contains(text)))
+}
