@@ -18,7 +18,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Recipient, Supervised};
 use slog::{Logger, info, o, warn};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep};
 
 use crate::backoff::Backoff;
 use crate::config::Config;
@@ -27,23 +27,17 @@ use crate::message::{
     Attach, Destination, Epoch, ForwardBatch, Message, ProducerStarted, Qos, Refusal, SourceId,
     Stamp, Verdicts,
 };
-use crate::mqtt::connection::{self, Connection};
-use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
-use crate::mqtt::packet::{self, Incoming, Publish, Version};
-use crate::mqtt::session::{Lost, Memory, Note, Session, Settings};
+use crate::mqtt::connection;
+use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
+use crate::mqtt::packet::Publish;
+use crate::mqtt::session::{Lost, Memory, Note, Settings};
 use crate::mqtt::window::{Fate, Limits, Window};
 use crate::observe::{Gate, Metrics, keys, panics};
 use crate::route::Router;
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
 
-/// After so many reads in one turn the mailbox gets its turn.
-const READS_PER_TURN: usize = 16;
-/// While so much waits for the socket nothing more is read: the broker does not read either.
-const UNSENT_MAX_BYTES: usize = 64 * 1024;
 /// A connection that lived this long was a good one: the next pause is the shortest again.
 const STABLE_AFTER: Duration = Duration::from_secs(5);
-/// How long a broker may take to close its side after DISCONNECT.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// Repeated warnings are logged once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -75,10 +69,10 @@ pub struct MqttActor {
 }
 
 /// What outlives a connection, and a panic.
-struct Core {
-    settings: Arc<Settings>,
-    max_payload: usize,
-    qos0_shed_after: Option<Duration>,
+pub(super) struct Core {
+    pub(super) settings: Arc<Settings>,
+    pub(super) max_payload: usize,
+    pub(super) qos0_shed_after: Option<Duration>,
     router: Router,
     source: SourceId,
     next: NextStage,
@@ -87,12 +81,12 @@ struct Core {
     metrics: Arc<Metrics>,
     heartbeat: Arc<Heartbeat>,
 
-    window: Window,
-    memory: Memory,
+    pub(super) window: Window,
+    pub(super) memory: Memory,
     producer: Option<Epoch>,
-    draining: bool,
+    pub(super) draining: bool,
     /// Since when the window has had no room for what came.
-    full_since: Option<Instant>,
+    pub(super) full_since: Option<Instant>,
     backoff: Backoff,
     attempt: u64,
     lost_gate: Gate,
@@ -110,31 +104,6 @@ enum Link {
     Off,
     /// Drained, and the supervisor knows.
     Done,
-}
-
-/// A connection in use.
-struct Open {
-    connection: Connection,
-    session: Session,
-    frames: FrameReader,
-    /// A message that waits for room in the window; reading waits with it.
-    blocked: Option<Publish>,
-    read_at: Stamp,
-    opened_at: Instant,
-    timer: Pin<Box<Sleep>>,
-    /// DISCONNECT is said: until the broker closes its side, or the time for that is up.
-    closing: Option<Pin<Box<Sleep>>>,
-}
-
-enum End {
-    Lost(Lost),
-    Drained,
-}
-
-impl From<Lost> for End {
-    fn from(lost: Lost) -> Self {
-        Self::Lost(lost)
-    }
 }
 
 impl MqttActor {
@@ -234,9 +203,7 @@ impl Core {
     /// The connection is gone, and with it the right to acknowledge what it brought.
     fn lose(&mut self, open: &mut Open, lost: &Lost, cx: &mut TaskContext<'_>) -> Link {
         if let Some(reason) = lost.say {
-            packet::encode_disconnect(open.session.version(), reason, open.connection.out());
-            // Whether it still gets through does not matter.
-            let _ = open.connection.poll_flush(cx);
+            open.say(reason, cx);
         }
         open.salvage(self);
         self.window.connection_lost();
@@ -280,7 +247,7 @@ impl Core {
     }
 
     /// Takes a message in; gives it back if the window has no room for it.
-    fn admit(&mut self, publish: Publish, received_at: Stamp) -> Option<Publish> {
+    pub(super) fn admit(&mut self, publish: Publish, received_at: Stamp) -> Option<Publish> {
         if let Some(ack) = publish.ack
             && self.window.redelivered(ack, publish.dup, &publish.mqtt_topic, &publish.payload)
         {
@@ -310,7 +277,7 @@ impl Core {
         None
     }
 
-    fn shed(&mut self) {
+    pub(super) fn shed(&mut self) {
         self.window.shed();
         if let Some(suppressed) = self.shed_gate.pass(Instant::now()) {
             warn!(self.log, "window full, qos 0 messages shed";
@@ -354,7 +321,7 @@ impl Core {
     }
 
     /// Hands on what the producer was not given yet.
-    fn forward(&mut self) {
+    pub(super) fn forward(&mut self) {
         let Some(producer_epoch) = self.producer else { return };
         let messages = self.window.take_unforwarded();
         if !messages.is_empty() {
@@ -363,7 +330,7 @@ impl Core {
         }
     }
 
-    fn tell(&mut self, notes: &mut Vec<Note>) {
+    pub(super) fn tell(&mut self, notes: &mut Vec<Note>) {
         for note in notes.drain(..) {
             self.tell_one(note);
         }
@@ -415,228 +382,6 @@ impl Core {
                 warn!(self.log, "no suback, will ask again"; keys::MQTT_FILTER => filter(route));
             }
         }
-    }
-}
-
-/// The reason of a connection that the broker ended without a word.
-const CLOSED: &str = "closed_by_broker";
-/// The same by a reset, or a broken network.
-const READ_FAILED: &str = "read_failed";
-
-impl Open {
-    fn new(stream: TcpStream, core: &mut Core) -> Self {
-        let now = Instant::now();
-        let mut connection = Connection::new(stream);
-        let version = core.memory.version(core.settings.mqtt.protocol);
-        core.memory.connecting();
-        let session = Session::open(Arc::clone(&core.settings), version, now, connection.out());
-        Self {
-            connection,
-            session,
-            frames: FrameReader::new(version, core.max_payload),
-            blocked: None,
-            read_at: Stamp::now(),
-            opened_at: now,
-            timer: Box::pin(sleep_until(now.into())),
-            closing: None,
-        }
-    }
-
-    /// Takes in, hands on, writes, reads; again and again until there is nothing to do.
-    fn pump(&mut self, core: &mut Core, cx: &mut TaskContext<'_>) -> Poll<End> {
-        if self.closing.is_some() {
-            return self.poll_closed(cx);
-        }
-        let mut notes = Vec::new();
-        for _ in 0..READS_PER_TURN {
-            if !core.draining
-                && let Err(lost) = self.take_in(core, &mut notes)
-            {
-                return Poll::Ready(lost.into());
-            }
-            core.forward();
-            if let Err(lost) = self.write(core, &mut notes, cx) {
-                return Poll::Ready(lost.into());
-            }
-            if core.draining && self.owes_nothing(core) {
-                self.close(core);
-                return self.poll_closed(cx);
-            }
-            if !self.is_reading(core) {
-                // What was just acknowledged may have made room for what waits.
-                match &self.blocked {
-                    Some(publish)
-                        if !core.draining && core.window.has_room(publish.window_bytes()) =>
-                    {
-                        continue;
-                    }
-                    _ => return self.wait(core, cx),
-                }
-            }
-            match self.connection.poll_read(cx, self.frames.space()) {
-                Poll::Pending => return self.wait(core, cx),
-                Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Lost::new(CLOSED, "end of stream").into());
-                }
-                Poll::Ready(Ok(_)) => {
-                    self.read_at = Stamp::now();
-                    self.session.received(self.read_at.instant);
-                }
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Lost::new(READ_FAILED, error.to_string()).into());
-                }
-            }
-        }
-        // The mailbox first, then on.
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Everything that has been read, up to the first message that the window has no room for.
-    fn take_in(&mut self, core: &mut Core, notes: &mut Vec<Note>) -> Result<(), Lost> {
-        if let Some(publish) = self.blocked.take() {
-            self.blocked = core.admit(publish, self.read_at);
-        }
-        let mut any = false;
-        while self.blocked.is_none() {
-            let Some(publish) = self.next_publish(core, notes)? else { break };
-            if !std::mem::replace(&mut any, true) {
-                failpoint::hit(Site::MqttRead);
-            }
-            self.blocked = core.admit(publish, self.read_at);
-        }
-        Ok(())
-    }
-
-    /// The next message among what has been read; other packets are dealt with on the way.
-    fn next_publish(
-        &mut self,
-        core: &mut Core,
-        notes: &mut Vec<Note>,
-    ) -> Result<Option<Publish>, Lost> {
-        loop {
-            let frame = self.frames.next_frame().map_err(|e| Lost::malformed(e.to_string()))?;
-            let incoming = match frame {
-                None => return Ok(None),
-                Some(Frame::Oversize(publish)) => Incoming::Publish(publish),
-                Some(Frame::Whole(frame)) => decode(self.session.version(), &frame)?,
-            };
-            let now = self.read_at.instant;
-            let out = self.connection.out();
-            let publish = self.session.on_packet(incoming, now, &mut core.memory, out, notes);
-            // At once: what CONNACK says of the session decides what the next PUBLISH is.
-            core.tell(notes);
-            if let Some(publish) = publish? {
-                return Ok(Some(bound_payload(publish, core.max_payload)));
-            }
-        }
-    }
-
-    /// What is due by the clock, then what is owed, in one write.
-    fn write(
-        &mut self,
-        core: &mut Core,
-        notes: &mut Vec<Note>,
-        cx: &mut TaskContext<'_>,
-    ) -> Result<(), Lost> {
-        let reading = self.is_reading(core);
-        let now = Instant::now();
-        self.session.on_time(now, reading, self.connection.out(), notes)?;
-        core.tell(notes);
-        let mut sent = self.flush(cx)?;
-        // Only what can be begun to be written now is released: the rest stays known.
-        if self.connection.is_flushed() {
-            let out = self.connection.out();
-            core.window.release(|ack| packet::encode_ack(ack, out));
-            sent |= self.flush(cx)?;
-        }
-        if sent {
-            self.session.sent(now);
-        }
-        Ok(())
-    }
-
-    /// Whether all was written, and there was something.
-    fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Lost> {
-        let flushed = self.connection.poll_flush(cx);
-        let written = flushed.map_err(|e| Lost::new("write_failed", e.to_string()))?;
-        Ok(matches!(written, Poll::Ready(1..)))
-    }
-
-    fn is_reading(&self, core: &Core) -> bool {
-        self.blocked.is_none() && !core.draining && self.connection.unsent() < UNSENT_MAX_BYTES
-    }
-
-    fn owes_nothing(&self, core: &Core) -> bool {
-        core.window.is_settled_whole() && core.window.owes_nothing() && self.connection.is_flushed()
-    }
-
-    /// Until something can be read or written, mail comes, or the clock calls.
-    fn wait(&mut self, core: &Core, cx: &mut TaskContext<'_>) -> Poll<End> {
-        let mut deadline = self.session.deadline(self.is_reading(core));
-        // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
-        if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
-            && !core.draining
-            && self.blocked.as_ref().is_some_and(|publish| publish.qos == Qos::AtMostOnce)
-        {
-            deadline = deadline.min(full_since + patience);
-        }
-        let armed = self.timer.deadline().into_std();
-        // A timer that fires early is cheaper than one that is set anew at every read.
-        if self.timer.is_elapsed() || deadline < armed {
-            self.timer.as_mut().reset(deadline.into());
-        }
-        if self.timer.as_mut().poll(cx).is_ready() {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
-    /// Of what was read and not taken in, what is not sent again: QoS 0. The rest is left to the
-    /// broker's memory.
-    fn salvage(&mut self, core: &mut Core) {
-        let mut notes = Vec::new();
-        let mut next = self.blocked.take();
-        loop {
-            if let Some(publish) = next.filter(|publish| publish.qos == Qos::AtMostOnce)
-                && (core.draining || core.admit(publish, self.read_at).is_some())
-            {
-                core.shed();
-            }
-            next = match self.next_publish(core, &mut notes) {
-                Ok(Some(publish)) => Some(publish),
-                Ok(None) | Err(_) => return,
-            };
-        }
-    }
-
-    /// Says goodbye.
-    fn close(&mut self, core: &mut Core) {
-        self.salvage(core);
-        packet::encode_disconnect(self.session.version(), 0, self.connection.out());
-        self.closing = Some(Box::pin(sleep(CLOSE_WITHIN)));
-    }
-
-    fn poll_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
-        // The clock first: a broker that goes on sending must not keep it from being looked at.
-        let expired = self.closing.as_mut().is_none_or(|end| end.as_mut().poll(cx).is_ready());
-        if !expired && self.connection.poll_close(cx).is_pending() {
-            return Poll::Pending;
-        }
-        Poll::Ready(End::Drained)
-    }
-}
-
-/// Reads one packet. A codec that panics is the packet's fault: if that is a message, it goes to the
-/// dead letter, and does not come again and again.
-fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, Lost> {
-    const PUBLISH: u8 = 3;
-    match panics::catch(|| packet::decode(version, frame)) {
-        Ok(read) => Ok(read?),
-        Err(panic) if frame.first_byte() >> 4 == PUBLISH => {
-            Ok(Incoming::Publish(packet::take_apart(version, frame, &panic.message)?))
-        }
-        Err(panic) => Err(Lost::malformed(panic.message)),
     }
 }
 

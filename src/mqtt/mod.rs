@@ -2,13 +2,15 @@
 //!
 //! Bytes become frames ([`frame`]), frames become packets ([`packet`], by rumqttc's codecs), packets
 //! move the [`session`] and fill the [`window`]. All four are pure. [`connection`] has the socket,
-//! [`actor`] puts them together: the order of bytes on the wire is the order of one function there.
+//! `open` puts them together for as long as a connection lives: the order of bytes on the wire is the
+//! order of one function there. [`actor`] has what outlives a connection.
 
 pub mod window;
 pub mod frame;
 pub mod packet;
 pub mod session;
 pub mod connection;
+mod open;
 pub mod actor;
 
 pub use actor::MqttActor;
