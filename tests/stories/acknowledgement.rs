@@ -93,7 +93,7 @@ fn a_strict_window_of_20_does_not_stall() {
         }
         session.expect_pubacks(4_000 - 18..=4_000);
         let rate = 4_000.0 / start.elapsed().as_secs_f64();
-        println!("strict window of 20, MQTT {}: {rate:.0} messages/s", version.name());
+        tell(&format!("{}, MQTT {}: {rate:.0} messages/s", story.name, version.name()));
         assert!(rate > 500.0, "it stalls: {rate:.0} messages/s");
         assert_eq!(bridge.terminate(), 0);
     }

@@ -54,7 +54,10 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
                     line.reader.distinct() > enough || line.bridge.summary().delivered > enough
                 });
                 let took = Instant::now().saturating_duration_since(healed);
-                println!("forwarding again {took:?} after an independent producer");
+                tell(&format!(
+                    "{}: forwarding again {took:?} after an independent producer",
+                    story.name
+                ));
             });
         }
     });
@@ -65,7 +68,7 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
         assert_eq!(line.proxy.accepted(), 1, "the MQTT connection lived all the time");
         let rss = line.bridge.process().peak_rss_kib();
         assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
-        println!("peak RSS {rss} KiB");
+        tell(&format!("{}: peak RSS {rss} KiB", story.name));
         line.settle().assert_exact();
     }
 }

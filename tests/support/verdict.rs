@@ -6,7 +6,7 @@ use std::io::Write;
 
 use super::ledger::{Ledger, Published};
 use super::reader::{Arrivals, Arrived};
-use super::target_dir;
+use super::{target_dir, tell};
 
 /// The outcome of a story for one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +50,11 @@ impl Verdict {
     /// Writes the story's line of the fault table: to the output, and to `target/stories.tsv`.
     pub fn report(&self, story: &str, protocol: &str) {
         let line = format!("{story}\t{protocol}\t{self}");
-        // Past the test runner's capture: a passed story is to be seen too.
-        let mut out = std::io::stdout().lock();
-        let shown = writeln!(out, "{}", line.replace('\t', " | "));
+        tell(&line.replace('\t', " | "));
         let table =
             File::options().create(true).append(true).open(target_dir().join("stories.tsv"));
         let kept = table.and_then(|mut table| writeln!(table, "{line}"));
-        shown.and(kept).expect("the fault table is written");
+        kept.expect("the fault table is written");
     }
 
     /// Asserts that nothing is lost, reordered or changed.
