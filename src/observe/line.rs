@@ -163,7 +163,7 @@ fn text_of<'a>(arguments: &'a fmt::Arguments<'_>, scratch: &'a mut String) -> &'
 }
 
 /// Appends a JSON string.
-fn push_json_str(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn push_json_str(out: &mut Vec<u8>, text: &str) {
     let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
     // No early exit, so that it becomes vector instructions.
     if text.bytes().fold(true, |all, byte| all & plain(byte)) {
@@ -319,6 +319,11 @@ impl Rfc3339 {
             micros /= 10;
         }
         Self(text)
+    }
+
+    /// ASCII.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     fn as_str(&self) -> &str {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use slog::{Level, Logger, b, o, record};
 
 use super::keys;
-use super::line::{self, Rfc3339, with_scratch};
+use super::line::{self, Rfc3339, Style, with_scratch};
 use super::log::Output;
 use crate::config::TimingPolicy;
 use crate::message::Stamp;
@@ -145,35 +145,12 @@ impl fmt::Debug for TimingBatch<'_> {
 impl Pending<'_> {
     fn format(&mut self, record: &TimingRecord<'_>, total_us: u64) {
         let at_us = *self.at_us.get_or_insert_with(line::now_us);
-        let Inner { output, log, .. } = self.inner;
-        with_scratch(|scratch| {
-            line::write(
-                output.style,
-                at_us,
-                &record!(
-                    Level::Info,
-                    "",
-                    &format_args!("timing"),
-                    b!(
-                        keys::MQTT_TOPIC => record.mqtt_topic,
-                        keys::MQTT_QOS => record.mqtt_qos,
-                        keys::KAFKA_TOPIC => record.kafka_topic,
-                        keys::KAFKA_PARTITION => record.kafka_partition,
-                        keys::KAFKA_OFFSET => record.kafka_offset,
-                        keys::PAYLOAD_BYTES => record.payload_bytes,
-                        keys::RECEIVED_AT => Rfc3339::from_us(record.received_at.wall_us),
-                        keys::PRODUCED_AT => Rfc3339::from_us(record.produced_at.wall_us),
-                        keys::DELIVERED_AT => Rfc3339::from_us(record.delivered_at.wall_us),
-                        keys::QUEUE_US => record.produced_at.us_since(&record.received_at),
-                        keys::KAFKA_US => record.delivered_at.us_since(&record.produced_at),
-                        keys::TOTAL_US => total_us
-                    )
-                ),
-                log.list(),
-                &mut scratch.fields,
-                &mut self.lines,
-            );
-        });
+        match self.inner.output.style {
+            Style::Json => write_json(at_us, record, total_us, &mut self.lines),
+            style => {
+                write_by_slog(style, at_us, record, total_us, &self.inner.log, &mut self.lines);
+            }
+        }
         self.count += 1;
         if self.lines.len() >= HAND_OVER_AT {
             self.hand_over();
@@ -199,14 +176,99 @@ impl Drop for TimingBatch<'_> {
     }
 }
 
+/// The record as any other record is written.
+fn write_by_slog(
+    style: Style,
+    at_us: u64,
+    record: &TimingRecord<'_>,
+    total_us: u64,
+    log: &Logger,
+    out: &mut Vec<u8>,
+) {
+    with_scratch(|scratch| {
+        line::write(
+            style,
+            at_us,
+            &record!(
+                Level::Info,
+                "",
+                &format_args!("timing"),
+                b!(
+                    keys::MQTT_TOPIC => record.mqtt_topic,
+                    keys::MQTT_QOS => record.mqtt_qos,
+                    keys::KAFKA_TOPIC => record.kafka_topic,
+                    keys::KAFKA_PARTITION => record.kafka_partition,
+                    keys::KAFKA_OFFSET => record.kafka_offset,
+                    keys::PAYLOAD_BYTES => record.payload_bytes,
+                    keys::RECEIVED_AT => Rfc3339::from_us(record.received_at.wall_us),
+                    keys::PRODUCED_AT => Rfc3339::from_us(record.produced_at.wall_us),
+                    keys::DELIVERED_AT => Rfc3339::from_us(record.delivered_at.wall_us),
+                    keys::QUEUE_US => record.produced_at.us_since(&record.received_at),
+                    keys::KAFKA_US => record.delivered_at.us_since(&record.produced_at),
+                    keys::TOTAL_US => total_us
+                )
+            ),
+            log.list(),
+            &mut scratch.fields,
+            out,
+        );
+    });
+}
+
+/// The same line as [`write_by_slog`] makes of it, byte for byte, at a tenth of the cost: this one is
+/// written for every message.
+fn write_json(at_us: u64, record: &TimingRecord<'_>, total_us: u64, out: &mut Vec<u8>) {
+    /// Appends `,"KEY":` for a constant key.
+    macro_rules! key {
+        ($key:expr) => {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice($key.as_bytes());
+            out.extend_from_slice(b"\":");
+        };
+    }
+    macro_rules! number {
+        ($key:expr, $value:expr) => {
+            key!($key);
+            out.extend_from_slice(itoa::Buffer::new().format($value).as_bytes());
+        };
+    }
+    macro_rules! moment {
+        ($key:expr, $stamp:expr) => {
+            key!($key);
+            out.push(b'"');
+            out.extend_from_slice(Rfc3339::from_us($stamp.wall_us).as_bytes());
+            out.push(b'"');
+        };
+    }
+    out.reserve(512);
+    out.extend_from_slice(b"{\"ts\":\"");
+    out.extend_from_slice(Rfc3339::from_us(at_us).as_bytes());
+    out.extend_from_slice(b"\",\"level\":\"info\",\"msg\":\"timing\",\"component\":\"timing\"");
+    key!(keys::MQTT_TOPIC);
+    line::push_json_str(out, record.mqtt_topic);
+    number!(keys::MQTT_QOS, record.mqtt_qos);
+    key!(keys::KAFKA_TOPIC);
+    line::push_json_str(out, record.kafka_topic);
+    number!(keys::KAFKA_PARTITION, record.kafka_partition);
+    number!(keys::KAFKA_OFFSET, record.kafka_offset);
+    number!(keys::PAYLOAD_BYTES, record.payload_bytes);
+    moment!(keys::RECEIVED_AT, record.received_at);
+    moment!(keys::PRODUCED_AT, record.produced_at);
+    moment!(keys::DELIVERED_AT, record.delivered_at);
+    number!(keys::QUEUE_US, record.produced_at.us_since(&record.received_at));
+    number!(keys::KAFKA_US, record.delivered_at.us_since(&record.produced_at));
+    number!(keys::TOTAL_US, total_us);
+    out.extend_from_slice(b"}\n");
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
-    use crate::observe::line::Style;
     use crate::observe::log::Logging;
     use crate::observe::test_support::{Lines, config, json_lines};
 
@@ -261,6 +323,32 @@ mod tests {
                 "queue_us": 500, "kafka_us": 1500, "total_us": 2000
             })
         );
+    }
+
+    proptest! {
+        #[test]
+        fn the_short_way_writes_what_slog_would(
+            mqtt_topic in any::<String>(), kafka_topic in any::<String>(), mqtt_qos in 0..2u8,
+            kafka_partition in any::<i32>(), kafka_offset in any::<i64>(),
+            payload_bytes in any::<usize>(), at_us in any::<u64>(), total_us in any::<u64>(),
+            (received_us, queue_us, kafka_us) in (any::<u64>(), 0..1u64 << 40, 0..1u64 << 40),
+        ) {
+            let instant = Instant::now();
+            let at = |us| Stamp {
+                wall_us: received_us.saturating_add(us),
+                instant: instant + Duration::from_micros(us),
+            };
+            let record = TimingRecord {
+                mqtt_topic: &mqtt_topic, mqtt_qos, kafka_topic: &kafka_topic, kafka_partition,
+                kafka_offset, payload_bytes, received_at: at(0), produced_at: at(queue_us),
+                delivered_at: at(queue_us + kafka_us),
+            };
+            let log = Logger::root(slog::Discard, o!(keys::COMPONENT => "timing"));
+            let (mut short, mut by_slog) = (Vec::new(), Vec::new());
+            write_json(at_us, &record, total_us, &mut short);
+            write_by_slog(Style::Json, at_us, &record, total_us, &log, &mut by_slog);
+            prop_assert_eq!(String::from_utf8(short), String::from_utf8(by_slog));
+        }
     }
 
     #[test]
