@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::BenchError;
+use super::{BenchError, interrupt};
 
 /// Longer than the bridge's own deadline to drain.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -51,13 +51,14 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Runs this binary with these arguments, in `scratch`, without our own configuration variables.
+    /// Runs this binary, whatever has become of its file, with these arguments, in `scratch`, without our own configuration variables.
     ///
     /// # Errors
     /// It cannot be started.
     pub(super) fn start(scratch: &Scratch, args: &[String]) -> Result<Self, BenchError> {
         let log = scratch.path("log");
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("mqtt-kafka-bridge");
         command.args(args).current_dir(&scratch.0).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&log)?);
         for (name, _) in std::env::vars_os() {
@@ -134,6 +135,7 @@ impl Subject {
             if log.matches(text).count() >= count {
                 return Ok(());
             }
+            interrupt::check()?;
             if let Some(why) = self.gone() {
                 return Err(BenchError::Subject(why));
             }

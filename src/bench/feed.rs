@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use super::BenchError;
 use super::acks::{InFlight, Violations};
 use super::args::Protocol;
+use super::interrupt;
 use super::progress::Progress;
 use super::scenario::{Load, Scenario};
 use super::wire::{self, Frames};
@@ -75,6 +76,7 @@ impl Feed {
             match listener.accept() {
                 Ok((stream, _)) => break stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    interrupt::check()?;
                     if let Some(why) = gone() {
                         return Err(BenchError::Subject(why));
                     }
@@ -195,6 +197,7 @@ impl Feed {
         let mut moved_at = start;
         let mut over = false;
         loop {
+            interrupt::check()?;
             let now = Instant::now();
             let sent = self.sent - sent_before;
             over |= load.count.is_some_and(|count| sent >= count)
@@ -351,6 +354,7 @@ impl Feed {
                 self.filled -= length;
                 return Ok((first, body));
             }
+            interrupt::check()?;
             self.wait(Duration::from_millis(100))?;
             if !self.fill()? && Instant::now() > deadline {
                 return Err(BenchError::Feed("no answer within 30 s".to_owned()));
@@ -378,6 +382,7 @@ impl Feed {
         let end = Instant::now() + how_long;
         let mut none = histogram();
         while let Some(left) = end.checked_duration_since(Instant::now()) {
+            interrupt::check()?;
             self.wait(left)?;
             self.read(&mut none)?;
             self.write()?;

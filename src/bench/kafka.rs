@@ -8,8 +8,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::BenchError;
 use super::args::BenchArgs;
+use super::{BenchError, interrupt};
 use crate::demo::brokers::KafkaCluster;
 
 /// The mock drops the oldest at 5 MiB a partition: many partitions keep more.
@@ -72,10 +72,10 @@ impl Kafka {
         }
     }
 
-    /// Waits until so many records came since the beginning of the run.
+    /// Waits until so many records came since the beginning of the run, or none for `within`.
     ///
     /// # Errors
-    /// They do not come.
+    /// Kafka does not answer, or a signal came. What does not come is no error: the reader counts it.
     pub(super) fn wait_for(&self, records: u64, within: Duration) -> Result<(), BenchError> {
         let client = self.client()?;
         let mut seen = 0;
@@ -87,11 +87,12 @@ impl Kafka {
             if now >= records {
                 return Ok(());
             }
+            interrupt::check()?;
             if now != seen {
                 (seen, moved_at) = (now, Instant::now());
             }
             if moved_at.elapsed() > within {
-                return Ok(()); // What is missing is told as lost.
+                return Ok(());
             }
             std::thread::sleep(ASK_EVERY);
         }
@@ -128,15 +129,17 @@ impl Kafka {
     fn client(&self) -> Result<BaseConsumer, BenchError> {
         Ok(client(&self.bootstrap).create()?)
     }
+}
 
+impl Drop for Kafka {
     /// Ends the mock cluster, or removes the Kafka topic.
-    pub(super) fn stop(self) {
-        if let Some(mock) = self.mock {
+    fn drop(&mut self) {
+        if let Some(mock) = self.mock.take() {
             mock.stop();
-        } else if self.created {
-            if let Err(error) = remove(&self.bootstrap, &self.kafka_topic) {
-                eprintln!("bench: the Kafka topic {} stays behind: {error}", self.kafka_topic);
-            }
+        } else if self.created
+            && let Err(error) = remove(&self.bootstrap, &self.kafka_topic)
+        {
+            eprintln!("bench: the Kafka topic {} stays behind: {error}", self.kafka_topic);
         }
     }
 }

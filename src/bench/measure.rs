@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use super::BenchError;
 use super::args::BenchArgs;
 use super::child::{Scratch, Subject};
 use super::feed::{Brake, Fed, Feed};
@@ -16,6 +15,7 @@ use super::scenario::{Load, Scenario, World};
 use super::subject::{Kind, Task};
 use super::timing::Told;
 use super::wire::Frames;
+use super::{BenchError, interrupt};
 use crate::config::mqtt_url;
 
 /// The mock drops silently at 5 MiB a partition: the reader stays nearer than this.
@@ -191,6 +191,7 @@ impl<'a> Stage<'a> {
         let fed = match self.feed.run(load, brake, &mut progress) {
             Ok(fed) => fed,
             Err(error) => {
+                interrupt::check()?;
                 // If it has just died, that is the better reason.
                 std::thread::sleep(Duration::from_millis(100));
                 return Err(self.subject.gone().map_or(error, BenchError::Subject));
@@ -198,7 +199,7 @@ impl<'a> Stage<'a> {
         };
         if !acknowledged_counts {
             match &self.reader {
-                Some(reader) => reader.wait_for(self.feed.sent()),
+                Some(reader) => reader.wait_for(self.feed.sent())?,
                 None => self.kafka.wait_for(self.feed.sent(), ARRIVE_WITHIN)?,
             }
         }
@@ -250,7 +251,7 @@ impl<'a> Stage<'a> {
             None => Reader::start(&self.kafka, self.id, self.mqtt_topics)?,
         };
         let found = reader.finish(published)?;
-        self.kafka.stop();
+        drop(self.kafka);
         let told = match self.kind {
             Kind::Bridge => Some(Told::read(&log, skipped, measured)?),
             Kind::Limit | Kind::Libraries => None,

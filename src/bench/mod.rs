@@ -14,6 +14,7 @@ mod child;
 mod compare;
 mod feed;
 mod hardware;
+mod interrupt;
 mod kafka;
 mod libraries;
 mod limit;
@@ -45,6 +46,9 @@ use result::{Outcome, Results, Subject};
 use scenario::Scenario;
 use subject::Kind;
 
+/// Exit code after a signal: 128 + SIGINT, as shells have it.
+const INTERRUPTED: u8 = 130;
+
 /// What can go wrong with the bench itself.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
@@ -69,6 +73,9 @@ pub enum BenchError {
     /// The process under measurement.
     #[error("the process under measurement: {0}")]
     Subject(String),
+    /// SIGINT or SIGTERM.
+    #[error("interrupted")]
+    Interrupted,
     /// A file of results.
     #[error("{0}: {1}")]
     Results(String, String),
@@ -76,6 +83,7 @@ pub enum BenchError {
 
 /// Measures what the arguments ask for and prints it. Success only if every run kept every promise.
 pub fn run(args: &BenchArgs) -> ExitCode {
+    interrupt::watch();
     match measure_all(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -85,7 +93,10 @@ pub fn run(args: &BenchArgs) -> ExitCode {
         }
         Err(error) => {
             eprintln!("bench: {error}");
-            ExitCode::FAILURE
+            match error {
+                BenchError::Interrupted => ExitCode::from(INTERRUPTED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

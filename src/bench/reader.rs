@@ -9,9 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::BenchError;
 use super::kafka::{self, Kafka};
-use super::wire;
+use super::{BenchError, interrupt, wire};
 use crate::demo::brokers::spawn;
 use crate::demo::verify::Verifier;
 
@@ -89,15 +88,20 @@ impl Reader {
     }
 
     /// Waits until so many different messages were read, or nothing comes any more.
-    pub(super) fn wait_for(&self, messages: u64) {
+    ///
+    /// # Errors
+    /// A signal came.
+    pub(super) fn wait_for(&self, messages: u64) -> Result<(), BenchError> {
         let mut seen = 0;
         let mut moved_at = Instant::now();
         while self.messages() < messages && moved_at.elapsed() < QUIET {
             if self.messages() != seen {
                 (seen, moved_at) = (self.messages(), Instant::now());
             }
+            interrupt::check()?;
             std::thread::sleep(Duration::from_millis(1));
         }
+        Ok(())
     }
 
     /// Reads the rest; `sent` messages were published.

@@ -1,6 +1,6 @@
 //! Results for people, on stdout.
 
-use super::result::{Metrics, Outcome, Results, Run};
+use super::result::{BridgeChecks, Checks, Metrics, Outcome, Results, Run, Subject};
 use super::subject::Kind;
 
 /// On what, and against what.
@@ -52,35 +52,44 @@ pub(super) fn outcome(outcome: &Outcome) -> bool {
             println!("  {:<36}{}", format!("{} {stage}", kind.name()), ms.concat());
         }
     }
-    let mut good = true;
     for (kind, subject) in &outcome.subjects {
-        for run in &subject.runs {
-            good &= run.failures.is_empty();
-            println!("  {}: {}", kind.name(), checks(run));
-        }
+        println!("  {}: {}", kind.name(), checks(subject));
     }
-    good
+    let mut runs = outcome.subjects.values().flat_map(|subject| &subject.runs);
+    runs.all(|run| run.failures.is_empty())
 }
 
-fn checks(run: &Run) -> String {
-    let checks = &run.checks;
+/// All runs together.
+fn checks(subject: &Subject) -> String {
+    let sum =
+        |count: fn(&Checks) -> u64| subject.runs.iter().map(|run| count(&run.checks)).sum::<u64>();
     let mut text = format!(
-        "{} published, {} lost, {} duplicated, {} reordered; PUBACKs {} out of order, {} unexpected, {} early",
-        checks.published,
-        checks.lost,
-        checks.duplicated,
-        checks.reordered,
-        checks.pubacks.out_of_order,
-        checks.pubacks.unexpected,
-        checks.pubacks.early
+        "{} published, {} lost, {} duplicated, {} reordered; PUBACKs: {} out of order, {} unexpected, {} early",
+        sum(|checks| checks.published),
+        sum(|checks| checks.lost),
+        sum(|checks| checks.duplicated),
+        sum(|checks| checks.reordered),
+        sum(|checks| checks.pubacks.out_of_order),
+        sum(|checks| checks.pubacks.unexpected),
+        sum(|checks| checks.pubacks.early),
     );
-    if let Some(bridge) = &checks.bridge {
+    if subject.runs.iter().any(|run| run.checks.bridge.is_some()) {
+        let bridge = |checks: &Checks| checks.bridge.unwrap_or_default();
+        let sum = |count: fn(BridgeChecks) -> u64| {
+            subject.runs.iter().map(|run| count(bridge(&run.checks))).sum::<u64>()
+        };
         text += &format!(
             "; {} delivered, {} timing records, {} dropped",
-            bridge.delivered, bridge.timing_records, bridge.dropped
+            sum(|bridge| bridge.delivered),
+            sum(|bridge| bridge.timing_records),
+            sum(|bridge| bridge.dropped)
         );
     }
-    text + if run.failures.is_empty() { "; good" } else { "; FAILED" }
+    let failed = subject.runs.iter().filter(|run| !run.failures.is_empty()).count();
+    match failed {
+        0 => text + "; good",
+        _ => format!("{text}; {failed} of {} runs FAILED", subject.runs.len()),
+    }
 }
 
 /// One to the other.
