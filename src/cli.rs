@@ -39,6 +39,13 @@ pub enum Command {
     /// See it work: both brokers and a fleet of devices inside this process
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
+    /// Measure what a message costs, from PUBLISH to PUBACK, and whether all arrives in order
+    #[cfg(feature = "demo")]
+    Bench(Box<crate::bench::BenchArgs>),
+    /// What `bench` measures the bridge against
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    BenchSubject(crate::bench::SubjectArgs),
 }
 
 /// Where the configuration is.

@@ -38,5 +38,7 @@ pub mod exit;
 pub mod cli;
 #[cfg(feature = "demo")]
 pub mod demo;
+#[cfg(feature = "demo")]
+pub mod bench;
 
 pub use bridge::run;

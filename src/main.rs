@@ -16,6 +16,10 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args).into(),
         #[cfg(feature = "demo")]
         Command::Demo(args) => mqtt_kafka_bridge::demo::run(&args),
+        #[cfg(feature = "demo")]
+        Command::Bench(args) => mqtt_kafka_bridge::bench::run(&args),
+        #[cfg(feature = "demo")]
+        Command::BenchSubject(args) => mqtt_kafka_bridge::bench::run_subject(&args),
     }
 }
 

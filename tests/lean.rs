@@ -11,7 +11,8 @@ use std::process::{Command, Output};
 const ORDINARY: &str = env!("CARGO_BIN_EXE_mqtt-kafka-bridge");
 
 /// Texts that only the demo, its embedded broker and the failpoints bring along.
-const TELL_TALES: [&str; 3] = ["demo-mqtt-broker", "mqtt5::broker", "BRIDGE_FAILPOINTS"];
+const TELL_TALES: [&str; 4] =
+    ["demo-mqtt-broker", "mqtt5::broker", "bench-reader", "BRIDGE_FAILPOINTS"];
 
 /// The binary of the lean build.
 fn lean() -> PathBuf {

@@ -7,7 +7,7 @@
 mod describe;
 mod errors;
 pub mod keys;
-mod mqtt_url;
+pub(crate) mod mqtt_url;
 mod properties;
 mod resolve;
 mod resolved;

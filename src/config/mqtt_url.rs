@@ -4,18 +4,18 @@ use url::Url;
 
 /// What the URL says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct MqttUrl {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
+pub(crate) struct MqttUrl {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
 }
 
 /// Reads `text`.
 ///
 /// # Errors
 /// What was found and what is allowed, without the user's name and password.
-pub(super) fn parse(text: &str) -> Result<MqttUrl, String> {
+pub(crate) fn parse(text: &str) -> Result<MqttUrl, String> {
     let refuse = |why: &str| {
         format!("expected mqtt://host or mqtt://host:port{why}, found {:?}", redacted(text))
     };

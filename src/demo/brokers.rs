@@ -120,10 +120,10 @@ fn mqtt_config() -> BrokerConfig {
 }
 
 /// The mock Kafka cluster, one broker. Its handle cannot leave its thread.
-pub(super) struct KafkaCluster {
+pub(crate) struct KafkaCluster {
     bootstrap: String,
     /// Dropped to end it.
-    stop: mpsc::Sender<()>,
+    round_trips: mpsc::Sender<(Duration, mpsc::SyncSender<()>)>,
     thread: JoinHandle<()>,
 }
 
@@ -132,21 +132,27 @@ impl KafkaCluster {
     ///
     /// # Errors
     /// librdkafka's.
-    pub(super) fn start(kafka_topics: &'static [&'static str]) -> Result<Self, DemoError> {
+    pub(crate) fn start(kafka_topics: &[&str], kafka_partitions: i32) -> Result<Self, DemoError> {
         let (started, start) = mpsc::sync_channel(1);
-        let (stop, stopped) = mpsc::channel::<()>();
-        let thread = spawn("demo-kafka-cluster", move || {
+        let (round_trips, wanted) = mpsc::channel::<(Duration, mpsc::SyncSender<()>)>();
+        let kafka_topics: Vec<_> = kafka_topics.iter().map(|name| (*name).to_owned()).collect();
+        let thread = spawn("kafka-cluster", move || {
             let cluster = MockCluster::new(1).and_then(|cluster| {
-                for kafka_topic in kafka_topics {
-                    cluster.create_topic(kafka_topic, KAFKA_PARTITIONS, 1)?;
+                for kafka_topic in &kafka_topics {
+                    cluster.create_topic(kafka_topic, kafka_partitions, 1)?;
                 }
                 Ok(cluster)
             });
             match cluster {
                 Ok(cluster) => {
-                    if started.send(Ok(cluster.bootstrap_servers())).is_ok() {
-                        // Nothing is ever sent: it returns when the sender is dropped.
-                        let _ = stopped.recv();
+                    let _ = started.send(Ok(cluster.bootstrap_servers()));
+                    // Until the other end is dropped.
+                    for (round_trip, set) in wanted {
+                        cluster
+                            .broker_round_trip_time(1, round_trip)
+                            .expect("the one broker that there is");
+                        // Who asked may have gone.
+                        let _ = set.send(());
                     }
                 }
                 Err(error) => drop(started.send(Err(DemoError::Kafka(error)))),
@@ -157,24 +163,32 @@ impl KafkaCluster {
                 rdkafka::types::RDKafkaErrorCode::Fail,
             )))
         })?;
-        Ok(Self { bootstrap, stop, thread })
+        Ok(Self { bootstrap, round_trips, thread })
     }
 
     /// Where it listens, `host:port`.
-    pub(super) fn bootstrap(&self) -> &str {
+    pub(crate) fn bootstrap(&self) -> &str {
         &self.bootstrap
     }
 
+    /// From now on it answers so long after each request.
+    pub(crate) fn set_round_trip(&self, round_trip: Duration) {
+        let (set, is_set) = mpsc::sync_channel(1);
+        // A panic of its thread was printed when it happened.
+        let _ = self.round_trips.send((round_trip, set));
+        let _ = is_set.recv();
+    }
+
     /// Ends it; what it holds is gone.
-    pub(super) fn stop(self) {
-        drop(self.stop);
+    pub(crate) fn stop(self) {
+        drop(self.round_trips);
         // A panic of it was printed when it happened; nothing is left to do.
         let _ = self.thread.join();
     }
 }
 
 /// A thread with a name.
-pub(super) fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, DemoError> {

@@ -11,7 +11,7 @@
 
 mod args;
 mod bridge;
-mod brokers;
+pub(crate) mod brokers;
 #[cfg(test)]
 mod broker_tests;
 mod chaos;
@@ -19,7 +19,7 @@ mod consumer;
 mod devices;
 mod display;
 mod telemetry;
-mod verify;
+pub(crate) mod verify;
 
 use std::collections::BTreeMap;
 use std::io::{self, Stdout};
@@ -40,7 +40,7 @@ pub use args::DemoArgs;
 use crate::exit::Exit;
 use crate::observe::{Conservation, Metrics};
 use bridge::Bridge;
-use brokers::{KafkaCluster, MqttBroker, spawn};
+use brokers::{KAFKA_PARTITIONS, KafkaCluster, MqttBroker, spawn};
 use consumer::{Consumer, Sample};
 use devices::Fleet;
 use display::{Display, Report, Second};
@@ -150,7 +150,7 @@ impl Demo {
     async fn start(args: &DemoArgs) -> Result<Self, DemoError> {
         let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
         let mqtt = MqttBroker::start()?;
-        let kafka = KafkaCluster::start(&[KAFKA_TOPIC, DEAD_LETTERS])?;
+        let kafka = KafkaCluster::start(&[KAFKA_TOPIC, DEAD_LETTERS], KAFKA_PARTITIONS)?;
         let mut display = Display::new(io::stdout());
         display.welcome(args.devices, mqtt.address(), kafka.bootstrap(), KAFKA_TOPIC);
 
@@ -317,7 +317,7 @@ impl Demo {
             filtered,
             shed,
             in_flight,
-            lost: verifier.lost(&self.ledger),
+            lost: verifier.lost(|device| self.ledger.published_by(device)),
             duplicated: verifier.duplicated(),
             reordered: verifier.reordered(),
             restarts: metrics.restarts_total(),

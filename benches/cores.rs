@@ -1,0 +1,144 @@
+//! What the pure cores cost, each alone, and the whole data path without sockets and librdkafka.
+//! Times are of a batch of 250 messages, or of one call where it says so.
+
+#![expect(missing_docs, reason = "criterion_group! makes a function without one")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use mqtt_kafka_bridge::kafka::classify;
+use mqtt_kafka_bridge::kafka::lanes::{Lane, Via};
+use mqtt_kafka_bridge::message::{Message, Qos, Stamp, Verdict};
+use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
+use mqtt_kafka_bridge::mqtt::packet::{Version, decode};
+use mqtt_kafka_bridge::mqtt::window::{Ack, AckForm, Fate, Limits, Window};
+
+use data_path::{BATCH, DataPath, Item, router, stream};
+
+#[path = "../tests/support/data_path.rs"]
+mod data_path;
+
+const LIMITS: Limits = Limits { messages: 1000, bytes: 16 << 20 };
+
+fn whole(c: &mut Criterion) {
+    let mut group = c.benchmark_group("data path");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for version in [Version::V311, Version::V5] {
+        let mut path = DataPath::new(version);
+        group.bench_function(version.name(), |b| b.iter(|| path.batch()));
+    }
+    group.finish();
+}
+
+fn packets(c: &mut Criterion) {
+    let mut group = c.benchmark_group("frames and packets");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    for version in [Version::V311, Version::V5] {
+        let stream = stream(version);
+        group.bench_function(version.name(), |b| {
+            b.iter(|| {
+                let mut frames = FrameReader::new(version, 1 << 20);
+                frames.space().extend_from_slice(&stream);
+                while let Ok(Some(Frame::Whole(frame))) = frames.next_frame() {
+                    black_box(decode(version, &frame).expect("a PUBLISH"));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn message(number: u16) -> Arc<Message> {
+    let mqtt_topic = Bytes::from(format!("bench/{:04}/{number:06}", number % 200));
+    Arc::new(Message {
+        mqtt_topic,
+        payload: Bytes::from_static(&[b'x'; 128]),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        received_at: Stamp::now(),
+    })
+}
+
+/// A window that has taken in a batch.
+fn filled(messages: &[Arc<Message>]) -> Window {
+    let router = router(1);
+    let mut window = Window::new(LIMITS);
+    for (packet_id, message) in (1..).zip(messages) {
+        let ack = Ack { packet_id, form: AckForm::PubAck };
+        let destination = router.route("bench/a", &message.payload).expect("it has a route");
+        window.admit(Arc::clone(message), Some(ack), Fate::Forward(destination));
+    }
+    window
+}
+
+fn window(c: &mut Criterion) {
+    let messages: Vec<_> = (0..BATCH).map(message).collect();
+    let mut group = c.benchmark_group("window");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    group.bench_function("admit", |b| b.iter_with_large_drop(|| filled(&messages)));
+    group.bench_function("hand on, settle, release", |b| {
+        b.iter_batched_ref(
+            || filled(&messages),
+            |window| {
+                let mut released = 0;
+                for msg in window.take_unforwarded() {
+                    window.settle(Verdict::Delivered(msg.seq));
+                }
+                window.release(|_| released += 1);
+                assert_eq!(released, BATCH);
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn routing(c: &mut Criterion) {
+    let payload = Bytes::from_static(b"21.5");
+    for routes in [1, 200] {
+        let router = router(routes);
+        for (name, level) in [("the first", 0), ("the last", routes - 1)] {
+            let mqtt_topic = format!("bench/{level:04}/000001");
+            c.bench_function(&format!("routing/{routes} routes, {name} matches"), |b| {
+                b.iter(|| router.route(black_box(&mqtt_topic), &payload));
+            });
+        }
+    }
+}
+
+fn lanes(c: &mut Criterion) {
+    let messages: Vec<_> = (0..BATCH).map(|number| message(number % 64)).collect();
+    let mut lane = Lane::new("bench");
+    let now = Instant::now();
+    let mut group = c.benchmark_group("lanes");
+    group.throughput(Throughput::Elements(BATCH.into()));
+    group.bench_function("push, next, delivered", |b| {
+        b.iter_batched(
+            || filled(&messages).take_unforwarded(),
+            |batch| {
+                for msg in batch {
+                    lane.push(Item(msg));
+                    while let Some((_, item)) = lane.next(now) {
+                        lane.delivered(Via::Main, &item);
+                    }
+                }
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
+fn classification(c: &mut Criterion) {
+    for (name, code) in [("delivered", 0), ("the last of the table", -197), ("unknown", 4711)] {
+        c.bench_function(&format!("classification/{name}"), |b| {
+            b.iter(|| classify::of_report(black_box(code)));
+        });
+    }
+}
+
+criterion_group!(benches, whole, packets, window, routing, lanes, classification);
+criterion_main!(benches);

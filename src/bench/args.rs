@@ -1,0 +1,203 @@
+//! The command line of `bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::BenchError;
+use super::scenario::{Load, Scenario};
+
+const EXAMPLES: &str = "\
+Examples:
+  mqtt-kafka-bridge bench
+  mqtt-kafka-bridge bench --protocol 3.1.1,5 --qos 0,1 --limit --runs 3
+  mqtt-kafka-bridge bench --kafka localhost:9092 --limit --json now.json --compare before.json
+  mqtt-kafka-bridge bench --topics 1,100000 --routes 1,200
+  mqtt-kafka-bridge bench --rate 10000 --duration 30s --idle 10s
+  mqtt-kafka-bridge bench --steps --p99 20ms
+
+Settings that take a list are run in all combinations.
+
+Exit code 0: nothing was lost, duplicated counts are told; PUBACKs came once, in order and not before
+Kafka's acknowledgement; each delivered message has its timing record. 1: not so. 2: a wrong argument.";
+
+/// Messages of a run without `--count` and `--duration`.
+const COUNT_DEFAULT: u64 = 500_000;
+/// The time of one step without `--duration`.
+const STEP_DEFAULT: Duration = Duration::from_secs(5);
+/// What the bench knows its own messages by: run, number.
+pub(super) const SIZE_MIN: u64 = 16;
+const SIZE_MAX: u64 = 16 * 1024 * 1024;
+const WINDOW_MAX: i64 = 65_535;
+const TOPICS_MAX: i64 = 1_000_000;
+
+/// `bench`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    /// MQTT protocol versions
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5")]
+    pub protocol: Vec<Protocol>,
+    /// Quality of service, 0 or 1
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u8).range(0..=1))]
+    pub qos: Vec<u8>,
+    /// Payload of a message, from 16 B to 16 MiB
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "128", value_parser = size)]
+    pub size: Vec<u64>,
+    /// MQTT topics
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "64",
+        value_parser = clap::value_parser!(u32).range(1..=TOPICS_MAX))]
+    pub topics: Vec<u32>,
+    /// Routes of the bridge; the messages are spread over all of them
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub routes: Vec<u32>,
+    /// In-flight window, of the feed and of the bridge
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1000",
+        value_parser = clap::value_parser!(u16).range(1..=WINDOW_MAX))]
+    pub window: Vec<u16>,
+    /// The bridge's log.timing: all, off, slow:50ms, sample:100
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "all")]
+    pub timing: Vec<String>,
+    /// Messages a second; without it, as fast as the bridge takes them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub rate: Option<u64>,
+    /// Messages of a run [default: 500000, or as many as fit into --duration]
+    #[arg(long, value_name = "N", conflicts_with = "duration",
+        value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
+    pub count: Option<u64>,
+    /// Length of a run, such as 30s
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
+    /// After a run, measure CPU while nothing comes for so long
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub idle: Option<Duration>,
+    /// Runs of each, one after the other in turn; medians are told
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub runs: u32,
+    /// Run a bare loop on the same libraries beside it, and tell the ratio
+    #[arg(long)]
+    pub limit: bool,
+    /// A real Kafka instead of the mock cluster
+    #[arg(long, value_name = "HOST:PORT")]
+    pub kafka: Option<String>,
+    /// A Kafka topic that exists, instead of one that is created and removed for the run
+    #[arg(long, value_name = "NAME", requires = "kafka")]
+    pub kafka_topic: Option<String>,
+    /// Partitions of the Kafka topic that is created [default: 32 of the mock, 4 of a real Kafka]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub partitions: Option<i32>,
+    /// A real MQTT broker between the feed and the bridge, mqtt://host:port
+    #[arg(long, value_name = "URL")]
+    pub mqtt: Option<String>,
+    /// A property of librdkafka for the bridge and for the limit, such as linger.ms=5
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
+    pub property: Vec<(String, String)>,
+    /// Raise the rate until p99 from PUBLISH to PUBACK leaves --p99; tell the highest that held
+    #[arg(long, conflicts_with_all = ["rate", "count", "idle"])]
+    pub steps: bool,
+    /// The bound of --steps
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = humantime::parse_duration)]
+    pub p99: Duration,
+    /// Write the results to this file; -: as the last line of stdout
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Tell the ratios to an earlier --json
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+}
+
+/// A version of MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Protocol {
+    /// 3.1.1
+    #[value(name = "3.1.1")]
+    #[serde(rename = "3.1.1")]
+    V311,
+    /// 5
+    #[value(name = "5")]
+    #[serde(rename = "5")]
+    V5,
+}
+
+impl Protocol {
+    /// As people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V311 => "3.1.1",
+            Self::V5 => "5",
+        }
+    }
+}
+
+impl BenchArgs {
+    /// All combinations of the lists.
+    ///
+    /// # Errors
+    /// Settings that do not go together.
+    pub(super) fn scenarios(&self) -> Result<Vec<Scenario>, BenchError> {
+        let load = self.load();
+        let mut scenarios = Vec::new();
+        for &protocol in &self.protocol {
+            for &qos in &self.qos {
+                for &size in &self.size {
+                    for &topics in &self.topics {
+                        for &routes in &self.routes {
+                            for &window in &self.window {
+                                for timing in &self.timing {
+                                    let timing = timing.clone();
+                                    scenarios.push(Scenario {
+                                        protocol,
+                                        qos,
+                                        size,
+                                        topics: topics.max(routes),
+                                        routes,
+                                        window,
+                                        timing,
+                                        load,
+                                    });
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if self.steps && self.qos.contains(&0) {
+            return Err(BenchError::Arguments("--steps measures PUBACKs: --qos 1 only".to_owned()));
+        }
+        if self.steps && self.mqtt.is_some() {
+            return Err(BenchError::Arguments(
+                "--steps measures up to the bridge's PUBACK, which a broker between hides: without --mqtt"
+                    .to_owned(),
+            ));
+        }
+        Ok(scenarios)
+    }
+
+    fn load(&self) -> Load {
+        let duration = self.duration.or(self.steps.then_some(STEP_DEFAULT));
+        let count = match (self.count, duration) {
+            (Some(count), _) => Some(count),
+            (None, Some(_)) => None,
+            (None, None) => Some(COUNT_DEFAULT),
+        };
+        Load { rate: self.rate, count, duration }
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let range = SIZE_MIN..=SIZE_MAX;
+    let size = text.parse::<ByteSize>().ok().map(|size| size.as_u64());
+    size.filter(|size| range.contains(size)).ok_or_else(|| "expected 16 B to 16 MiB".to_owned())
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

@@ -1,0 +1,37 @@
+//! Ratios to earlier results.
+
+use super::report::ratios;
+use super::result::{Outcome, Results};
+use super::scenario::{Load, Scenario};
+
+/// Tells how each scenario of `now` compares to the same one of `earlier`.
+pub(super) fn tell(earlier: &Results, now: &Results) {
+    println!("\nNow / earlier ({}, Kafka: {})", earlier.version, earlier.kafka);
+    if earlier.hardware != now.hardware {
+        println!("  the earlier one ran on another machine: {}", earlier.hardware.line());
+    }
+    for outcome in &now.results {
+        println!("  {}", outcome.scenario.title());
+        match earlier.results.iter().find(|then| same(&then.scenario, &outcome.scenario)) {
+            Some(then) => tell_one(then, outcome),
+            None => println!("    not among the earlier ones"),
+        }
+    }
+}
+
+fn tell_one(then: &Outcome, now: &Outcome) {
+    for (kind, subject) in &now.subjects {
+        if let Some(before) = then.subjects.get(kind) {
+            println!("    {}: {}", kind.name(), ratios(&subject.median, &before.median));
+        }
+    }
+}
+
+/// How long they ran does not matter.
+fn same(one: &Scenario, other: &Scenario) -> bool {
+    let timeless = |scenario: &Scenario| Scenario {
+        load: Load { count: None, duration: None, ..scenario.load },
+        ..scenario.clone()
+    };
+    timeless(one) == timeless(other)
+}

@@ -1,0 +1,431 @@
+//! The feed: one thread and one socket that offers as many PUBLISHes as the window has room for, in
+//! large writes, and takes PUBACKs. It is the broker that the bridge connects to; with a real broker
+//! it is a client that publishes there.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use hdrhistogram::Histogram;
+
+use super::BenchError;
+use super::acks::{InFlight, Violations};
+use super::args::Protocol;
+use super::interrupt;
+use super::progress::Progress;
+use super::scenario::{Load, Scenario};
+use super::wire::{self, Frames};
+use crate::mqtt::packet::{self, Connect, Version};
+
+/// One write takes about so much.
+const WRITE_BYTES: usize = 128 * 1024;
+/// Without any progress for so long the run has failed.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// For the bridge to connect and subscribe.
+const OPEN_WITHIN: Duration = Duration::from_secs(30);
+/// Messages that are due sooner than this after each other go out together.
+const TICK: Duration = Duration::from_micros(100);
+/// How often a brake is looked at.
+const BRAKED: Duration = Duration::from_millis(1);
+
+/// How many more messages may be sent, by how many were sent and how many are acknowledged.
+pub(super) type Brake<'a> = &'a dyn Fn(u64, u64) -> u64;
+
+/// The feed's end of a connection.
+pub(super) struct Feed {
+    stream: TcpStream,
+    frames: Frames,
+    qos: u8,
+    window: u16,
+    in_flight: InFlight,
+    sent: u64,
+    acknowledged: u64,
+    out: Vec<u8>,
+    written: usize,
+    input: Vec<u8>,
+    filled: usize,
+}
+
+/// What one load was like.
+#[derive(Debug)]
+pub(super) struct Fed {
+    pub messages: u64,
+    /// From the first PUBLISH to the last PUBACK, or to the last write with QoS 0.
+    pub elapsed: Duration,
+    /// From when a message was due to its PUBACK, microseconds.
+    pub latencies: Histogram<u64>,
+}
+
+impl Feed {
+    /// Waits until a subscriber has connected, and has subscribed to so many filters.
+    ///
+    /// # Errors
+    /// It does not in time, or ends; `gone` tells whether it has.
+    pub(super) fn accept(
+        listener: &TcpListener,
+        subscriptions: u32,
+        scenario: &Scenario,
+        frames: Frames,
+        mut gone: impl FnMut() -> Option<String>,
+    ) -> Result<Self, BenchError> {
+        let deadline = Instant::now() + OPEN_WITHIN;
+        listener.set_nonblocking(true)?;
+        let stream = loop {
+            match listener.accept() {
+                Ok((stream, _)) => break stream,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    interrupt::check()?;
+                    if let Some(why) = gone() {
+                        return Err(BenchError::Subject(why));
+                    }
+                    if Instant::now() > deadline {
+                        return Err(BenchError::Feed("nobody connected".to_owned()));
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let mut feed = Self::new(stream, scenario, frames)?;
+        let mut subscribed = 0;
+        while subscribed < subscriptions {
+            let (first, body) = feed.next_packet(deadline)?;
+            match first >> 4 {
+                1 => feed.out.extend_from_slice(wire::connack(scenario.protocol)),
+                8 => {
+                    let id = [body[0], body[1]];
+                    wire::suback(scenario.protocol, id, scenario.qos, &mut feed.out);
+                    subscribed += 1;
+                }
+                12 => feed.out.extend_from_slice(&wire::PINGRESP),
+                kind => {
+                    return Err(BenchError::Feed(format!("an unexpected packet of type {kind}")));
+                }
+            }
+            feed.write_all(deadline)?;
+        }
+        Ok(feed)
+    }
+
+    /// Connects to a real broker, to publish there.
+    ///
+    /// # Errors
+    /// It cannot be reached, or refuses.
+    pub(super) fn dial(
+        address: &str,
+        login: Option<(&str, &str)>,
+        client_id: &str,
+        scenario: &Scenario,
+        frames: Frames,
+    ) -> Result<Self, BenchError> {
+        let broker =
+            |what: &dyn std::fmt::Display| BenchError::Broker(format!("{address}: {what}"));
+        let resolved = address.to_socket_addrs().map_err(|error| broker(&error))?.next();
+        let resolved = resolved.ok_or_else(|| broker(&"no address"))?;
+        let stream = TcpStream::connect_timeout(&resolved, OPEN_WITHIN);
+        let mut feed = Self::new(stream.map_err(|error| broker(&error))?, scenario, frames)?;
+        let connect = Connect {
+            client_id,
+            keep_alive_s: 0,
+            session_expiry_s: 0,
+            receive_maximum: u16::MAX,
+            login,
+        };
+        let version = match scenario.protocol {
+            Protocol::V311 => Version::V311,
+            Protocol::V5 => Version::V5,
+        };
+        let mut bytes = BytesMut::new();
+        packet::encode_connect(version, &connect, &mut bytes);
+        feed.out.extend_from_slice(&bytes);
+        let deadline = Instant::now() + OPEN_WITHIN;
+        feed.write_all(deadline)?;
+        match feed.next_packet(deadline)? {
+            (0x20, body) if body.get(1) == Some(&0) => Ok(feed),
+            (_, body) => Err(broker(&format_args!("it refuses: {body:02x?}"))),
+        }
+    }
+
+    fn new(stream: TcpStream, scenario: &Scenario, frames: Frames) -> Result<Self, BenchError> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            frames,
+            qos: scenario.qos,
+            window: scenario.window,
+            in_flight: InFlight::new(),
+            sent: 0,
+            acknowledged: 0,
+            out: Vec::with_capacity(2 * WRITE_BYTES),
+            written: 0,
+            input: vec![0; 256 * 1024],
+            filled: 0,
+        })
+    }
+
+    /// Messages sent on this connection.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// What was wrong with PUBACKs so far.
+    pub(super) fn violations(&self) -> Violations {
+        self.in_flight.violations()
+    }
+
+    /// From now on a PUBACK before this time is a violation.
+    pub(super) fn kafka_takes(&mut self, at_least: Duration) {
+        self.in_flight.kafka_takes(at_least);
+    }
+
+    /// Sends what the load asks for. Returns when all is acknowledged, or written with QoS 0.
+    ///
+    /// # Errors
+    /// The connection ends, or nothing moves any more.
+    pub(super) fn run(
+        &mut self,
+        load: Load,
+        brake: Brake<'_>,
+        progress: &mut Progress,
+    ) -> Result<Fed, BenchError> {
+        let start = Instant::now();
+        let (sent_before, acknowledged_before) = (self.sent, self.acknowledged);
+        let mut latencies = histogram();
+        let mut moved_at = start;
+        let mut over = false;
+        loop {
+            interrupt::check()?;
+            let now = Instant::now();
+            let sent = self.sent - sent_before;
+            over |= load.count.is_some_and(|count| sent >= count)
+                || load.duration.is_some_and(|duration| now - start >= duration);
+            let mut next_due = None;
+            if !over {
+                let pace = Pace { load, start };
+                next_due = self.offer(now, sent, pace, brake);
+            }
+            let before = (self.sent, self.acknowledged, self.written);
+            self.write()?;
+            self.read(&mut latencies)?;
+            progress.tell(now, self.sent - sent_before, load);
+            if before != (self.sent, self.acknowledged, self.written)
+                || self.sent > sent + sent_before
+            {
+                moved_at = now;
+            }
+            let written = self.is_written();
+            if over && written && self.in_flight.unacknowledged() == 0 {
+                let messages = self.sent - sent_before;
+                debug_assert!(self.qos == 0 || self.acknowledged - acknowledged_before == messages);
+                return Ok(Fed { messages, elapsed: start.elapsed(), latencies });
+            }
+            if now - moved_at > STALLED_AFTER {
+                return Err(BenchError::Feed(format!(
+                    "nothing moved for {} s: {} of {} messages without a PUBACK",
+                    STALLED_AFTER.as_secs(),
+                    self.in_flight.unacknowledged(),
+                    self.sent
+                )));
+            }
+            if load.rate.is_none() && written && self.sent > sent + sent_before {
+                continue; // There may be room for more at once.
+            }
+            let has_room = self.qos == 0 || self.in_flight.room(self.window) > 0;
+            let wait = match next_due {
+                _ if over || !has_room => Duration::from_secs(1),
+                None if written => BRAKED,
+                None => Duration::from_secs(1),
+                Some(due) => due.saturating_duration_since(Instant::now()).max(TICK),
+            };
+            self.wait(wait)?;
+        }
+    }
+
+    /// Encodes what is due and has room. Gives when the next message is due, if the rate says so.
+    fn offer(&mut self, now: Instant, sent: u64, pace: Pace, brake: Brake<'_>) -> Option<Instant> {
+        let room = match self.qos {
+            1 => self.in_flight.room(self.window),
+            _ => usize::MAX,
+        };
+        // At least one, whatever its size.
+        let pending = self.out.len() - self.written;
+        let fits = WRITE_BYTES.saturating_sub(pending).div_ceil(self.frames.frame_bytes());
+        let left = pace.load.count.map_or(u64::MAX, |count| count - sent);
+        let allowed = left.min(room.min(fits) as u64).min(brake(self.sent, self.acknowledged));
+        let count = allowed.min(pace.due(sent, now));
+        for index in 0..count {
+            let due = pace.due_at(sent + index).unwrap_or(now);
+            let packet_id = if self.qos == 1 { self.in_flight.sending(due, now) } else { 0 };
+            self.frames.publish(self.sent, packet_id, &mut self.out);
+            self.sent += 1;
+        }
+        // What is due and has no room waits for room, not for the clock.
+        pace.due_at(sent + count).filter(|due| *due > now)
+    }
+
+    fn is_written(&self) -> bool {
+        self.written == self.out.len()
+    }
+
+    fn write(&mut self) -> Result<(), BenchError> {
+        while !self.is_written() {
+            match self.stream.write(&self.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(BenchError::Feed(format!("cannot write: {error}"))),
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Fills the input; whether anything came.
+    fn fill(&mut self) -> Result<bool, BenchError> {
+        match self.stream.read(&mut self.input[self.filled..]) {
+            Ok(0) => Err(BenchError::Feed("the connection was closed".to_owned())),
+            Ok(count) => {
+                self.filled += count;
+                Ok(true)
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(BenchError::Feed(format!("cannot read: {error}"))),
+        }
+    }
+
+    fn read(&mut self, latencies: &mut Histogram<u64>) -> Result<(), BenchError> {
+        if !self.fill()? {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let mut at = 0;
+        while let Some((first, body, length)) = wire::packet(&self.input[at..self.filled]) {
+            match (first >> 4, body) {
+                (4, [high, low, ..]) => {
+                    let packet_id = u16::from_be_bytes([*high, *low]);
+                    if let Some(took) = self.in_flight.acknowledged(packet_id, now) {
+                        self.acknowledged += 1;
+                        latencies.saturating_record(micros(took));
+                    }
+                }
+                (12, _) => self.out.extend_from_slice(&wire::PINGRESP),
+                (kind, _) => {
+                    return Err(BenchError::Feed(format!("an unexpected packet of type {kind}")));
+                }
+            }
+            at += length;
+        }
+        self.input.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        Ok(())
+    }
+
+    /// Until there is something to read, or room to write what waits, or the time is over.
+    fn wait(&self, at_most: Duration) -> Result<(), BenchError> {
+        let events = if self.is_written() { libc::POLLIN } else { libc::POLLIN | libc::POLLOUT };
+        let mut poll = libc::pollfd { fd: self.stream.as_raw_fd(), events, revents: 0 };
+        let timeout = libc::timespec {
+            tv_sec: at_most.as_secs().cast_signed(),
+            tv_nsec: at_most.subsec_nanos().into(),
+        };
+        // SAFETY: one descriptor, which lives as long as `self`; no signal mask.
+        let found = unsafe { libc::ppoll(&raw mut poll, 1, &raw const timeout, std::ptr::null()) };
+        let error = std::io::Error::last_os_error();
+        if found < 0 && error.kind() != ErrorKind::Interrupted {
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// For the time before the load, when both sides take turns.
+    fn next_packet(&mut self, deadline: Instant) -> Result<(u8, Vec<u8>), BenchError> {
+        loop {
+            if let Some((first, body, length)) = wire::packet(&self.input[..self.filled]) {
+                let body = body.to_vec();
+                self.input.copy_within(length..self.filled, 0);
+                self.filled -= length;
+                return Ok((first, body));
+            }
+            interrupt::check()?;
+            self.wait(Duration::from_millis(100))?;
+            if !self.fill()? && Instant::now() > deadline {
+                return Err(BenchError::Feed("no answer within 30 s".to_owned()));
+            }
+        }
+    }
+
+    fn write_all(&mut self, deadline: Instant) -> Result<(), BenchError> {
+        self.write()?;
+        while !self.is_written() {
+            self.wait(Duration::from_millis(100))?;
+            self.write()?;
+            if Instant::now() > deadline {
+                return Err(BenchError::Feed("it reads nothing".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers PINGREQ for so long, and sends nothing.
+    ///
+    /// # Errors
+    /// The connection ends.
+    pub(super) fn idle(&mut self, how_long: Duration) -> Result<(), BenchError> {
+        let end = Instant::now() + how_long;
+        let mut none = histogram();
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            interrupt::check()?;
+            self.wait(left)?;
+            self.read(&mut none)?;
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// The other side is asked to leave; until it has, or for so long. A PUBACK that still comes
+    /// counts.
+    pub(super) fn part(mut self, within: Duration) -> Violations {
+        // Its DISCONNECT is an error to `read`, and the end.
+        let _ = self.idle(within);
+        self.violations()
+    }
+}
+
+/// When messages are due.
+#[derive(Clone, Copy)]
+struct Pace {
+    load: Load,
+    start: Instant,
+}
+
+impl Pace {
+    /// When this message is due, if there is a rate.
+    fn due_at(self, number: u64) -> Option<Instant> {
+        let rate = self.load.rate?;
+        Some(self.start + Duration::from_secs_f64(number as f64 / rate as f64))
+    }
+
+    /// How many more are due now.
+    fn due(self, sent: u64, now: Instant) -> u64 {
+        let Some(rate) = self.load.rate else { return u64::MAX };
+        let due = ((now - self.start).as_secs_f64() * rate as f64) as u64 + 1;
+        due.saturating_sub(sent)
+    }
+}
+
+/// Latencies in microseconds, up to an hour, at three digits.
+pub(super) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("constant bounds are valid")
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,304 @@
+//! One run: Kafka, the process under measurement, the feed, and what was found afterwards.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use super::args::BenchArgs;
+use super::child::{Scratch, Subject};
+use super::feed::{Brake, Fed, Feed};
+use super::kafka::Kafka;
+use super::progress::Progress;
+use super::reader::Reader;
+use super::result::{BridgeChecks, Checks, END_TO_END, Metrics, Percentiles, Run};
+use super::scenario::{Load, Scenario, World};
+use super::subject::{Kind, Task};
+use super::timing::Told;
+use super::wire::Frames;
+use super::{BenchError, interrupt};
+use crate::config::mqtt_url;
+
+/// The mock drops silently at 5 MiB a partition: the reader stays nearer than this.
+const LAG_MAX: u64 = 2 * 1024 * 1024;
+/// Before the measurement: the producer has its id, every key has been seen.
+const WARM_UP: Load =
+    Load { rate: None, count: Some(20_000), duration: Some(Duration::from_secs(2)) };
+/// How late Kafka answers in the phase that looks for PUBACKs that do not wait for it.
+const SLOW: Duration = Duration::from_millis(500);
+const SLOW_LOAD: Load = Load { rate: None, count: Some(40), duration: None };
+/// For everything that has been published to arrive in Kafka, since the last that did.
+const ARRIVE_WITHIN: Duration = Duration::from_secs(15);
+const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(30);
+const PART_WITHIN: Duration = Duration::from_secs(10);
+
+/// Runs one subject once.
+///
+/// # Errors
+/// It could not be measured. What it did wrong stands in [`Run::failures`].
+pub(super) fn run(
+    args: &BenchArgs,
+    scenario: &Scenario,
+    kind: Kind,
+    what: &str,
+) -> Result<Run, BenchError> {
+    let id = fastrand::u64(..);
+    let name = format!("bench-{:08x}", id >> 32);
+    let scratch = Scratch::new(&name)?;
+    let kafka = Kafka::start(args, &name)?;
+    let mut stage = Stage::set(args, scenario, kind, &name, id, &scratch, kafka)?;
+    let first = stage.feed(Load { rate: None, count: Some(1), duration: None }, "first")?;
+    let first_ms = stage.subject.started.elapsed().as_secs_f64() * 1e3;
+    let warm = stage.feed(WARM_UP, &format!("{what}, warm-up"))?;
+
+    let cpu_before = stage.subject.cpu()?;
+    let start = Instant::now();
+    let fed = stage.feed(scenario.load, what)?;
+    let elapsed = if stage.pubacks_are_the_end() { fed.elapsed } else { start.elapsed() };
+    let cpu = stage.subject.cpu()? - cpu_before;
+    let peak_memory_bytes = stage.subject.peak_memory()?;
+    let idle_cpu_percent = args.idle.map(|idle| stage.idle_cpu_percent(idle)).transpose()?;
+    stage.slow_kafka()?;
+
+    let skipped = first.messages + warm.messages;
+    let mut latencies = BTreeMap::new();
+    let mut stage_of = |name: &str, histogram: &hdrhistogram::Histogram<u64>| {
+        if let Some(percentiles) = Percentiles::of(histogram) {
+            latencies.insert(name.to_owned(), percentiles);
+        }
+    };
+    if stage.pubacks_are_the_end() {
+        stage_of(END_TO_END, &fed.latencies);
+    }
+    let (checks, told, bad_end) = stage.finish(skipped, fed.messages)?;
+    if let Some(told) = &told {
+        stage_of("received_to_produced", &told.queue);
+        stage_of("produced_to_delivered", &told.kafka);
+        stage_of("received_to_delivered", &told.total);
+    }
+    let mut failures = checks.failures(&scenario.timing);
+    failures.extend(bad_end);
+    let messages = fed.messages as f64;
+    let metrics = Metrics {
+        messages: fed.messages,
+        seconds: elapsed.as_secs_f64(),
+        rate: messages / elapsed.as_secs_f64(),
+        cpu_s_per_million: cpu.as_secs_f64() * 1e6 / messages,
+        peak_memory_bytes,
+        first_ms,
+        idle_cpu_percent,
+        latencies,
+    };
+    Ok(Run { metrics, checks, failures })
+}
+
+/// Everything that a run needs, in place.
+struct Stage<'a> {
+    scenario: &'a Scenario,
+    kind: Kind,
+    /// A real MQTT broker is between the feed and the subject.
+    broker_between: bool,
+    id: u64,
+    mqtt_topics: Vec<String>,
+    kafka: Kafka,
+    /// With the mock, or a broker between, it reads along. Else it would cost the bridge its CPU.
+    reader: Option<Reader>,
+    subject: Subject,
+    feed: Feed,
+}
+
+impl<'a> Stage<'a> {
+    fn set(
+        args: &BenchArgs,
+        scenario: &'a Scenario,
+        kind: Kind,
+        name: &str,
+        id: u64,
+        scratch: &Scratch,
+        kafka: Kafka,
+    ) -> Result<Self, BenchError> {
+        let mqtt_topics = scenario.mqtt_topics(name);
+        let frames = Frames::new(scenario.protocol, scenario.qos, &mqtt_topics, scenario.size, id);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let mut world = World {
+            mqtt: listener.local_addr()?.to_string(),
+            login: None,
+            kafka: kafka.bootstrap.clone(),
+            kafka_topic: kafka.kafka_topic.clone(),
+            name: name.to_owned(),
+            properties: args.property.clone(),
+        };
+        if let Some(url) = &args.mqtt {
+            let url = mqtt_url::parse(url);
+            let url = url.map_err(|why| BenchError::Arguments(format!("--mqtt: {why}")))?;
+            world.mqtt = format!("{}:{}", url.host, url.port);
+            world.login = url.username.map(|name| (name, url.password.unwrap_or_default()));
+        }
+        let mut reader = None;
+        if kafka.is_mock() || args.mqtt.is_some() {
+            reader = Some(Reader::start(&kafka, id, mqtt_topics.clone())?);
+        }
+        let mut subject = start(scenario, kind, &world, scratch)?;
+        let filters = if kind == Kind::Bridge { scenario.routes } else { 1 };
+        let feed = if args.mqtt.is_some() {
+            let marks = filters as usize;
+            subject.wait_for("\"msg\":\"subscribed\"", marks, SUBSCRIBE_WITHIN)?;
+            let login = world.login.as_ref().map(|(name, password)| (&**name, &**password));
+            Feed::dial(&world.mqtt, login, &format!("{name}-feed"), scenario, frames)?
+        } else {
+            Feed::accept(&listener, filters, scenario, frames, || subject.gone())?
+        };
+        Ok(Self {
+            scenario,
+            kind,
+            broker_between: args.mqtt.is_some(),
+            id,
+            mqtt_topics,
+            kafka,
+            reader,
+            subject,
+            feed,
+        })
+    }
+
+    /// Whether a PUBACK to the feed is the bridge's, and says that Kafka has the message.
+    fn pubacks_are_the_end(&self) -> bool {
+        self.scenario.qos == 1 && !self.broker_between
+    }
+
+    /// Feeds this load and waits until all of it is in Kafka.
+    fn feed(&mut self, load: Load, what: &str) -> Result<Fed, BenchError> {
+        let mut progress = Progress::new(what.to_owned());
+        let size = self.scenario.size;
+        let acknowledged_counts = self.pubacks_are_the_end();
+        let window = u64::from(self.scenario.window);
+        let (reader, is_mock) = (self.reader.as_ref(), self.kafka.is_mock());
+        let broker_between = self.broker_between;
+        let brake: Brake<'_> = &|sent, acknowledged| {
+            let Some(reader) = reader else { return u64::MAX };
+            let arrived = reader.messages();
+            let mut room = u64::MAX;
+            if is_mock {
+                let begun = if acknowledged_counts { acknowledged } else { sent };
+                let lag = begun.saturating_sub(arrived);
+                room = (LAG_MAX / size).max(1).saturating_sub(lag);
+            }
+            if broker_between {
+                // So that the broker never has a reason to drop.
+                room = room.min(window.saturating_sub(sent.saturating_sub(arrived)));
+            }
+            room
+        };
+        let fed = match self.feed.run(load, brake, &mut progress) {
+            Ok(fed) => fed,
+            Err(error) => {
+                interrupt::check()?;
+                // If it has just died, that is the better reason.
+                std::thread::sleep(Duration::from_millis(100));
+                return Err(self.subject.gone().map_or(error, BenchError::Subject));
+            }
+        };
+        if !acknowledged_counts {
+            match &self.reader {
+                Some(reader) => reader.wait_for(self.feed.sent())?,
+                None => self.kafka.wait_for(self.feed.sent(), ARRIVE_WITHIN)?,
+            }
+        }
+        Ok(fed)
+    }
+
+    fn idle_cpu_percent(&mut self, idle: Duration) -> Result<f64, BenchError> {
+        // What the load left behind settles first.
+        self.feed.idle(Duration::from_secs(1))?;
+        let before = self.subject.cpu()?;
+        self.feed.idle(idle)?;
+        let cpu = self.subject.cpu()? - before;
+        Ok(100.0 * cpu.as_secs_f64() / idle.as_secs_f64())
+    }
+
+    /// Kafka answers late: no PUBACK may be earlier.
+    fn slow_kafka(&mut self) -> Result<(), BenchError> {
+        if !self.kafka.is_mock() || !self.pubacks_are_the_end() || self.kind != Kind::Bridge {
+            return Ok(());
+        }
+        self.kafka.answer_after(SLOW);
+        self.feed.kafka_takes(SLOW);
+        self.feed(SLOW_LOAD, "Kafka answers after 500 ms")?;
+        self.feed.kafka_takes(Duration::ZERO);
+        self.kafka.answer_after(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Ends everything, and finds out what became of it.
+    fn finish(
+        mut self,
+        skipped: u64,
+        measured: u64,
+    ) -> Result<(Checks, Option<Told>, Option<String>), BenchError> {
+        let published = self.feed.sent();
+        let mut bad_end = None;
+        let pubacks = if self.kind == Kind::Bridge {
+            self.subject.ask_to_stop();
+            let pubacks = self.feed.part(PART_WITHIN);
+            bad_end = self.subject.stopped()?;
+            pubacks
+        } else {
+            self.feed.violations()
+        };
+        let log = self.subject.log().to_owned();
+        drop(self.subject);
+        let reader = match self.reader {
+            Some(reader) => reader,
+            None => Reader::start(&self.kafka, self.id, self.mqtt_topics)?,
+        };
+        let found = reader.finish(published)?;
+        drop(self.kafka);
+        let told = match self.kind {
+            Kind::Bridge => Some(Told::read(&log, skipped, measured)?),
+            Kind::Limit | Kind::Libraries => None,
+        };
+        let checks = Checks {
+            published,
+            records: found.records,
+            lost: found.lost,
+            duplicated: found.duplicated,
+            reordered: found.reordered,
+            misplaced: found.misplaced,
+            pubacks,
+            bridge: told.as_ref().map(|told| BridgeChecks {
+                delivered: told.summary("delivered"),
+                timing_records: told.records,
+                dropped: told.dropped,
+                dead_lettered: told.summary("dead_lettered"),
+                filtered: told.summary("filtered"),
+                shed: told.summary("shed"),
+                redelivered: told.summary("redelivered"),
+                restarts: told.summary("restarts"),
+                reconnects: told.summary("reconnects"),
+            }),
+        };
+        Ok((checks, told, bad_end))
+    }
+}
+
+/// Starts the process under measurement.
+fn start(
+    scenario: &Scenario,
+    kind: Kind,
+    world: &World,
+    scratch: &Scratch,
+) -> Result<Subject, BenchError> {
+    let argument = |path: &std::path::Path| path.display().to_string();
+    match kind {
+        Kind::Bridge => {
+            let config = scratch.path("config.toml");
+            std::fs::write(&config, scenario.bridge_config(world))?;
+            Subject::start(scratch, &["run".into(), "--config".into(), argument(&config)])
+        }
+        Kind::Limit | Kind::Libraries => {
+            let path = scratch.path("task.json");
+            let task = Task { kind, scenario: scenario.clone(), world: world.clone() };
+            std::fs::write(&path, serde_json::to_vec(&task).expect("plain data"))?;
+            Subject::start(scratch, &["bench-subject".into(), argument(&path)])
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Reads back what is in Kafka, and counts what is lost, duplicated or out of order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::kafka::{self, Kafka};
+use super::{BenchError, interrupt, wire};
+use crate::demo::brokers::spawn;
+use crate::demo::verify::Verifier;
+
+/// One wait for records.
+const POLL: Duration = Duration::from_millis(50);
+/// Without anything new for so long, what is missing is lost.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What became of the messages of one run.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Records of this run.
+    pub records: u64,
+    pub lost: u64,
+    pub duplicated: u64,
+    /// Behind a later one of the same MQTT topic.
+    pub reordered: u64,
+    /// Under a key that is not their MQTT topic.
+    pub misplaced: u64,
+}
+
+/// The reader on its thread.
+pub(super) struct Reader {
+    progress: Arc<Progress>,
+    thread: JoinHandle<Reading>,
+}
+
+#[derive(Default)]
+struct Progress {
+    /// Different messages that were read.
+    messages: AtomicU64,
+    /// Nothing more will be sent.
+    last: AtomicBool,
+    /// How many were sent, once that is known.
+    sent: AtomicU64,
+}
+
+impl Reader {
+    /// Begins to read the records of `run`, of which message `n` belongs to the MQTT topic
+    /// `n % mqtt_topics.len()`.
+    ///
+    /// # Errors
+    /// librdkafka's.
+    pub(super) fn start(
+        kafka: &Kafka,
+        run: u64,
+        mqtt_topics: Vec<String>,
+    ) -> Result<Self, BenchError> {
+        let consumer: BaseConsumer = kafka::client(&kafka.bootstrap)
+            .set("group.id", "bench")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "10")
+            .set("fetch.message.max.bytes", "4194304")
+            .set("check.crcs", "false")
+            .create()?;
+        let mut partitions = TopicPartitionList::new();
+        for (partition, begin) in kafka.begin.iter().enumerate() {
+            let partition = i32::try_from(partition).unwrap_or_default();
+            let from = Offset::Offset(*begin);
+            partitions.add_partition_offset(&kafka.kafka_topic, partition, from)?;
+        }
+        consumer.assign(&partitions)?;
+        let progress = Arc::new(Progress::default());
+        let shared = Arc::clone(&progress);
+        let reading = Reading::new(run, mqtt_topics);
+        let thread = spawn("bench-reader", move || read(&consumer, reading, &shared))
+            .map_err(|error| BenchError::Kafka(error.to_string()))?;
+        Ok(Self { progress, thread })
+    }
+
+    /// Different messages read so far.
+    pub(super) fn messages(&self) -> u64 {
+        self.progress.messages.load(Relaxed)
+    }
+
+    /// Waits until so many different messages were read, or nothing comes any more.
+    ///
+    /// # Errors
+    /// A signal came.
+    pub(super) fn wait_for(&self, messages: u64) -> Result<(), BenchError> {
+        let mut seen = 0;
+        let mut moved_at = Instant::now();
+        while self.messages() < messages && moved_at.elapsed() < QUIET {
+            if self.messages() != seen {
+                (seen, moved_at) = (self.messages(), Instant::now());
+            }
+            interrupt::check()?;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Reads the rest; `sent` messages were published.
+    ///
+    /// # Errors
+    /// Its thread panicked.
+    pub(super) fn finish(self, sent: u64) -> Result<Found, BenchError> {
+        self.progress.sent.store(sent, Relaxed);
+        self.progress.last.store(true, std::sync::atomic::Ordering::Release);
+        let reading =
+            self.thread.join().map_err(|_| BenchError::Kafka("the reader panicked".to_owned()))?;
+        Ok(reading.found(sent))
+    }
+}
+
+fn read(consumer: &BaseConsumer, mut reading: Reading, progress: &Progress) -> Reading {
+    let mut heard_at = Instant::now();
+    loop {
+        match consumer.poll(POLL) {
+            Some(Ok(record)) => {
+                heard_at = Instant::now();
+                if reading.record(record.key(), record.payload().unwrap_or_default()) {
+                    progress.messages.store(reading.messages, Relaxed);
+                }
+            }
+            Some(Err(error)) => eprintln!("bench: reader: {error}"),
+            None if progress.last.load(std::sync::atomic::Ordering::Acquire) => {
+                // All are here and nothing more comes; or they never will.
+                let all = reading.messages >= progress.sent.load(Relaxed);
+                if all || heard_at.elapsed() > QUIET {
+                    return reading;
+                }
+            }
+            None => {}
+        }
+    }
+}
+
+/// What was read. Pure.
+struct Reading {
+    run: u64,
+    mqtt_topics: Vec<String>,
+    verifier: Verifier,
+    records: u64,
+    messages: u64,
+    misplaced: u64,
+}
+
+impl Reading {
+    fn new(run: u64, mqtt_topics: Vec<String>) -> Self {
+        let verifier = Verifier::new(mqtt_topics.len());
+        Self { run, mqtt_topics, verifier, records: 0, messages: 0, misplaced: 0 }
+    }
+
+    /// Counts a record; whether it brought a message that was not there before.
+    fn record(&mut self, key: Option<&[u8]>, payload: &[u8]) -> bool {
+        let Some(number) = wire::number(payload, self.run) else { return false };
+        self.records += 1;
+        let mqtt_topics = self.mqtt_topics.len() as u64;
+        // The remainder is below a length.
+        let index = (number % mqtt_topics) as usize;
+        if key != Some(self.mqtt_topics[index].as_bytes()) {
+            self.misplaced += 1;
+        }
+        let is_new = self.verifier.arrived(index, number / mqtt_topics + 1);
+        self.messages += u64::from(is_new);
+        is_new
+    }
+
+    fn found(&self, sent: u64) -> Found {
+        let mqtt_topics = self.mqtt_topics.len() as u64;
+        let sent_to =
+            |index: usize| sent / mqtt_topics + u64::from((index as u64) < sent % mqtt_topics);
+        Found {
+            records: self.records,
+            lost: self.verifier.lost(sent_to),
+            duplicated: self.verifier.duplicated(),
+            reordered: self.verifier.reordered(),
+            misplaced: self.misplaced,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seven messages to three MQTT topics were sent; these are read. Gives (lost, duplicated,
+    /// reordered, misplaced).
+    fn of_seven(numbers: &[u64]) -> (u64, u64, u64, u64) {
+        let mqtt_topics: Vec<_> = (0..3).map(|index| format!("bench/{index}")).collect();
+        let mut reading = Reading::new(9, mqtt_topics.clone());
+        for number in numbers {
+            let payload = [9u64.to_be_bytes(), number.to_be_bytes()].concat();
+            reading.record(Some(mqtt_topics[(number % 3) as usize].as_bytes()), &payload);
+            // Of another run.
+            let payload = [8u64.to_be_bytes(), number.to_be_bytes()].concat();
+            assert!(!reading.record(None, &payload));
+        }
+        let Found { lost, duplicated, reordered, misplaced, .. } = reading.found(7);
+        (lost, duplicated, reordered, misplaced)
+    }
+
+    #[test]
+    fn each_once_and_in_the_order_of_its_mqtt_topic_is_nothing_to_report() {
+        assert_eq!(of_seven(&[0, 1, 2, 3, 4, 5, 6]), (0, 0, 0, 0));
+        // Of different MQTT topics.
+        assert_eq!(of_seven(&[2, 1, 0, 5, 3, 6, 4]), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn what_is_missing_at_either_end_and_in_the_middle_is_lost() {
+        assert_eq!(of_seven(&[1, 2, 3, 4, 5, 6]), (1, 0, 0, 0));
+        assert_eq!(of_seven(&[0, 1, 2, 4, 5, 6]), (1, 0, 0, 0));
+        assert_eq!(of_seven(&[0, 1, 2, 3, 4, 5]), (1, 0, 0, 0));
+        assert_eq!(of_seven(&[]), (7, 0, 0, 0));
+    }
+
+    #[test]
+    fn a_second_arrival_is_duplicated_and_a_late_one_reordered() {
+        assert_eq!(of_seven(&[0, 1, 2, 3, 4, 5, 6, 3]), (0, 1, 0, 0));
+        assert_eq!(of_seven(&[3, 0, 1, 2, 4, 5, 6]), (0, 0, 1, 0));
+    }
+
+    #[test]
+    fn a_key_that_is_not_the_mqtt_topic_is_misplaced() {
+        let mut reading = Reading::new(9, vec!["bench/0".to_owned()]);
+        let payload = [9u64.to_be_bytes(), 0u64.to_be_bytes()].concat();
+        assert!(reading.record(Some(b"bench/1"), &payload));
+        assert_eq!(reading.found(1).misplaced, 1);
+    }
+}

@@ -1,0 +1,152 @@
+//! What one run does, and the names and configuration that follow from it.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::args::Protocol;
+
+/// One combination of settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Scenario {
+    pub protocol: Protocol,
+    pub qos: u8,
+    /// Payload, bytes.
+    pub size: u64,
+    /// MQTT topics, at least as many as routes.
+    pub topics: u32,
+    pub routes: u32,
+    pub window: u16,
+    /// `log.timing`
+    pub timing: String,
+    pub load: Load,
+}
+
+/// How much, how fast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Load {
+    /// Messages a second; as fast as possible if not given.
+    pub rate: Option<u64>,
+    pub count: Option<u64>,
+    pub duration: Option<Duration>,
+}
+
+/// What a run of the bridge, or of what stands in for it, needs to know of the world.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct World {
+    /// `host:port`
+    pub mqtt: String,
+    pub login: Option<(String, String)>,
+    /// `host:port`
+    pub kafka: String,
+    pub kafka_topic: String,
+    /// The first level of all MQTT topics, and the client id.
+    pub name: String,
+    /// For librdkafka.
+    pub properties: Vec<(String, String)>,
+}
+
+impl Scenario {
+    /// One line for people.
+    pub(super) fn title(&self) -> String {
+        let mut title = format!(
+            "MQTT {}, QoS {}, {} B, {} MQTT topics, {}, window {}, timing {}",
+            self.protocol.name(),
+            self.qos,
+            self.size,
+            self.topics,
+            if self.routes == 1 { "1 route".to_owned() } else { format!("{} routes", self.routes) },
+            self.window,
+            self.timing,
+        );
+        if let Some(rate) = self.load.rate {
+            let _ = write!(title, ", {rate}/s");
+        }
+        title
+    }
+
+    /// All MQTT topics under this first level, evenly on the routes.
+    pub(super) fn mqtt_topics(&self, name: &str) -> Vec<String> {
+        (0..self.topics)
+            .map(|number| format!("{name}/{:04}/{number:06}", number % self.routes))
+            .collect()
+    }
+
+    /// The bridge's configuration, as anyone would write it.
+    pub(super) fn bridge_config(&self, world: &World) -> String {
+        let window_bytes = u64::from(self.window) * (self.size + 1024) * 2;
+        let mut text = format!(
+            "[mqtt]\nurl = \"mqtt://{}\"\nclient_id = \"{}\"\nprotocol = \"{}\"\n\
+             session_expiry = \"0s\"\nmax_payload = \"16 MiB\"\n",
+            world.mqtt,
+            world.name,
+            self.protocol.name()
+        );
+        if let Some((username, password)) = &world.login {
+            let _ = writeln!(text, "username = {username:?}\npassword = {password:?}");
+        }
+        let _ = write!(
+            text,
+            "[kafka]\nbrokers = [{:?}]\n[kafka.properties]\n{}\
+             [delivery]\nwindow_messages = {}\nwindow_bytes = \"{} B\"\nqos0_shed_after = \"never\"\n\
+             [log]\nformat = \"json\"\ntiming = {:?}\n",
+            world.kafka,
+            world
+                .properties
+                .iter()
+                .map(|(key, value)| format!("{key} = {value:?}\n"))
+                .collect::<String>(),
+            self.window,
+            window_bytes.clamp(16 << 20, 16 << 30),
+            self.timing,
+        );
+        for route in 0..self.routes {
+            let filter = match self.routes {
+                1 => format!("{}/#", world.name),
+                _ => format!("{}/{route:04}/#", world.name),
+            };
+            let _ = write!(
+                text,
+                "[[routes]]\nfilter = {filter:?}\nqos = {}\nkafka_topic = {:?}\n",
+                self.qos, world.kafka_topic
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_bridge_accepts_its_configuration() {
+        let scenario = Scenario {
+            protocol: Protocol::V5,
+            qos: 1,
+            size: 128,
+            topics: 10,
+            routes: 3,
+            window: 1000,
+            timing: "sample:100".to_owned(),
+            load: Load { rate: None, count: Some(1), duration: None },
+        };
+        let world = World {
+            mqtt: "127.0.0.1:1883".to_owned(),
+            login: Some(("me".to_owned(), "a \"secret\"".to_owned())),
+            kafka: "127.0.0.1:9092".to_owned(),
+            kafka_topic: "bench".to_owned(),
+            name: "bench-1".to_owned(),
+            properties: vec![("linger.ms".to_owned(), "5".to_owned())],
+        };
+        let config = Config::from_toml(&scenario.bridge_config(&world), "the bench", [])
+            .unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.routes.len(), 3);
+        for mqtt_topic in scenario.mqtt_topics("bench-1") {
+            let matching = config.routes.iter().filter(|route| route.filter.matches(&mqtt_topic));
+            assert_eq!(matching.count(), 1, "{mqtt_topic}");
+        }
+    }
+}

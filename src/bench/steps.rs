@@ -1,0 +1,119 @@
+//! `--steps`: the highest rate whose p99 stays within a bound.
+
+use super::args::BenchArgs;
+use super::result::{END_TO_END, Outcome, Subject};
+use super::scenario::{Load, Scenario};
+use super::subject::Kind;
+use super::{BenchError, kinds, measure, report};
+
+const FIRST_RATE: u64 = 2_000;
+/// Between the highest that held and the lowest that did not, so close is close enough.
+const CLOSE: f64 = 1.1;
+const RATE_MAX: u64 = 5_000_000;
+
+/// Finds it for each subject; whether all runs kept their promises. What held is added to `outcomes`.
+///
+/// # Errors
+/// A step could not be measured.
+pub(super) fn run(
+    args: &BenchArgs,
+    scenario: &Scenario,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<bool, BenchError> {
+    println!("\n{}: p99 from PUBLISH to PUBACK within {:?}", scenario.title(), args.p99);
+    let mut good = true;
+    for kind in kinds(args) {
+        let mut search = Search::default();
+        while let Some(rate) = search.next() {
+            let (held, kept) = step(args, scenario, kind, rate, outcomes)?;
+            good &= kept;
+            search.tried(rate, held && kept);
+        }
+        match search.held {
+            0 => println!("  {}: not even {FIRST_RATE}/s held", kind.name()),
+            rate => println!("  {}: the highest rate that held: {rate}/s", kind.name()),
+        }
+    }
+    Ok(good)
+}
+
+/// Whether the bound held, and whether the promises were kept.
+fn step(
+    args: &BenchArgs,
+    scenario: &Scenario,
+    kind: Kind,
+    rate: u64,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(bool, bool), BenchError> {
+    let load = Load { rate: Some(rate), ..scenario.load };
+    let scenario = Scenario { load, ..scenario.clone() };
+    let what = format!("{} at {rate}/s", kind.name());
+    let run = measure::run(args, &scenario, kind, &what)?;
+    report::failures(&what, &run);
+    let kept = run.failures.is_empty();
+    let latency = run.metrics.latencies.get(END_TO_END).copied();
+    let p99_us = latency.map_or(u64::MAX, |latency| latency.p99_us);
+    // Late messages count from when they were due: a rate that is not reached has no low p99.
+    let held = u128::from(p99_us) <= args.p99.as_micros();
+    println!(
+        "  {:<12}{rate:>9}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  CPU-s/M {:>6.2}  {}",
+        kind.name(),
+        latency.map_or(f64::NAN, |latency| latency.p50_us as f64 / 1e3),
+        p99_us as f64 / 1e3,
+        run.metrics.cpu_s_per_million,
+        if held { "held" } else { "did not hold" }
+    );
+    let subjects = [(kind, Subject::new(vec![run]))].into();
+    outcomes.push(Outcome { scenario, subjects });
+    Ok((held, kept))
+}
+
+/// Doubles until it fails, then halves the gap.
+#[derive(Debug, Default)]
+struct Search {
+    held: u64,
+    failed: Option<u64>,
+}
+
+impl Search {
+    fn next(&self) -> Option<u64> {
+        match (self.held, self.failed) {
+            (0, None) => Some(FIRST_RATE),
+            (0, Some(_)) => None,
+            (held, None) => Some(held * 2).filter(|rate| *rate <= RATE_MAX),
+            (held, Some(failed)) => {
+                (failed as f64 / held as f64 > CLOSE).then(|| (held + failed) / 2)
+            }
+        }
+    }
+
+    fn tried(&mut self, rate: u64, held: bool) {
+        if held {
+            self.held = rate;
+        } else {
+            self.failed = Some(rate);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_ends_close_below_what_fails() {
+        for limit in [2_000, 3_333, 90_000, 250_001] {
+            let mut search = Search::default();
+            let mut steps = 0;
+            while let Some(rate) = search.next() {
+                search.tried(rate, rate <= limit);
+                steps += 1;
+            }
+            assert!(search.held <= limit && limit as f64 <= search.held as f64 * CLOSE, "{limit}");
+            assert!(steps < 20, "{steps}");
+        }
+        let mut search = Search::default();
+        search.tried(FIRST_RATE, false);
+        assert_eq!((search.next(), search.held), (None, 0));
+    }
+}

@@ -1,0 +1,140 @@
+//! The bridge's log of one run, read back: timing records, what was dropped, the last summary.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+
+use hdrhistogram::Histogram;
+use serde_json::Value;
+
+use super::BenchError;
+use super::feed::histogram;
+
+/// What the log says of a run.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Timing records.
+    pub records: u64,
+    /// Records that found no room.
+    pub dropped: u64,
+    /// Of the messages that were measured, microseconds: received -> produced -> delivered.
+    pub queue: Histogram<u64>,
+    pub kafka: Histogram<u64>,
+    pub total: Histogram<u64>,
+    /// The last summary record.
+    pub summary: Value,
+}
+
+impl Told {
+    /// Reads the log. The first `skipped` timing records are of messages before the measurement,
+    /// the next `measured` of it.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn read(log: &Path, skipped: u64, measured: u64) -> Result<Self, BenchError> {
+        let mut told = Self {
+            records: 0,
+            dropped: 0,
+            queue: histogram(),
+            kafka: histogram(),
+            total: histogram(),
+            summary: Value::Null,
+        };
+        let mut log = BufReader::with_capacity(1 << 20, File::open(log)?);
+        let mut line = Vec::new();
+        while log.read_until(b'\n', &mut line)? > 0 {
+            told.line(&line, skipped, measured);
+            line.clear();
+        }
+        Ok(told)
+    }
+
+    fn line(&mut self, line: &[u8], skipped: u64, measured: u64) {
+        let found = [
+            ("queue_us", &mut self.queue),
+            ("kafka_us", &mut self.kafka),
+            ("total_us", &mut self.total),
+        ];
+        let values = found.map(|(key, histogram)| (number(line, key), histogram));
+        if let [(Some(_), _), (Some(_), _), (Some(_), _)] = &values {
+            self.records += 1;
+            if self.records > skipped && self.records <= skipped + measured {
+                for (value, histogram) in values {
+                    histogram.saturating_record(value.unwrap_or_default());
+                }
+            }
+            return;
+        }
+        let Ok(record) = serde_json::from_slice::<Value>(line) else { return };
+        match record["msg"].as_str() {
+            Some("summary") => self.summary = record,
+            Some("timing records dropped" | "log records dropped") => {
+                self.dropped += record["count"].as_u64().unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+
+    /// A count of the summary.
+    pub(super) fn summary(&self, key: &str) -> u64 {
+        self.summary[key].as_u64().unwrap_or_default()
+    }
+}
+
+/// The number behind `"key":`, without reading all of the line: there are millions of them.
+fn number(line: &[u8], key: &str) -> Option<u64> {
+    let wanted = key.as_bytes();
+    let at = line.windows(wanted.len()).rposition(|window| window == wanted)? + wanted.len();
+    let digits = line.get(at..)?.strip_prefix(b"\":")?;
+    let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+    std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::{LogConfig, LogFormat, TimingPolicy};
+    use crate::message::Stamp;
+    use crate::observe::{Logging, Style, TimingRecord};
+
+    #[test]
+    fn what_the_bridge_writes_is_understood() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let config = LogConfig {
+            format: LogFormat::Json,
+            level: slog::Level::Info,
+            timing: TimingPolicy::All,
+        };
+        let file = File::create(&path).expect("a file");
+        let logging = Logging::to_sink(&config, Style::Json, file);
+        let start = Stamp { wall_us: 1_767_323_045_000_000, instant: Instant::now() };
+        let after = |ms| Stamp {
+            wall_us: start.wall_us + ms * 1000,
+            instant: start.instant + Duration::from_millis(ms),
+        };
+        for ms in 1..=10 {
+            logging.timing().record(&TimingRecord {
+                mqtt_topic: "total_us",
+                mqtt_qos: 1,
+                kafka_topic: "bench",
+                kafka_partition: 0,
+                kafka_offset: 1,
+                payload_bytes: 16,
+                received_at: start,
+                produced_at: after(ms),
+                delivered_at: after(3 * ms),
+            });
+        }
+        slog::info!(logging.logger(), "summary"; "delivered" => 9);
+        slog::info!(logging.logger(), "summary"; "delivered" => 10);
+        slog::warn!(logging.logger(), "timing records dropped"; "count" => 3);
+        logging.flush();
+        let told = Told::read(&path, 2, 7).expect("readable");
+        assert_eq!((told.records, told.dropped, told.summary("delivered")), (10, 3, 10));
+        assert_eq!((told.queue.len(), told.queue.min(), told.queue.max() / 1000), (7, 3000, 9));
+        assert_eq!((told.kafka.min(), told.total.min()), (6000, 9000));
+    }
+}

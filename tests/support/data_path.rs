@@ -1,0 +1,196 @@
+//! The pure cores in the order in which a message passes through them, without sockets, actors and
+//! librdkafka: for micro-benchmarks and for the count of instructions.
+
+use std::hint::black_box;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, BytesMut};
+use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
+use mqtt_kafka_bridge::kafka::classify::{self, Class};
+use mqtt_kafka_bridge::kafka::lanes::{Lane, Queued};
+use mqtt_kafka_bridge::message::{Destination, ForwardMsg, Message, Qos, Seq, Stamp, Verdict};
+use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
+use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
+use mqtt_kafka_bridge::mqtt::window::{Fate, Limits, Window};
+use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
+use mqtt_kafka_bridge::route::{PayloadForm, Route, Router};
+
+/// Messages of one read.
+pub(crate) const BATCH: u16 = 250;
+/// MQTT topics, each with a route level of its own.
+const MQTT_TOPICS: u16 = 64;
+const PAYLOAD: [u8; 128] = [b'x'; 128];
+
+/// A message on its way through a lane.
+pub(crate) struct Item(pub(crate) ForwardMsg);
+
+impl Queued for Item {
+    fn seq(&self) -> Seq {
+        self.0.seq
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.0.message.mqtt_topic
+    }
+}
+
+/// All that the path needs from one batch to the next.
+pub(crate) struct DataPath {
+    version: Version,
+    stream: Vec<u8>,
+    frames: FrameReader,
+    window: Window,
+    router: Router,
+    lane: Lane<Item>,
+    logging: Logging,
+    acks: BytesMut,
+}
+
+impl DataPath {
+    /// For one protocol version, one route, and a timing record for every message.
+    pub(crate) fn new(version: Version) -> Self {
+        Self {
+            version,
+            stream: stream(version),
+            frames: FrameReader::new(version, 1 << 20),
+            window: Window::new(Limits { messages: 1000, bytes: 16 << 20 }),
+            router: router(1),
+            lane: Lane::new("bench"),
+            logging: logging(TimingPolicy::All),
+            acks: BytesMut::new(),
+        }
+    }
+
+    /// One read, from bytes to records, and its delivery reports, from codes to PUBACKs.
+    pub(crate) fn batch(&mut self) {
+        let now = Stamp { wall_us: 1_767_323_045_123_456, instant: Instant::now() };
+        self.take_in(now);
+        let sent = self.send(now);
+        let verdicts = self.report(sent, now);
+        assert_eq!(verdicts.len(), usize::from(BATCH), "every message gets its verdict");
+        for verdict in verdicts {
+            self.window.settle(verdict);
+        }
+        self.window.release(|ack| packet::encode_ack(ack, &mut self.acks));
+        assert_eq!(self.acks.len(), 4 * usize::from(BATCH), "every message is acknowledged");
+        black_box(&self.acks);
+        self.acks.clear();
+    }
+
+    fn take_in(&mut self, now: Stamp) {
+        let mut rest = &self.stream[..];
+        while !rest.is_empty() {
+            // As a socket gives it: what there is room for.
+            let space = self.frames.space();
+            let count = rest.len().min(space.capacity() - space.len());
+            space.put_slice(&rest[..count]);
+            rest = &rest[count..];
+            while let Some(frame) = self.frames.next_frame().expect("well framed") {
+                let Frame::Whole(frame) = frame else { panic!("no frame is oversize") };
+                let incoming = packet::decode(self.version, &frame).expect("a PUBLISH");
+                let Incoming::Publish(publish) = incoming else { panic!("only PUBLISHes") };
+                let ack = publish.ack.expect("QoS 1");
+                let (mqtt_topic, payload) = (&publish.mqtt_topic, &publish.payload);
+                assert!(!self.window.redelivered(ack, publish.dup, mqtt_topic, payload));
+                assert!(self.window.has_room(publish.window_bytes()));
+                let name = std::str::from_utf8(mqtt_topic).expect("checked by the codec");
+                let destination = self.router.route(name, payload).expect("it has a route");
+                let message = Message {
+                    mqtt_topic: publish.mqtt_topic,
+                    payload: publish.payload,
+                    qos: publish.qos,
+                    retain: publish.retain,
+                    received_at: now,
+                };
+                self.window.admit(Arc::new(message), Some(ack), Fate::Forward(destination));
+            }
+        }
+    }
+
+    fn send(&mut self, now: Stamp) -> Vec<Item> {
+        for msg in self.window.take_unforwarded() {
+            self.lane.push(Item(msg));
+        }
+        let mut sent = Vec::new();
+        while sent.len() < usize::from(BATCH) {
+            match self.lane.next(now.instant) {
+                Some((_, item)) => sent.push(item),
+                // A key's first record goes alone, the rest when that is in Kafka.
+                None => match sent.pop() {
+                    Some(item) => {
+                        self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item);
+                        sent.insert(0, item);
+                    }
+                    None => panic!("the lane is stuck"),
+                },
+            }
+        }
+        sent
+    }
+
+    fn report(&mut self, sent: Vec<Item>, now: Stamp) -> Vec<Verdict> {
+        let timing = self.logging.timing();
+        let mut timing = timing.batch();
+        let mut verdicts = Vec::with_capacity(sent.len());
+        for (offset, item) in (0..).zip(sent) {
+            assert_eq!(classify::of_report(black_box(0)), Class::Delivered);
+            let Destination::Record { route, value } = &item.0.destination else {
+                panic!("only records")
+            };
+            let message = &item.0.message;
+            timing.record(&TimingRecord {
+                mqtt_topic: &message.mqtt_topic_lossy(),
+                mqtt_qos: 1,
+                kafka_topic: &route.kafka_topic,
+                kafka_partition: 3,
+                kafka_offset: offset,
+                payload_bytes: value.len(),
+                received_at: message.received_at,
+                produced_at: now,
+                delivered_at: now,
+            });
+            verdicts.push(Verdict::Delivered(item.0.seq));
+            self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item);
+        }
+        verdicts
+    }
+}
+
+/// PUBLISHes of one batch.
+pub(crate) fn stream(version: Version) -> Vec<u8> {
+    let mut out = Vec::new();
+    for number in 0..BATCH {
+        let mqtt_topic = format!("bench/0000/{:06}", number % MQTT_TOPICS);
+        let properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
+        let length = 2 + mqtt_topic.len() + 2 + properties.len() + PAYLOAD.len();
+        out.extend([0x32, (length % 128) as u8 | 0x80, (length / 128) as u8, 0]);
+        out.push(u8::try_from(mqtt_topic.len()).expect("short"));
+        out.extend(mqtt_topic.as_bytes());
+        out.extend((number + 1).to_be_bytes());
+        out.extend(properties);
+        out.extend(PAYLOAD);
+    }
+    out
+}
+
+/// So many routes, of which each takes one level; one takes all.
+pub(crate) fn router(routes: usize) -> Router {
+    let route = |number: usize| Route {
+        filter: match routes {
+            1 => "bench/#".parse().expect("a legal filter"),
+            _ => format!("bench/{number:04}/#").parse().expect("a legal filter"),
+        },
+        qos: Qos::AtLeastOnce,
+        kafka_topic: "bench".to_owned(),
+        payload: PayloadForm::Raw,
+    };
+    Router::new(&(0..routes).map(route).collect::<Vec<_>>())
+}
+
+/// A log that goes nowhere.
+pub(crate) fn logging(timing: TimingPolicy) -> Logging {
+    let config = LogConfig { format: LogFormat::Json, level: slog::Level::Info, timing };
+    Logging::to_sink(&config, Style::Json, io::sink())
+}
