@@ -173,7 +173,7 @@ fn healthcheck_of_what_is_not_there_is_1_and_says_why() {
     for (listen, expected) in [
         ("off", "http.listen: expected an address to ask, found \"off\""),
         ("127.0.0.1:0", "http.listen: expected a port to ask, found 0"),
-        ("nowhere", "http.listen: expected an IP address and port"),
+        ("nowhere", "BRIDGE_HTTP__LISTEN: expected an IP address and port"),
         (&address, "Connection refused"),
     ] {
         let output = healthcheck(listen, &[]);

@@ -73,7 +73,10 @@ fn every_scrape_balances_while_everything_fails_under_load() {
     });
     for (line, http) in &mut lines {
         let seen = http.metrics();
-        let summary = line.bridge.summary();
+        let received = seen.get("received_total");
+        let summary = line.bridge.wait_summary("the summary says the same", SOON, |now| {
+            (now.received, now.in_flight) == (received, 0)
+        });
         for (name, value) in [
             ("received_total", summary.received),
             ("redelivered_total", summary.redelivered),
