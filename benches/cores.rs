@@ -83,9 +83,9 @@ fn window(c: &mut Criterion) {
         b.iter_batched_ref(
             || filled(&messages),
             |window| {
-                let mut released = 0;
+                let (mut released, at) = (0, Instant::now());
                 for msg in window.take_unforwarded() {
-                    window.settle(Verdict::Delivered(msg.seq));
+                    window.settle(Verdict::Delivered(msg.seq), at);
                 }
                 window.release(|_| released += 1);
                 assert_eq!(released, BATCH);
@@ -121,7 +121,7 @@ fn lanes(c: &mut Criterion) {
             |batch| {
                 for msg in batch {
                     lane.push(Item(msg));
-                    while let Some((_, item)) = lane.next(now) {
+                    while let Some((_, item)) = lane.next(now, true) {
                         lane.delivered(Via::Main, &item);
                     }
                 }

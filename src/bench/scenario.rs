@@ -90,6 +90,7 @@ impl Scenario {
             text,
             "[kafka]\nbrokers = [{:?}]\n[kafka.properties]\n{}\
              [delivery]\nwindow_messages = {}\nwindow_bytes = \"{} B\"\nqos0_shed_after = \"never\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nformat = \"json\"\ntiming = {:?}\n",
             world.kafka,
             world

@@ -71,7 +71,7 @@ impl DataPath {
         let verdicts = self.report(sent, now);
         assert_eq!(verdicts.len(), usize::from(BATCH), "every message gets its verdict");
         for verdict in verdicts {
-            self.window.settle(verdict);
+            self.window.settle(verdict, now.instant);
         }
         self.window.release(|ack| packet::encode_ack(ack, &mut self.acks));
         assert_eq!(self.acks.len(), 4 * usize::from(BATCH), "every message is acknowledged");
@@ -115,7 +115,7 @@ impl DataPath {
         }
         let mut sent = Vec::new();
         while sent.len() < usize::from(BATCH) {
-            match self.lane.next(now.instant) {
+            match self.lane.next(now.instant, true) {
                 Some((_, item)) => sent.push(item),
                 // A key's first record goes alone, the rest when that is in Kafka.
                 None => match sent.pop() {
@@ -178,6 +178,7 @@ pub(crate) fn stream(version: Version) -> Vec<u8> {
 /// So many routes, of which each takes one level; one takes all.
 pub(crate) fn router(routes: usize) -> Router {
     let route = |number: usize| Route {
+        index: number,
         filter: match routes {
             1 => "bench/#".parse().expect("a legal filter"),
             _ => format!("bench/{number:04}/#").parse().expect("a legal filter"),
