@@ -149,6 +149,7 @@ impl Bridge {
              protocol = \"{protocol}\"\n[kafka]\nbrokers = [\"{kafka}\"]\n\
              [[routes]]\nfilter = \"bench/#\"\nqos = {qos}\nkafka_topic = \"bench\"\n\
              [delivery]\nqos0_shed_after = \"never\"\n\
+             [http]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nformat = \"json\"\ntiming = \"{timing}\"\n"
         );
         io::Write::write_all(&mut config.as_file(), text.as_bytes()).expect("written");

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use slog::{Logger, error, info, o, warn};
 
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::kafka::KafkaProducerActor;
+use crate::http::{HttpServer, Pages};
+use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
 use crate::mqtt::actor::NextStage;
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys};
@@ -29,6 +31,13 @@ struct Threads {
     mqtt: Arbiter,
     kafka: Arbiter,
     watchdog: Watchdog,
+    web: Option<Web>,
+}
+
+/// What serves health and metrics.
+struct Web {
+    probe: Probe,
+    server: HttpServer,
 }
 
 /// Runs the bridge on this thread until `shutdown` completes and all is drained, or until it cannot
@@ -59,12 +68,21 @@ pub fn run(
                 warn!(log, "an arbiter does not end, leaving without it";
                     keys::COMPONENT => "bridge");
             }
+            if let Some(web) = threads.web {
+                drop(web.probe);
+                web.server.stop();
+            }
             code.map_or(Exit::BudgetSpent, Exit::of_code)
         }
-        Err(error) => {
+        Err(NotStarted::Thread(error)) => {
             error!(log, "cannot start a thread";
                 keys::COMPONENT => "bridge", keys::ERROR => %error);
             Exit::BudgetSpent
+        }
+        Err(NotStarted::Http(address, error)) => {
+            error!(log, "cannot listen on http.listen";
+                keys::COMPONENT => "http", keys::HTTP_ADDRESS => %address, keys::ERROR => %error);
+            Exit::Configuration
         }
     };
     info!(log, "stopped"; keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code());
@@ -89,31 +107,70 @@ fn join_within(limit: Duration, arbiters: [Arbiter; 2]) -> bool {
     }
 }
 
+/// Why a run does not begin.
+enum NotStarted {
+    /// The system gives no thread.
+    Thread(io::Error),
+    /// The address for HTTP is not to be had. Without its probes the bridge would be killed sooner
+    /// or later by whoever probes it: better at once, with the reason.
+    Http(SocketAddr, io::Error),
+}
+
+impl From<io::Error> for NotStarted {
+    fn from(error: io::Error) -> Self {
+        Self::Thread(error)
+    }
+}
+
+/// Starts what serves health and metrics, if the configuration asks for it.
+fn start_web(
+    config: &Config,
+    logging: &Logging,
+    metrics: &Arc<Metrics>,
+    beats: Vec<Arc<Heartbeat>>,
+    log: &Logger,
+) -> Result<Option<Web>, NotStarted> {
+    let Some(address) = config.http.listen else { return Ok(None) };
+    let pages = Arc::new(Pages::new(config, Arc::clone(metrics), beats, logging.clone()));
+    let server = HttpServer::start(address, pages).map_err(|e| NotStarted::Http(address, e))?;
+    info!(log, "http listens";
+        keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
+    Ok(Some(Web { probe: Probe::start(config, Arc::clone(metrics))?, server }))
+}
+
 fn start(
     config: Config,
     logging: &Logging,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
     log: &Logger,
-) -> io::Result<Threads> {
+) -> Result<Threads, NotStarted> {
     let config = Arc::new(config);
-    let [mqtt_beat, kafka_beat] = ["mqtt", "kafka"].map(|actor| Arc::new(Heartbeat::new(actor)));
-    let beats = vec![Arc::clone(&mqtt_beat), Arc::clone(&kafka_beat)];
+    let [mqtt_beat, kafka_beat, supervisor_beat] =
+        ["mqtt", "kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
+    let beats = [&mqtt_beat, &kafka_beat, &supervisor_beat].map(Arc::clone).to_vec();
+    // First, so that nothing else has begun if the address is not to be had.
+    let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
 
     let log_writer = logging.clone();
+    let mut threads = vec![
+        WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
+        WatchedThread { name: "log", is_finished: Box::new(move || log_writer.writer_finished()) },
+    ];
+    if let Some(web) = &web {
+        threads.extend([
+            WatchedThread { name: "http", is_finished: Box::new(web.server.finished()) },
+            WatchedThread { name: "kafka-probe", is_finished: Box::new(web.probe.finished()) },
+        ]);
+    }
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
         config.delivery.drain_deadline,
         Arc::clone(&metrics),
         log.new(o!(keys::COMPONENT => "supervisor")),
-        vec![
-            WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
-            WatchedThread {
-                name: "log",
-                is_finished: Box::new(move || log_writer.writer_finished()),
-            },
-        ],
+        supervisor_beat,
+        threads,
     )
     .start();
 
@@ -145,5 +202,5 @@ fn start(
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { mqtt: mqtt_arbiter, kafka: kafka_arbiter, watchdog })
+    Ok(Threads { mqtt: mqtt_arbiter, kafka: kafka_arbiter, watchdog, web })
 }

@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   mqtt-kafka-bridge check --config config.toml
   mqtt-kafka-bridge run --config config.toml
+  mqtt-kafka-bridge healthcheck --config config.toml
   BRIDGE_KAFKA__BROKERS=a:9092,b:9092 mqtt-kafka-bridge run
 
 Every key can be given in the environment: BRIDGE_SECTION__KEY, for example
@@ -36,9 +37,22 @@ pub enum Command {
     Run(ConfigArgs),
     /// Print what the configuration resolves to, secrets redacted, or everything wrong with it
     Check(ConfigArgs),
+    /// Ask the running bridge whether it is ready: exit code 0, or 1 and the reasons on stderr
+    Healthcheck(HealthcheckArgs),
     /// See it work: both brokers and a fleet of devices inside this process
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
+}
+
+/// What to ask the running bridge.
+#[derive(Debug, Args)]
+pub struct HealthcheckArgs {
+    /// Ask whether it is alive instead
+    #[arg(long)]
+    pub live: bool,
+    /// The configuration that the bridge runs with: http.listen says where to ask
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// Where the configuration is.

@@ -8,6 +8,8 @@ pub enum Exit {
     /// All that was in flight is in Kafka or in the dead letter, and acknowledged where there was a
     /// connection for that: 0.
     Drained,
+    /// `healthcheck` found the bridge not ready, or did not find it: 1.
+    Unhealthy,
     /// The command line is wrong: 2.
     Usage,
     /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged: 3.
@@ -18,14 +20,15 @@ pub enum Exit {
     BudgetSpent,
     /// An actor made no progress for `supervisor.hang_after`: 75.
     Hung,
-    /// The configuration is wrong: 78.
+    /// The configuration is wrong, or `http.listen` is not to be had: 78.
     Configuration,
 }
 
 impl Exit {
     /// All of them, ascending.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Drained,
+        Self::Unhealthy,
         Self::Usage,
         Self::DeadlinePassed,
         Self::BudgetSpent,
@@ -37,6 +40,7 @@ impl Exit {
     pub const fn code(self) -> i32 {
         match self {
             Self::Drained => 0,
+            Self::Unhealthy => 1,
             Self::Usage => 2,
             Self::DeadlinePassed => 3,
             // As in sysexits.h: EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG.
@@ -55,11 +59,12 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Drained => "drained: everything in flight is in Kafka",
+            Self::Unhealthy => "healthcheck: not ready, not alive, or not there",
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => "the drain deadline passed, or a second signal came",
             Self::BudgetSpent => "an actor failed too often in a row (supervisor.failures_max)",
             Self::Hung => "an actor made no progress (supervisor.hang_after)",
-            Self::Configuration => "the configuration is wrong",
+            Self::Configuration => "the configuration is wrong, or http.listen is taken",
         }
     }
 }

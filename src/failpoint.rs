@@ -1,4 +1,4 @@
-//! Places where a test, or `demo --chaos`, can make the bridge panic. Without the cargo feature
+//! Places where a test, or `demo --chaos`, can make the bridge panic or hang. Without the cargo feature
 //! `failpoints` nothing of this is in the binary: [`hit`] is empty.
 
 /// A place.
@@ -44,7 +44,10 @@ mod armed {
     /// The variable that arms sites from outside.
     const VARIABLE: &str = "BRIDGE_FAILPOINTS";
 
-    /// For each site: 0 never panics, -1 always, n > 0 at the n-th hit from now.
+    /// Never comes back, instead of a panic.
+    const HANG: i64 = -2;
+
+    /// For each site: 0 never panics, -1 always, n > 0 at the n-th hit from now; [`HANG`] hangs.
     static COUNTDOWN: [AtomicI64; SITES.len()] = [const { AtomicI64::new(0) }; SITES.len()];
 
     /// Panics if `site` is armed and its turn has come.
@@ -58,6 +61,11 @@ mod armed {
         if left == 0 {
             return;
         }
+        if left == HANG {
+            loop {
+                std::thread::park();
+            }
+        }
         if left < 0 || countdown.fetch_sub(1, Relaxed) == 1 {
             panic!("failpoint {site:?}");
         }
@@ -69,7 +77,8 @@ mod armed {
     }
 
     /// Arms what the environment variable `BRIDGE_FAILPOINTS` names, if it is set:
-    /// `site=N` panics at the N-th hit, `site=always` at each; several are separated by commas.
+    /// `site=N` panics at the N-th hit, `site=always` at each, `site=hang` never comes back from the
+    /// next; several are separated by commas.
     ///
     /// # Errors
     /// What was found and what is allowed.
@@ -79,13 +88,14 @@ mod armed {
             let refused = || {
                 let names = SITES.map(|(name, _)| name).join(", ");
                 format!(
-                    "{VARIABLE}: expected SITE=N or SITE=always with SITE one of {names}; found {term:?}"
+                    "{VARIABLE}: expected SITE=N, SITE=always or SITE=hang with SITE one of {names}; found {term:?}"
                 )
             };
             let (name, when) = term.split_once('=').ok_or_else(refused)?;
             let (_, site) = SITES.iter().find(|(known, _)| *known == name).ok_or_else(refused)?;
             let countdown = match when {
                 "always" => -1,
+                "hang" => HANG,
                 nth => nth.parse::<u32>().map(i64::from).map_err(|_| refused())?,
             };
             COUNTDOWN[*site as usize].store(countdown, Relaxed);

@@ -33,6 +33,7 @@ pub mod supervisor;
 pub mod bridge;
 pub mod backoff;
 pub mod observe;
+pub mod http;
 pub mod failpoint;
 pub mod exit;
 pub mod cli;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, shutdown_signal};
+use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, HealthcheckArgs, shutdown_signal};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args).into(),
         Command::Check(args) => check(&args).into(),
+        Command::Healthcheck(args) => healthcheck(&args).into(),
         #[cfg(feature = "demo")]
         Command::Demo(args) => mqtt_kafka_bridge::demo::run(&args),
     }
@@ -47,6 +48,17 @@ fn check(args: &ConfigArgs) -> Exit {
         Err(errors) => {
             eprintln!("{errors}");
             Exit::Configuration
+        }
+    }
+}
+
+fn healthcheck(args: &HealthcheckArgs) -> Exit {
+    let config = args.config.load().map_err(|errors| errors.to_string());
+    match config.and_then(|config| mqtt_kafka_bridge::http::check::check(&config, args.live)) {
+        Ok(()) => Exit::Drained,
+        Err(why) => {
+            eprintln!("{why}");
+            Exit::Unhealthy
         }
     }
 }

@@ -25,6 +25,7 @@ impl Config {
                 "delivery" => self.write_delivery(out)?,
                 "dead_letter" => self.write_dead_letter(out)?,
                 "supervisor" => self.write_supervisor(out)?,
+                "http" => self.write_http(out)?,
                 _ => self.write_log(out)?,
             }
         }
@@ -118,6 +119,12 @@ impl Config {
         writeln!(out, "backoff_max = {}", string(&duration(supervisor.backoff_max)))?;
         writeln!(out, "failures_max = {}", supervisor.failures_max)?;
         writeln!(out, "hang_after = {}", string(&duration(supervisor.hang_after)))
+    }
+
+    fn write_http(&self, out: &mut String) -> fmt::Result {
+        let listen = self.http.listen.map_or_else(|| "off".to_owned(), |at| at.to_string());
+        writeln!(out, "\n[http]")?;
+        writeln!(out, "listen = {}", string(&listen))
     }
 
     fn write_log(&self, out: &mut String) -> fmt::Result {

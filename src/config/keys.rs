@@ -61,6 +61,8 @@ pub enum Form {
     SecondsOrNever(&'static str, &'static str),
     /// A string such as "10 MiB" within these limits, both included.
     Size(&'static str, &'static str),
+    /// `http.listen`
+    Listen,
     /// `log.timing`
     Timing,
     /// A table of librdkafka properties.
@@ -94,6 +96,9 @@ impl fmt::Display for Form {
             Self::Size(min, max) => {
                 write!(f, "a size with its unit such as \"10 MiB\", {min} to {max}")
             }
+            Self::Listen => {
+                f.write_str("an IP address and port such as \"0.0.0.0:8080\", or \"off\"")
+            }
             Self::Timing => f.write_str(
                 "\"all\" or \"slow:50ms\" (a duration) or \"sample:100\" (1 to 4294967295) or \"off\"",
             ),
@@ -106,7 +111,12 @@ impl Form {
     /// The limits alone, where there are some.
     pub fn limits(&self) -> Option<String> {
         match self {
-            Self::Text(_) | Self::Secret | Self::List(_) | Self::Timing | Self::Properties => None,
+            Self::Text(_)
+            | Self::Secret
+            | Self::List(_)
+            | Self::Listen
+            | Self::Timing
+            | Self::Properties => None,
             Self::Choice(_) | Self::Count(..) => Some(self.to_string()),
             Self::Duration(min, max) | Self::Seconds(min, max) | Self::Size(min, max) => {
                 Some(format!("{min} to {max}"))
@@ -172,6 +182,7 @@ pub const SECTIONS: &[Section] = &[
     Section { name: "delivery", about: "How much may be under way, and for how long." },
     Section { name: "dead_letter", about: "Where messages go that Kafka, or a route, refuses." },
     Section { name: "supervisor", about: "How the bridge restarts what fails inside it." },
+    Section { name: "http", about: "Where /livez, /readyz and /metrics are served." },
     Section { name: "log", about: "What the bridge writes to stderr." },
 ];
 
@@ -282,6 +293,10 @@ pub const KEYS: &[Key] = keys! {
     "supervisor.hang_after", Form::Duration("100ms", "1d"), Value("30s"),
         "An actor without progress for so long hangs; waiting for a broker is no hang.",
         "Passed: exit code 75.";
+
+    "http.listen", Form::Listen, Value("127.0.0.1:8080"),
+        "An IP address and port, or \"off\"; port 0: a free one, which is logged. In a container \"0.0.0.0:8080\".",
+        "Not to be had: the bridge does not start (exit code 78).";
 
     "log.format", Form::Choice(&["auto", "json", "terminal"]), Value("auto"),
         "auto: for people if stderr is a terminal, else JSON lines.",

@@ -23,8 +23,8 @@ use std::path::Path;
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use properties::KAFKA_SETTINGS;
 pub use resolved::{
-    Config, DeadLetterConfig, DeliveryConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, Secret, SupervisorConfig, TimingPolicy,
+    Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
+    MqttConfig, Protocol, Secret, SupervisorConfig, TimingPolicy,
 };
 
 use source::Source;

@@ -10,8 +10,8 @@ use super::keys::{self, Fallback, Form, Key, PROPERTIES};
 use super::mqtt_url::{self, MqttUrl};
 use super::properties;
 use super::resolved::{
-    Config, DeadLetterConfig, DeliveryConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, Secret, SupervisorConfig, TimingPolicy,
+    Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
+    MqttConfig, Protocol, Secret, SupervisorConfig, TimingPolicy,
 };
 use super::source::Source;
 use super::value::{Value, is_kafka_topic, quoted};
@@ -33,6 +33,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let delivery = reader.delivery();
     let dead_letter = reader.dead_letter(routes.as_deref());
     let supervisor = reader.supervisor();
+    let http = reader.http();
     let log = reader.log();
     if !reader.source.errors.is_empty() {
         return Err(reader.source.errors);
@@ -45,6 +46,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
             delivery: delivery?,
             dead_letter: dead_letter?,
             supervisor: supervisor?,
+            http: http?,
             log: log?,
         })
     };
@@ -206,7 +208,13 @@ impl Reader {
             Some("json") => Ok(PayloadForm::Json),
             _ => Err(Refused::Form),
         });
-        Some(Route { filter: filter?, qos: qos?, kafka_topic: kafka_topic?, payload: payload? })
+        Some(Route {
+            index,
+            filter: filter?,
+            qos: qos?,
+            kafka_topic: kafka_topic?,
+            payload: payload?,
+        })
     }
 
     fn kafka(&mut self) -> Option<KafkaConfig> {
@@ -305,6 +313,15 @@ impl Reader {
             failures_max: u32::try_from(failures_max?).unwrap_or(u32::MAX),
             hang_after: hang_after?,
         })
+    }
+
+    fn http(&mut self) -> Option<HttpConfig> {
+        let listen = self.read("http.listen", |value, _| match value.text() {
+            Some("off") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| Refused::Form),
+            None => Err(Refused::Form),
+        });
+        Some(HttpConfig { listen: listen? })
     }
 
     fn log(&mut self) -> Option<LogConfig> {

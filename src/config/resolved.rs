@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Config {
     pub dead_letter: DeadLetterConfig,
     /// `[supervisor]`
     pub supervisor: SupervisorConfig,
+    /// `[http]`
+    pub http: HttpConfig,
     /// `[log]`
     pub log: LogConfig,
 }
@@ -134,6 +137,14 @@ pub struct SupervisorConfig {
     pub failures_max: u32,
     /// An actor that makes no progress for this long hangs: the process ends with 75. Default 30 s.
     pub hang_after: Duration,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where health and metrics are served; `None` (`"off"`) is nowhere. Port 0 is a free one.
+    /// Default `127.0.0.1:8080`.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`

@@ -84,6 +84,9 @@ fn config(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Config, ConfigEr
         [dead_letter]
         kafka_topic = "{DEAD_LETTERS}"
 
+        [http]
+        listen = "off"
+
         [log]
         level = "warning"
         timing = "off"

@@ -23,7 +23,7 @@ use crate::message::{
     Verdict, Verdicts,
 };
 use crate::observe::panics::{self, PanicReport};
-use crate::observe::{Gate, Hold, Metrics, TimingRecord, TimingSink, keys};
+use crate::observe::{Delivered, Gate, Hold, Metrics, TimingRecord, TimingSink, keys};
 use crate::supervisor::heartbeat::Heartbeat;
 
 /// How often the actor shows that it lives, and publishes what it holds.
@@ -174,6 +174,9 @@ impl KafkaProducerActor {
         };
         warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0, keys::DETAIL => detail);
         self.metrics.count_restart("producer", "fatal_error");
+        if self.state.barren > 0 && !live.delivered {
+            self.metrics.health().set_producer_failing(Some(detail.to_owned()));
+        }
         live.ending = Some(Instant::now() + LAST_REPORTS);
     }
 
@@ -356,7 +359,7 @@ impl KafkaProducerActor {
             reports.iter().any(|report| report.code != 0).then(|| side.producer.fatal_error());
         let fatal = fatal.flatten();
         let mut verdicts = Outbox::default();
-        let mut latencies = Vec::with_capacity(reports.len());
+        let mut runs = Vec::new();
         let timing = self.timing.clone();
         let mut timing = timing.batch();
         for report in reports {
@@ -369,7 +372,10 @@ impl KafkaProducerActor {
                 Some(Flight::Record { item, lane, produced_at }) => {
                     let class = classify::of_report(report.code);
                     if class == Class::Delivered {
-                        latencies.push(at.us_since(&item.msg.message.received_at));
+                        if let Destination::Record { route, .. } = &item.msg.destination {
+                            let received_at = item.msg.message.received_at;
+                            Delivered::add(&mut runs, route.index, received_at, produced_at);
+                        }
                         timing.record(&timing_of(
                             &item,
                             self.state.lanes[lane].kafka_topic(),
@@ -400,11 +406,13 @@ impl KafkaProducerActor {
         if let Some((_, detail)) = fatal {
             self.end_epoch(&detail);
         }
-        if !latencies.is_empty() {
-            self.metrics.record_latencies(latencies);
+        if !runs.is_empty() {
+            self.metrics.record_delivered(&runs, &at);
             self.reached();
-            if let Some(live) = &mut self.state.live {
-                live.delivered = true;
+            if let Some(live) = &mut self.state.live
+                && !std::mem::replace(&mut live.delivered, true)
+            {
+                self.metrics.health().set_producer_failing(None);
             }
         }
         verdicts.send(&self.sources);

@@ -20,8 +20,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::*;
 use crate::config::{
-    DeadLetterConfig, DeliveryConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig, Protocol,
-    SupervisorConfig, TimingPolicy,
+    DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
+    Protocol, SupervisorConfig, TimingPolicy,
 };
 use crate::message::{Message, Qos, Refusal};
 #[cfg(feature = "failpoints")]
@@ -337,6 +337,7 @@ fn config(brokers: &str, file: PathBuf) -> Config {
             failures_max: 8,
             hang_after: Duration::from_secs(30),
         },
+        http: HttpConfig { listen: None },
         log: LogConfig {
             format: LogFormat::Json,
             level: slog::Level::Info,
@@ -348,6 +349,7 @@ fn config(brokers: &str, file: PathBuf) -> Config {
 /// `count` messages of eight MQTT topics; the value of each is its sequence number.
 fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
     let route = Arc::new(Route {
+        index: 0,
         filter: "#".parse().expect("a filter"),
         qos: Qos::AtLeastOnce,
         kafka_topic: kafka_topic.to_owned(),

@@ -6,8 +6,10 @@ pub mod producer;
 pub mod dead_letter;
 pub mod letters;
 pub mod actor;
+pub mod probe;
 
 pub use actor::KafkaProducerActor;
+pub use probe::Probe;
 
 use actix::Message;
 

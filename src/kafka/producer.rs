@@ -276,7 +276,7 @@ fn broker_answers(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
 }
 
 /// The properties of a producer: defaults, then the user's, then what the promises rest on.
-fn settings(config: &Config, via: Via) -> ClientConfig {
+pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
     /// Room in a record beside the payload: the longest key that MQTT knows, and headers.
     const BESIDE_PAYLOAD: usize = 2 * 65_536;
     let record_max =

@@ -78,7 +78,7 @@ pub(super) struct Core {
     next: NextStage,
     drained: Recipient<Drained>,
     log: Logger,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     heartbeat: Arc<Heartbeat>,
 
     pub(super) window: Window,
@@ -220,6 +220,7 @@ impl Core {
 
     fn pause_after(&mut self, lost: &Lost) -> Link {
         self.metrics.count_reconnect(lost.reason);
+        self.metrics.health().mqtt_lost(format!("{}: {}", lost.reason, lost.detail));
         let jitter = fastrand::f64();
         let pause = match lost.taken_over {
             true => self.backoff.longest(jitter),
@@ -338,6 +339,7 @@ impl Core {
 
     fn tell_one(&mut self, note: Note) {
         let filter = |route: usize| self.settings.routes[route].filter.to_string();
+        self.metrics.health().mqtt(|mqtt| note.apply(mqtt));
         match note {
             Note::Connected { session_present, keep_alive_s, limits } => {
                 if !session_present {
@@ -361,6 +363,7 @@ impl Core {
                 info!(self.log, "subscribed";
                     keys::MQTT_FILTER => filter(route), keys::MQTT_QOS => qos);
             }
+            Note::StillSubscribed { .. } => {}
             Note::Downgraded { route, qos } => {
                 let filter = filter(route);
                 if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
@@ -407,6 +410,7 @@ impl Supervised for MqttActor {
             open.salvage(&mut self.core);
         }
         self.core.window.connection_lost();
+        self.core.metrics.health().mqtt_lost("MqttActor was restarted".to_owned());
         self.core.full_since = None;
         // Verdicts may have died with the mail that was being handled. When the producer answers to
         // the new attachment, everything without a verdict is handed on again.
@@ -435,8 +439,9 @@ impl Handler<Verdicts> for MqttActor {
 
     fn handle(&mut self, Verdicts(verdicts): Verdicts, _: &mut Self::Context) {
         failpoint::hit(Site::MqttVerdicts);
+        let at = Instant::now();
         for verdict in verdicts {
-            self.core.window.settle(verdict);
+            self.core.window.settle(verdict, at);
         }
     }
 }

@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{
-    DeadLetterConfig, DeliveryConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig, Protocol,
-    SupervisorConfig, TimingPolicy,
+    DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
+    Protocol, SupervisorConfig, TimingPolicy,
 };
 use crate::message::{Seq, Verdict};
 use crate::route::{PayloadForm, Route};
@@ -37,6 +37,7 @@ fn config(port: u16) -> Config {
             reconnect_max: Duration::from_millis(5),
         },
         routes: vec![Route {
+            index: 0,
             filter: "#".parse().expect("legal"),
             qos: Qos::AtLeastOnce,
             kafka_topic: "k".to_owned(),
@@ -61,6 +62,7 @@ fn config(port: u16) -> Config {
             failures_max: 1,
             hang_after: Duration::from_secs(30),
         },
+        http: HttpConfig { listen: None },
         log: LogConfig {
             format: LogFormat::Json,
             level: slog::Level::Info,

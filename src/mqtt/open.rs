@@ -180,6 +180,10 @@ impl Open {
         if self.connection.is_flushed() {
             let out = self.connection.out();
             core.window.release(|ack| packet::encode_ack(ack, out));
+            let acknowledged = core.window.take_acknowledged();
+            if acknowledged.len() > 0 {
+                core.metrics.record_acknowledged(acknowledged, now);
+            }
             sent |= self.flush(cx)?;
         }
         if sent {

@@ -10,6 +10,8 @@ use crate::config::{MqttConfig, Protocol};
 use crate::mqtt::packet::{
     self, ConnAck, Connect, Incoming, PacketError, Publish, ServerLimits, Version,
 };
+use crate::observe::MqttHealth;
+use crate::observe::health::Subscription as Answer;
 use crate::route::Route;
 
 /// A refused subscription is asked for again after this long, doubling up to the second one.
@@ -127,6 +129,11 @@ pub enum Note {
         /// The QoS granted.
         qos: u8,
     },
+    /// The broker kept the session, and this subscription in it.
+    StillSubscribed {
+        /// Which route.
+        route: usize,
+    },
     /// A subscription was granted with a lower QoS than the route asks for; it is asked for again.
     Downgraded {
         /// Which route.
@@ -148,6 +155,25 @@ pub enum Note {
         /// Which route.
         route: usize,
     },
+}
+
+impl Note {
+    /// What it means for the connection's health.
+    pub fn apply(&self, health: &mut MqttHealth) {
+        let (route, answer) = match self {
+            Self::Connected { .. } => {
+                *health = MqttHealth { connected: true, ..MqttHealth::default() };
+                return;
+            }
+            Self::Subscribed { route, .. } | Self::StillSubscribed { route } => {
+                (route, Answer::Granted)
+            }
+            Self::Downgraded { route, qos } => (route, Answer::Downgraded(*qos)),
+            Self::SubscriptionRefused { route, text, .. } => (route, Answer::Refused(text.clone())),
+            Self::SessionExpiryShortened { .. } | Self::SubackMissing { .. } => return,
+        };
+        health.subscriptions.insert(*route, answer);
+    }
 }
 
 /// Why a connection ended or could not be had.
@@ -347,9 +373,11 @@ impl Session {
         if !ack.session_present {
             memory.granted.fill(false);
         }
-        for (subscription, granted) in self.subscriptions.iter_mut().zip(&memory.granted) {
+        let subscriptions = self.subscriptions.iter_mut().zip(&memory.granted);
+        for (route, (subscription, granted)) in subscriptions.enumerate() {
             // In 3.1.1 asking again would replay every retained message.
             subscription.state = if self.version == Version::V311 && *granted {
+                notes.push(Note::StillSubscribed { route });
                 SubscriptionState::InForce
             } else {
                 SubscriptionState::Due(now)

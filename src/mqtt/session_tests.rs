@@ -23,6 +23,7 @@ struct Client {
 fn settings(filters: &[&str]) -> Arc<Settings> {
     let route = |filter: &&str| {
         Arc::new(Route {
+            index: 0,
             filter: filter.parse().expect("a legal filter"),
             qos: Qos::AtLeastOnce,
             kafka_topic: "k".to_owned(),

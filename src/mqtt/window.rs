@@ -14,9 +14,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::message::{Destination, ForwardMsg, Message, Seq, Verdict};
-use crate::observe::Conservation;
+use crate::observe::{Acknowledged, Conservation};
 
 /// How much the window holds before reading stops.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,8 @@ pub struct Window {
     /// Everything below was handed on to the present producer.
     forward_from: Seq,
     counts: Conservation,
+    /// Released, and not yet asked for.
+    acknowledged: Vec<Acknowledged>,
 }
 
 #[derive(Debug)]
@@ -84,11 +87,21 @@ struct Entry {
     /// `None` if it goes nowhere.
     destination: Option<Destination>,
     settled: bool,
+    /// When its delivery was told.
+    delivered_at: Option<Instant>,
     /// This connection is still owed its acknowledgement.
     owed: bool,
 }
 
 impl Entry {
+    /// Route and delivery, of a record that was delivered.
+    fn delivered(&self) -> Option<(usize, Instant)> {
+        match &self.destination {
+            Some(Destination::Record { route, .. }) => Some((route.index, self.delivered_at?)),
+            _ => None,
+        }
+    }
+
     fn msg(&self) -> Option<ForwardMsg> {
         let destination = self.destination.clone().filter(|_| !self.settled)?;
         Some(ForwardMsg { seq: self.seq, message: Arc::clone(&self.message), destination })
@@ -116,6 +129,7 @@ impl Window {
             known: HashMap::new(),
             forward_from: Seq(0),
             counts: Conservation::default(),
+            acknowledged: Vec::new(),
         }
     }
 
@@ -145,7 +159,14 @@ impl Window {
             self.owe(OwedAck { ack, seq, message: Arc::clone(&message) });
         }
         self.bytes += message.window_bytes();
-        self.entries.push_back(Entry { seq, message, destination, settled, owed });
+        self.entries.push_back(Entry {
+            seq,
+            message,
+            destination,
+            settled,
+            delivered_at: None,
+            owed,
+        });
         self.drop_finished();
     }
 
@@ -180,12 +201,14 @@ impl Window {
         same
     }
 
-    /// Takes a verdict. Returns whether it was the first for a message that waits for one.
-    pub fn settle(&mut self, verdict: Verdict) -> bool {
+    /// Takes a verdict, told at `at`. Returns whether it was the first for a message that waits for
+    /// one.
+    pub fn settle(&mut self, verdict: Verdict, at: Instant) -> bool {
         let Some(entry) = self.entry(verdict.seq()) else { return false };
         if std::mem::replace(&mut entry.settled, true) {
             return false;
         }
+        entry.delivered_at = matches!(verdict, Verdict::Delivered(_)).then_some(at);
         self.unsettled -= 1;
         match verdict {
             Verdict::Delivered(_) => self.counts.delivered += 1,
@@ -207,12 +230,20 @@ impl Window {
                     return;
                 }
                 entry.owed = false;
+                if let Some((route, delivered_at)) = entry.delivered() {
+                    Acknowledged::add(&mut self.acknowledged, route, delivered_at);
+                }
             }
             self.acks.pop_front();
             self.turn += 1;
             self.drop_finished();
             write(ack);
         }
+    }
+
+    /// Of what was released since the last call, what had been delivered.
+    pub fn take_acknowledged(&mut self) -> std::vec::Drain<'_, Acknowledged> {
+        self.acknowledged.drain(..)
     }
 
     /// The messages that the present producer was not given yet, in the order of receipt.

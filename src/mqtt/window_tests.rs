@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::time::Instant;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -51,11 +52,11 @@ fn acknowledgements_leave_in_the_order_of_receipt_whatever_the_order_of_verdicts
     let mut window = Window::new(LIMITS);
     let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(seqs[1]));
+    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Rejected(seqs[0]));
+    window.settle(Verdict::Rejected(seqs[0]), Instant::now());
     assert_eq!(released(&mut window), [1, 2]);
-    window.settle(Verdict::Delivered(seqs[2]));
+    window.settle(Verdict::Delivered(seqs[2]), Instant::now());
     assert_eq!(released(&mut window), [3]);
     assert!(released(&mut window).is_empty());
 }
@@ -66,7 +67,7 @@ fn a_filtered_message_is_acknowledged_behind_those_before_it() {
     let first = admit(&mut window, 1, "x");
     window.admit(message("y"), Some(puback(2)), Fate::Filtered);
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(first));
+    window.settle(Verdict::Delivered(first), Instant::now());
     assert_eq!(released(&mut window), [1, 2]);
     assert_eq!(window.snapshot().filtered, 1);
 }
@@ -77,11 +78,11 @@ fn a_verdict_after_the_connection_is_lost_is_counted_and_acknowledges_nothing() 
     let seq = admit(&mut window, 1, "x");
     window.connection_lost();
     assert_eq!(window.snapshot().in_flight, 1);
-    window.settle(Verdict::Delivered(seq));
+    window.settle(Verdict::Delivered(seq), Instant::now());
     let new = admit(&mut window, 1, "of the new connection");
     assert!(released(&mut window).is_empty());
     assert_eq!(window.snapshot().delivered, 1);
-    window.settle(Verdict::Delivered(new));
+    window.settle(Verdict::Delivered(new), Instant::now());
     assert_eq!(released(&mut window), [1]);
 }
 
@@ -90,12 +91,12 @@ fn a_redelivery_is_recognised_and_acknowledged_after_the_verdict_of_its_first_fo
     let mut window = Window::new(LIMITS);
     let seqs = [1, 2].map(|id| admit(&mut window, id, "x"));
     window.connection_lost();
-    window.settle(Verdict::Delivered(seqs[1]));
+    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
     // In the order in which the new connection sends them.
     assert!(window.redelivered(puback(2), true, b"a/b", b"x"));
     assert!(window.redelivered(puback(1), true, b"a/b", b"x"));
     assert_eq!(released(&mut window), [2]);
-    window.settle(Verdict::Delivered(seqs[0]));
+    window.settle(Verdict::Delivered(seqs[0]), Instant::now());
     assert_eq!(released(&mut window), [1]);
     let counts = window.snapshot();
     assert_eq!((counts.received, counts.redelivered, counts.delivered), (2, 2, 2));
@@ -132,7 +133,7 @@ fn what_came_under_a_known_id_with_other_content_makes_the_old_message_forgotten
 fn a_message_whose_acknowledgement_was_begun_is_never_taken_for_a_redelivery() {
     let mut window = Window::new(LIMITS);
     let seq = admit(&mut window, 7, "x");
-    window.settle(Verdict::Delivered(seq));
+    window.settle(Verdict::Delivered(seq), Instant::now());
     assert_eq!(released(&mut window), [7]);
     window.connection_lost();
     assert!(!window.redelivered(puback(7), true, b"a/b", b"x"));
@@ -146,7 +147,7 @@ fn a_redelivery_survives_a_second_lost_connection() {
         window.connection_lost();
         assert!(window.redelivered(puback(7), true, b"a/b", b"x"));
     }
-    window.settle(Verdict::Delivered(seq));
+    window.settle(Verdict::Delivered(seq), Instant::now());
     assert_eq!(released(&mut window), [7]);
     assert_eq!(window.snapshot().received, 1);
 }
@@ -161,10 +162,10 @@ fn what_a_broker_sends_again_on_the_same_connection_is_neither_new_nor_acknowled
     }
     assert!(!window.redelivered(puback(7), true, b"a/b", b"another"));
     assert!(!window.redelivered(puback(9), true, b"a/b", b"x"));
-    window.settle(Verdict::Delivered(seqs[0]));
+    window.settle(Verdict::Delivered(seqs[0]), Instant::now());
     assert_eq!(released(&mut window), [7]);
     assert!(!window.redelivered(puback(7), true, b"a/b", b"x"), "acknowledged, so it is new");
-    window.settle(Verdict::Delivered(seqs[1]));
+    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
     assert_eq!(released(&mut window), [8]);
     let counts = window.snapshot();
     assert_eq!((counts.received, counts.redelivered), (2, 6));
@@ -176,7 +177,7 @@ fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
     let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
     assert_eq!(handed_on(&mut window), seqs);
     assert!(handed_on(&mut window).is_empty());
-    window.settle(Verdict::Delivered(seqs[1]));
+    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
     window.rewind();
     let new = admit(&mut window, 4, "x");
     assert_eq!(handed_on(&mut window), [seqs[0], seqs[2], new]);
@@ -192,7 +193,7 @@ fn the_window_is_bounded_in_messages_and_in_bytes_and_lets_one_larger_message_pa
     assert!(!window.has_room(7));
     admit(&mut window, 2, "x");
     assert!(!window.has_room(0));
-    window.settle(Verdict::Delivered(seq));
+    window.settle(Verdict::Delivered(seq), Instant::now());
     assert!(!window.has_room(0), "it is still owed its acknowledgement");
     assert_eq!(released(&mut window), [1]);
     assert!(window.has_room(6));
@@ -207,7 +208,7 @@ fn filtered_messages_behind_one_without_a_verdict_fill_the_window_too() {
         window.admit(message("y"), Some(puback(id)), Fate::Filtered);
     }
     assert!(!window.has_room(1), "they wait for their acknowledgement");
-    window.settle(Verdict::Delivered(first));
+    window.settle(Verdict::Delivered(first), Instant::now());
     assert_eq!(released(&mut window), [1, 2, 3]);
     assert!(window.has_room(1));
 }
@@ -217,7 +218,7 @@ fn what_a_flapping_link_leaves_known_stays_within_the_bound() {
     let mut window = Window::new(LIMITS);
     for id in 0..1000 {
         let seq = admit(&mut window, id, "x");
-        window.settle(Verdict::Delivered(seq));
+        window.settle(Verdict::Delivered(seq), Instant::now());
         window.connection_lost();
         assert!(window.known.len() <= 2 * LIMITS.messages);
     }
@@ -304,8 +305,8 @@ proptest! {
                     let seq = unsettled.remove(which.index(unsettled.len()));
                     let verdict =
                         if rejected { Verdict::Rejected(seq) } else { Verdict::Delivered(seq) };
-                    prop_assert!(window.settle(verdict));
-                    prop_assert!(!window.settle(verdict), "a second verdict counts for nothing");
+                    prop_assert!(window.settle(verdict, Instant::now()));
+                    prop_assert!(!window.settle(verdict, Instant::now()), "a second verdict counts for nothing");
                     settled.insert(seq, rejected);
                 }
                 Step::Verdict { .. } => {}

@@ -51,6 +51,7 @@ pub(crate) struct Buffer {
     room: Condvar,
     sink: Mutex<Sink>,
     timing_lost: AtomicU64,
+    ordinary_lost: AtomicU64,
     report: Report,
 }
 
@@ -108,6 +109,7 @@ impl Buffer {
             room: Condvar::new(),
             sink: Mutex::new(Sink { out, spare: Vec::new() }),
             timing_lost: AtomicU64::new(0),
+            ordinary_lost: AtomicU64::new(0),
             report,
         });
         let for_writer = Arc::clone(&buffer);
@@ -132,6 +134,7 @@ impl Buffer {
             if state.stalled || now >= deadline || line.len() > CAPACITY {
                 state.stalled = true;
                 state.lost.ordinary += 1;
+                self.ordinary_lost.fetch_add(1, Relaxed);
                 return;
             }
             (state, _) = self
@@ -211,6 +214,11 @@ impl Buffer {
     /// Timing records dropped since the start.
     pub(crate) fn timing_lost(&self) -> u64 {
         self.timing_lost.load(Relaxed)
+    }
+
+    /// Ordinary records dropped since the start.
+    pub(crate) fn ordinary_lost(&self) -> u64 {
+        self.ordinary_lost.load(Relaxed)
     }
 
     fn write_until_closed(&self) {

@@ -27,6 +27,7 @@ keys! {
     EPOCH = "epoch";
     PHASE = "phase";
     EXIT_CODE = "exit_code";
+    HTTP_ADDRESS = "http_address";
     SIGNAL = "signal";
     VERSION = "version";
     PATH = "path";

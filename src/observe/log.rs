@@ -98,6 +98,11 @@ impl Logging {
         self.0.output.buffer.timing_lost()
     }
 
+    /// Other records that found no room since the start.
+    pub fn records_dropped(&self) -> u64 {
+        self.0.output.buffer.ordinary_lost()
+    }
+
     /// For those that must not keep the log alive.
     pub(crate) fn downgrade(&self) -> WeakLogging {
         WeakLogging(Arc::downgrade(&self.0))

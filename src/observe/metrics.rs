@@ -3,7 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use std::time::Instant;
+
 use hdrhistogram::Histogram;
+
+use super::health::Health;
+use super::stages::{Acknowledged, Delivered, StageHistogram, Stages, record};
+use crate::message::Stamp;
 
 /// The terms of the conservation identity, from one snapshot of the in-flight window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,10 +41,15 @@ impl Conservation {
 /// A Kafka topic whose messages wait for a cause that a person must remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Which one.
+    /// Which one, or [`Hold::DEAD_LETTER`].
     pub kafka_topic: String,
     /// Why, for people.
     pub reason: String,
+}
+
+impl Hold {
+    /// Stands for a Kafka topic where dead letters cannot be written. No Kafka topic has a space.
+    pub const DEAD_LETTER: &str = "dead letter";
 }
 
 /// Counters that outlive every restart of an actor. One for the whole bridge, behind an `Arc`.
@@ -49,13 +60,18 @@ pub struct Metrics {
     restarts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     holds: Mutex<Vec<Hold>>,
     latency: Mutex<Latency>,
+    acknowledged: Mutex<Vec<StageHistogram>>,
+    health: Health,
 }
 
-/// Latencies: all, and those that nobody took yet.
+/// Latencies from receipt to delivery: all, and those that nobody took yet; and by route, from
+/// receipt to production and from there to delivery.
 #[derive(Debug)]
 struct Latency {
     taken: Histogram<u64>,
     new: Histogram<u64>,
+    produced: Vec<StageHistogram>,
+    delivered: Vec<StageHistogram>,
 }
 
 impl Default for Metrics {
@@ -65,7 +81,14 @@ impl Default for Metrics {
             reconnects: Mutex::default(),
             restarts: Mutex::default(),
             holds: Mutex::default(),
-            latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
+            latency: Mutex::new(Latency {
+                taken: new_histogram(),
+                new: new_histogram(),
+                produced: Vec::new(),
+                delivered: Vec::new(),
+            }),
+            acknowledged: Mutex::default(),
+            health: Health::default(),
         }
     }
 }
@@ -116,12 +139,39 @@ impl Metrics {
         lock(&self.holds).clone()
     }
 
-    /// Adds latencies from receipt to delivery, in microseconds.
-    pub fn record_latencies(&self, total_us: impl IntoIterator<Item = u64>) {
+    /// The state of the parts, beside what is counted.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Adds the latencies of messages that were delivered at `at`.
+    pub fn record_delivered(&self, runs: &[Delivered], at: &Stamp) {
         let mut latency = lock(&self.latency);
-        for us in total_us {
-            latency.new.saturating_record(us);
+        let Latency { new, produced, delivered, .. } = &mut *latency;
+        for run in runs {
+            new.saturating_record_n(at.us_since(&run.received_at), run.count);
+            let queue_us = run.produced_at.us_since(&run.received_at);
+            record(produced, run.route, queue_us, run.count);
+            record(delivered, run.route, at.us_since(&run.produced_at), run.count);
         }
+    }
+
+    /// Adds the latencies of messages whose acknowledgement is written at `at`.
+    pub fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
+        let mut acknowledged = lock(&self.acknowledged);
+        for run in runs {
+            let waited = at.saturating_duration_since(run.delivered_at);
+            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            record(&mut acknowledged, run.route, us, run.count);
+        }
+    }
+
+    /// The latencies of all routes, stage by stage.
+    pub fn stages(&self) -> Stages {
+        let latency = lock(&self.latency);
+        let (produced, delivered) = (latency.produced.clone(), latency.delivered.clone());
+        drop(latency);
+        Stages { produced, delivered, acknowledged: lock(&self.acknowledged).clone() }
     }
 
     /// Takes the latencies that were recorded since the last call. For the summary record alone: a
@@ -148,6 +198,6 @@ fn new_histogram() -> Histogram<u64> {
 }
 
 /// A panic elsewhere leaves plain numbers, which are as good as before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

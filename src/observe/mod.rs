@@ -10,14 +10,18 @@ mod foreign;
 pub mod panics;
 pub mod rate;
 pub mod metrics;
+pub mod stages;
+pub mod health;
 #[cfg(test)]
 pub(crate) mod test_support;
 
 pub use error::ErrorChain;
 pub use foreign::bridge_log_crate;
+pub use health::{Health, KafkaHealth, MqttHealth, Subscription, TopicTrouble};
 pub use line::Style;
 pub use log::{FlushGuard, Logging};
 pub use metrics::{Conservation, Hold, Metrics};
 pub use panics::{PanicReport, install_hook};
 pub use rate::Gate;
+pub use stages::{Acknowledged, Delivered};
 pub use timing::{TimingBatch, TimingRecord, TimingSink};

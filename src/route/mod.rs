@@ -15,6 +15,8 @@ use crate::message::{Destination, Qos, Refusal};
 /// One rule: what is subscribed, and where a message that matches goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
+    /// Its place in the configuration, from 0.
+    pub index: usize,
     /// What is subscribed and matched.
     pub filter: Filter,
     /// The QoS asked for.
@@ -60,6 +62,7 @@ mod tests {
 
     fn route(filter: &str, kafka_topic: &str, payload: PayloadForm) -> Route {
         Route {
+            index: 0,
             filter: filter.parse().expect("a legal filter"),
             qos: Qos::AtLeastOnce,
             kafka_topic: kafka_topic.to_owned(),

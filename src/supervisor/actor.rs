@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::guard::LastResort;
 use super::policy::{Decision, RestartPolicy};
 use super::summary::Summary;
-use super::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
+use super::{Cause, ChildDown, Directive, Drain, Drained, Heartbeat, StopIntake, Supervise};
 use crate::config::SupervisorConfig;
 use crate::exit::Exit;
 use crate::failpoint::{self, Site};
@@ -45,6 +45,7 @@ pub struct SupervisorActor {
     drain_deadline: Duration,
     metrics: Arc<Metrics>,
     log: Logger,
+    heartbeat: Arc<Heartbeat>,
     threads: Vec<WatchedThread>,
     children: BTreeMap<&'static str, RestartPolicy>,
     /// MqttActor, once it is there.
@@ -72,6 +73,7 @@ impl SupervisorActor {
         drain_deadline: Duration,
         metrics: Arc<Metrics>,
         log: Logger,
+        heartbeat: Arc<Heartbeat>,
         threads: Vec<WatchedThread>,
     ) -> Self {
         let summary = Summary::new(Instant::now(), &metrics);
@@ -80,6 +82,7 @@ impl SupervisorActor {
             drain_deadline,
             metrics,
             log,
+            heartbeat,
             threads,
             children: BTreeMap::new(),
             stop_intake: None,
@@ -108,6 +111,7 @@ impl SupervisorActor {
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
+        self.heartbeat.beat();
         failpoint::hit(Site::Supervisor);
         self.summary.log(Instant::now(), &self.metrics, &self.log);
         if self.phase == Phase::Stopping {
@@ -130,6 +134,7 @@ impl SupervisorActor {
                     keys::IN_FLIGHT => self.metrics.conservation().in_flight,
                     keys::DEADLINE_MS => millis(self.drain_deadline));
                 self.phase = Phase::Draining { then };
+                self.metrics.health().set_draining();
                 ctx.run_later(self.drain_deadline, |actor, _| actor.deadline_passed());
                 self.ask_to_stop_intake();
             }
@@ -158,6 +163,7 @@ impl SupervisorActor {
 
     fn stop(&mut self, exit: Exit) {
         self.phase = Phase::Stopping;
+        self.metrics.health().set_draining();
         // The last word on what became of every message.
         self.summary.log(Instant::now(), &self.metrics, &self.log);
         System::current().stop_with_code(exit.code());

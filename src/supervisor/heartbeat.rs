@@ -40,6 +40,11 @@ impl Heartbeat {
         self.paused.store(paused, Relaxed);
     }
 
+    /// Whether the actor waits for its restart.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Relaxed)
+    }
+
     /// For how long no progress was made, if any was owed.
     pub fn silent_for(&self) -> Duration {
         if self.paused.load(Relaxed) {

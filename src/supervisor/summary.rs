@@ -61,8 +61,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::observe::Hold;
+    use crate::message::Stamp;
     use crate::observe::test_support::{json_lines, json_log};
+    use crate::observe::{Delivered, Hold};
 
     #[test]
     fn the_summary_says_what_was_counted_and_how_fast() {
@@ -79,7 +80,12 @@ mod tests {
             shed: 15,
             in_flight: 80,
         });
-        metrics.record_latencies(1..=100);
+        let received_at = Stamp { wall_us: 0, instant: start };
+        for us in 1..=100 {
+            let at = Stamp { instant: start + Duration::from_micros(us), ..received_at };
+            let run = Delivered { route: 0, received_at, produced_at: received_at, count: 1 };
+            metrics.record_delivered(&[run], &at);
+        }
         metrics.count_restart("mqtt", "panic");
         metrics.count_reconnect("refused");
         let hold =

@@ -247,6 +247,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
             setup.drain_deadline,
             Arc::clone(&metrics),
             logging.logger().new(o!(keys::COMPONENT => "supervisor")),
+            Arc::new(Heartbeat::new("supervisor")),
             vec![
                 WatchedThread { name: "watchdog", is_finished: Box::new(finished) },
                 WatchedThread {

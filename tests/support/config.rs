@@ -22,6 +22,7 @@ impl ConfigFile {
             .set("mqtt", "client_id", client_id)
             .set("mqtt", "reconnect_max", "1s")
             .set("kafka", "brokers", json!([kafka]))
+            .set("http", "listen", "off")
             .set("log", "format", "json");
         config
     }

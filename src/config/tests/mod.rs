@@ -83,6 +83,7 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.supervisor.backoff_max, Duration::from_secs(10));
     assert_eq!(config.supervisor.failures_max, 8);
     assert_eq!(config.supervisor.hang_after, Duration::from_secs(30));
+    assert_eq!(config.http.listen, Some(([127, 0, 0, 1], 8080).into()));
     assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(config.log.level, slog::Level::Info);
     assert_eq!(config.log.timing, TimingPolicy::All);
@@ -105,6 +106,7 @@ fn other_value(path: &str) -> &'static str {
         "kafka.brokers" => "a:9092,b:9092",
         "kafka.properties" => "7",
         "delivery.window_messages" | "supervisor.failures_max" => "7",
+        "http.listen" => "[::]:80",
         "log.format" => "terminal",
         "log.level" => "debug",
         "log.timing" => "slow:7ms",

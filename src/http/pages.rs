@@ -1,0 +1,107 @@
+//! What is served.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use serde_json::json;
+
+use super::exposition;
+use crate::config::Config;
+use crate::observe::health::{self, ActorHealth, Reason};
+use crate::observe::{Logging, Metrics};
+use crate::route::Route;
+use crate::supervisor::Heartbeat;
+
+/// An actor beats once a second; one that was silent for so long is not just late.
+const SILENT_MIN: Duration = Duration::from_secs(3);
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) status: StatusCode,
+    pub(super) content_type: &'static str,
+    pub(super) body: String,
+}
+
+/// All that the pages are made of. They read it, and change nothing.
+#[derive(Debug)]
+pub struct Pages {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) logging: Logging,
+    pub(super) routes: Vec<Route>,
+    pub(super) started: Instant,
+    heartbeats: Vec<Arc<Heartbeat>>,
+    silent_max: Duration,
+}
+
+impl Pages {
+    /// For the actors with these heartbeats.
+    pub fn new(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        heartbeats: Vec<Arc<Heartbeat>>,
+        logging: Logging,
+    ) -> Self {
+        let hang_after = config.supervisor.hang_after;
+        Self {
+            metrics,
+            logging,
+            routes: config.routes.clone(),
+            started: Instant::now(),
+            heartbeats,
+            // Before the watchdog ends the process.
+            silent_max: (hang_after / 2).max(SILENT_MIN).min(hang_after),
+        }
+    }
+
+    /// `/livez`
+    pub(super) fn livez(&self) -> Page {
+        verdict("alive", &health::not_live(&self.actors(), self.silent_max))
+    }
+
+    /// `/readyz`
+    pub(super) fn readyz(&self) -> Page {
+        verdict("ready", &self.not_ready())
+    }
+
+    /// `/metrics`
+    pub(super) fn metrics(&self) -> Page {
+        match exposition::write(self) {
+            Ok(body) => {
+                Page { status: StatusCode::OK, content_type: exposition::CONTENT_TYPE, body }
+            }
+            // Writing to a String cannot fail; the library's own checks could.
+            Err(error) => Page {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                content_type: "text/plain; charset=utf-8",
+                body: error.to_string(),
+            },
+        }
+    }
+
+    /// Why it is not ready.
+    pub(super) fn not_ready(&self) -> Vec<Reason> {
+        let seen = self.metrics.health().snapshot(self.metrics.holds(), self.actors());
+        health::not_ready(&seen, &self.routes, self.silent_max)
+    }
+
+    fn actors(&self) -> Vec<ActorHealth> {
+        let actor = |beat: &Arc<Heartbeat>| ActorHealth {
+            actor: beat.actor(),
+            restarting: beat.is_paused(),
+            silent: beat.silent_for(),
+        };
+        self.heartbeats.iter().map(actor).collect()
+    }
+}
+
+/// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200.
+fn verdict(what: &str, reasons: &[Reason]) -> Page {
+    let good = reasons.is_empty();
+    Page {
+        status: if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE },
+        content_type: "application/json",
+        body: json!({ what: good, "reasons": reasons }).to_string() + "\n",
+    }
+}

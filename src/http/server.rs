@@ -1,0 +1,122 @@
+//! The thread that serves [`Pages`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::KeepAlive;
+use actix_web::{App, HttpResponse, rt, web};
+
+use super::pages::{Page, Pages};
+
+/// Connections served at once; those beyond wait in the backlog.
+const CONNECTIONS_MAX: usize = 32;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 64;
+/// How long a client may take for the head of its request.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may take to close its side.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How long the end of the server is waited for.
+const STOP_WITHIN: Duration = Duration::from_secs(1);
+
+/// The server's thread. The server itself adds two to it: one accepts, one answers.
+#[derive(Debug)]
+pub struct HttpServer {
+    address: SocketAddr,
+    handle: ServerHandle,
+    /// Held by the thread while it lives.
+    alive: Weak<()>,
+    thread: JoinHandle<()>,
+}
+
+impl HttpServer {
+    /// Listens on `address` and serves `pages` until [`HttpServer::stop`].
+    ///
+    /// # Errors
+    /// The address is not to be had, or no thread.
+    pub fn start(address: SocketAddr, pages: Arc<Pages>) -> io::Result<Self> {
+        let (tell, told) = mpsc::channel();
+        let living = Arc::new(());
+        let alive = Arc::downgrade(&living);
+        let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
+            let _living = living;
+            rt::System::new().block_on(async move {
+                let bound = bind(address, pages);
+                match bound {
+                    Ok((address, server)) => {
+                        // Whoever started us waits for this.
+                        let _ = tell.send(Ok((address, server.handle())));
+                        // An error here is one of its threads' end: ours ends too, and is noticed.
+                        let _ = server.await;
+                    }
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            });
+        })?;
+        match told.recv() {
+            Ok(Ok((address, handle))) => Ok(Self { address, handle, alive, thread }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(io::Error::other("the server's thread ended")),
+        }
+    }
+
+    /// Where it listens: with the port that was given for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
+    pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        let alive = Weak::clone(&self.alive);
+        move || alive.strong_count() == 0
+    }
+
+    /// Ends it at once, whatever its clients do. To be called last, so that probes are answered
+    /// until then.
+    pub fn stop(self) {
+        // The command is sent by the call; its completion is the thread's end.
+        drop(self.handle.stop(false));
+        let deadline = Instant::now() + STOP_WITHIN;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn bind(
+    address: SocketAddr,
+    pages: Arc<Pages>,
+) -> io::Result<(SocketAddr, actix_web::dev::Server)> {
+    let app = move || {
+        let serve = |path, page: fn(&Pages) -> Page| {
+            let pages = Arc::clone(&pages);
+            let answer = move || {
+                let Page { status, content_type, body } = page(&pages);
+                let response = HttpResponse::build(status).content_type(content_type).body(body);
+                std::future::ready(response)
+            };
+            // Other methods get 405.
+            web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
+        };
+        App::new()
+            .service(serve("/livez", Pages::livez))
+            .service(serve("/readyz", Pages::readyz))
+            .service(serve("/metrics", Pages::metrics))
+    };
+    let server = actix_web::HttpServer::new(app)
+        .workers(1)
+        .worker_max_blocking_threads(1)
+        .disable_signals()
+        .backlog(BACKLOG)
+        .max_connections(CONNECTIONS_MAX)
+        .keep_alive(KeepAlive::Disabled)
+        .client_request_timeout(HEAD_WITHIN)
+        .client_disconnect_timeout(CLOSE_WITHIN)
+        .bind(address)?;
+    let bound = server.addrs().first().copied().unwrap_or(address);
+    Ok((bound, server.run()))
+}

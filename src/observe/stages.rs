@@ -1,0 +1,148 @@
+//! How long messages stay in each stage, by route: histograms with few, fixed buckets.
+
+use std::time::Instant;
+
+use crate::message::Stamp;
+
+/// Upper bounds of the buckets, in microseconds; one more bucket has the rest.
+pub const BOUNDS_US: [u64; 16] = [
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    10_000_000,
+    60_000_000,
+    600_000_000,
+];
+
+/// Messages of one route that were received together, produced together and delivered together:
+/// one entry instead of many, since stamps are taken once a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivered {
+    /// [`Route::index`](crate::route::Route::index)
+    pub route: usize,
+    /// Received from MQTT.
+    pub received_at: Stamp,
+    /// Handed to librdkafka.
+    pub produced_at: Stamp,
+    /// How many.
+    pub count: u64,
+}
+
+impl Delivered {
+    /// Adds one message to `runs`.
+    #[inline]
+    pub fn add(runs: &mut Vec<Self>, route: usize, received_at: Stamp, produced_at: Stamp) {
+        match runs.last_mut() {
+            Some(run)
+                if run.route == route
+                    && run.received_at.instant == received_at.instant
+                    && run.produced_at.instant == produced_at.instant =>
+            {
+                run.count += 1;
+            }
+            _ => runs.push(Self { route, received_at, produced_at, count: 1 }),
+        }
+    }
+}
+
+/// Messages of one route whose delivery was told together and whose acknowledgement is written
+/// together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// [`Route::index`](crate::route::Route::index)
+    pub route: usize,
+    /// MqttActor took the verdict.
+    pub delivered_at: Instant,
+    /// How many.
+    pub count: u64,
+}
+
+impl Acknowledged {
+    /// Adds one message to `runs`.
+    #[inline]
+    pub fn add(runs: &mut Vec<Self>, route: usize, delivered_at: Instant) {
+        match runs.last_mut() {
+            Some(run) if run.route == route && run.delivered_at == delivered_at => run.count += 1,
+            _ => runs.push(Self { route, delivered_at, count: 1 }),
+        }
+    }
+}
+
+/// The histograms of all routes, each list by [`Route::index`](crate::route::Route::index); a route
+/// that had no message yet may be missing at the end.
+#[derive(Debug, Clone, Default)]
+pub struct Stages {
+    /// From receipt to librdkafka.
+    pub produced: Vec<StageHistogram>,
+    /// From there to the delivery report.
+    pub delivered: Vec<StageHistogram>,
+    /// From there to the write of the PUBACK; QoS 1 only.
+    pub acknowledged: Vec<StageHistogram>,
+}
+
+/// Counts by bucket, and their sum.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StageHistogram {
+    /// How many fell into each bucket, not cumulative.
+    pub counts: [u64; BOUNDS_US.len() + 1],
+    /// Of all latencies, in microseconds.
+    pub sum_us: u64,
+}
+
+/// Adds `count` latencies of `us` microseconds to a route's histogram.
+pub(super) fn record(routes: &mut Vec<StageHistogram>, route: usize, us: u64, count: u64) {
+    if routes.len() <= route {
+        routes.resize(route + 1, StageHistogram::default());
+    }
+    let histogram = &mut routes[route];
+    histogram.counts[BOUNDS_US.partition_point(|bound| *bound < us)] += count;
+    histogram.sum_us = histogram.sum_us.saturating_add(us.saturating_mul(count));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::observe::Metrics;
+
+    #[test]
+    fn what_came_and_went_together_is_one_run() {
+        let [first, second] = [Stamp::now(), Stamp::now()];
+        let later = Stamp { instant: second.instant + Duration::from_millis(1), ..second };
+        let mut runs = Vec::new();
+        for (route, received_at) in [(0, first), (0, first), (1, first), (1, later)] {
+            Delivered::add(&mut runs, route, received_at, later);
+        }
+        assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1]);
+    }
+
+    #[test]
+    fn each_stage_of_each_route_is_counted_in_its_bucket() {
+        let metrics = Metrics::default();
+        let received_at = Stamp::now();
+        let after =
+            |ms| Stamp { instant: received_at.instant + Duration::from_millis(ms), ..received_at };
+        let run = Delivered { route: 1, received_at, produced_at: after(1), count: 3 };
+        metrics.record_delivered(&[run], &after(8));
+        let run = Acknowledged { route: 1, delivered_at: after(8).instant, count: 2 };
+        metrics.record_acknowledged([run].into_iter(), after(3_600_000).instant);
+        let Stages { produced, delivered, acknowledged } = metrics.stages();
+        // A bound belongs to its bucket.
+        assert_eq!((produced[1].counts[2], produced[1].sum_us), (3, 3_000));
+        assert_eq!((delivered[1].counts[5], delivered[1].sum_us), (3, 21_000));
+        assert_eq!(acknowledged[1].counts[BOUNDS_US.len()], 2);
+        assert_eq!(produced[0].counts, [0; BOUNDS_US.len() + 1]);
+        assert_eq!(metrics.latencies().len(), 3);
+    }
+}
