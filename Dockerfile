@@ -43,7 +43,7 @@ EXPOSE 8080
 # SIGTERM drains. The bridge handles its signals itself and starts no processes, so that it can be
 # process 1 without an init.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=8s --start-period=30s --retries=3 \
     CMD ["mqtt-kafka-bridge", "healthcheck", "--config", "/etc/mqtt-kafka-bridge/config.toml"]
 ENTRYPOINT ["mqtt-kafka-bridge"]
 CMD ["run", "--config", "/etc/mqtt-kafka-bridge/config.toml"]
