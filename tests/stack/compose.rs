@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -106,7 +107,11 @@ impl Stack {
     /// The container of a service.
     #[track_caller]
     pub fn container(&self, service: &str) -> String {
-        self.compose(&["ps", "--all", "--quiet", service])
+        // Quicker than Compose, by the labels that it sets.
+        let project = format!("label=com.docker.compose.project={PROJECT}");
+        let service = format!("label=com.docker.compose.service={service}");
+        let filters = ["--filter", &project, "--filter", &service];
+        ask(docker(&["ps", "--all", "--quiet"]).args(filters))
     }
 
     /// What Docker knows of the container of a service.
@@ -216,10 +221,18 @@ impl Stack {
         publisher.pause();
         publisher.wait_done(PATIENT);
         let ledger = publisher.ledger();
-        eventually("all that was acknowledged is in Kafka", deadline, || {
-            reader.distinct() >= ledger.acked()
-        });
-        let verdict = Verdict::of(&ledger, &reader.read_to_end(SOON));
+        // What does not arrive in time is lost, and the verdict says how much that is.
+        let start = Instant::now();
+        let verdict = loop {
+            let late = start.elapsed() > deadline;
+            if late || reader.distinct() >= ledger.acked() {
+                let verdict = Verdict::of(&ledger, &reader.read_to_end(SOON));
+                if late || verdict.lost == 0 {
+                    break verdict;
+                }
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
         verdict.report(&format!("stack: {}", self.story), Version::V5.name());
         verdict
     }
@@ -235,7 +248,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if std::thread::panicking()
+        if thread::panicking()
             && let Ok(log) = File::create(self.dir.join("stack.log"))
             && let Ok(errors) = log.try_clone()
         {
