@@ -77,23 +77,31 @@ impl Process {
 
     /// Peak resident set in KiB (`VmHWM`).
     pub fn peak_rss_kib(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(path).expect("the process runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
-        line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+        peak_rss_kib(self.pid())
     }
 
     /// CPU time spent so far, user and system.
     pub fn cpu_time(&self) -> Duration {
-        let path = format!("/proc/{}/stat", self.pid());
-        let stat = std::fs::read_to_string(path).expect("the process runs");
-        let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().map(|&i| fields[i].parse::<u64>().expect("ticks")).sum();
-        // SAFETY: sysconf(3) with a constant that it knows.
-        let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-        Duration::from_millis(ticks * 1000 / u64::try_from(per_second).expect("positive"))
+        cpu_time(self.pid())
     }
+}
+
+/// Peak resident set of a running process in KiB (`VmHWM`).
+pub fn peak_rss_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
+}
+
+/// CPU time that a running process spent so far, user and system.
+pub fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process runs");
+    let after_name = stat.rsplit_once(')').expect("the name is in parentheses").1;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().map(|&i| fields[i].parse::<u64>().expect("ticks")).sum();
+    // SAFETY: sysconf(3) with a constant that it knows.
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    Duration::from_millis(ticks * 1000 / u64::try_from(per_second).expect("positive"))
 }
 
 impl Drop for Process {
