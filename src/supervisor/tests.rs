@@ -210,6 +210,10 @@ fn play(setup: Setup, story: impl FnOnce(&Running)) -> Ended {
     let in_system = logging.clone();
     let system = thread::spawn(move || run(setup, &in_system, &started));
     let running = running.recv_timeout(DEADLINE).expect("the system starts");
+    // A story that ends the system at once would else meet actors that were never built.
+    for toy in [&running.mqtt_toy, &running.kafka_toy] {
+        wait_for("an actor", || toy.starts.load(SeqCst) > 0);
+    }
     story(&running);
     let deadline = Instant::now() + DEADLINE;
     while !system.is_finished() {
