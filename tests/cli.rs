@@ -1,6 +1,7 @@
 //! The command line as a user meets it: the real binary, its output and its exit codes.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::NamedTempFile;
@@ -16,6 +17,9 @@ brokers = ["127.0.0.1:1"]
 [[routes]]
 filter = "sensors/#"
 kafka_topic = "sensors"
+
+[http]
+listen = "off"
 "#;
 
 /// The binary, with nothing of ours in its environment.
@@ -152,6 +156,50 @@ fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
     let again = file(&text);
     let output = bridge(&["check", "--config", path(&again)]).output().expect("it starts");
     assert_eq!(stdout(&output), text);
+}
+
+/// `healthcheck`, with this for `http.listen`.
+fn healthcheck(listen: &str, args: &[&str]) -> Output {
+    let config = file(MINIMAL);
+    let mut command = bridge(&["healthcheck", "--config", path(&config)]);
+    command.args(args).env("BRIDGE_HTTP__LISTEN", listen).output().expect("it starts")
+}
+
+#[test]
+fn healthcheck_of_what_is_not_there_is_1_and_says_why() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    drop(taken);
+    for (listen, expected) in [
+        ("off", "http.listen: expected an address to ask, found \"off\""),
+        ("127.0.0.1:0", "http.listen: expected a port to ask, found 0"),
+        ("nowhere", "BRIDGE_HTTP__LISTEN: expected an IP address and port"),
+        (&address, "Connection refused"),
+    ] {
+        let output = healthcheck(listen, &[]);
+        assert_eq!(output.status.code(), Some(1), "{listen}");
+        assert!(stderr(&output).contains(expected), "{listen}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn healthcheck_of_one_that_does_not_answer_gives_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let output = healthcheck(&silent.local_addr().expect("bound").to_string(), &["--live"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/livez"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_address_that_is_taken_ends_run_with_78_and_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let config = file(MINIMAL);
+    let mut command = bridge(&["run", "--config", path(&config)]);
+    let output = command.env("BRIDGE_HTTP__LISTEN", &address).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(78));
+    let text = stderr(&output);
+    assert!(text.contains("cannot listen on http.listen") && text.contains(&address), "{text}");
 }
 
 /// Both brokers are absent, which is no reason to end; a signal is.

@@ -177,3 +177,75 @@ fn histogram_of(metric: &mut MetricEncoder<'_>, histogram: &StageHistogram) -> R
     let count = histogram.counts.iter().sum();
     metric.encode_histogram::<NoLabelSet>(seconds(histogram.sum_us), count, &buckets, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrape() -> Scrape {
+        let mut histogram = StageHistogram::default();
+        histogram.counts[1] = 2;
+        histogram.counts[BOUNDS_US.len()] = 1;
+        histogram.sum_us = 700_000_900;
+        Scrape {
+            counted: Conservation { received: 6, delivered: 5, in_flight: 1, ..Default::default() },
+            reconnects: [("keep_alive", 2)].into(),
+            restarts: [(("kafka", "panic"), 3)].into(),
+            stages: Stages { produced: vec![histogram], ..Stages::default() },
+            filters: vec!["a/\"b\\/#".to_owned()],
+            held: [("t".to_owned(), true)].into(),
+            not_ready: ["draining"].into(),
+            timing_dropped: 4,
+            records_dropped: 0,
+            uptime_s: 1.5,
+        }
+    }
+
+    #[test]
+    fn every_family_is_in_the_text_with_its_labels_escaped() {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(scrape()));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a String takes everything");
+        for line in [
+            "received_total 6",
+            "delivered_total 5",
+            "in_flight 1",
+            "mqtt_reconnects_total{reason=\"keep_alive\"} 2",
+            "restarts_total{actor=\"kafka\",reason=\"panic\"} 3",
+            "log_records_dropped_total{kind=\"timing\"} 4",
+            "ready 0",
+            "not_ready{reason=\"draining\"} 1",
+            "not_ready{reason=\"kafka_unreachable\"} 0",
+            "held{kafka_topic=\"t\"} 1",
+            "uptime_seconds 1.5",
+            r#"stage_seconds_bucket{le="0.0005",stage="produced",mqtt_filter="a/\"b\\/#"} 2"#,
+            r#"stage_seconds_bucket{le="600.0",stage="produced",mqtt_filter="a/\"b\\/#"} 2"#,
+            r#"stage_seconds_bucket{le="+Inf",stage="produced",mqtt_filter="a/\"b\\/#"} 3"#,
+            r#"stage_seconds_sum{stage="produced",mqtt_filter="a/\"b\\/#"} 700.0009"#,
+        ] {
+            assert!(text.contains(&format!("\n{PREFIX}_{line}\n")), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("\n# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn every_family_is_documented() {
+        let mut registry = Registry::with_prefix(PREFIX);
+        registry.register_collector(Box::new(scrape()));
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("a String takes everything");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
+        let document = std::fs::read_to_string(path).expect("docs/observability.md");
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        for (name, kind) in types.filter_map(|line| line.split_once(' ')) {
+            let name = name.strip_prefix("mqtt_kafka_bridge_").expect("the prefix");
+            let suffix = match kind {
+                "counter" => "_total",
+                "info" => "_info",
+                _ => "",
+            };
+            assert!(document.contains(&format!("| `{name}{suffix}` |")), "{name} is not explained");
+        }
+    }
+}

@@ -28,6 +28,13 @@ use crate::supervisor::heartbeat::Heartbeat;
 
 /// How often the actor shows that it lives, and publishes what it holds.
 const TICK: Duration = Duration::from_secs(1);
+/// A round is handed to librdkafka when fewer records than this are in flight. With this many in
+/// flight in a partition an idempotent producer sends nothing more there, and its thread turns in a
+/// busy loop over what waits (docs/decisions/0004-rounds.md).
+const ROUND_BELOW: usize = 5;
+/// Keys and values of one round, so that it fits one request (`batch.size` is 1,000,000). A record
+/// that is larger goes alone.
+const ROUND_BYTES: usize = 768 * 1024;
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
 /// After a fatal error: how long the reports of what was in flight are waited for at most, so that
@@ -250,9 +257,15 @@ impl KafkaProducerActor {
     /// Sends all that may be sent, and sets the alarm for the rest.
     fn pump(&mut self, now: Stamp, ctx: &mut Context<Self>) {
         self.state.full = false;
+        let flying = self.state.live.as_ref().map_or(0, |live| live.main.flights.len());
+        let mut room = if flying < ROUND_BELOW { ROUND_BYTES } else { 0 };
         for lane in 0..self.state.lanes.len() {
             while !self.state.full && self.is_sending() {
-                let Some((via, item)) = self.state.lanes[lane].next(now.instant) else { break };
+                let next = self.state.lanes[lane].next(now.instant, room > 0);
+                let Some((via, item)) = next else { break };
+                if via == Via::Main {
+                    room = room.saturating_sub(item.msg.message.window_bytes());
+                }
                 self.produce(lane, via, item, now, ctx);
             }
         }

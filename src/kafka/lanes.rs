@@ -128,8 +128,9 @@ impl<T: Queued> Lane<T> {
         self.queue.push_back(item);
     }
 
-    /// The record that may be sent at `now`, counted as in flight from here on.
-    pub fn next(&mut self, now: Instant) -> Option<(Via, T)> {
+    /// The record that may be sent at `now`, counted as in flight from here on. `main` says whether
+    /// the main producer takes any.
+    pub fn next(&mut self, now: Instant, main: bool) -> Option<(Via, T)> {
         let front = self.queue.front()?;
         let idle = self.main == 0 && !self.careful;
         if self.mode == Mode::Settling && idle {
@@ -147,6 +148,7 @@ impl<T: Queued> Lane<T> {
                 self.careful = true;
                 self.queue.pop_front().map(|item| (Via::Careful, item))
             }
+            Mode::Open if !main => None,
             Mode::Open => {
                 let key = self.hasher.hash_one(self.queue.front()?.key());
                 if !self.primed.contains(&key) && !self.priming.insert(key) {

@@ -40,63 +40,73 @@ const TRANSIENT: (Class, i32) = (Class::Transient, 13);
 fn until_one_record_of_a_key_is_delivered_one_is_in_flight() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 7), thing(2, 8), thing(3, 7), thing(4, 7)]);
-    assert_eq!(lane.next(now), Some((Via::Main, thing(1, 7))));
-    assert_eq!(lane.next(now), Some((Via::Main, thing(2, 8))));
-    assert_eq!(lane.next(now), None, "key 7 is not primed");
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(1, 7))));
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(2, 8))));
+    assert_eq!(lane.next(now, true), None, "key 7 is not primed");
     lane.delivered(Via::Main, &thing(2, 8));
-    assert_eq!(lane.next(now), None, "key 7 is still not primed");
+    assert_eq!(lane.next(now, true), None, "key 7 is still not primed");
     lane.delivered(Via::Main, &thing(1, 7));
-    assert_eq!(lane.next(now), Some((Via::Main, thing(3, 7))));
-    assert_eq!(lane.next(now), Some((Via::Main, thing(4, 7))), "now many are in flight");
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(3, 7))));
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(4, 7))), "now many are in flight");
     lane.restart();
     lane.push(thing(3, 7));
     lane.push(thing(4, 7));
-    assert!(lane.next(now).is_some());
-    assert_eq!(lane.next(now), None, "a new producer knows no partition");
+    assert!(lane.next(now, true).is_some());
+    assert_eq!(lane.next(now, true), None, "a new producer knows no partition");
+}
+
+#[test]
+fn between_rounds_an_open_lane_waits_and_a_careful_one_does_not() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1), thing(2, 1)]);
+    assert_eq!(lane.next(now, false), None);
+    let (via, item) = lane.next(now, true).expect("the round begins");
+    assert_eq!(lane.refused(via, item, SUSPECT, now, None), None);
+    assert_eq!(lane.next(now, false), Some((Via::Careful, thing(1, 1))));
 }
 
 #[test]
 fn a_record_refused_alone_goes_to_the_dead_letter_and_the_innocent_pass_in_order() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1), thing(2, 2), thing(3, 3), thing(4, 4)]);
-    let sent: Vec<_> = std::iter::from_fn(|| lane.next(now)).collect();
+    let sent: Vec<_> = std::iter::from_fn(|| lane.next(now, true)).collect();
     assert_eq!(sent.len(), 4);
     // One batch of the last three is refused for one culprit; the reports come in any order.
     for item in [thing(4, 4), thing(2, 2), thing(3, 3)] {
         assert_eq!(lane.refused(Via::Main, item, SUSPECT, now, None), None);
     }
     lane.push(thing(5, 5));
-    assert_eq!(lane.next(now), None, "one is still in flight");
+    assert_eq!(lane.next(now, true), None, "one is still in flight");
     lane.delivered(Via::Main, &thing(1, 1));
 
-    assert_eq!(lane.next(now), Some((Via::Careful, thing(2, 2))));
-    assert_eq!(lane.next(now), None, "one at a time");
+    assert_eq!(lane.next(now, true), Some((Via::Careful, thing(2, 2))));
+    assert_eq!(lane.next(now, true), None, "one at a time");
     lane.delivered(Via::Careful, &thing(2, 2));
-    assert_eq!(lane.next(now), Some((Via::Careful, thing(3, 3))));
+    assert_eq!(lane.next(now, true), Some((Via::Careful, thing(3, 3))));
     let dead = lane.refused(Via::Careful, thing(3, 3), SUSPECT, now, None);
     assert_eq!(dead, Some(thing(3, 3)));
-    assert_eq!(lane.next(now), Some((Via::Careful, thing(4, 4))));
-    assert_eq!(lane.next(now), None);
+    assert_eq!(lane.next(now, true), Some((Via::Careful, thing(4, 4))));
+    assert_eq!(lane.next(now, true), None);
     lane.delivered(Via::Careful, &thing(4, 4));
-    assert_eq!(lane.next(now), Some((Via::Main, thing(5, 5))), "the lane is open again");
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(5, 5))), "the lane is open again");
 }
 
 #[test]
 fn a_held_lane_tries_each_five_seconds_and_heals() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1)]);
-    let (via, item) = lane.next(now).expect("an open lane");
+    let (via, item) = lane.next(now, true).expect("an open lane");
     assert_eq!(lane.refused(via, item, HOLD, now, None), None);
     assert!(lane.trouble().is_some_and(|trouble| trouble.held && trouble.code == 29));
     for round in 0..3 {
         let at = now + RETRY_MAX * round;
-        assert!(round == 0 || lane.next(at - Duration::from_millis(1)).is_none());
-        let (via, item) = lane.next(at).expect("time to try again");
+        assert!(round == 0 || lane.next(at - Duration::from_millis(1), true).is_none());
+        let (via, item) = lane.next(at, true).expect("time to try again");
         assert_eq!(via, Via::Careful);
         assert_eq!(lane.refused(via, item, HOLD, at, None), None);
         assert_eq!(lane.next_try(), Some(at + RETRY_MAX));
     }
-    let (via, item) = lane.next(now + RETRY_MAX * 4).expect("time to try again");
+    let (via, item) = lane.next(now + RETRY_MAX * 4, true).expect("time to try again");
     lane.delivered(via, &item);
     assert_eq!(lane.trouble(), None);
 }
@@ -108,7 +118,7 @@ fn what_is_held_for_too_long_goes_to_the_dead_letter_if_so_configured() {
     let mut at = now;
     let mut tries = 0;
     loop {
-        let (via, item) = lane.next(at).expect("time to try again");
+        let (via, item) = lane.next(at, true).expect("time to try again");
         tries += 1;
         if lane.refused(via, item, HOLD, at, max).is_some() {
             break;
@@ -125,7 +135,7 @@ fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
     let mut lane = lane_with((1..=5).map(|seq| thing(seq, 1)));
     let (mut at, mut dead) = (now, Vec::new());
     while dead.len() < 5 {
-        match lane.next(at) {
+        match lane.next(at, true) {
             Some((via, item)) => {
                 dead.extend(lane.refused(via, item, HOLD, at, max).map(|item| item.seq));
             }
@@ -135,7 +145,7 @@ fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
     assert_eq!((dead, at), (vec![1, 2, 3, 4, 5], now + RETRY_MAX * 2));
     assert!(lane.trouble().is_some_and(|trouble| trouble.held), "nothing was delivered yet");
     lane.push(thing(6, 1));
-    let (via, item) = lane.next(at).expect("an open lane");
+    let (via, item) = lane.next(at, true).expect("an open lane");
     lane.delivered(via, &item);
     assert_eq!(lane.trouble(), None);
 }
@@ -144,12 +154,12 @@ fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
 fn what_passes_by_itself_is_tried_again_with_growing_pauses_and_never_given_up() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1)]);
-    let (via, item) = lane.next(now).expect("an open lane");
+    let (via, item) = lane.next(now, true).expect("an open lane");
     assert_eq!(lane.refused(via, item, TRANSIENT, now, Some(Duration::ZERO)), None);
     let mut at = now;
     let pauses: Vec<u128> = (0..8)
         .map(|_| {
-            let (via, item) = lane.next(at).expect("time to try again");
+            let (via, item) = lane.next(at, true).expect("time to try again");
             assert_eq!(lane.refused(via, item, TRANSIENT, at, Some(Duration::ZERO)), None);
             let pause = lane.next_try().expect("it waits") - at;
             at += pause;
@@ -163,18 +173,18 @@ fn what_passes_by_itself_is_tried_again_with_growing_pauses_and_never_given_up()
 fn what_was_suspicious_stays_so_with_a_new_producer_and_its_replay() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1), thing(2, 2)]);
-    while lane.next(now).is_some() {}
+    while lane.next(now, true).is_some() {}
     assert_eq!(lane.refused(Via::Main, thing(2, 2), SUSPECT, now, None), None);
     lane.restart();
     for item in [thing(1, 1), thing(2, 2), thing(3, 3)] {
         lane.push(item);
     }
     for seq in [1, 2] {
-        let (via, item) = lane.next(now).expect("one at a time");
+        let (via, item) = lane.next(now, true).expect("one at a time");
         assert_eq!((via, item.seq), (Via::Careful, seq));
         lane.delivered(via, &item);
     }
-    assert_eq!(lane.next(now).map(|(via, _)| via), Some(Via::Main));
+    assert_eq!(lane.next(now, true).map(|(via, _)| via), Some(Via::Main));
 }
 
 /// A Kafka that is gapless only after the first record of a producer, as the real one.
@@ -232,7 +242,7 @@ proptest! {
             now += Duration::from_secs(10);
             let mut sent: Vec<(Via, Thing)> = Vec::new();
             while sent.len() < in_flight {
-                let Some(given) = lane.next(now) else { break };
+                let Some(given) = lane.next(now, true) else { break };
                 sent.push(given);
             }
             let mut fatal = false;

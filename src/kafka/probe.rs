@@ -34,6 +34,7 @@ const EVENTS_WITHIN: Duration = Duration::from_millis(10);
 /// librdkafka's codes, and Kafka's.
 const AUTHENTICATION: i32 = -169;
 const TIMED_OUT: i32 = -185;
+const TRANSPORT: i32 = -195;
 const UNKNOWN_TOPIC: i32 = 3;
 const TOPIC_DENIED: i32 = 29;
 /// Kafka's errors of a broker that knows the caller and refuses him: SASL_AUTHENTICATION_FAILED.
@@ -190,6 +191,7 @@ impl Client {
                 let trouble = lock(&self.inner.context().trouble);
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
+                    TRANSPORT => "no connection to a broker".to_owned(),
                     code => classify::name(code).to_owned(),
                 };
                 let detail = match &trouble.detail {

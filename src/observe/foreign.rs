@@ -1,14 +1,18 @@
 //! The records of libraries that log through the `log` crate, brought into our log.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
-use slog::Level;
+use slog::{Level, o};
 
-use super::keys;
 use super::log::{Logging, WeakLogging};
+use super::{Gate, keys};
 
 static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
+
+/// What the HTTP server complains of, a hostile client may have caused, as often as it likes.
+static SERVER: Mutex<Gate> = Mutex::new(Gate::every(Duration::from_secs(10)));
 
 /// Sends what libraries log through the `log` crate to this log, from its level up; `component` is
 /// the library. Called again, it changes the log.
@@ -36,8 +40,22 @@ impl Log for Bridge {
         let Some(logging) = logging else { return };
         let library = record.target().split("::").next().unwrap_or_default();
         let said = *record.args();
-        let log = logging.logger();
-        match record.level() {
+        let mut log = logging.logger();
+        let mut level = record.level();
+        if library.starts_with("actix") {
+            if level == log::Level::Info {
+                level = log::Level::Debug; // That it starts and stops, we say ourselves.
+            }
+            let mut gate = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+            let suppressed = match level {
+                log::Level::Error | log::Level::Warn => gate.pass(Instant::now()),
+                _ => Some(0),
+            };
+            drop(gate);
+            let Some(suppressed) = suppressed else { return };
+            log = log.new(o!(keys::SUPPRESSED => suppressed));
+        }
+        match level {
             log::Level::Error => slog::error!(log, "{}", said; keys::COMPONENT => library),
             log::Level::Warn => slog::warn!(log, "{}", said; keys::COMPONENT => library),
             log::Level::Info => slog::info!(log, "{}", said; keys::COMPONENT => library),

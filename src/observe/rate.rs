@@ -12,7 +12,7 @@ pub struct Gate {
 
 impl Gate {
     /// One record each `interval`.
-    pub fn every(interval: Duration) -> Self {
+    pub const fn every(interval: Duration) -> Self {
         Self { interval, open_at: None, suppressed: 0 }
     }
 

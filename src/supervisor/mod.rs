@@ -5,9 +5,10 @@
 //! On the main thread, around one actix `System`:
 //!
 //! 1. [`Logging::start`](crate::observe::Logging::start), `install_hook`, `bridge_log_crate`.
-//! 2. `System::new()`. Inside `system.block_on`: one [`Heartbeat`] for each actor, one `Arbiter`
-//!    for each (kept: actix does not join them), [`Watchdog::start`] over the heartbeats.
-//! 3. [`SupervisorActor::start`], with the log's and the watchdog's thread to watch. It runs on the
+//! 2. `System::new()`. Inside `system.block_on`: one [`Heartbeat`] for each actor, the HTTP server
+//!    (its address may be taken: then nothing else has begun), one `Arbiter` for each of the two
+//!    others (kept: actix does not join them), [`Watchdog::start`] over the heartbeats.
+//! 3. [`SupervisorActor::start`], with the threads to watch. It runs on the
 //!    system arbiter, which nothing else uses but waiting for signals.
 //! 4. [`guard::start`] for KafkaProducerActor, and `SystemRegistry::set` of its address, once;
 //!    `guard::start` for MqttActor. Both get `supervisor.recipient()`.
@@ -28,8 +29,9 @@
 //! 3. `run_with_code` returns at once, while the arbiters still end: their actors' futures are
 //!    dropped. [`Watchdog::stop`], since nobody beats any more; then the arbiters are joined, within
 //!    a limit, since `join` has none.
-//! 4. The last [`Logging`](crate::observe::Logging) is dropped: flushed.
-//! 5. The code of `run_with_code` is the process's exit code.
+//! 4. The HTTP server ends: until here it answered, not ready.
+//! 5. The last [`Logging`](crate::observe::Logging) is dropped: flushed.
+//! 6. The code of `run_with_code` is the process's exit code.
 
 pub mod heartbeat;
 pub mod guard;

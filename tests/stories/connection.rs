@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::line::Plan;
+use crate::support::mosquitto::Setup;
 use crate::support::wire::Connect;
 use crate::support::*;
 
@@ -96,20 +97,30 @@ fn take_over(line: &Line) {
 #[test]
 fn retained_messages_are_not_replayed_at_a_reconnect() {
     let story = Story::new("retained");
-    for line in &mut Line::both(&story, Kafka::shared(), &Plan::default()) {
+    // One in flight: the second message is sent when the PUBACK of the first has come. A PUBACK that
+    // a cut destroys would bring the retained message again, rightly.
+    let one_in_flight = Setup::default().max_inflight(1);
+    let plan = Plan { mosquitto: one_in_flight, ..Plan::default() };
+    for line in &mut Line::both(&story, Kafka::shared(), &plan) {
         let mut sensor =
             MqttClient::connect(&line.mosquitto.address(), line.version, "sensor").unwrap();
         sensor.publish_retained("devices/a", b"retained");
-        line.bridge.wait_summary("it is delivered", SOON, |now| now.delivered == 1);
+        sensor.publish("devices/b", b"behind it");
+        line.bridge.wait_summary("both are delivered", SOON, |now| now.delivered >= 2);
         for _ in 0..3 {
             let before = line.proxy.accepted();
             line.proxy.cut();
             eventually("it connects again", SOON, || line.proxy.accepted() > before);
         }
-        sensor.publish("devices/b", b"afterwards");
-        line.bridge.wait_summary("this one is delivered", SOON, |now| now.delivered >= 2);
+        sensor.publish("devices/c", b"afterwards");
+        let arrived = || {
+            let records = kafka::records(&Kafka::shared().bootstrap(), &line.kafka_topic);
+            records.into_iter().map(|record| record.value).collect::<Vec<_>>()
+        };
+        eventually("the last one arrives", SOON, || arrived().contains(&b"afterwards".to_vec()));
         assert_eq!(line.bridge.terminate(), 0);
-        assert_eq!(line.bridge.summary().received, 2, "MQTT {}", line.version.name());
+        let retained = arrived().iter().filter(|value| *value == b"retained").count();
+        assert_eq!(retained, 1, "MQTT {}", line.version.name());
     }
 }
 

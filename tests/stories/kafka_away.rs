@@ -37,6 +37,7 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
     throughout("the bridges live", span, || lines.iter_mut().all(|line| line.bridge.is_running()));
     for (line, before) in lines.iter_mut().zip(cpu) {
         let spent = line.bridge.process().cpu_time() - before;
+        tell(&format!("{}: {spent:?} of CPU while it waits", story.name));
         assert!(spent < span / 20, "it waits, and does not work: {spent:?} of CPU");
     }
     let before: Vec<_> = lines.iter().map(|line| line.bridge.wait_window_full()).collect();

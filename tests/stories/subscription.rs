@@ -73,10 +73,13 @@ fn a_refused_subscription_is_told_retried_and_heals() {
         config.set("mqtt", "protocol", version.name());
         config.set("mqtt", "username", BRIDGE).set("mqtt", "password", BRIDGE);
         config.route("devices/#", &name);
-        (Bridge::start(story.dir(), &name, &config), name)
+        let http = Http::free();
+        http.configure(&mut config);
+        (Bridge::start(story.dir(), &name, &config), name, http)
     });
     let refused = |record: &Value| record["msg"] == "subscription refused, will ask again";
-    for (bridge, _) in &bridges {
+    for (bridge, _, http) in &bridges {
+        http.wait_reasons(&["subscription_refused"], SOON);
         let first = bridge.log().wait_for("the refusal is told", SOON, refused);
         assert_eq!(first["mqtt_filter"], "devices/#");
         // Asked again, and told again at a bounded rate.
@@ -87,15 +90,16 @@ fn a_refused_subscription_is_told_retried_and_heals() {
     }
     let grant = json!({ "command": "addClientRole", "username": BRIDGE, "rolename": "subscribes" });
     order(&mut admin, json!([grant]));
-    for (bridge, _) in &bridges {
+    for (bridge, _, http) in &bridges {
         let granted = |record: &Value| record["msg"] == "subscribed" && record["mqtt_qos"] == 1;
         bridge.log().wait_for("the subscription is granted", PATIENT, granted);
+        http.wait_ready(SOON);
     }
     let mut device = log_in(&mosquitto, DEVICE);
     for seq in 0..10 {
         device.publish("devices/a", &ledger::payload("devices/a", seq, 50));
     }
-    for (bridge, kafka_topic) in &mut bridges {
+    for (bridge, kafka_topic, _) in &mut bridges {
         bridge.wait_summary("all are forwarded", SOON, |now| now.delivered == 10);
         assert_eq!(bridge.terminate(), 0);
         bridge.assert_logs_sound();
@@ -113,13 +117,15 @@ fn a_kafka_topic_that_is_not_there_is_held_and_forwarded_in_order_once_it_is() {
         let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
         let mut config = ConfigFile::new(&mosquitto.address(), "bridge", &kafka.bootstrap());
         config.set("mqtt", "protocol", version.name()).route("devices/#", &name);
+        let http = Http::free();
+        http.configure(&mut config);
         let bridge = Bridge::start(story.dir(), &name, &config);
         mosquitto.wait_subscribed("bridge", 1);
         let publisher = Publisher::start(&mosquitto.address(), version, "devices", Load::default());
         publisher.publish(MESSAGES);
-        (version, name, mosquitto, bridge, publisher)
+        (version, name, mosquitto, bridge, publisher, http)
     });
-    for (_, name, _, bridge, publisher) in &lines {
+    for (_, name, _, bridge, publisher, http) in &lines {
         publisher.wait_done(SOON);
         bridge.log().wait_for("it is told", PATIENT, |record| {
             record["kafka_topic"] == **name
@@ -131,8 +137,9 @@ fn a_kafka_topic_that_is_not_there_is_held_and_forwarded_in_order_once_it_is() {
         });
         let held = bridge.wait_summary("all wait", SOON, |now| now.in_flight == MESSAGES);
         assert_eq!((held.delivered, held.dead_lettered), (0, 0));
+        http.wait_reasons(&["kafka_topic_missing", "kafka_topic_held"], SOON);
     }
-    for (version, name, _, bridge, publisher) in &mut lines {
+    for (version, name, _, bridge, publisher, http) in &mut lines {
         kafka.create(name, 4, &[]);
         publisher.publish(MESSAGES);
         let reader = Reader::start(&kafka.bootstrap(), name);
@@ -143,6 +150,7 @@ fn a_kafka_topic_that_is_not_there_is_held_and_forwarded_in_order_once_it_is() {
                 && record["delivered"] == 2 * MESSAGES
         });
         publisher.wait_done(SOON);
+        http.wait_ready(SOON);
         assert_eq!(bridge.terminate(), 0);
         bridge.assert_logs_sound();
         let verdict = Verdict::of(&publisher.ledger(), &reader.read_to_end(SOON));

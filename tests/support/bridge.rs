@@ -38,6 +38,11 @@ impl Bridge {
         bridge
     }
 
+    /// The configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Sets an environment variable for the runs to come; `None` takes it away.
     pub fn environment(&mut self, name: &str, value: Option<&str>) {
         self.environment.retain(|(known, _)| known != name);

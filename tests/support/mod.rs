@@ -7,6 +7,7 @@
 pub mod bridge;
 pub mod config;
 pub mod dead_letters;
+pub mod http;
 pub mod kafka;
 pub mod ledger;
 pub mod line;
@@ -30,6 +31,7 @@ use std::{fs, io, thread};
 pub use bridge::Bridge;
 pub use config::ConfigFile;
 pub use dead_letters::DeadLetters;
+pub use http::Http;
 pub use kafka::Kafka;
 pub use line::Line;
 pub use mock_kafka::MockKafka;

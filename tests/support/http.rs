@@ -1,0 +1,186 @@
+//! What the bridge serves over HTTP: asked with plain sockets, `/metrics` parsed strictly.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::process::free_port;
+use super::{ConfigFile, eventually, eventually_some};
+
+/// A bridge's HTTP address.
+#[derive(Debug, Clone)]
+pub struct Http {
+    address: String,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+/// All samples of `/metrics`, by name and labels as they are written.
+#[derive(Debug, Clone, Default)]
+pub struct Samples(BTreeMap<String, f64>);
+
+impl Http {
+    /// A free address.
+    pub fn free() -> Self {
+        Self { address: format!("127.0.0.1:{}", free_port()) }
+    }
+
+    /// `host:port`
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Makes a bridge serve here.
+    pub fn configure(&self, config: &mut ConfigFile) {
+        config.set("http", "listen", self.address());
+    }
+
+    /// Asks for a page.
+    ///
+    /// # Errors
+    /// Nobody answers within ten seconds.
+    pub fn get(&self, path: &str) -> io::Result<Answer> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: bridge\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        Ok(Answer {
+            status: status.ok_or(io::ErrorKind::InvalidData)?,
+            head: head.to_ascii_lowercase(),
+            body: body.to_owned(),
+        })
+    }
+
+    /// The reasons on a page; empty with 200.
+    pub fn reasons(&self, path: &str) -> io::Result<Vec<String>> {
+        let answer = self.get(path)?;
+        let said: Value = serde_json::from_str(&answer.body)?;
+        let reasons = said["reasons"].as_array().expect("a list of reasons");
+        let good = &said[if path == "/livez" { "alive" } else { "ready" }];
+        assert_eq!(answer.status == 200, reasons.is_empty(), "{answer:?}");
+        assert_eq!(good, reasons.is_empty(), "{answer:?}");
+        Ok(reasons.iter().map(|r| r["reason"].as_str().expect("a code").to_owned()).collect())
+    }
+
+    /// Waits until `/readyz` answers 200; how long it took.
+    #[track_caller]
+    pub fn wait_ready(&self, deadline: Duration) -> Duration {
+        let start = Instant::now();
+        eventually("the bridge is ready", deadline, || {
+            self.reasons("/readyz").is_ok_and(|reasons| reasons.is_empty())
+        });
+        start.elapsed()
+    }
+
+    /// Waits until `/readyz` gives this reason; how long it took.
+    #[track_caller]
+    pub fn wait_reason(&self, reason: &str, deadline: Duration) -> Duration {
+        let start = Instant::now();
+        eventually(reason, deadline, || {
+            self.reasons("/readyz").is_ok_and(|reasons| reasons.iter().any(|r| r == reason))
+        });
+        start.elapsed()
+    }
+
+    /// Waits until `/readyz` gives exactly these reasons.
+    #[track_caller]
+    pub fn wait_reasons(&self, wanted: &[&str], deadline: Duration) {
+        eventually(&format!("{wanted:?}"), deadline, || {
+            self.reasons("/readyz").is_ok_and(|reasons| reasons == wanted)
+        });
+    }
+
+    /// One scrape.
+    pub fn metrics(&self) -> Samples {
+        let answer = eventually_some("a scrape", super::SOON, || self.get("/metrics").ok());
+        let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert!(answer.status == 200 && answer.head.contains(kind), "{}", answer.head);
+        Samples::parse(&answer.body)
+    }
+}
+
+impl Samples {
+    /// Reads a whole exposition, and asserts what OpenMetrics demands of it.
+    #[track_caller]
+    fn parse(text: &str) -> Self {
+        let text = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
+        let (mut families, mut samples) = (HashSet::new(), BTreeMap::new());
+        let (mut family, mut kind) = (String::new(), String::new());
+        for line in text.lines() {
+            if let Some(rest) = line.strip_prefix("# ") {
+                let mut words = rest.splitn(3, ' ');
+                let mut word =
+                    || words.next().unwrap_or_else(|| panic!("cut short: {line}")).to_owned();
+                match (word().as_str(), word(), word()) {
+                    ("HELP", name, _) => {
+                        assert!(families.insert(name.clone()), "a family twice: {line}");
+                        family = name;
+                    }
+                    ("TYPE", name, what) => {
+                        assert_eq!(name, family);
+                        kind = what;
+                    }
+                    ("UNIT", name, unit) => assert!(name.ends_with(&format!("_{unit}")), "{line}"),
+                    _ => panic!("no such comment: {line}"),
+                }
+                continue;
+            }
+            let (key, value) = line.rsplit_once(' ').expect("a name and a value");
+            let name = key.split('{').next().expect("there is one");
+            let suffix = name.strip_prefix(&*family).expect("a sample of the family above it");
+            let allowed: &[&str] = match &*kind {
+                "counter" => &["_total"],
+                "gauge" => &[""],
+                "info" => &["_info"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                other => panic!("no such type: {other}"),
+            };
+            assert!(allowed.contains(&suffix), "{line}");
+            let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line}"));
+            assert!(samples.insert(key.to_owned(), value).is_none(), "a sample twice: {line}");
+        }
+        Self(samples)
+    }
+
+    /// The sample with this name (without our prefix) and these labels, as they are written.
+    #[track_caller]
+    pub fn get(&self, name: &str) -> u64 {
+        let value = self.0.get(&format!("mqtt_kafka_bridge_{name}"));
+        *value.unwrap_or_else(|| panic!("no sample {name} in {:#?}", self.0)) as u64
+    }
+
+    /// All samples that grow only.
+    pub fn counters(&self) -> impl Iterator<Item = (&str, f64)> {
+        let grows = |name: &str| {
+            let name = name.split('{').next().unwrap_or_default();
+            ["_total", "_bucket", "_count", "_sum"].iter().any(|suffix| name.ends_with(suffix))
+        };
+        self.0.iter().map(|(name, value)| (&**name, *value)).filter(move |(name, _)| grows(name))
+    }
+
+    /// The value of a sample by its whole name.
+    pub fn value(&self, name: &str) -> Option<f64> {
+        self.0.get(name).copied()
+    }
+
+    /// Asserts the conservation identity.
+    #[track_caller]
+    pub fn assert_balances(&self) {
+        let ends =
+            ["delivered_total", "dead_lettered_total", "filtered_total", "shed_total", "in_flight"];
+        let ended: u64 = ends.iter().map(|end| self.get(end)).sum();
+        assert_eq!(self.get("received_total"), ended, "{:#?}", self.0);
+    }
+}
