@@ -1,8 +1,7 @@
 //! One stack at a time, with ports of its own, taken down whatever happens.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,7 +29,8 @@ pub struct Stack {
     dir: PathBuf,
     mqtt: u16,
     kafka: u16,
-    http: u16,
+    /// What the bridge serves, at its published port.
+    pub http: Http,
     _alone: File,
 }
 
@@ -54,7 +54,7 @@ impl Stack {
             dir: story.dir().to_owned(),
             mqtt: free_port(),
             kafka: free_port(),
-            http: free_port(),
+            http: Http::free(),
             _alone: alone,
         };
         stack.change(change);
@@ -90,6 +90,7 @@ impl Stack {
     /// The settings of this stack, for a command that starts with Compose's own.
     pub fn with_project<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (_, http) = self.http.address().split_once(':').expect("host:port");
         let files = format!("{}:{}", root.join("docker-compose.yml").display(), self.over());
         command
             .current_dir(root)
@@ -97,7 +98,7 @@ impl Stack {
             .env("COMPOSE_FILE", files)
             .env("MQTT_PORT", self.mqtt.to_string())
             .env("KAFKA_PORT", self.kafka.to_string())
-            .env("HTTP_PORT", self.http.to_string())
+            .env("HTTP_PORT", http)
     }
 
     fn over(&self) -> String {
@@ -171,35 +172,6 @@ impl Stack {
         });
     }
 
-    /// Status code and body of the bridge's `/readyz`.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub fn readyz(&self) -> io::Result<(u16, String)> {
-        get(self.http, "/readyz")
-    }
-
-    /// Waits until `/readyz` says yes: how long it took.
-    #[track_caller]
-    pub fn wait_ready(&self) -> Duration {
-        let start = Instant::now();
-        eventually("/readyz says 200", PATIENT, || {
-            self.readyz().is_ok_and(|(status, _)| status == 200)
-        });
-        start.elapsed()
-    }
-
-    /// Waits until `/readyz` says no for this reason: how long it took.
-    #[track_caller]
-    pub fn wait_not_ready(&self, deadline: Duration, reason: &str) -> Duration {
-        let start = Instant::now();
-        let what = format!("/readyz says 503 and {reason}");
-        eventually(&what, deadline, || {
-            self.readyz().is_ok_and(|(status, body)| status == 503 && body.contains(reason))
-        });
-        start.elapsed()
-    }
-
     /// Where Kafka listens on this host.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.kafka)
@@ -270,16 +242,4 @@ fn alone() -> File {
     let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
     assert_eq!(locked, 0, "{}", io::Error::last_os_error());
     file
-}
-
-/// One request over a connection of its own: status code and body.
-fn get(port: u16, path: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-    status.zip(body).ok_or_else(|| io::Error::other(format!("not HTTP: {answer:?}")))
 }

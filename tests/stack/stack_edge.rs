@@ -78,7 +78,7 @@ fn survive(
     let (_, before) = stack.usage();
     throughout("the bridge says how it is", span, || {
         thread::sleep(Duration::from_secs(1));
-        stack.readyz().is_ok()
+        stack.http.get("/readyz").is_ok()
     });
     let (_, after) = stack.usage();
     let cpu = after - before;

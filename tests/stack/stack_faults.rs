@@ -22,7 +22,7 @@ fn kill_9_of_the_container_under_load_loses_nothing() {
         stack.kill_bridge();
         let start = Instant::now();
         eventually("Docker restarts the bridge", SOON, || stack.restarts() == kill);
-        stack.wait_ready();
+        stack.http.wait_ready(PATIENT);
         tell(&format!("{}: ready {:.1?} after the kill", story.name, start.elapsed()));
     }
     wait_for_more(&reader, 1_000);
@@ -47,7 +47,7 @@ fn docker_stop_under_load_drains_and_duplicates_nothing() {
         assert!(took < Duration::from_secs(10), "within the grace period: {took:?}");
         tell(&format!("{}: stopped in {took:.1?}", story.name));
         stack.compose(&["start", "bridge"]);
-        stack.wait_ready();
+        stack.http.wait_ready(PATIENT);
     }
     stack.settle(&publisher, &reader, PATIENT).assert_exact();
     assert_eq!(stack.restarts(), 0);
@@ -78,12 +78,12 @@ fn broker_stops_and_starts(name: &'static str, service: &str, reason: &str) -> V
     wait_for_more(&reader, 1_000);
 
     stack.compose(&["stop", service]);
-    let noticed = stack.wait_not_ready(NOTICED_WITHIN, reason);
+    let noticed = stack.http.wait_reason(reason, NOTICED_WITHIN);
     stack.wait_health("unhealthy");
     let said = stack.inspect("bridge")["State"]["Health"]["Log"].to_string();
     assert!(said.contains(reason), "the health check says why: {said}");
     stack.compose(&["start", service]);
-    let ready = stack.wait_ready();
+    let ready = stack.http.wait_ready(PATIENT);
     tell(&format!(
         "{name}: not ready {noticed:.1?} after its end, ready {ready:.1?} after its start"
     ));
