@@ -99,5 +99,5 @@ fn the_commands_of_the_readme_publish_and_consume() {
     let reading: Value = serde_json::from_slice(&reading.value).expect("readings are JSON");
     assert_eq!((&reading["device"], &reading["unit"]), (&"machine-2".into(), &"mm/s".into()));
     assert!(reading["value"].as_f64().is_some_and(|value| (0.0..10.0).contains(&value)));
-    stack.compose(&["--profile", "traffic", "rm", "--stop", "--force", "traffic"]);
+    stack.compose(&["--profile", "traffic", "rm", "--stop", "--force", "-v", "traffic"]);
 }
