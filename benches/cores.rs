@@ -14,7 +14,7 @@ use mqtt_kafka_bridge::kafka::lanes::{Lane, Via};
 use mqtt_kafka_bridge::message::{Message, Qos, Stamp, Verdict};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{Version, decode};
-use mqtt_kafka_bridge::mqtt::window::{Ack, AckForm, Fate, Limits, Window};
+use mqtt_kafka_bridge::mqtt::window::{Ack, AckForm, Limits, Window};
 
 use data_path::{BATCH, DataPath, Item, router, stream};
 
@@ -53,9 +53,11 @@ fn packets(c: &mut Criterion) {
 
 fn message(number: u16) -> Arc<Message> {
     let mqtt_topic = Bytes::from(format!("bench/{:04}/{number:06}", number % 200));
+    let payload = Bytes::from_static(&[b'x'; 128]);
     Arc::new(Message {
+        destination: router(1).route("bench/a", &payload),
         mqtt_topic,
-        payload: Bytes::from_static(&[b'x'; 128]),
+        payload,
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),
@@ -64,12 +66,10 @@ fn message(number: u16) -> Arc<Message> {
 
 /// A window that has taken in a batch.
 fn filled(messages: &[Arc<Message>]) -> Window {
-    let router = router(1);
     let mut window = Window::new(LIMITS);
     for (packet_id, message) in (1..).zip(messages) {
         let ack = Ack { packet_id, form: AckForm::PubAck };
-        let destination = router.route("bench/a", &message.payload).expect("it has a route");
-        window.admit(Arc::clone(message), Some(ack), Fate::Forward(destination));
+        window.admit(Arc::clone(message), Some(ack));
     }
     window
 }

@@ -46,7 +46,7 @@ impl Epoch {
 
 /// One moment on both clocks: the wall clock for the reader of a log, the monotonic one for
 /// latencies. Taken once a batch, not once a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// Microseconds since the Unix epoch.
     pub wall_us: u64,
@@ -90,7 +90,8 @@ impl Qos {
     }
 }
 
-/// A message as MQTT delivered it.
+/// A message as MQTT delivered it, and where it goes. One allocation that every stage shares, so that
+/// handing on is one reference count and not one for each part.
 #[derive(Debug)]
 pub struct Message {
     /// The name it was published under. Not UTF-8 only where the message goes to the dead letter
@@ -104,12 +105,22 @@ pub struct Message {
     pub retain: bool,
     /// When the read that brought it returned.
     pub received_at: Stamp,
+    /// `None` if no route matches: then it is acknowledged and counted, and not handed on.
+    pub destination: Option<Destination>,
 }
 
 impl Message {
     /// The MQTT topic for people: invalid UTF-8 replaced.
     pub fn mqtt_topic_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.mqtt_topic)
+    }
+
+    /// Route and value, if it goes to Kafka as a record.
+    pub fn record(&self) -> Option<(&Route, &Bytes)> {
+        match &self.destination {
+            Some(Destination::Record { route, value }) => Some((route, value)),
+            Some(Destination::DeadLetter(_)) | None => None,
+        }
     }
 
     /// What it counts for in the byte bound of the window.
@@ -159,10 +170,8 @@ pub struct WholePayload {
 pub struct ForwardMsg {
     /// Its number; the verdict comes under it.
     pub seq: Seq,
-    /// What was received.
+    /// What was received, and where it goes.
     pub message: Arc<Message>,
-    /// Where it goes.
-    pub destination: Destination,
 }
 
 /// What one read yielded, in the order of receipt. Refused whole, without a verdict, by a producer

@@ -96,7 +96,7 @@ struct Live {
 struct State {
     live: Option<Live>,
     lanes: Vec<Lane<Item>>,
-    lane_of: HashMap<String, usize>,
+    lane_of: HashMap<String, usize, foldhash::fast::RandomState>,
     letters: Letters,
     alarm: Option<Instant>,
     /// librdkafka has no room.
@@ -221,10 +221,8 @@ impl KafkaProducerActor {
         }
         let lane = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
-            match &item.msg.destination {
-                Destination::Record { route, .. } => Some(lane_of(state, &route.kafka_topic)),
-                Destination::DeadLetter(_) => None,
-            }
+            let (route, _) = item.msg.message.record()?;
+            Some(lane_of(state, &route.kafka_topic))
         });
         match lane {
             Ok(Some(lane)) => state.lanes[lane].push(item),
@@ -243,14 +241,12 @@ impl KafkaProducerActor {
 
     fn dead_letter(&mut self, item: Item, refusal: Option<(&'static str, String)>) {
         let Item { msg, source } = item;
-        let (kafka_topic, (reason, detail)) = match &msg.destination {
-            Destination::Record { route, .. } => {
-                (Some(route.kafka_topic.clone()), refusal.unwrap_or_default())
-            }
-            Destination::DeadLetter(given) => {
-                (None, refusal.unwrap_or((given.reason, given.detail.clone())))
-            }
+        let kafka_topic = msg.message.record().map(|(route, _)| route.kafka_topic.clone());
+        let given = match &msg.message.destination {
+            Some(Destination::DeadLetter(given)) => Some((given.reason, given.detail.clone())),
+            _ => None,
         };
+        let (reason, detail) = refusal.or(given).unwrap_or_default();
         self.state.letters.push(Letter { msg, source, reason, detail, kafka_topic });
     }
 
@@ -311,11 +307,12 @@ impl KafkaProducerActor {
             self.state.full = true;
             return;
         };
-        let Destination::Record { route, value } = &item.msg.destination else {
+        let Some((route, value)) = item.msg.message.record() else {
             unreachable!("only records are put into lanes");
         };
         let entry = side.flights.vacant_entry();
-        let sent = side.producer.send(entry.key(), &route.kafka_topic, item.key(), value, None);
+        let to = (lane, route.kafka_topic.as_str());
+        let sent = side.producer.send(entry.key(), to, item.key(), value);
         let code = match sent {
             Ok(()) => {
                 entry.insert(Flight::Record { item, lane, produced_at });
@@ -385,7 +382,7 @@ impl KafkaProducerActor {
                 Some(Flight::Record { item, lane, produced_at }) => {
                     let class = classify::of_report(report.code);
                     if class == Class::Delivered {
-                        if let Destination::Record { route, .. } = &item.msg.destination {
+                        if let Some((route, _)) = item.msg.message.record() {
                             let received_at = item.msg.message.received_at;
                             Delivered::add(&mut runs, route.index, received_at, produced_at);
                         }
@@ -457,9 +454,9 @@ impl KafkaProducerActor {
                 return;
             };
             let entry = side.flights.vacant_entry();
-            let headers = Some(letter.headers());
+            let (key, kept, headers) = (letter.key(), letter.kept(), letter.headers());
             let sent =
-                side.producer.send(entry.key(), kafka_topic, letter.key(), letter.kept(), headers);
+                side.producer.send_with_headers(entry.key(), kafka_topic, key, kept, headers);
             match sent {
                 Ok(()) => {
                     entry.insert(Flight::Letter(letter));
@@ -636,9 +633,9 @@ fn lane_of(state: &mut State, kafka_topic: &str) -> usize {
 /// The verdict that a message has had. Which one is not kept: a record that Kafka refused counts as
 /// delivered here.
 fn verdict_again(msg: &ForwardMsg) -> Verdict {
-    match msg.destination {
-        Destination::Record { .. } => Verdict::Delivered(msg.seq),
-        Destination::DeadLetter(_) => Verdict::Rejected(msg.seq),
+    match msg.message.record() {
+        Some(_) => Verdict::Delivered(msg.seq),
+        None => Verdict::Rejected(msg.seq),
     }
 }
 

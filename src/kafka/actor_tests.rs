@@ -365,18 +365,19 @@ fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
                 qos: Qos::AtLeastOnce,
                 retain: false,
                 received_at: Stamp::now(),
+                destination: Some(Destination::Record { route: Arc::clone(&route), value }),
             };
-            let destination = Destination::Record { route: Arc::clone(&route), value };
-            ForwardMsg { seq, message: Arc::new(message), destination }
+            ForwardMsg { seq, message: Arc::new(message) }
         })
         .collect()
 }
 
 fn refused_before() -> ForwardMsg {
-    let mut msg = messages("a", 1).remove(0);
+    let ForwardMsg { seq, message } = messages("a", 1).remove(0);
     let (reason, detail) = ("payload_not_json", "found x".to_owned());
-    msg.destination = Destination::DeadLetter(Refusal { reason, detail, whole: None });
-    msg
+    let refusal = Destination::DeadLetter(Refusal { reason, detail, whole: None });
+    let message = Arc::into_inner(message).expect("nobody else has it");
+    ForwardMsg { seq, message: Arc::new(Message { destination: Some(refusal), ..message }) }
 }
 
 fn story<F: Future<Output = ()>>(story: impl FnOnce() -> F) {

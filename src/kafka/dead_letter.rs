@@ -12,7 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::message::{DEAD_LETTER_PAYLOAD_MAX, ForwardMsg, SourceId, WholePayload};
+use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, ForwardMsg, SourceId, WholePayload};
 
 /// A message on its way to the dead letter.
 #[derive(Debug)]
@@ -125,9 +125,9 @@ impl Letter {
     /// Size and hash of the whole payload, where [`Letter::kept`] is only its beginning.
     fn whole(&self) -> Option<WholePayload> {
         let payload = &self.msg.message.payload;
-        let refused_before = match &self.msg.destination {
-            crate::message::Destination::DeadLetter(refusal) => refusal.whole,
-            crate::message::Destination::Record { .. } => None,
+        let refused_before = match &self.msg.message.destination {
+            Some(Destination::DeadLetter(refusal)) => refusal.whole,
+            _ => None,
         };
         refused_before.or_else(|| {
             (payload.len() > DEAD_LETTER_PAYLOAD_MAX).then(|| WholePayload {

@@ -8,6 +8,11 @@ use super::*;
 use crate::message::{Destination, Message, Qos, Refusal, Seq, Stamp};
 
 fn letter(payload: impl Into<Bytes>) -> Letter {
+    let refusal = Refusal { reason: "payload_not_json", detail: "found x".into(), whole: None };
+    refused(payload, refusal)
+}
+
+fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
     let mut received_at = Stamp::now();
     received_at.wall_us = 1_700_000_000_000_001;
     let message = Message {
@@ -16,14 +21,10 @@ fn letter(payload: impl Into<Bytes>) -> Letter {
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at,
+        destination: Some(Destination::DeadLetter(refusal)),
     };
-    let refusal = Refusal { reason: "payload_not_json", detail: "found x".into(), whole: None };
     Letter {
-        msg: ForwardMsg {
-            seq: Seq::next(),
-            message: Arc::new(message),
-            destination: Destination::DeadLetter(refusal),
-        },
+        msg: ForwardMsg { seq: Seq::next(), message: Arc::new(message) },
         source: SourceId(1),
         reason: "payload_not_json",
         detail: "found x".to_owned(),
@@ -64,14 +65,9 @@ fn a_long_payload_is_cut_and_its_size_and_hash_are_told() {
 
 #[test]
 fn what_was_cut_before_tells_the_size_and_hash_that_it_was_given() {
-    let mut letter = letter("beginning");
-    let whole = WholePayload { size: 5_000_000, sha256: [0xab; 32] };
-    letter.msg.destination = Destination::DeadLetter(Refusal {
-        reason: "payload_too_large",
-        detail: String::new(),
-        whole: Some(whole),
-    });
-    let line = parsed(&letter);
+    let whole = Some(WholePayload { size: 5_000_000, sha256: [0xab; 32] });
+    let refusal = Refusal { reason: "payload_too_large", detail: String::new(), whole };
+    let line = parsed(&refused("beginning", refusal));
     assert_eq!(line["payload_bytes"], 5_000_000);
     assert_eq!(line["payload_sha256"], "ab".repeat(32));
 }

@@ -11,8 +11,10 @@
 //! *primed* first: until one record of it is delivered by this producer, one is in flight.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hasher};
 use std::time::{Duration, Instant};
+
+use foldhash::quality::RandomState;
 
 use super::classify::Class;
 use crate::message::Seq;
@@ -94,7 +96,7 @@ impl<T: Queued> Lane<T> {
             next_try: None,
             primed: HashSet::default(),
             priming: HashSet::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
         }
     }
 

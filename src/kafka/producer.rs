@@ -1,7 +1,8 @@
 //! One librdkafka producer with the thread that polls it. The thread collects delivery reports and
 //! wakes the actor when the first of a batch comes; all else is the actor's business.
 
-use std::ffi::c_int;
+use std::ffi::{CString, c_int, c_void};
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -27,6 +28,8 @@ use crate::observe::{Gate, keys, panics};
 const GAPLESS: &str = "enable.gapless.guarantee";
 /// How long one round of polling lasts, and how soon the thread notices that it is to end.
 const ROUND: Duration = Duration::from_millis(100);
+/// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
+const UNASSIGNED: i32 = -1;
 /// One log line of librdkafka for each facility in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -150,7 +153,23 @@ impl ProducerContext for Context {
 /// A producer and its poll thread. Dropped, it ends on a thread of its own, never on the caller's:
 /// librdkafka takes up to half a second for that.
 pub struct Producer {
+    /// By lane, so that a Kafka topic's name is looked up once and not for every record.
+    topics: Vec<Option<Topic>>,
     inner: Option<Arc<BaseProducer<Context>>>,
+}
+
+/// librdkafka's handle of a Kafka topic, counted by reference. Never outlives its producer, which
+/// [`Producer`] sees to.
+struct Topic(NonNull<sys::rd_kafka_topic_t>);
+
+// SAFETY: librdkafka's handles may be used from any thread.
+unsafe impl Send for Topic {}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the handle is valid until here, and nobody else destroys it.
+        unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) }
+    }
 }
 
 impl Producer {
@@ -184,24 +203,73 @@ impl Producer {
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
             .map_err(|error| format!("the poll thread does not start: {error}"))?;
-        Ok(Self { inner: Some(inner) })
+        Ok(Self { topics: Vec::new(), inner: Some(inner) })
     }
 
-    /// Hands one record to librdkafka, which copies it. Never blocks.
+    /// Hands one record to librdkafka, which copies it. Never blocks. A `lane` always has the same
+    /// Kafka topic.
     ///
     /// # Errors
     /// The record was not taken, and there will be no report about it.
     pub fn send(
+        &mut self,
+        index: usize,
+        (lane, kafka_topic): (usize, &str),
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<(), SendError> {
+        let topic = self.topic(lane, kafka_topic)?;
+        // SAFETY: the handle is valid; librdkafka copies key and value, never writes to them, and
+        // gives the opaque back as it is.
+        let sent = unsafe {
+            sys::rd_kafka_produce(
+                topic.as_ptr(),
+                UNASSIGNED,
+                sys::RD_KAFKA_MSG_F_COPY,
+                value.as_ptr().cast_mut().cast::<c_void>(),
+                value.len(),
+                key.as_ptr().cast(),
+                key.len(),
+                ptr::without_provenance_mut(index),
+            )
+        };
+        if sent == 0 { Ok(()) } else { Err(last_error()) }
+    }
+
+    fn topic(
+        &mut self,
+        lane: usize,
+        kafka_topic: &str,
+    ) -> Result<NonNull<sys::rd_kafka_topic_t>, SendError> {
+        if let Some(Some(topic)) = self.topics.get(lane) {
+            return Ok(topic.0);
+        }
+        let name = CString::new(kafka_topic).map_err(|_| SendError::Nul)?;
+        let client = self.inner().client().native_ptr();
+        // SAFETY: the client is valid, and without a configuration the client's own is used.
+        let handle = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
+        let handle = NonNull::new(handle).ok_or_else(last_error)?;
+        if self.topics.len() <= lane {
+            self.topics.resize_with(lane + 1, || None);
+        }
+        self.topics[lane] = Some(Topic(handle));
+        Ok(handle)
+    }
+
+    /// As [`Producer::send`], with headers; looks the Kafka topic up by its name.
+    ///
+    /// # Errors
+    /// The record was not taken, and there will be no report about it.
+    pub fn send_with_headers(
         &self,
         index: usize,
         kafka_topic: &str,
         key: &[u8],
         value: &[u8],
-        headers: Option<OwnedHeaders>,
+        headers: OwnedHeaders,
     ) -> Result<(), SendError> {
-        let mut record = BaseRecord::with_opaque_to(kafka_topic, index).key(key).payload(value);
-        record.headers = headers;
-        self.inner().send(record).map_err(|(error, _)| match error {
+        let record = BaseRecord::with_opaque_to(kafka_topic, index).key(key).payload(value);
+        self.inner().send(record.headers(headers)).map_err(|(error, _)| match error {
             KafkaError::Nul(_) => SendError::Nul,
             error => SendError::Code(error.rdkafka_error_code().map_or(-1, |code| code as i32)),
         })
@@ -224,6 +292,8 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
+        // They must be gone before the client is.
+        self.topics.clear();
         let Some(inner) = self.inner.take() else { return };
         inner.context().stop.store(true, Relaxed);
         // If the poll thread still runs it is the last owner, else this one is.
@@ -253,9 +323,15 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
     }
 }
 
+/// Why librdkafka's last call on this thread failed.
+fn last_error() -> SendError {
+    // SAFETY: it reads a variable of this thread.
+    SendError::Code(unsafe { sys::rd_kafka_last_error() } as i32)
+}
+
 /// Whether a broker answers a request for metadata of no Kafka topic in particular.
 fn broker_answers(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
-    let mut metadata: *const sys::rd_kafka_metadata = std::ptr::null();
+    let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
     let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the client lives as long as `producer`; a null Kafka topic means those that the client
     // knows; `metadata` is set on success only, and destroyed once.
@@ -263,7 +339,7 @@ fn broker_answers(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
         let error = sys::rd_kafka_metadata(
             producer.client().native_ptr(),
             0,
-            std::ptr::null_mut(),
+            ptr::null_mut(),
             &raw mut metadata,
             timeout_ms,
         );

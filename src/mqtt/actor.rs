@@ -31,7 +31,7 @@ use crate::mqtt::connection;
 use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
 use crate::mqtt::packet::Publish;
 use crate::mqtt::session::{Lost, Memory, Note, Settings};
-use crate::mqtt::window::{Fate, Limits, Window};
+use crate::mqtt::window::{Limits, Window};
 use crate::observe::{Gate, Metrics, keys, panics};
 use crate::route::Router;
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
@@ -266,15 +266,16 @@ impl Core {
             };
         }
         self.full_since = None;
-        let fate = self.fate(&publish);
+        let destination = self.destination(&publish);
         let message = Message {
             mqtt_topic: publish.mqtt_topic,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             received_at,
+            destination,
         };
-        self.window.admit(Arc::new(message), publish.ack, fate);
+        self.window.admit(Arc::new(message), publish.ack);
         None
     }
 
@@ -289,9 +290,9 @@ impl Core {
     }
 
     /// Where a message goes. A panic on the way is the message's fault: it goes to the dead letter.
-    fn fate(&mut self, publish: &Publish) -> Fate {
+    fn destination(&mut self, publish: &Publish) -> Option<Destination> {
         if let Some(refusal) = &publish.refusal {
-            return Fate::Forward(Destination::DeadLetter(refusal.clone()));
+            return Some(Destination::DeadLetter(refusal.clone()));
         }
         let mqtt_topic = String::from_utf8_lossy(&publish.mqtt_topic);
         let routed = panics::catch(|| {
@@ -299,20 +300,20 @@ impl Core {
             self.router.route(&mqtt_topic, &publish.payload)
         });
         match routed {
-            Ok(Some(destination)) => Fate::Forward(destination),
+            Ok(Some(destination)) => Some(destination),
             Ok(None) => {
                 if let Some(suppressed) = self.filtered_gate.pass(Instant::now()) {
                     warn!(self.log, "no route for a message, perhaps an old subscription";
                         keys::MQTT_TOPIC => %mqtt_topic, keys::SUPPRESSED => suppressed);
                 }
-                Fate::Filtered
+                None
             }
             Err(panic) => {
                 warn!(self.log, "panic while a message was routed, it goes to the dead letter";
                     keys::MQTT_TOPIC => %mqtt_topic,
                     keys::PANIC => &panic.message,
                     keys::LOCATION => &panic.location);
-                Fate::Forward(Destination::DeadLetter(Refusal {
+                Some(Destination::DeadLetter(Refusal {
                     reason: "panic",
                     detail: format!("{} at {}", panic.message, panic.location),
                     whole: None,

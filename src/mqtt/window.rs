@@ -16,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::message::{Destination, ForwardMsg, Message, Seq, Verdict};
+use crate::message::{ForwardMsg, Message, Seq, Verdict};
 use crate::observe::{Acknowledged, Conservation};
 
 /// How much the window holds before reading stops.
@@ -44,15 +44,6 @@ pub struct Ack {
     pub packet_id: u16,
     /// Which packet acknowledges it.
     pub form: AckForm,
-}
-
-/// What the router made of a message.
-#[derive(Debug, Clone)]
-pub enum Fate {
-    /// It is handed on.
-    Forward(Destination),
-    /// It matched no route: acknowledged and counted.
-    Filtered,
 }
 
 /// See the module's documentation.
@@ -84,8 +75,6 @@ pub struct Window {
 struct Entry {
     seq: Seq,
     message: Arc<Message>,
-    /// `None` if it goes nowhere.
-    destination: Option<Destination>,
     settled: bool,
     /// When its delivery was told.
     delivered_at: Option<Instant>,
@@ -96,15 +85,12 @@ struct Entry {
 impl Entry {
     /// Route and delivery, of a record that was delivered.
     fn delivered(&self) -> Option<(usize, Instant)> {
-        match &self.destination {
-            Some(Destination::Record { route, .. }) => Some((route.index, self.delivered_at?)),
-            _ => None,
-        }
+        let (route, _) = self.message.record()?;
+        Some((route.index, self.delivered_at?))
     }
 
     fn msg(&self) -> Option<ForwardMsg> {
-        let destination = self.destination.clone().filter(|_| !self.settled)?;
-        Some(ForwardMsg { seq: self.seq, message: Arc::clone(&self.message), destination })
+        (!self.settled).then(|| ForwardMsg { seq: self.seq, message: Arc::clone(&self.message) })
     }
 }
 
@@ -141,14 +127,11 @@ impl Window {
     }
 
     /// Takes a message in; `ack` is what its sender is owed (`None` for QoS 0).
-    pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>, fate: Fate) {
+    pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>) {
         let seq = Seq::next();
         self.counts.received += 1;
-        let destination = match fate {
-            Fate::Forward(destination) => Some(destination),
-            Fate::Filtered => None,
-        };
-        let settled = destination.is_none();
+        // What goes nowhere has no verdict to wait for.
+        let settled = message.destination.is_none();
         if settled {
             self.counts.filtered += 1;
         } else {
@@ -159,14 +142,7 @@ impl Window {
             self.owe(OwedAck { ack, seq, message: Arc::clone(&message) });
         }
         self.bytes += message.window_bytes();
-        self.entries.push_back(Entry {
-            seq,
-            message,
-            destination,
-            settled,
-            delivered_at: None,
-            owed,
-        });
+        self.entries.push_back(Entry { seq, message, settled, delivered_at: None, owed });
         self.drop_finished();
     }
 
@@ -312,6 +288,12 @@ impl Window {
     }
 
     fn entry(&mut self, seq: Seq) -> Option<&mut Entry> {
+        // Where no other source took numbers in between, the distance is the index.
+        let distance = seq.0.checked_sub(self.entries.front()?.seq.0)?;
+        let guess = usize::try_from(distance).ok()?;
+        if self.entries.get(guess).is_some_and(|entry| entry.seq == seq) {
+            return self.entries.get_mut(guess);
+        }
         let index = self.entries.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
         self.entries.get_mut(index)
     }

@@ -5,27 +5,25 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Qos, Refusal, Stamp};
+use crate::message::{Destination, Qos, Refusal, Stamp};
 
 const LIMITS: Limits = Limits { messages: 8, bytes: 1000 };
 
-fn message(payload: &str) -> Arc<Message> {
+fn message(payload: &str, destination: Option<Destination>) -> Arc<Message> {
     Arc::new(Message {
         mqtt_topic: Bytes::from_static(b"a/b"),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),
+        destination,
     })
 }
 
 /// Any destination will do: the window never looks at it.
-fn forward() -> Fate {
-    Fate::Forward(Destination::DeadLetter(Refusal {
-        reason: "test",
-        detail: String::new(),
-        whole: None,
-    }))
+fn somewhere() -> Option<Destination> {
+    let (reason, detail) = ("test", String::new());
+    Some(Destination::DeadLetter(Refusal { reason, detail, whole: None }))
 }
 
 fn puback(packet_id: u16) -> Ack {
@@ -33,7 +31,7 @@ fn puback(packet_id: u16) -> Ack {
 }
 
 fn admit(window: &mut Window, packet_id: u16, payload: &str) -> Seq {
-    window.admit(message(payload), Some(puback(packet_id)), forward());
+    window.admit(message(payload, somewhere()), Some(puback(packet_id)));
     window.entries.back().expect("just admitted").seq
 }
 
@@ -65,7 +63,7 @@ fn acknowledgements_leave_in_the_order_of_receipt_whatever_the_order_of_verdicts
 fn a_filtered_message_is_acknowledged_behind_those_before_it() {
     let mut window = Window::new(LIMITS);
     let first = admit(&mut window, 1, "x");
-    window.admit(message("y"), Some(puback(2)), Fate::Filtered);
+    window.admit(message("y", None), Some(puback(2)));
     assert!(released(&mut window).is_empty());
     window.settle(Verdict::Delivered(first), Instant::now());
     assert_eq!(released(&mut window), [1, 2]);
@@ -205,7 +203,7 @@ fn filtered_messages_behind_one_without_a_verdict_fill_the_window_too() {
     let first = admit(&mut window, 1, "x");
     for id in 2..4 {
         assert!(window.has_room(1));
-        window.admit(message("y"), Some(puback(id)), Fate::Filtered);
+        window.admit(message("y", None), Some(puback(id)));
     }
     assert!(!window.has_room(1), "they wait for their acknowledgement");
     window.settle(Verdict::Delivered(first), Instant::now());
@@ -288,13 +286,13 @@ proptest! {
                     if !window.has_room(3 + payload.len()) {
                         continue;
                     }
-                    let fate = if filtered { Fate::Filtered } else { forward() };
+                    let destination = if filtered { None } else { somewhere() };
                     let ack = (!qos0).then(|| {
                         broker.next_id += 1;
                         broker.unacknowledged.push((broker.next_id, payload.clone()));
                         puback(broker.next_id)
                     });
-                    window.admit(message(&payload), ack, fate);
+                    window.admit(message(&payload, destination), ack);
                     if !filtered {
                         let seq = window.entries.back().expect("admitted").seq;
                         unsettled.push(seq);

@@ -5,6 +5,7 @@ pub mod log;
 mod line;
 mod buffer;
 pub mod timing;
+mod timing_json;
 mod error;
 mod foreign;
 pub mod panics;

@@ -50,7 +50,7 @@ impl Filter {
         levels.next().is_none()
     }
 
-    fn pattern(&self) -> &str {
+    pub(super) fn pattern(&self) -> &str {
         &self.text[self.pattern_at..]
     }
 }

@@ -1,6 +1,7 @@
 //! Which Kafka topic a message goes to, and as what. Pure: no I/O, no clock.
 
 pub mod filter;
+mod index;
 pub mod payload;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use filter::Filter;
+use index::Level;
 pub use payload::PayloadForm;
 
 use crate::message::{Destination, Qos, Refusal};
@@ -31,12 +33,17 @@ pub struct Route {
 #[derive(Debug, Clone)]
 pub struct Router {
     routes: Vec<Arc<Route>>,
+    /// Of their filters.
+    index: Level,
 }
 
 impl Router {
     /// A router over these routes.
     pub fn new(routes: &[Route]) -> Self {
-        Self { routes: routes.iter().cloned().map(Arc::new).collect() }
+        Self {
+            routes: routes.iter().cloned().map(Arc::new).collect(),
+            index: Level::of(routes.iter().map(|route| &route.filter)),
+        }
     }
 
     /// The routes, in order.
@@ -46,7 +53,7 @@ impl Router {
 
     /// Where a message goes; `None` if no route matches (it is filtered).
     pub fn route(&self, mqtt_topic: &str, payload: &Bytes) -> Option<Destination> {
-        let route = self.routes.iter().find(|route| route.filter.matches(mqtt_topic))?;
+        let route = &self.routes[self.index.first_match(mqtt_topic)?];
         Some(match route.payload.apply(payload) {
             Ok(value) => Destination::Record { route: Arc::clone(route), value },
             Err(detail) => {

@@ -4,16 +4,15 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
 use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
 use mqtt_kafka_bridge::kafka::lanes::{Lane, Queued};
-use mqtt_kafka_bridge::message::{Destination, ForwardMsg, Message, Qos, Seq, Stamp, Verdict};
+use mqtt_kafka_bridge::message::{ForwardMsg, Message, Qos, Seq, Stamp, Verdict};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
-use mqtt_kafka_bridge::mqtt::window::{Fate, Limits, Window};
+use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
 use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
 use mqtt_kafka_bridge::route::{PayloadForm, Route, Router};
 
@@ -65,7 +64,7 @@ impl DataPath {
 
     /// One read, from bytes to records, and its delivery reports, from codes to PUBACKs.
     pub(crate) fn batch(&mut self) {
-        let now = Stamp { wall_us: 1_767_323_045_123_456, instant: Instant::now() };
+        let now = Stamp::now();
         self.take_in(now);
         let sent = self.send(now);
         let verdicts = self.report(sent, now);
@@ -103,8 +102,9 @@ impl DataPath {
                     qos: publish.qos,
                     retain: publish.retain,
                     received_at: now,
+                    destination: Some(destination),
                 };
-                self.window.admit(Arc::new(message), Some(ack), Fate::Forward(destination));
+                self.window.admit(Arc::new(message), Some(ack));
             }
         }
     }
@@ -136,10 +136,8 @@ impl DataPath {
         let mut verdicts = Vec::with_capacity(sent.len());
         for (offset, item) in (0..).zip(sent) {
             assert_eq!(classify::of_report(black_box(0)), Class::Delivered);
-            let Destination::Record { route, value } = &item.0.destination else {
-                panic!("only records")
-            };
             let message = &item.0.message;
+            let (route, value) = message.record().expect("only records");
             timing.record(&TimingRecord {
                 mqtt_topic: &message.mqtt_topic_lossy(),
                 mqtt_qos: 1,

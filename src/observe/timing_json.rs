@@ -1,0 +1,97 @@
+//! A timing record as one line of JSON. It is written for every message, so what the records of a
+//! batch have in common is formatted once: all before the MQTT topic, and the moments with the
+//! latencies between them.
+
+use super::keys;
+use super::line::{self, Rfc3339};
+use super::timing::TimingRecord;
+use crate::message::Stamp;
+
+/// Room that a line takes beside its names.
+const LINE_BYTES: usize = 512;
+
+/// What the next line may have in common with the last one. Made for one batch.
+#[derive(Default)]
+pub(super) struct TimingJson {
+    /// Up to the MQTT topic, which is the first field.
+    head: Vec<u8>,
+    tail: Tail,
+}
+
+/// The moments, and the latencies between them.
+#[derive(Default)]
+struct Tail {
+    /// Received, produced, delivered.
+    of: Option<[Stamp; 3]>,
+    text: Vec<u8>,
+}
+
+impl TimingJson {
+    /// Appends the line of `record`, written at `at_us` microseconds after the Unix epoch: the same
+    /// for all lines of a batch. Byte for byte what slog's way makes of it.
+    pub(super) fn write(&mut self, at_us: u64, record: &TimingRecord<'_>, out: &mut Vec<u8>) {
+        if self.head.is_empty() {
+            self.head.extend_from_slice(b"{\"ts\":");
+            push_moment(at_us, &mut self.head);
+            self.head.extend_from_slice(b",\"level\":\"info\",\"msg\":\"timing\"");
+            push_key(keys::COMPONENT, &mut self.head);
+            self.head.extend_from_slice(b"\"timing\"");
+            push_key(keys::MQTT_TOPIC, &mut self.head);
+        }
+        out.reserve(LINE_BYTES);
+        out.extend_from_slice(&self.head);
+        line::push_json_str(out, record.mqtt_topic);
+        push_number(keys::MQTT_QOS, record.mqtt_qos, out);
+        push_key(keys::KAFKA_TOPIC, out);
+        line::push_json_str(out, record.kafka_topic);
+        push_number(keys::KAFKA_PARTITION, record.kafka_partition, out);
+        push_number(keys::KAFKA_OFFSET, record.kafka_offset, out);
+        push_number(keys::PAYLOAD_BYTES, record.payload_bytes, out);
+        out.extend_from_slice(self.tail.of(record));
+    }
+}
+
+impl Tail {
+    fn of(&mut self, record: &TimingRecord<'_>) -> &[u8] {
+        let stamps = [record.received_at, record.produced_at, record.delivered_at];
+        if self.of != Some(stamps) {
+            self.of = Some(stamps);
+            let [received_at, produced_at, delivered_at] = stamps;
+            let text = &mut self.text;
+            text.clear();
+            for (key, stamp) in [
+                (keys::RECEIVED_AT, received_at),
+                (keys::PRODUCED_AT, produced_at),
+                (keys::DELIVERED_AT, delivered_at),
+            ] {
+                push_key(key, text);
+                push_moment(stamp.wall_us, text);
+            }
+            push_number(keys::QUEUE_US, produced_at.us_since(&received_at), text);
+            push_number(keys::KAFKA_US, delivered_at.us_since(&produced_at), text);
+            push_number(keys::TOTAL_US, delivered_at.us_since(&received_at), text);
+            text.extend_from_slice(b"}\n");
+        }
+        &self.text
+    }
+}
+
+/// Appends `,"KEY":`.
+#[inline]
+fn push_key(key: &'static str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+#[inline]
+fn push_number(key: &'static str, value: impl itoa::Integer, out: &mut Vec<u8>) {
+    push_key(key, out);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
+fn push_moment(us: u64, out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(Rfc3339::from_us(us).as_bytes());
+    out.push(b'"');
+}

@@ -1,0 +1,110 @@
+//! Finds the first filter, in the order of the configuration, that matches an MQTT topic: a tree of
+//! levels, so that it costs what the topic is long and not what the filters are many.
+
+use super::Filter;
+
+/// No filter matches: greater than every place.
+const NONE: usize = usize::MAX;
+
+/// What filters have in common up to one level, and how they go on.
+#[derive(Debug, Clone)]
+pub(super) struct Level {
+    /// By the next level's name, in order.
+    named: Vec<(Box<str>, Level)>,
+    /// By `+`.
+    any: Option<Box<Level>>,
+    /// Place of the first filter that ends here.
+    end: usize,
+    /// Place of the first filter that goes on with `#`.
+    rest: usize,
+}
+
+impl Level {
+    fn empty() -> Self {
+        Self { named: Vec::new(), any: None, end: NONE, rest: NONE }
+    }
+
+    /// The tree of these filters; their places count from 0.
+    pub(super) fn of<'a>(filters: impl IntoIterator<Item = &'a Filter>) -> Self {
+        let mut root = Self::empty();
+        for (place, filter) in filters.into_iter().enumerate() {
+            let mut level = &mut root;
+            let mut rest = false;
+            for part in filter.pattern().split('/') {
+                match part {
+                    "#" => rest = true,
+                    "+" => level = level.any.get_or_insert_with(|| Box::new(Self::empty())),
+                    name => level = level.named(name),
+                }
+            }
+            let slot = if rest { &mut level.rest } else { &mut level.end };
+            *slot = place.min(*slot);
+        }
+        root
+    }
+
+    fn named(&mut self, name: &str) -> &mut Self {
+        let at = self.named.binary_search_by(|(known, _)| known.as_ref().cmp(name));
+        let at = at.unwrap_or_else(|at| {
+            self.named.insert(at, (name.into(), Self::empty()));
+            at
+        });
+        &mut self.named[at].1
+    }
+
+    /// The place of the first filter that matches `mqtt_topic` (MQTT 5, section 4.7).
+    pub(super) fn first_match(&self, mqtt_topic: &str) -> Option<usize> {
+        // A wildcard in first place does not match `$SYS` and its like [MQTT-4.7.2-1].
+        let place = self.first(Some(mqtt_topic), !mqtt_topic.starts_with('$'));
+        (place != NONE).then_some(place)
+    }
+
+    /// `levels` are those of the MQTT topic that are still to be matched.
+    fn first(&self, levels: Option<&str>, wildcards: bool) -> usize {
+        // `#` stands for the level before it too.
+        let rest = if wildcards { self.rest } else { NONE };
+        let Some(levels) = levels else { return rest.min(self.end) };
+        let (name, deeper) = match levels.bytes().position(|byte| byte == b'/') {
+            Some(end) => (&levels[..end], Some(&levels[end + 1..])),
+            None => (levels, None),
+        };
+        let named = self.named.binary_search_by(|(known, _)| known.as_ref().cmp(name));
+        let named = named.map_or(NONE, |at| self.named[at].1.first(deeper, true));
+        let any = self.any.as_ref().filter(|_| wildcards);
+        let any = any.map_or(NONE, |level| level.first(deeper, true));
+        rest.min(named).min(any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn filter() -> impl Strategy<Value = Filter> {
+        let level = prop_oneof![Just("a"), Just("b"), Just("+"), Just(""), Just("$a")];
+        (prop::collection::vec(level, 1..4), any::<bool>(), any::<bool>()).prop_filter_map(
+            "an empty one is illegal",
+            |(mut levels, rest, shared)| {
+                if rest {
+                    levels.push("#");
+                }
+                let share = if shared { "$share/group/" } else { "" };
+                format!("{share}{}", levels.join("/")).parse().ok()
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_finds_what_trying_one_after_the_other_finds(
+            filters in prop::collection::vec(filter(), 0..8),
+            levels in prop::collection::vec(prop_oneof!["a", "b", "c", "", "\\$a"], 1..5),
+        ) {
+            let mqtt_topic = levels.join("/");
+            let first = filters.iter().position(|filter| filter.matches(&mqtt_topic));
+            prop_assert_eq!(Level::of(&filters).first_match(&mqtt_topic), first);
+        }
+    }
+}
