@@ -23,7 +23,7 @@ use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
     Protocol, SupervisorConfig, TimingPolicy,
 };
-use crate::message::{Message, Qos, Refusal};
+use crate::message::{Epoch, Message, Qos, Refusal, Verdicts};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
 use crate::route::{PayloadForm, Route};

@@ -1,6 +1,7 @@
 //! KafkaProducerActor and what it is made of.
 
 pub mod classify;
+mod events;
 pub mod lanes;
 pub mod producer;
 pub mod dead_letter;

@@ -12,11 +12,12 @@ use actix::Recipient;
 use rdkafka::bindings as sys;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{Message as _, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, types::RDKafkaErrorCode};
 use slog::{Logger, o};
 
+use super::events::{Events, Listener};
 use super::lanes::Via;
 use super::{Event, ProducerEvent, classify};
 use crate::config::{Config, KAFKA_SETTINGS};
@@ -26,10 +27,15 @@ use crate::observe::{Gate, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
 const GAPLESS: &str = "enable.gapless.guarantee";
-/// How long one round of polling lasts, and how soon the thread notices that it is to end.
-const ROUND: Duration = Duration::from_millis(100);
+/// How long one round of polling lasts if nothing comes.
+const ROUND: Duration = Duration::from_millis(250);
+/// How long metadata is waited for.
+const METADATA_WITHIN: Duration = Duration::from_millis(100);
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 const UNASSIGNED: i32 = -1;
+/// How often metadata is asked for, for the sake of the first delivery, and the pause in between.
+const FIRST_HELPS: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// One log line of librdkafka for each facility in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -63,6 +69,8 @@ struct Context {
     last_error: Mutex<Option<(i32, Instant)>>,
     /// Brokers are to be asked for metadata until one answers.
     probe: AtomicBool,
+    /// A report has come.
+    reported: AtomicBool,
     stop: AtomicBool,
     actor: Recipient<ProducerEvent>,
     log: Logger,
@@ -76,8 +84,19 @@ impl Context {
     }
 }
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+impl Listener for Context {
+    fn reports(&self, new: &[Report]) {
+        let mut reports = lock(&self.reports);
+        let first = reports.is_empty();
+        reports.extend_from_slice(new);
+        drop(reports);
+        self.reported.store(true, Relaxed);
+        if first {
+            self.tell(Event::Reports);
+        }
+    }
+
+    fn log(&self, level: i32, facility: &str, line: &str) {
         if facility == "CONFWARN" && line.contains(GAPLESS) {
             return; // Each start would warn that it is experimental: known, and proved enough.
         }
@@ -93,20 +112,14 @@ impl ClientContext for Context {
         let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => line.to_owned(),
             keys::SUPPRESSED => suppressed);
         match level {
-            RDKafkaLogLevel::Emerg
-            | RDKafkaLogLevel::Alert
-            | RDKafkaLogLevel::Critical
-            | RDKafkaLogLevel::Error => slog::error!(self.log, "librdkafka says"; line),
-            RDKafkaLogLevel::Warning => slog::warn!(self.log, "librdkafka says"; line),
-            RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => {
-                slog::info!(self.log, "librdkafka says"; line);
-            }
-            RDKafkaLogLevel::Debug => slog::debug!(self.log, "librdkafka says"; line),
+            ..=3 => slog::error!(self.log, "librdkafka says"; line),
+            4 => slog::warn!(self.log, "librdkafka says"; line),
+            5 | 6 => slog::info!(self.log, "librdkafka says"; line),
+            _ => slog::debug!(self.log, "librdkafka says"; line),
         }
     }
 
-    fn error(&self, error: KafkaError, detail: &str) {
-        let code = error.rdkafka_error_code().map_or(-1, |code| code as i32);
+    fn error(&self, code: i32, detail: &str) {
         let now = Instant::now();
         let mut last = lock(&self.last_error);
         let twice = last.is_some_and(|(before, at)| {
@@ -124,30 +137,17 @@ impl ClientContext for Context {
     }
 }
 
+/// rdkafka polls when it drops a producer, and then nobody listens any more.
+impl ClientContext for Context {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
 impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
-        let message = match result {
-            Ok(message) | Err((_, message)) => message,
-        };
-        // SAFETY: the message lives as long as `result`. Its code is read as a number, because a
-        // broker may send one that is no value of the bindings' enum.
-        let code = unsafe { (&raw const (*message.ptr()).err).cast::<c_int>().read() };
-        let report = Report {
-            index,
-            code,
-            kafka_partition: message.partition(),
-            kafka_offset: message.offset(),
-        };
-        let mut reports = lock(&self.reports);
-        reports.push(report);
-        let first = reports.len() == 1;
-        drop(reports);
-        if first {
-            self.tell(Event::Reports);
-        }
-    }
+    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
 }
 
 /// A producer and its poll thread. Dropped, it ends on a thread of its own, never on the caller's:
@@ -189,6 +189,7 @@ impl Producer {
             reports: Mutex::default(),
             last_error: Mutex::default(),
             probe: AtomicBool::new(true),
+            reported: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
@@ -296,6 +297,7 @@ impl Drop for Producer {
         self.topics.clear();
         let Some(inner) = self.inner.take() else { return };
         inner.context().stop.store(true, Relaxed);
+        Events::of(&inner).wake();
         // If the poll thread still runs it is the last owner, else this one is.
         let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
         // Without a thread the closure is dropped, and the producer with it: slow, but right.
@@ -304,17 +306,26 @@ impl Drop for Producer {
 }
 
 fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
-    let context = producer.context();
+    let context = producer.context().as_ref();
     let end = panics::catch(|| {
+        let mut events = Events::of(producer);
+        let mut helped = 0;
         while !context.stop.load(Relaxed) {
             failpoint::hit(Site::KafkaPoll);
-            // It also runs the state machine that gets the producer id: without it the first
-            // delivery takes half a second.
-            if context.probe.load(Relaxed) && broker_answers(producer, ROUND) {
+            if context.probe.load(Relaxed) && broker_answers(producer) {
                 context.probe.store(false, Relaxed);
                 context.tell(Event::Reached);
             }
-            producer.poll(ROUND);
+            // librdkafka asks for its producer id when metadata comes. If the broker has none to give
+            // at once it asks again after half a second, or when metadata comes again.
+            let first_waits = !context.reported.load(Relaxed) && producer.in_flight_count() > 0;
+            if first_waits && helped < FIRST_HELPS {
+                helped += 1;
+                broker_answers(producer);
+                events.poll(FIRST_PAUSE, context);
+            } else {
+                events.poll(ROUND, context);
+            }
         }
     });
     if !context.stop.load(Relaxed) {
@@ -330,9 +341,9 @@ fn last_error() -> SendError {
 }
 
 /// Whether a broker answers a request for metadata of no Kafka topic in particular.
-fn broker_answers(producer: &BaseProducer<Context>, timeout: Duration) -> bool {
+fn broker_answers(producer: &BaseProducer<Context>) -> bool {
     let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-    let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+    let timeout_ms = c_int::try_from(METADATA_WITHIN.as_millis()).unwrap_or(c_int::MAX);
     // SAFETY: the client lives as long as `producer`; a null Kafka topic means those that the client
     // knows; `metadata` is set on success only, and destroyed once.
     unsafe {
@@ -362,7 +373,7 @@ pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
     settings
         .set_log_level(RDKafkaLogLevel::Info)
         .set("client.id", "mqtt-kafka-bridge")
-        .set("linger.ms", "1")
+        .set("linger.ms", "0.2")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")

@@ -1,0 +1,200 @@
+//! The producers of one epoch: how they begin and end, and what concerns them as a whole.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use slab::Slab;
+use slog::{error, info, warn};
+
+use super::{Item, KafkaProducerActor};
+use crate::kafka::classify;
+use crate::kafka::dead_letter::Letter;
+use crate::kafka::lanes::{Lane, Via};
+use crate::kafka::producer::Producer;
+use crate::message::{Epoch, ProducerStarted, Seq, SourceId, Stamp};
+use crate::observe::{Gate, keys};
+
+/// How often it is said that Kafka is still away.
+const AWAY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// After a fatal error: how long the reports of what was in flight are waited for at most, so that
+/// nothing of the old producer is still on its way when the new one begins.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+/// Pause before a new producer, if the last ones delivered nothing; it doubles.
+const BARREN_MIN: Duration = Duration::from_millis(100);
+/// Longest pause before a new producer.
+const BARREN_MAX: Duration = Duration::from_secs(10);
+
+/// What is in flight in librdkafka.
+pub(super) enum Flight {
+    Record { item: Item, lane: usize, produced_at: Stamp },
+    Letter(Box<Letter>),
+}
+
+/// One producer and what it has in flight, by the index that its reports name.
+pub(super) struct Side {
+    pub(super) producer: Producer,
+    pub(super) flights: Slab<Flight>,
+}
+
+/// The producers of one epoch.
+pub(super) struct Live {
+    pub(super) epoch: Epoch,
+    pub(super) main: Side,
+    /// Made when it is first needed.
+    pub(super) careful: Option<Side>,
+    /// A fatal error came: nothing is sent any more, and a new epoch begins at this time.
+    pub(super) ending: Option<Instant>,
+    pub(super) delivered: bool,
+    /// The last message that each source handed on to this epoch.
+    pub(super) admitted: BTreeMap<SourceId, Seq>,
+}
+
+impl Live {
+    /// Whether reports are still to come, of either producer.
+    pub(super) fn has_flights(&self) -> bool {
+        std::iter::once(&self.main).chain(&self.careful).any(|side| !side.flights.is_empty())
+    }
+
+    pub(super) fn side(&mut self, via: Via) -> Option<&mut Side> {
+        match via {
+            Via::Main => Some(&mut self.main),
+            Via::Careful => self.careful.as_mut(),
+        }
+    }
+}
+
+impl KafkaProducerActor {
+    /// A new producer and a new epoch.
+    pub(super) fn start_producer(&mut self, ctx: &mut Context<Self>) {
+        let epoch = Epoch::next();
+        match self.start_side(epoch, Via::Main, ctx) {
+            Ok(main) => {
+                info!(self.log, "producer started"; keys::EPOCH => epoch.0,
+                    keys::KAFKA_BROKERS => self.config.kafka.brokers.join(","));
+                self.state.start_at = None;
+                self.state.live = Some(Live {
+                    epoch,
+                    main,
+                    careful: None,
+                    ending: None,
+                    delivered: false,
+                    admitted: BTreeMap::new(),
+                });
+                for source in self.sources.values() {
+                    source.started.do_send(ProducerStarted { epoch });
+                }
+            }
+            Err(error) => {
+                error!(self.log, "producer not started"; keys::ERROR => error);
+                ctx.stop();
+            }
+        }
+    }
+
+    pub(super) fn start_side(
+        &self,
+        epoch: Epoch,
+        via: Via,
+        ctx: &mut Context<Self>,
+    ) -> Result<Side, String> {
+        let actor = ctx.address().recipient();
+        let producer = Producer::start(&self.config, (epoch, via), actor, &self.log)?;
+        Ok(Side { producer, flights: Slab::new() })
+    }
+
+    /// The producer is at its end: no more is sent, and a new one follows.
+    pub(super) fn end_epoch(&mut self, detail: &str) {
+        let Some(live) = self.state.live.as_mut().filter(|live| live.ending.is_none()) else {
+            return;
+        };
+        warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0, keys::DETAIL => detail);
+        self.metrics.count_restart("producer", "fatal_error");
+        if self.state.barren > 0 && !live.delivered {
+            self.metrics.health().set_producer_failing(Some(detail.to_owned()));
+        }
+        live.ending = Some(Instant::now() + LAST_REPORTS);
+    }
+
+    /// Makes a new producer if the old one is at its end and has nothing more to say.
+    pub(super) fn replace_producer(&mut self, now: Instant, ctx: &mut Context<Self>) {
+        if let Some(live) = &self.state.live {
+            let over = live.ending.is_some_and(|deadline| now >= deadline || !live.has_flights());
+            if !over {
+                return;
+            }
+            self.state.barren = if live.delivered { 0 } else { self.state.barren + 1 };
+            let pause = match self.state.barren {
+                0 | 1 => Duration::ZERO,
+                n => BARREN_MIN.saturating_mul(1 << (n - 2).min(10)).min(BARREN_MAX),
+            };
+            self.state.live = None;
+            self.state.full = false;
+            self.state.lanes.iter_mut().for_each(Lane::restart);
+            self.state.letters.restart();
+            // Only a dead letter that is being written outlives its epoch.
+            self.state.here = self.state.seqs();
+            self.state.settled_to.clear();
+            self.state.start_at = Some(now + pause);
+        }
+        if self.state.start_at.is_some_and(|at| now >= at) {
+            self.start_producer(ctx);
+        }
+    }
+
+    pub(super) fn is_sending(&self) -> bool {
+        self.state.live.as_ref().is_some_and(|live| live.ending.is_none())
+    }
+
+    /// The side to send through; the careful one is made now if need be.
+    pub(super) fn side(&mut self, via: Via, ctx: &mut Context<Self>) -> Option<&mut Side> {
+        let live = self.state.live.as_ref()?;
+        if via == Via::Careful && live.careful.is_none() {
+            let side = self.start_side(live.epoch, via, ctx);
+            let live = self.state.live.as_mut()?;
+            match side {
+                Ok(side) => live.careful = Some(side),
+                Err(error) => {
+                    error!(self.log, "producer not started"; keys::ERROR => error);
+                    ctx.stop();
+                }
+            }
+        }
+        self.state.live.as_mut()?.side(via)
+    }
+
+    /// A broker answers.
+    pub(super) fn reached(&mut self) {
+        if let Some((since, _)) = self.state.away.take() {
+            info!(self.log, "kafka is back"; keys::ELAPSED_MS => elapsed_ms(since));
+        }
+    }
+
+    pub(super) fn trouble(&mut self, via: Via, code: i32, detail: &str) {
+        let fatal = self
+            .state
+            .live
+            .as_mut()
+            .and_then(|live| live.side(via))
+            .and_then(|side| side.producer.fatal_error());
+        if let Some((_, detail)) = fatal {
+            self.end_epoch(&detail);
+        } else if code == classify::ALL_BROKERS_DOWN {
+            if self.state.away.is_none() {
+                let mut gate = Gate::every(AWAY_INTERVAL);
+                let _ = gate.pass(Instant::now());
+                self.state.away = Some((Instant::now(), gate));
+                warn!(self.log, "kafka is away"; keys::DETAIL => detail);
+            }
+        } else if let Some(suppressed) = self.gate.pass(Instant::now()) {
+            warn!(self.log, "trouble with kafka"; keys::REASON => classify::name(code),
+                keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail,
+                keys::SUPPRESSED => suppressed);
+        }
+    }
+}
+
+pub(super) fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

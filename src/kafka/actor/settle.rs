@@ -1,0 +1,173 @@
+//! What comes back: delivery reports become verdicts, or go where a refused record goes.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use actix::prelude::*;
+use slog::{error, warn};
+
+use super::epochs::Flight;
+use super::{Item, KafkaProducerActor};
+use crate::failpoint::{self, Site};
+use crate::kafka::classify::{self, Class};
+use crate::kafka::dead_letter::Letter;
+use crate::kafka::lanes::Via;
+use crate::kafka::producer::Report;
+use crate::message::{Attach, SourceId, Stamp, Verdict, Verdicts};
+use crate::observe::{Delivered, TimingRecord, keys};
+
+/// Verdicts by source, one mail each.
+#[derive(Default)]
+pub(super) struct Outbox(Vec<(SourceId, Vec<Verdict>)>);
+
+impl Outbox {
+    pub(super) fn push(&mut self, source: SourceId, verdict: Verdict) {
+        match self.0.iter_mut().find(|(known, _)| *known == source) {
+            Some((_, verdicts)) => verdicts.push(verdict),
+            None => self.0.push((source, vec![verdict])),
+        }
+    }
+
+    pub(super) fn send(self, sources: &BTreeMap<SourceId, Attach>) {
+        for (source, verdicts) in self.0 {
+            if let Some(source) = sources.get(&source) {
+                source.verdicts.do_send(Verdicts(verdicts));
+            }
+        }
+    }
+}
+
+impl KafkaProducerActor {
+    pub(super) fn refused(
+        &mut self,
+        lane: usize,
+        via: Via,
+        item: Item,
+        why: (Class, i32),
+        now: Instant,
+    ) {
+        let hold_max = self.config.dead_letter.after;
+        let (_, code) = why;
+        let lane = &mut self.state.lanes[lane];
+        if let Some(suppressed) = self.gate.pass(now) {
+            warn!(self.log, "record refused"; keys::KAFKA_TOPIC => lane.kafka_topic(),
+                keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
+                keys::SUPPRESSED => suppressed);
+        }
+        if let Some(item) = lane.refused(via, item, why, now, hold_max) {
+            let reason = match why.0 {
+                Class::Hold => "held_too_long",
+                _ => classify::refusal_reason(code),
+            };
+            let detail = format!("Kafka refused it with {} ({code})", classify::name(code));
+            self.dead_letter(item, Some((reason, detail)));
+        }
+    }
+
+    /// Settles what the reports of one side say.
+    pub(super) fn settle(&mut self, via: Via, ctx: &mut Context<Self>) {
+        failpoint::hit(Site::KafkaReports);
+        let at = Stamp::now();
+        let mut reports = Vec::new();
+        let Some(side) = self.state.live.as_mut().and_then(|live| live.side(via)) else { return };
+        side.producer.take_reports(&mut reports);
+        let fatal =
+            reports.iter().any(|report| report.code != 0).then(|| side.producer.fatal_error());
+        let fatal = fatal.flatten();
+        let mut verdicts = Outbox::default();
+        let mut runs = Vec::new();
+        let timing = self.timing.clone();
+        let mut timing = timing.batch();
+        for report in reports {
+            let flight = self
+                .state
+                .live
+                .as_mut()
+                .and_then(|live| live.side(via)?.flights.try_remove(report.index));
+            match flight {
+                Some(Flight::Record { item, lane, produced_at }) => {
+                    let class = classify::of_report(report.code);
+                    if class == Class::Delivered {
+                        if let Some((route, _)) = item.msg.message.record() {
+                            let received_at = item.msg.message.received_at;
+                            Delivered::add(&mut runs, route.index, received_at, produced_at);
+                        }
+                        timing.record(&timing_of(
+                            &item,
+                            self.state.lanes[lane].kafka_topic(),
+                            &report,
+                            produced_at,
+                            at,
+                        ));
+                        verdicts.push(item.source, Verdict::Delivered(item.msg.seq));
+                        self.state.lanes[lane].delivered(via, &item);
+                    } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
+                        match class {
+                            Class::Fatal => self.end_epoch(classify::name(report.code)),
+                            _ => self.refused(lane, via, item, (class, report.code), at.instant),
+                        }
+                    }
+                }
+                Some(Flight::Letter(letter)) if report.code == 0 => {
+                    self.state.letters.delivered();
+                    verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
+                }
+                Some(Flight::Letter(letter)) => {
+                    self.letter_refused(*letter, report.code, at.instant)
+                }
+                None => {}
+            }
+        }
+        drop(timing);
+        if let Some((_, detail)) = fatal {
+            self.end_epoch(&detail);
+        }
+        if !runs.is_empty() {
+            self.metrics.record_delivered(&runs, &at);
+            self.reached();
+            if let Some(live) = &mut self.state.live
+                && !std::mem::replace(&mut live.delivered, true)
+            {
+                self.metrics.health().set_producer_failing(None);
+            }
+        }
+        verdicts.send(&self.sources);
+        self.replace_producer(at.instant, ctx);
+        self.pump(at, ctx);
+    }
+
+    pub(super) fn letter_refused(&mut self, letter: Letter, code: i32, now: Instant) {
+        let why = format!("Kafka refuses dead letters with {} ({code})", classify::name(code));
+        self.state.letters.refused(letter, &why, now);
+        self.letters_blocked();
+    }
+
+    pub(super) fn letters_blocked(&mut self) {
+        if let Some((why, suppressed)) = self.state.letters.may_warn() {
+            error!(self.log, "dead letter not written"; keys::ERROR => why,
+                keys::SUPPRESSED => suppressed);
+        }
+        self.publish_holds();
+    }
+}
+
+fn timing_of<'a>(
+    item: &'a Item,
+    kafka_topic: &'a str,
+    report: &Report,
+    produced_at: Stamp,
+    delivered_at: Stamp,
+) -> TimingRecord<'a> {
+    let message = &item.msg.message;
+    TimingRecord {
+        mqtt_topic: std::str::from_utf8(&message.mqtt_topic).unwrap_or_default(),
+        mqtt_qos: message.qos.level(),
+        kafka_topic,
+        kafka_partition: report.kafka_partition,
+        kafka_offset: report.kafka_offset,
+        payload_bytes: message.payload.len(),
+        received_at: message.received_at,
+        produced_at,
+        delivered_at,
+    }
+}
