@@ -25,7 +25,7 @@ fn record(now: Stamp) -> TimingRecord<'static> {
         instant: now.instant + Duration::from_millis(ms),
     };
     TimingRecord {
-        mqtt_topic: "sensors/building-7/room-12/temperature",
+        mqtt_topic: b"sensors/building-7/room-12/temperature",
         mqtt_qos: 1,
         kafka_topic: "sensors",
         kafka_partition: 3,

@@ -117,7 +117,7 @@ mod tests {
         };
         for ms in 1..=10 {
             logging.timing().record(&TimingRecord {
-                mqtt_topic: "total_us",
+                mqtt_topic: b"total_us",
                 mqtt_qos: 1,
                 kafka_topic: "bench",
                 kafka_partition: 0,

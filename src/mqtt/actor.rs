@@ -294,23 +294,22 @@ impl Core {
         if let Some(refusal) = &publish.refusal {
             return Some(Destination::DeadLetter(refusal.clone()));
         }
-        let mqtt_topic = String::from_utf8_lossy(&publish.mqtt_topic);
         let routed = panics::catch(|| {
             failpoint::hit(Site::Route);
-            self.router.route(&mqtt_topic, &publish.payload)
+            self.router.route(&publish.mqtt_topic, &publish.payload)
         });
         match routed {
             Ok(Some(destination)) => Some(destination),
             Ok(None) => {
                 if let Some(suppressed) = self.filtered_gate.pass(Instant::now()) {
                     warn!(self.log, "no route for a message, perhaps an old subscription";
-                        keys::MQTT_TOPIC => %mqtt_topic, keys::SUPPRESSED => suppressed);
+                        keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(), keys::SUPPRESSED => suppressed);
                 }
                 None
             }
             Err(panic) => {
                 warn!(self.log, "panic while a message was routed, it goes to the dead letter";
-                    keys::MQTT_TOPIC => %mqtt_topic,
+                    keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),
                     keys::PANIC => &panic.message,
                     keys::LOCATION => &panic.location);
                 Some(Destination::DeadLetter(Refusal {

@@ -151,6 +151,11 @@ pub enum PacketError {
 }
 
 impl Publish {
+    /// The MQTT topic for people: invalid UTF-8 replaced.
+    pub fn mqtt_topic_lossy(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.mqtt_topic)
+    }
+
     /// What it counts for in the byte bound of the window.
     pub fn window_bytes(&self) -> usize {
         self.mqtt_topic.len() + self.payload.len()

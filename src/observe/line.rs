@@ -164,14 +164,19 @@ fn text_of<'a>(arguments: &'a fmt::Arguments<'_>, scratch: &'a mut String) -> &'
 
 /// Appends a JSON string.
 pub(crate) fn push_json_str(out: &mut Vec<u8>, text: &str) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    push_json_utf8(out, text.as_bytes());
+}
+
+/// Appends a JSON string. The text should be UTF-8; what is ASCII is not looked at twice.
+pub(crate) fn push_json_utf8(out: &mut Vec<u8>, text: &[u8]) {
+    let plain = |byte| (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\';
     // No early exit, so that it becomes vector instructions.
-    if text.bytes().fold(true, |all, byte| all & plain(byte)) {
+    if text.iter().fold(true, |all, &byte| all & plain(byte)) {
         out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
         out.push(b'"');
     } else {
-        push_json(out, &text);
+        push_json(out, &String::from_utf8_lossy(text));
     }
 }
 

@@ -274,7 +274,7 @@ mod tests {
         let now = Stamp::now();
         let mqtt_topic = "x".repeat(1000);
         let record = TimingRecord {
-            mqtt_topic: &mqtt_topic,
+            mqtt_topic: mqtt_topic.as_bytes(),
             mqtt_qos: 1,
             kafka_topic: "k",
             kafka_partition: 0,

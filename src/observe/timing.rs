@@ -17,8 +17,8 @@ use crate::message::Stamp;
 /// What a timing record says, borrowed for the time of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct TimingRecord<'a> {
-    /// The MQTT topic.
-    pub mqtt_topic: &'a str,
+    /// The MQTT topic, in UTF-8.
+    pub mqtt_topic: &'a [u8],
     /// 0 or 1.
     pub mqtt_qos: u8,
     /// The Kafka topic.
@@ -201,7 +201,7 @@ fn write_by_slog(
                 "",
                 &format_args!("timing"),
                 b!(
-                    keys::MQTT_TOPIC => record.mqtt_topic,
+                    keys::MQTT_TOPIC => String::from_utf8_lossy(record.mqtt_topic).as_ref(),
                     keys::MQTT_QOS => record.mqtt_qos,
                     keys::KAFKA_TOPIC => record.kafka_topic,
                     keys::KAFKA_PARTITION => record.kafka_partition,
@@ -240,7 +240,7 @@ mod tests {
             instant: instant + after,
         };
         TimingRecord {
-            mqtt_topic: "sensors/\"a\"/b",
+            mqtt_topic: b"sensors/\"a\"/b",
             mqtt_qos: 1,
             kafka_topic: "sensors",
             kafka_partition: 3,
@@ -300,7 +300,7 @@ mod tests {
                 instant: instant + Duration::from_micros(us),
             };
             let record = TimingRecord {
-                mqtt_topic: &mqtt_topic, mqtt_qos, kafka_topic: &kafka_topic, kafka_partition,
+                mqtt_topic: mqtt_topic.as_bytes(), mqtt_qos, kafka_topic: &kafka_topic, kafka_partition,
                 kafka_offset, payload_bytes, received_at: at(0), produced_at: at(queue_us),
                 delivered_at: at(queue_us + kafka_us),
             };

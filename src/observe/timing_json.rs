@@ -40,7 +40,7 @@ impl TimingJson {
         }
         out.reserve(LINE_BYTES);
         out.extend_from_slice(&self.head);
-        line::push_json_str(out, record.mqtt_topic);
+        line::push_json_utf8(out, record.mqtt_topic);
         push_number(keys::MQTT_QOS, record.mqtt_qos, out);
         push_key(keys::KAFKA_TOPIC, out);
         line::push_json_str(out, record.kafka_topic);

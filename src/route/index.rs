@@ -10,7 +10,7 @@ const NONE: usize = usize::MAX;
 #[derive(Debug, Clone)]
 pub(super) struct Level {
     /// By the next level's name, in order.
-    named: Vec<(Box<str>, Level)>,
+    named: Vec<(Box<[u8]>, Level)>,
     /// By `+`.
     any: Option<Box<Level>>,
     /// Place of the first filter that ends here.
@@ -34,7 +34,7 @@ impl Level {
                 match part {
                     "#" => rest = true,
                     "+" => level = level.any.get_or_insert_with(|| Box::new(Self::empty())),
-                    name => level = level.named(name),
+                    name => level = level.named(name.as_bytes()),
                 }
             }
             let slot = if rest { &mut level.rest } else { &mut level.end };
@@ -43,7 +43,7 @@ impl Level {
         root
     }
 
-    fn named(&mut self, name: &str) -> &mut Self {
+    fn named(&mut self, name: &[u8]) -> &mut Self {
         let at = self.named.binary_search_by(|(known, _)| known.as_ref().cmp(name));
         let at = at.unwrap_or_else(|at| {
             self.named.insert(at, (name.into(), Self::empty()));
@@ -53,18 +53,18 @@ impl Level {
     }
 
     /// The place of the first filter that matches `mqtt_topic` (MQTT 5, section 4.7).
-    pub(super) fn first_match(&self, mqtt_topic: &str) -> Option<usize> {
+    pub(super) fn first_match(&self, mqtt_topic: &[u8]) -> Option<usize> {
         // A wildcard in first place does not match `$SYS` and its like [MQTT-4.7.2-1].
-        let place = self.first(Some(mqtt_topic), !mqtt_topic.starts_with('$'));
+        let place = self.first(Some(mqtt_topic), !mqtt_topic.starts_with(b"$"));
         (place != NONE).then_some(place)
     }
 
     /// `levels` are those of the MQTT topic that are still to be matched.
-    fn first(&self, levels: Option<&str>, wildcards: bool) -> usize {
+    fn first(&self, levels: Option<&[u8]>, wildcards: bool) -> usize {
         // `#` stands for the level before it too.
         let rest = if wildcards { self.rest } else { NONE };
         let Some(levels) = levels else { return rest.min(self.end) };
-        let (name, deeper) = match levels.bytes().position(|byte| byte == b'/') {
+        let (name, deeper) = match levels.iter().position(|byte| *byte == b'/') {
             Some(end) => (&levels[..end], Some(&levels[end + 1..])),
             None => (levels, None),
         };
@@ -104,7 +104,7 @@ mod tests {
         ) {
             let mqtt_topic = levels.join("/");
             let first = filters.iter().position(|filter| filter.matches(&mqtt_topic));
-            prop_assert_eq!(Level::of(&filters).first_match(&mqtt_topic), first);
+            prop_assert_eq!(Level::of(&filters).first_match(mqtt_topic.as_bytes()), first);
         }
     }
 }

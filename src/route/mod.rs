@@ -52,7 +52,7 @@ impl Router {
     }
 
     /// Where a message goes; `None` if no route matches (it is filtered).
-    pub fn route(&self, mqtt_topic: &str, payload: &Bytes) -> Option<Destination> {
+    pub fn route(&self, mqtt_topic: &[u8], payload: &Bytes) -> Option<Destination> {
         let route = &self.routes[self.index.first_match(mqtt_topic)?];
         Some(match route.payload.apply(payload) {
             Ok(value) => Destination::Record { route: Arc::clone(route), value },
@@ -83,11 +83,12 @@ mod tests {
             route("sensors/+/temperature", "first", PayloadForm::Raw),
             route("sensors/#", "second", PayloadForm::Raw),
         ]);
-        let kafka_topic = |mqtt_topic| match router.route(mqtt_topic, &Bytes::new()) {
-            Some(Destination::Record { route, .. }) => Some(route.kafka_topic.clone()),
-            Some(Destination::DeadLetter(_)) => panic!("raw payloads are never refused"),
-            None => None,
-        };
+        let kafka_topic =
+            |mqtt_topic: &str| match router.route(mqtt_topic.as_bytes(), &Bytes::new()) {
+                Some(Destination::Record { route, .. }) => Some(route.kafka_topic.clone()),
+                Some(Destination::DeadLetter(_)) => panic!("raw payloads are never refused"),
+                None => None,
+            };
         assert_eq!(kafka_topic("sensors/a/temperature").as_deref(), Some("first"));
         assert_eq!(kafka_topic("sensors/a/humidity").as_deref(), Some("second"));
         assert_eq!(kafka_topic("actors/a"), None);
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn what_is_not_json_on_a_json_route_goes_to_the_dead_letter_with_its_reason() {
         let router = Router::new(&[route("#", "t", PayloadForm::Json)]);
-        let Some(Destination::DeadLetter(refusal)) = router.route("a", &Bytes::from("{\"a\":"))
+        let Some(Destination::DeadLetter(refusal)) = router.route(b"a", &Bytes::from("{\"a\":"))
         else {
             panic!("must be refused");
         };

@@ -94,8 +94,7 @@ impl DataPath {
                 let (mqtt_topic, payload) = (&publish.mqtt_topic, &publish.payload);
                 assert!(!self.window.redelivered(ack, publish.dup, mqtt_topic, payload));
                 assert!(self.window.has_room(publish.window_bytes()));
-                let name = std::str::from_utf8(mqtt_topic).expect("checked by the codec");
-                let destination = self.router.route(name, payload).expect("it has a route");
+                let destination = self.router.route(mqtt_topic, payload).expect("it has a route");
                 let message = Message {
                     mqtt_topic: publish.mqtt_topic,
                     payload: publish.payload,
@@ -139,7 +138,7 @@ impl DataPath {
             let message = &item.0.message;
             let (route, value) = message.record().expect("only records");
             timing.record(&TimingRecord {
-                mqtt_topic: &message.mqtt_topic_lossy(),
+                mqtt_topic: &message.mqtt_topic,
                 mqtt_qos: 1,
                 kafka_topic: &route.kafka_topic,
                 kafka_partition: 3,

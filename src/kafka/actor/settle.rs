@@ -160,7 +160,7 @@ fn timing_of<'a>(
 ) -> TimingRecord<'a> {
     let message = &item.msg.message;
     TimingRecord {
-        mqtt_topic: std::str::from_utf8(&message.mqtt_topic).unwrap_or_default(),
+        mqtt_topic: &message.mqtt_topic,
         mqtt_qos: message.qos.level(),
         kafka_topic,
         kafka_partition: report.kafka_partition,
