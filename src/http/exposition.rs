@@ -201,12 +201,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_family_is_in_the_text_with_its_labels_escaped() {
+    fn text() -> String {
         let mut registry = Registry::with_prefix(PREFIX);
         registry.register_collector(Box::new(scrape()));
         let mut text = String::new();
         encode(&mut text, &registry).expect("a String takes everything");
+        text
+    }
+
+    #[test]
+    fn every_family_is_in_the_text_with_its_labels_escaped() {
+        let text = text();
         for line in [
             "received_total 6",
             "delivered_total 5",
@@ -231,10 +236,7 @@ mod tests {
 
     #[test]
     fn every_family_is_documented() {
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(scrape()));
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("a String takes everything");
+        let text = text();
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
         let document = std::fs::read_to_string(path).expect("docs/observability.md");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

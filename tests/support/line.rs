@@ -113,12 +113,9 @@ impl Line {
         let mut ledger = self.publisher.ledger();
         let expected = if ledger.acked() > 0 { ledger.acked() } else { ledger.published() };
         // What does not arrive in time is lost, and the verdict says how much that is.
-        let start = std::time::Instant::now();
-        while self.reader.distinct() + (self.dead_letters.read().len() as u64) < expected
-            && start.elapsed() < PATIENT
-        {
-            std::thread::sleep(super::POLL);
-        }
+        let _ = within(PATIENT, || {
+            self.reader.distinct() + (self.dead_letters.read().len() as u64) >= expected
+        });
         assert_eq!(self.bridge.terminate(), 0, "the bridge drains");
         for letter in self.dead_letters.read() {
             if let Some((mqtt_topic, seq)) = parse(&letter.payload()) {

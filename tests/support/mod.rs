@@ -53,6 +53,20 @@ pub const SOON: Duration = Duration::from_secs(20);
 /// Long enough for a few ten thousand messages, or a broker's start, on a crowded machine.
 pub const PATIENT: Duration = Duration::from_secs(90);
 
+/// Polls `look` until it holds, at most for `span`; whether it did.
+pub fn within(span: Duration, mut look: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if look() {
+            return true;
+        }
+        if start.elapsed() >= span {
+            return false;
+        }
+        thread::sleep(POLL);
+    }
+}
+
 /// Polls `look` until it yields something.
 ///
 /// # Panics
@@ -63,14 +77,12 @@ pub fn eventually_some<T>(
     deadline: Duration,
     mut look: impl FnMut() -> Option<T>,
 ) -> T {
-    let start = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < deadline, "after {deadline:?} still not: {what}");
-        thread::sleep(POLL);
-    }
+    let mut found = None;
+    within(deadline, || {
+        found = look();
+        found.is_some()
+    });
+    found.unwrap_or_else(|| panic!("after {deadline:?} still not: {what}"))
 }
 
 /// Polls `look` until it holds, and panics with `what` was awaited if it does not by the deadline.
