@@ -7,7 +7,7 @@ use super::ledger::parse;
 use super::mosquitto::Setup;
 use super::{
     Bridge, ConfigFile, Kafka, Load, MockKafka, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON,
-    ScriptedBroker, Story, Verdict, Version, eventually, slug,
+    ScriptedBroker, Story, Verdict, Version, eventually, slug, within,
 };
 
 /// Names the places where the bridge is to panic (src/failpoint.rs).
