@@ -65,8 +65,6 @@ pub enum SendError {
 struct Context {
     name: (Epoch, Via),
     reports: Mutex<Vec<Report>>,
-    /// The last error that was told, since librdkafka tells each twice.
-    last_error: Mutex<Option<(i32, Instant)>>,
     /// Brokers are to be asked for metadata until one answers.
     probe: AtomicBool,
     /// A report has come.
@@ -120,16 +118,6 @@ impl Listener for Context {
     }
 
     fn error(&self, code: i32, detail: &str) {
-        let now = Instant::now();
-        let mut last = lock(&self.last_error);
-        let twice = last.is_some_and(|(before, at)| {
-            before == code && now.duration_since(at) < Duration::from_millis(10)
-        });
-        *last = Some((code, now));
-        drop(last);
-        if twice {
-            return;
-        }
         if code == classify::ALL_BROKERS_DOWN {
             self.probe.store(true, Relaxed);
         }
@@ -187,7 +175,6 @@ impl Producer {
         let context = Context {
             name,
             reports: Mutex::default(),
-            last_error: Mutex::default(),
             probe: AtomicBool::new(true),
             reported: AtomicBool::new(false),
             stop: AtomicBool::new(false),

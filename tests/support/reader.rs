@@ -14,6 +14,11 @@ use super::eventually_some;
 use super::kafka::client_config;
 use super::ledger::parse;
 
+/// How long nothing may come until the partitions are assigned anew: after a frozen broker was
+/// fenced and came back under a new leader epoch, a consumer of librdkafka 2.12 may never fetch again
+/// by itself (of the kind of confluentinc/librdkafka#4492), and the records would seem lost.
+const QUIET: Duration = Duration::from_secs(5);
+
 /// What arrived under one MQTT topic.
 #[derive(Debug, Clone, Default)]
 pub struct Arrived {
@@ -90,27 +95,29 @@ impl Reader {
             .set("fetch.error.backoff.ms", "50")
             .create()
             .expect("the settings are right");
-        let partitions = partitions(&consumer, kafka_topic);
-        let mut everything = TopicPartitionList::new();
-        for &partition in &partitions {
-            everything
-                .add_partition_offset(kafka_topic, partition, Offset::Beginning)
-                .expect("a valid offset");
-        }
-        consumer.assign(&everything).expect("an assignment is only noted");
-        let next_offsets = partitions.iter().map(|&partition| (partition, 0)).collect();
+        let next_offsets: BTreeMap<i32, i64> = partitions(&consumer, kafka_topic)
+            .into_iter()
+            .map(|partition| (partition, 0))
+            .collect();
+        assign(&consumer, kafka_topic, &next_offsets);
         let (consumer, ended) = (Arc::new(consumer), Arc::new(AtomicBool::new(false)));
         let arrivals = Arc::new(Mutex::new(Arrivals { next_offsets, ..Arrivals::default() }));
+        let kafka_topic = kafka_topic.to_owned();
         let thread = thread::spawn({
             let (consumer, ended) = (Arc::clone(&consumer), Arc::clone(&ended));
-            let arrivals = Arc::clone(&arrivals);
+            let (arrivals, kafka_topic) = (Arc::clone(&arrivals), kafka_topic.clone());
             move || {
+                let mut last_record = Instant::now();
                 while !ended.load(Ordering::Relaxed) {
-                    read_on(&consumer, &arrivals);
+                    if read_on(&consumer, &arrivals) {
+                        last_record = Instant::now();
+                    } else if last_record.elapsed() > QUIET {
+                        assign(&consumer, &kafka_topic, &arrivals.lock().unwrap().next_offsets);
+                        last_record = Instant::now();
+                    }
                 }
             }
         });
-        let kafka_topic = kafka_topic.to_owned();
         Self { kafka_topic, consumer, arrivals, ended, thread: Some(thread) }
     }
 
@@ -151,13 +158,29 @@ impl Drop for Reader {
     }
 }
 
-/// Takes in what comes next. An error means that the broker is away: the consumer goes on by itself.
-fn read_on(consumer: &BaseConsumer, arrivals: &Mutex<Arrivals>) {
-    let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) else { return };
+/// Reads each partition from its offset on.
+fn assign(consumer: &BaseConsumer, kafka_topic: &str, offsets: &BTreeMap<i32, i64>) {
+    let mut partitions = TopicPartitionList::new();
+    for (&partition, &offset) in offsets {
+        partitions
+            .add_partition_offset(kafka_topic, partition, Offset::Offset(offset))
+            .expect("a valid offset");
+    }
+    consumer.assign(&partitions).expect("an assignment is only noted");
+}
+
+/// Takes in what comes next; false when nothing came. An error means that the broker is away.
+fn read_on(consumer: &BaseConsumer, arrivals: &Mutex<Arrivals>) -> bool {
+    let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) else { return false };
     let mut arrivals = arrivals.lock().unwrap();
+    let next = arrivals.next_offsets[&record.partition()];
+    if record.offset() < next {
+        return true; // read before the partition was assigned anew
+    }
     let (key, payload) = (record.key().unwrap_or_default(), record.payload().unwrap_or_default());
     arrivals.take_in(key, payload, record.partition());
     arrivals.next_offsets.insert(record.partition(), record.offset() + 1);
+    true
 }
 
 /// The partitions of a Kafka topic that exists.
