@@ -37,13 +37,13 @@ impl Events {
         Self { queue, reports: Vec::new() }
     }
 
-    /// Waits for one event, at most for `timeout`, and tells it.
-    pub(super) fn poll(&mut self, timeout: Duration, listener: &impl Listener) {
+    /// Waits for one event, at most for `timeout`, and tells it; whether there was one.
+    pub(super) fn poll(&mut self, timeout: Duration, listener: &impl Listener) -> bool {
         let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         // SAFETY: the queue is valid; the event is this function's until it is destroyed, once, by
         // `Event`.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), timeout_ms) };
-        let Some(event) = NonNull::new(event).map(Event) else { return };
+        let Some(event) = NonNull::new(event).map(Event) else { return false };
         // SAFETY: the event is valid.
         match unsafe { sys::rd_kafka_event_type(event.0.as_ptr()) } {
             sys::RD_KAFKA_EVENT_DR => {
@@ -63,6 +63,7 @@ impl Events {
             // Nothing else is asked for.
             _ => {}
         }
+        true
     }
 }
 

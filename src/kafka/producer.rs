@@ -297,11 +297,17 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
     let end = panics::catch(|| {
         let mut events = Events::of(producer);
         let mut helped = 0;
+        let mut ask_at = Instant::now();
         while !context.stop.load(Relaxed) {
             failpoint::hit(Site::KafkaPoll);
-            if context.probe.load(Relaxed) && broker_answers(producer) {
-                context.probe.store(false, Relaxed);
-                context.tell(Event::Reached);
+            if context.probe.load(Relaxed) && ask_at <= Instant::now() {
+                if broker_answers(producer) {
+                    // That they were down, told before they answered, is no news any more.
+                    while events.poll(Duration::ZERO, context) {}
+                    context.probe.store(false, Relaxed);
+                    context.tell(Event::Reached);
+                }
+                ask_at = Instant::now() + ROUND;
             }
             // librdkafka asks for its producer id when metadata comes. If the broker has none to give
             // at once it asks again after half a second, or when metadata comes again.

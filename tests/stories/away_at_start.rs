@@ -24,6 +24,8 @@ fn brokers_that_are_away_at_the_start_are_waited_for() {
     bridge.wait_summary("it waits", SOON, |now| now.in_flight == 1);
     kafka.run();
     bridge.wait_summary("it is delivered", SOON, |now| now.delivered == 1);
+    let back = bridge.log().count(|record| record["msg"] == "kafka is back");
+    assert!((1..=3).contains(&back), "it came back once, and it is said {back} times");
     let warnings = bridge.log().count(|record| record["level"] == "warn");
     assert!(warnings < 20, "{warnings} warnings are no bounded rate");
     assert_eq!(bridge.terminate(), 0);
