@@ -21,7 +21,7 @@ use data_path::{BATCH, DataPath, Item, router, stream};
 #[path = "../tests/support/data_path.rs"]
 mod data_path;
 
-const LIMITS: Limits = Limits { messages: 1000, bytes: 16 << 20 };
+const LIMITS: Limits = Limits { messages: 1000, qos0_messages: 10_000, bytes: 16 << 20 };
 
 fn whole(c: &mut Criterion) {
     let mut group = c.benchmark_group("data path");

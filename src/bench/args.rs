@@ -56,7 +56,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub routes: Vec<u32>,
-    /// In-flight window, of the feed and of the bridge
+    /// In-flight window for QoS 1, of the feed and of the bridge; with QoS 0 the feed needs none, and
+    /// the bridge keeps its default
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1000",
         value_parser = clap::value_parser!(u16).range(1..=WINDOW_MAX))]
     pub window: Vec<u16>,

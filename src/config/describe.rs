@@ -96,6 +96,7 @@ impl Config {
         let delivery = &self.delivery;
         writeln!(out, "\n[delivery]")?;
         writeln!(out, "window_messages = {}", delivery.window_messages)?;
+        writeln!(out, "qos0_window_messages = {}", delivery.qos0_window_messages)?;
         writeln!(out, "window_bytes = {}", string(&size(delivery.window_bytes as u64)))?;
         writeln!(out, "drain_deadline = {}", string(&duration(delivery.drain_deadline)))?;
         writeln!(out, "qos0_shed_after = {}", string(&or_never(delivery.qos0_shed_after)))

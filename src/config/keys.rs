@@ -258,6 +258,9 @@ pub const KEYS: &[Key] = keys! {
     "delivery.window_messages", Form::Count(1, 65_535), Value("1000"),
         "Messages received and not yet acknowledged: more is faster over a slow link, and repeats more after a crash.",
         "Full: the bridge stops reading, and the broker holds the rest.";
+    "delivery.qos0_window_messages", Form::Count(1, 65_535), Value("10000"),
+        "The same for QoS 0, which nobody repeats: more takes longer bursts, and loses more in a crash.",
+        "Full: the bridge stops reading, and sheds after delivery.qos0_shed_after.";
     "delivery.window_bytes", Form::Size("1 KiB", "16 GiB"), Value("16 MiB"),
         "The same in bytes of MQTT topic and payload; one larger message alone still passes.",
         "Full: the bridge stops reading, and the broker holds the rest.";

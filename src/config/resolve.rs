@@ -266,11 +266,14 @@ impl Reader {
 
     fn delivery(&mut self) -> Option<DeliveryConfig> {
         let window_messages = self.count("delivery.window_messages").map(saturating_usize);
+        let qos0_window_messages =
+            self.count("delivery.qos0_window_messages").map(saturating_usize);
         let window_bytes = self.size("delivery.window_bytes").map(saturating_usize);
         let drain_deadline = self.duration("delivery.drain_deadline");
         let qos0_shed_after = self.optional_duration("delivery.qos0_shed_after");
         Some(DeliveryConfig {
             window_messages: window_messages?,
+            qos0_window_messages: qos0_window_messages?,
             window_bytes: window_bytes?,
             drain_deadline: drain_deadline?,
             qos0_shed_after: qos0_shed_after?,

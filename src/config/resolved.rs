@@ -100,6 +100,8 @@ impl fmt::Debug for KafkaConfig {
 pub struct DeliveryConfig {
     /// In-flight window in messages, 1 to 65535. Default 1000.
     pub window_messages: usize,
+    /// How many messages may be in the window when one of QoS 0 is taken in, 1 to 65535. Default 10000.
+    pub qos0_window_messages: usize,
     /// In-flight window in bytes of MQTT topic and payload. Default 16 MiB. One larger message alone
     /// still passes.
     pub window_bytes: usize,

@@ -321,6 +321,7 @@ fn config(brokers: &str, file: PathBuf) -> Config {
         kafka: KafkaConfig { brokers: vec![brokers.to_owned()], properties: BTreeMap::new() },
         delivery: DeliveryConfig {
             window_messages: 1000,
+            qos0_window_messages: 1000,
             window_bytes: 16 << 20,
             drain_deadline: Duration::from_secs(8),
             qos0_shed_after: None,

@@ -128,6 +128,7 @@ impl MqttActor {
         });
         let limits = Limits {
             messages: config.delivery.window_messages,
+            qos0_messages: config.delivery.qos0_window_messages,
             bytes: config.delivery.window_bytes,
         };
         let core = Core {
@@ -254,7 +255,7 @@ impl Core {
         {
             return None;
         }
-        if !self.window.has_room(publish.window_bytes()) {
+        if !self.window.has_room(publish.qos, publish.window_bytes()) {
             let full_since = *self.full_since.get_or_insert(received_at.instant);
             let patience = self.qos0_shed_after.filter(|_| publish.qos == Qos::AtMostOnce);
             return match patience {

@@ -46,6 +46,7 @@ fn config(port: u16) -> Config {
         kafka: KafkaConfig { brokers: vec!["unused:1".to_owned()], properties: [].into() },
         delivery: DeliveryConfig {
             window_messages: 100,
+            qos0_window_messages: 100,
             window_bytes: 1 << 20,
             drain_deadline: Duration::from_secs(8),
             qos0_shed_after: Some(Duration::from_millis(50)),
@@ -419,6 +420,7 @@ fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
     run(async {
         let stage = Stage::new(|config| {
             config.delivery.window_messages = 2;
+            config.delivery.qos0_window_messages = 2;
             config.mqtt.keep_alive = Duration::from_secs(1);
         })
         .await;
@@ -545,7 +547,7 @@ fn thread_time() -> Duration {
 fn a_drain_that_waits_with_a_blocked_qos_0_message_costs_no_time() {
     run(async {
         let stage = Stage::new(|config| {
-            config.delivery.window_messages = 1;
+            config.delivery.qos0_window_messages = 1;
             config.delivery.qos0_shed_after = Some(Duration::from_millis(100));
         })
         .await;

@@ -98,7 +98,8 @@ impl Open {
                 // What was just acknowledged may have made room for what waits.
                 match &self.blocked {
                     Some(publish)
-                        if !core.draining && core.window.has_room(publish.window_bytes()) =>
+                        if !core.draining
+                            && core.window.has_room(publish.qos, publish.window_bytes()) =>
                     {
                         continue;
                     }

@@ -16,14 +16,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::message::{ForwardMsg, Message, Seq, Verdict};
+use crate::message::{ForwardMsg, Message, Qos, Seq, Verdict};
 use crate::observe::{Acknowledged, Conservation};
 
 /// How much the window holds before reading stops.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Messages.
+    /// Messages, when one of QoS 1 is to be taken in.
     pub messages: usize,
+    /// Messages, when one of QoS 0 is to be taken in.
+    pub qos0_messages: usize,
     /// Bytes of MQTT topics and payloads. One larger message passes when the window is empty.
     pub bytes: usize,
 }
@@ -120,9 +122,13 @@ impl Window {
     }
 
     /// Whether a message of this size may be admitted.
-    pub fn has_room(&self, bytes: usize) -> bool {
+    pub fn has_room(&self, qos: Qos, bytes: usize) -> bool {
+        let messages = match qos {
+            Qos::AtMostOnce => self.limits.qos0_messages,
+            Qos::AtLeastOnce => self.limits.messages,
+        };
         self.entries.is_empty()
-            || (self.entries.len() < self.limits.messages
+            || (self.entries.len() < messages
                 && self.bytes.saturating_add(bytes) <= self.limits.bytes)
     }
 

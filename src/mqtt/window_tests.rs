@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::message::{Destination, Qos, Refusal, Stamp};
 
-const LIMITS: Limits = Limits { messages: 8, bytes: 1000 };
+const LIMITS: Limits = Limits { messages: 8, qos0_messages: 12, bytes: 1000 };
 
 fn message(payload: &str, destination: Option<Destination>) -> Arc<Message> {
     Arc::new(Message {
@@ -184,31 +184,45 @@ fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
 
 #[test]
 fn the_window_is_bounded_in_messages_and_in_bytes_and_lets_one_larger_message_pass_alone() {
-    let mut window = Window::new(Limits { messages: 2, bytes: 10 });
-    assert!(window.has_room(1_000_000));
+    let mut window = Window::new(Limits { messages: 2, qos0_messages: 2, bytes: 10 });
+    assert!(window.has_room(Qos::AtLeastOnce, 1_000_000));
     let seq = admit(&mut window, 1, "x"); // 4 bytes with its topic
-    assert!(window.has_room(6));
-    assert!(!window.has_room(7));
+    assert!(window.has_room(Qos::AtLeastOnce, 6));
+    assert!(!window.has_room(Qos::AtLeastOnce, 7));
     admit(&mut window, 2, "x");
-    assert!(!window.has_room(0));
+    assert!(!window.has_room(Qos::AtLeastOnce, 0));
     window.settle(Verdict::Delivered(seq), Instant::now());
-    assert!(!window.has_room(0), "it is still owed its acknowledgement");
+    assert!(!window.has_room(Qos::AtLeastOnce, 0), "it is still owed its acknowledgement");
     assert_eq!(released(&mut window), [1]);
-    assert!(window.has_room(6));
+    assert!(window.has_room(Qos::AtLeastOnce, 6));
+}
+
+#[test]
+fn qos_0_has_a_bound_of_its_own_on_the_messages_in_the_window() {
+    let mut window = Window::new(Limits { messages: 1, qos0_messages: 2, bytes: 1000 });
+    let first = admit(&mut window, 1, "x");
+    assert!(!window.has_room(Qos::AtLeastOnce, 1));
+    assert!(window.has_room(Qos::AtMostOnce, 1));
+    window.admit(message("y", somewhere()), None);
+    assert!(!window.has_room(Qos::AtMostOnce, 1));
+    window.settle(Verdict::Delivered(first), Instant::now());
+    assert_eq!(released(&mut window), [1]);
+    assert!(window.has_room(Qos::AtMostOnce, 1));
+    assert!(!window.has_room(Qos::AtLeastOnce, 1), "it would be the second");
 }
 
 #[test]
 fn filtered_messages_behind_one_without_a_verdict_fill_the_window_too() {
-    let mut window = Window::new(Limits { messages: 3, bytes: 1000 });
+    let mut window = Window::new(Limits { messages: 3, qos0_messages: 3, bytes: 1000 });
     let first = admit(&mut window, 1, "x");
     for id in 2..4 {
-        assert!(window.has_room(1));
+        assert!(window.has_room(Qos::AtLeastOnce, 1));
         window.admit(message("y", None), Some(puback(id)));
     }
-    assert!(!window.has_room(1), "they wait for their acknowledgement");
+    assert!(!window.has_room(Qos::AtLeastOnce, 1), "they wait for their acknowledgement");
     window.settle(Verdict::Delivered(first), Instant::now());
     assert_eq!(released(&mut window), [1, 2, 3]);
-    assert!(window.has_room(1));
+    assert!(window.has_room(Qos::AtLeastOnce, 1));
 }
 
 #[test]
@@ -283,7 +297,8 @@ proptest! {
             match step {
                 Step::Publish { qos0, filtered } => {
                     let payload = format!("payload {number}");
-                    if !window.has_room(3 + payload.len()) {
+                    let qos = if qos0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+                    if !window.has_room(qos, 3 + payload.len()) {
                         continue;
                     }
                     let destination = if filtered { None } else { somewhere() };
@@ -360,7 +375,7 @@ proptest! {
             prop_assert_eq!(counts.in_flight as usize, waiting, "counted from the window itself");
             let bytes: usize = window.entries.iter().map(|e| e.message.window_bytes()).sum();
             prop_assert_eq!(window.bytes, bytes);
-            prop_assert!(window.entries.len() <= LIMITS.messages && window.bytes <= LIMITS.bytes);
+            prop_assert!(window.entries.len() <= LIMITS.qos0_messages && window.bytes <= LIMITS.bytes);
         }
     }
 }

@@ -54,7 +54,7 @@ impl DataPath {
             version,
             stream: stream(version),
             frames: FrameReader::new(version, 1 << 20),
-            window: Window::new(Limits { messages: 1000, bytes: 16 << 20 }),
+            window: Window::new(Limits { messages: 1000, qos0_messages: 1000, bytes: 16 << 20 }),
             router: router(1),
             lane: Lane::new("bench"),
             logging: logging(TimingPolicy::All),
@@ -93,7 +93,7 @@ impl DataPath {
                 let ack = publish.ack.expect("QoS 1");
                 let (mqtt_topic, payload) = (&publish.mqtt_topic, &publish.payload);
                 assert!(!self.window.redelivered(ack, publish.dup, mqtt_topic, payload));
-                assert!(self.window.has_room(publish.window_bytes()));
+                assert!(self.window.has_room(publish.qos, publish.window_bytes()));
                 let destination = self.router.route(mqtt_topic, payload).expect("it has a route");
                 let message = Message {
                     mqtt_topic: publish.mqtt_topic,

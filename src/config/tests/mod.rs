@@ -72,6 +72,7 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.kafka.brokers, ["localhost:9092"]);
     assert!(config.kafka.properties.is_empty());
     assert_eq!(config.delivery.window_messages, 1000);
+    assert_eq!(config.delivery.qos0_window_messages, 10_000);
     assert_eq!(config.delivery.window_bytes, 16 << 20);
     assert_eq!(config.delivery.drain_deadline, Duration::from_secs(8));
     assert_eq!(config.delivery.qos0_shed_after, Some(Duration::from_secs(1)));
@@ -105,7 +106,9 @@ fn other_value(path: &str) -> &'static str {
         "routes.payload" => "json",
         "kafka.brokers" => "a:9092,b:9092",
         "kafka.properties" => "7",
-        "delivery.window_messages" | "supervisor.failures_max" => "7",
+        "delivery.window_messages"
+        | "delivery.qos0_window_messages"
+        | "supervisor.failures_max" => "7",
         "http.listen" => "[::]:80",
         "log.format" => "terminal",
         "log.level" => "debug",

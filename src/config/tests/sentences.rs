@@ -109,6 +109,7 @@ const CASES: &[Case] = &[
     Case("", "[delivery]\nwindow_messages = 0", &[]),
     Case("", "[delivery]\nwindow_messages = 65536", &[]),
     Case("", "[delivery]\nwindow_messages = \"many\"", &[]),
+    Case("", "[delivery]\nqos0_window_messages = 0", &[]),
     Case("", "[delivery]\nwindow_bytes = \"1 B\"", &[]),
     Case("", "[delivery]\ndrain_deadline = 8", &[]),
     Case("", "[delivery]\ndrain_deadline = \"never\"", &[]),
