@@ -111,7 +111,7 @@ fn routing(c: &mut Criterion) {
 
 fn lanes(c: &mut Criterion) {
     let messages: Vec<_> = (0..BATCH).map(|number| message(number % 64)).collect();
-    let mut lane = Lane::new("bench");
+    let mut lane = Lane::new(&"bench".into(), Some(3));
     let now = Instant::now();
     let mut group = c.benchmark_group("lanes");
     group.throughput(Throughput::Elements(BATCH.into()));

@@ -2,7 +2,7 @@
 //! may be sent) and the producers (what came of it); when a producer is at its end it makes a new
 //! one, announces its epoch, and the sources hand on again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,9 @@ use actix::prelude::*;
 use slog::{Logger, debug, error, o, warn};
 
 use super::classify;
-use super::lanes::{Lane, Queued, Via};
+use super::lanes::{Lane, Queued};
 use super::letters::Letters;
-use super::{Event, ProducerEvent};
+use super::{Event, ProducerEvent, ROUND_BELOW};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::kafka::dead_letter::Letter;
@@ -24,20 +24,24 @@ use crate::observe::{Gate, Hold, Metrics, TimingSink, keys};
 use crate::supervisor::heartbeat::Heartbeat;
 use epochs::{Flight, Live, elapsed_ms};
 use settle::Outbox;
+use topics::Topics;
 
 mod epochs;
 mod send;
 mod settle;
+mod topics;
 
 /// How often the actor shows that it lives, and publishes what it holds.
 const TICK: Duration = Duration::from_secs(1);
-/// A round is handed to librdkafka when fewer records than this are in flight. With this many in
-/// flight in a partition an idempotent producer sends nothing more there, and its thread turns in a
-/// busy loop over what waits (docs/decisions/0004-rounds.md).
-const ROUND_BELOW: usize = 5;
 /// Keys and values of one round, so that it fits one request (`batch.size` is 1,000,000). A record
 /// that is larger goes alone.
 const ROUND_BYTES: usize = 768 * 1024;
+/// So many records are a full round, unless a window of fewer than four times as many can hardly bring
+/// them together.
+const ROUND_FULL: usize = 64;
+/// A round that is not full begins no sooner than this after the last one: what comes often comes
+/// together, and what comes seldom goes at once.
+const ROUND_EVERY: Duration = Duration::from_millis(1);
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
 /// A repeated warning appears once in this time.
@@ -54,7 +58,10 @@ impl Queued for Item {
     fn seq(&self) -> Seq {
         self.msg.seq
     }
+}
 
+impl Item {
+    /// The record's key.
     fn key(&self) -> &[u8] {
         &self.msg.message.mqtt_topic
     }
@@ -64,8 +71,9 @@ impl Queued for Item {
 #[derive(Default)]
 struct State {
     live: Option<Live>,
-    lanes: Vec<Lane<Item>>,
-    lane_of: HashMap<String, usize, foldhash::fast::RandomState>,
+    topics: Topics,
+    /// When the last round began.
+    round_at: Option<Instant>,
     letters: Letters,
     alarm: Option<Instant>,
     /// librdkafka has no room.
@@ -105,7 +113,7 @@ impl KafkaProducerActor {
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let log = log.new(o!(keys::COMPONENT => "kafka"));
-        let state = State { letters: Letters::new(&config.dead_letter), ..State::default() };
+        let state = State::new(&config);
         let (sources, gate) = (BTreeMap::new(), Gate::every(WARN_INTERVAL));
         Self { config, log, metrics, timing, heartbeat, sources, gate, state }
     }
@@ -119,10 +127,10 @@ impl KafkaProducerActor {
         let lane = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
             let (route, _) = item.msg.message.record()?;
-            Some(lane_of(state, &route.kafka_topic))
+            Some(state.topics.lane_of(&route.kafka_topic, item.key()))
         });
         match lane {
-            Ok(Some(lane)) => state.lanes[lane].push(item),
+            Ok(Some(lane)) => state.topics.lanes_mut()[lane].push(item),
             Ok(None) => self.dead_letter(item, None),
             Err(panic) => {
                 self.log_panic("panic on one message", &panic);
@@ -150,16 +158,16 @@ impl KafkaProducerActor {
     /// Sends all that may be sent, and sets the alarm for the rest.
     fn pump(&mut self, now: Stamp, ctx: &mut Context<Self>) {
         self.state.full = false;
-        let flying = self.state.live.as_ref().map_or(0, |live| live.main.flights.len());
-        let mut room = if flying < ROUND_BELOW { ROUND_BYTES } else { 0 };
-        for lane in 0..self.state.lanes.len() {
-            while !self.state.full && self.is_sending() {
-                let next = self.state.lanes[lane].next(now.instant, room > 0);
-                let Some((via, item)) = next else { break };
-                if via == Via::Main {
-                    room = room.saturating_sub(item.msg.message.window_bytes());
-                }
-                self.produce(lane, via, item, now, ctx);
+        self.state.topics.divide();
+        let is_due = self.round_due(now.instant) == Some(now.instant);
+        let mut room = if is_due { ROUND_BYTES } else { 0 };
+        for lane in 0..self.state.topics.lanes().len() {
+            self.send_lane(lane, &mut room, now, ctx);
+        }
+        if is_due && room < ROUND_BYTES {
+            self.state.round_at = Some(now.instant);
+            if let Some(live) = &self.state.live {
+                live.main.producer.flush();
             }
         }
         if self.config.dead_letter.kafka_topic.is_some() {
@@ -170,13 +178,31 @@ impl KafkaProducerActor {
         self.set_alarm(ctx);
     }
 
+    /// When the next round may begin, `now` or later, if something waits for it.
+    fn round_due(&self, now: Instant) -> Option<Instant> {
+        let State { live, topics, full, round_at, .. } = &self.state;
+        let live = live.as_ref().filter(|live| live.ending.is_none() && !full)?;
+        if live.main.flights.len() >= ROUND_BELOW {
+            return None;
+        }
+        let ready = topics.lanes().iter().map(Lane::ready).sum::<usize>();
+        let full = ROUND_FULL.min(self.config.delivery.window_messages / 4);
+        let soon = round_at.filter(|_| ready < full).map(|at| at + ROUND_EVERY);
+        (ready > 0).then(|| soon.map_or(now, |soon| soon.max(now)))
+    }
+
     fn publish_holds(&self) {
-        let lanes = self.state.lanes.iter().filter_map(|lane| {
-            let trouble = lane.trouble().filter(|trouble| trouble.held)?;
-            let reason = classify::name(trouble.code).to_owned();
-            Some(Hold { kafka_topic: lane.kafka_topic().to_owned(), reason })
-        });
-        self.metrics.set_holds(lanes.chain(self.state.letters.hold()).collect());
+        let mut holds: Vec<Hold> = Vec::new();
+        for lane in self.state.topics.lanes() {
+            let Some(trouble) = lane.trouble().filter(|trouble| trouble.held) else { continue };
+            // Its partitions have the same cause.
+            if holds.iter().all(|hold| hold.kafka_topic != lane.kafka_topic()) {
+                let reason = classify::name(trouble.code).to_owned();
+                holds.push(Hold { kafka_topic: lane.kafka_topic().to_owned(), reason });
+            }
+        }
+        holds.extend(self.state.letters.hold());
+        self.metrics.set_holds(holds);
     }
 
     fn tick(&mut self) {
@@ -192,11 +218,12 @@ impl KafkaProducerActor {
     /// Sets the one alarm to when something is to be tried again.
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
+        let round = self.round_due(now);
         let state = &mut self.state;
-        let lanes = state.lanes.iter().filter_map(Lane::next_try).min();
+        let lanes = state.topics.lanes().iter().filter_map(Lane::next_try).min();
         let full = state.full.then(|| now + FULL_RETRY);
         let ending = state.live.as_ref().and_then(|live| live.ending);
-        let at = [lanes, full, ending, state.start_at, state.letters.next_try()];
+        let at = [round, lanes, full, ending, state.start_at, state.letters.next_try()];
         let Some(at) = at.into_iter().flatten().min() else { return };
         if state.alarm.is_some_and(|set| set <= at && set > now) {
             return;
@@ -216,6 +243,15 @@ impl KafkaProducerActor {
 }
 
 impl State {
+    fn new(config: &Config) -> Self {
+        let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
+        Self {
+            topics: Topics::new(partitioner),
+            letters: Letters::new(&config.dead_letter),
+            ..Self::default()
+        }
+    }
+
     /// Everything that is here and has no verdict yet.
     fn seqs(&self) -> HashSet<Seq> {
         let sides =
@@ -224,20 +260,10 @@ impl State {
             Flight::Record { item, .. } => item.msg.seq,
             Flight::Letter(letter) => letter.msg.seq,
         });
-        let waiting = self.lanes.iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
+        let waiting = self.topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
         let letters = self.letters.waiting().map(|letter| letter.msg.seq);
         flying.chain(waiting).chain(letters).collect()
     }
-}
-
-/// The index of a Kafka topic's lane; made when it is first needed. Routes bound their number.
-fn lane_of(state: &mut State, kafka_topic: &str) -> usize {
-    if let Some(lane) = state.lane_of.get(kafka_topic) {
-        return *lane;
-    }
-    state.lanes.push(Lane::new(kafka_topic));
-    state.lane_of.insert(kafka_topic.to_owned(), state.lanes.len() - 1);
-    state.lanes.len() - 1
 }
 
 /// The verdict that a message has had. Which one is not kept: a record that Kafka refused counts as
@@ -262,7 +288,7 @@ impl Actor for KafkaProducerActor {
 impl Supervised for KafkaProducerActor {
     /// Forgets all but who its sources are: they hand on again when the new producer is announced.
     fn restarting(&mut self, _: &mut Context<Self>) {
-        self.state = State { letters: Letters::new(&self.config.dead_letter), ..State::default() };
+        self.state = State::new(&self.config);
     }
 }
 

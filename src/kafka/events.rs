@@ -10,6 +10,7 @@ use rdkafka::bindings as sys;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
 use super::producer::Report;
+use crate::message::Stamp;
 
 /// Who is told.
 pub(super) trait Listener {
@@ -39,7 +40,8 @@ impl Events {
 
     /// Waits for one event, at most for `timeout`, and tells it; whether there was one.
     pub(super) fn poll(&mut self, timeout: Duration, listener: &impl Listener) -> bool {
-        let timeout_ms = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        // Rounded up, so that the last millisecond is no busy loop.
+        let timeout_ms = c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
         // SAFETY: the queue is valid; the event is this function's until it is destroyed, once, by
         // `Event`.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), timeout_ms) };
@@ -48,7 +50,7 @@ impl Events {
         match unsafe { sys::rd_kafka_event_type(event.0.as_ptr()) } {
             sys::RD_KAFKA_EVENT_DR => {
                 self.reports.clear();
-                self.reports.extend(event.reports());
+                self.reports.extend(event.reports(Stamp::now()));
                 listener.reports(&self.reports);
             }
             sys::RD_KAFKA_EVENT_ERROR => {
@@ -85,8 +87,8 @@ impl Drop for Events {
 struct Event(NonNull<sys::rd_kafka_event_t>);
 
 impl Event {
-    fn reports(&self) -> impl Iterator<Item = Report> {
-        std::iter::from_fn(|| {
+    fn reports(&self, at: Stamp) -> impl Iterator<Item = Report> {
+        std::iter::from_fn(move || {
             // SAFETY: the event is valid, and of the kind that has messages.
             let message = unsafe { sys::rd_kafka_event_message_next(self.0.as_ptr()) };
             // SAFETY: a message lives as long as its event. Its code is read as a number, because a
@@ -97,6 +99,7 @@ impl Event {
                     code: (&raw const (*message).err).cast::<c_int>().read(),
                     kafka_partition: (&raw const (*message).partition).read(),
                     kafka_offset: (&raw const (*message).offset).read(),
+                    at,
                 }
             })
         })

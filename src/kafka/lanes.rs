@@ -1,4 +1,4 @@
-//! Order under refusal: one lane a Kafka topic. Pure: no I/O, no clock.
+//! Order under refusal: one lane a Kafka partition. Pure: no I/O, no clock.
 //!
 //! A lane is open while nothing is refused: its records go straight to the main producer, many in
 //! flight. When one comes back the lane *settles* (sends nothing until all its records in flight have
@@ -7,14 +7,15 @@
 //! overtakes on our side.
 //!
 //! On Kafka's side, what follows a refused batch is refused too, as out of sequence, but only once
-//! that producer has written to the partition (docs/decisions/0002-gapless.md). Therefore a key is
+//! that producer has written to the partition (docs/decisions/0002-gapless.md). Therefore a lane is
 //! *primed* first: until one record of it is delivered by this producer, one is in flight.
+//!
+//! As long as it is not known how many partitions a Kafka topic has, its records share one lane that
+//! stays unprimed: any two of them may be neighbours in a partition.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, Hasher};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use foldhash::quality::RandomState;
 
 use super::classify::Class;
 use crate::message::Seq;
@@ -23,15 +24,11 @@ use crate::message::Seq;
 const RETRY_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a record is sent again, and the pause of a held lane.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// Keys that a lane remembers as primed. Forgetting them costs a round trip each.
-const PRIMED_MAX: usize = 65_536;
 
 /// What a lane carries.
 pub trait Queued {
     /// Its number; ascends within a source.
     fn seq(&self) -> Seq;
-    /// The record's key.
-    fn key(&self) -> &[u8];
 }
 
 /// Which producer a record goes through.
@@ -61,10 +58,11 @@ enum Mode {
     Careful,
 }
 
-/// The lane of one Kafka topic.
+/// The lane of one Kafka partition, or of a Kafka topic with an unknown number of them.
 #[derive(Debug)]
 pub struct Lane<T> {
-    kafka_topic: String,
+    kafka_topic: Arc<str>,
+    kafka_partition: Option<i32>,
     queue: VecDeque<T>,
     mode: Mode,
     /// In flight through the main producer.
@@ -76,16 +74,16 @@ pub struct Lane<T> {
     trouble: Option<Trouble>,
     attempts: u32,
     next_try: Option<Instant>,
-    primed: HashSet<u64, Hashed>,
-    priming: HashSet<u64, Hashed>,
-    hasher: RandomState,
+    /// This producer has delivered a record here.
+    primed: bool,
 }
 
 impl<T: Queued> Lane<T> {
     /// An open lane.
-    pub fn new(kafka_topic: &str) -> Self {
+    pub fn new(kafka_topic: &Arc<str>, kafka_partition: Option<i32>) -> Self {
         Self {
-            kafka_topic: kafka_topic.to_owned(),
+            kafka_topic: Arc::clone(kafka_topic),
+            kafka_partition,
             queue: VecDeque::new(),
             mode: Mode::Open,
             main: 0,
@@ -94,9 +92,7 @@ impl<T: Queued> Lane<T> {
             trouble: None,
             attempts: 0,
             next_try: None,
-            primed: HashSet::default(),
-            priming: HashSet::default(),
-            hasher: RandomState::default(),
+            primed: false,
         }
     }
 
@@ -105,14 +101,43 @@ impl<T: Queued> Lane<T> {
         &self.kafka_topic
     }
 
+    /// Which partition, if it is known.
+    pub fn kafka_partition(&self) -> Option<i32> {
+        self.kafka_partition
+    }
+
     /// Why it does not deliver, if so.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble
     }
 
-    /// Whether records wait that [`Lane::next`] has not given out.
-    pub fn is_waiting(&self) -> bool {
-        !self.queue.is_empty()
+    /// How many records wait that [`Lane::next`] has not given out.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// How many of them the main producer may be given now.
+    pub fn ready(&self) -> usize {
+        match self.mode {
+            Mode::Open if self.primed => self.queue.len(),
+            Mode::Open if self.main == 0 => self.queue.len().min(1),
+            Mode::Open | Mode::Settling | Mode::Careful => 0,
+        }
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether nothing is in flight or suspicious: what waits here could as well wait elsewhere.
+    pub fn is_idle(&self) -> bool {
+        self.mode == Mode::Open && self.main == 0 && !self.careful
+    }
+
+    /// Takes out all that waits.
+    pub fn take_waiting(&mut self) -> VecDeque<T> {
+        std::mem::take(&mut self.queue)
     }
 
     /// The records that [`Lane::next`] has not given out.
@@ -122,7 +147,7 @@ impl<T: Queued> Lane<T> {
 
     /// When a paused lane is to be asked again.
     pub fn next_try(&self) -> Option<Instant> {
-        self.next_try.filter(|_| self.is_waiting() && !self.careful)
+        self.next_try.filter(|_| !self.is_empty() && !self.careful)
     }
 
     /// A new record, behind all others.
@@ -150,12 +175,8 @@ impl<T: Queued> Lane<T> {
                 self.careful = true;
                 self.queue.pop_front().map(|item| (Via::Careful, item))
             }
-            Mode::Open if !main => None,
+            Mode::Open if !main || (!self.primed && self.main > 0) => None,
             Mode::Open => {
-                let key = self.hasher.hash_one(self.queue.front()?.key());
-                if !self.primed.contains(&key) && !self.priming.insert(key) {
-                    return None;
-                }
                 self.main += 1;
                 self.queue.pop_front().map(|item| (Via::Main, item))
             }
@@ -164,35 +185,23 @@ impl<T: Queued> Lane<T> {
 
     /// It could not be sent after all, for want of room: as if [`Lane::next`] had not been called.
     pub fn put_back(&mut self, via: Via, item: T) {
-        self.landed(via, &item);
+        self.landed(via);
         self.queue.push_front(item);
     }
 
     /// It is in Kafka.
     pub fn delivered(&mut self, via: Via, item: &T) {
-        if via == Via::Main {
-            // Only a key that is being primed needs to be looked up again.
-            if !self.priming.is_empty() {
-                let key = self.hasher.hash_one(item.key());
-                if self.priming.remove(&key) {
-                    if self.primed.len() >= PRIMED_MAX {
-                        self.primed.clear();
-                    }
-                    self.primed.insert(key);
-                }
-            }
-            self.main = self.main.saturating_sub(1);
-            self.trouble = None;
-            return;
-        }
-        self.landed(via, item);
+        self.landed(via);
         self.trouble = None;
-        self.settled(item.seq());
+        match via {
+            Via::Main => self.primed = self.kafka_partition.is_some(),
+            Via::Careful => self.settled(item.seq()),
+        }
     }
 
     /// It went to the dead letter instead.
     pub fn dead_lettered(&mut self, via: Via, item: &T) {
-        self.landed(via, item);
+        self.landed(via);
         if via == Via::Careful {
             self.settled(item.seq());
         }
@@ -223,7 +232,7 @@ impl<T: Queued> Lane<T> {
             }
             return Some(item);
         }
-        self.landed(via, &item);
+        self.landed(via);
         if via == Via::Main {
             self.suspect(item.seq());
         } else {
@@ -245,8 +254,7 @@ impl<T: Queued> Lane<T> {
         self.queue.clear();
         self.main = 0;
         self.careful = false;
-        self.primed.clear();
-        self.priming.clear();
+        self.primed = false;
         if self.mode == Mode::Settling {
             self.mode = Mode::Careful;
         }
@@ -259,14 +267,9 @@ impl<T: Queued> Lane<T> {
         }
     }
 
-    fn landed(&mut self, via: Via, item: &T) {
+    fn landed(&mut self, via: Via) {
         match via {
-            Via::Main => {
-                self.main = self.main.saturating_sub(1);
-                if !self.priming.is_empty() {
-                    self.priming.remove(&self.hasher.hash_one(item.key()));
-                }
-            }
+            Via::Main => self.main = self.main.saturating_sub(1),
             Via::Careful => self.careful = false,
         }
     }
@@ -289,38 +292,6 @@ impl<T: Queued> Lane<T> {
 
 fn backoff(attempts: u32) -> Duration {
     RETRY_MIN.saturating_mul(1 << attempts.min(10)).min(RETRY_MAX)
-}
-
-/// The keys are hashes already.
-#[derive(Debug, Clone, Copy, Default)]
-struct Hashed;
-
-impl BuildHasher for Hashed {
-    type Hasher = Identity;
-
-    fn build_hasher(&self) -> Identity {
-        Identity(0)
-    }
-}
-
-/// Takes one `u64` as its own hash.
-#[derive(Debug)]
-pub struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 #[cfg(test)]

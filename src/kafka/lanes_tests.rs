@@ -16,18 +16,18 @@ impl Queued for Thing {
     fn seq(&self) -> Seq {
         Seq(self.seq)
     }
-
-    fn key(&self) -> &[u8] {
-        std::slice::from_ref(&self.key)
-    }
 }
 
 fn thing(seq: u64, key: u8) -> Thing {
     Thing { seq, key }
 }
 
+/// A lane that has delivered one record already.
 fn lane_with(things: impl IntoIterator<Item = Thing>) -> Lane<Thing> {
-    let mut lane = Lane::new("t");
+    let mut lane = Lane::new(&"t".into(), Some(0));
+    lane.push(thing(0, 0));
+    let (via, item) = lane.next(Instant::now(), true).expect("an open lane");
+    lane.delivered(via, &item);
     things.into_iter().for_each(|item| lane.push(item));
     lane
 }
@@ -37,29 +37,48 @@ const HOLD: (Class, i32) = (Class::Hold, 29);
 const TRANSIENT: (Class, i32) = (Class::Transient, 13);
 
 #[test]
-fn until_one_record_of_a_key_is_delivered_one_is_in_flight() {
+fn until_one_record_of_a_partition_is_delivered_one_is_in_flight() {
     let now = Instant::now();
-    let mut lane = lane_with([thing(1, 7), thing(2, 8), thing(3, 7), thing(4, 7)]);
+    let mut lane = Lane::new(&"t".into(), Some(3));
+    for seq in 1..=3 {
+        lane.push(thing(seq, 7));
+    }
+    assert_eq!(lane.ready(), 1);
     assert_eq!(lane.next(now, true), Some((Via::Main, thing(1, 7))));
-    assert_eq!(lane.next(now, true), Some((Via::Main, thing(2, 8))));
-    assert_eq!(lane.next(now, true), None, "key 7 is not primed");
-    lane.delivered(Via::Main, &thing(2, 8));
-    assert_eq!(lane.next(now, true), None, "key 7 is still not primed");
+    assert_eq!((lane.ready(), lane.next(now, true)), (0, None), "the partition is not primed");
     lane.delivered(Via::Main, &thing(1, 7));
-    assert_eq!(lane.next(now, true), Some((Via::Main, thing(3, 7))));
-    assert_eq!(lane.next(now, true), Some((Via::Main, thing(4, 7))), "now many are in flight");
+    assert_eq!(lane.ready(), 2);
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(2, 7))));
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(3, 7))), "now many are in flight");
     lane.restart();
+    lane.push(thing(2, 7));
     lane.push(thing(3, 7));
-    lane.push(thing(4, 7));
     assert!(lane.next(now, true).is_some());
     assert_eq!(lane.next(now, true), None, "a new producer knows no partition");
+}
+
+#[test]
+fn while_the_number_of_partitions_is_unknown_one_record_is_in_flight() {
+    let now = Instant::now();
+    let mut lane = Lane::new(&"t".into(), None);
+    for seq in 1..=4 {
+        lane.push(thing(seq, 7));
+    }
+    for seq in 1..=2 {
+        assert!(lane.is_idle());
+        assert_eq!(lane.next(now, true), Some((Via::Main, thing(seq, 7))));
+        assert_eq!((lane.is_idle(), lane.next(now, true)), (false, None));
+        lane.delivered(Via::Main, &thing(seq, 7));
+    }
+    assert_eq!(lane.take_waiting(), [thing(3, 7), thing(4, 7)], "they can go elsewhere");
+    assert!(lane.is_empty());
 }
 
 #[test]
 fn between_rounds_an_open_lane_waits_and_a_careful_one_does_not() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1), thing(2, 1)]);
-    assert_eq!(lane.next(now, false), None);
+    assert_eq!((lane.ready(), lane.next(now, false)), (2, None));
     let (via, item) = lane.next(now, true).expect("the round begins");
     assert_eq!(lane.refused(via, item, SUSPECT, now, None), None);
     assert_eq!(lane.next(now, false), Some((Via::Careful, thing(1, 1))));
@@ -131,8 +150,9 @@ fn what_is_held_for_too_long_goes_to_the_dead_letter_if_so_configured() {
 #[test]
 fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
     let (now, max) = (Instant::now(), Some(Duration::from_secs(7)));
-    // Of one key, so that only the first is refused before the hold begins.
-    let mut lane = lane_with((1..=5).map(|seq| thing(seq, 1)));
+    // Unprimed, so that only the first is refused before the hold begins.
+    let mut lane = Lane::new(&"t".into(), Some(0));
+    (1..=5).for_each(|seq| lane.push(thing(seq, 1)));
     let (mut at, mut dead) = (now, Vec::new());
     while dead.len() < 5 {
         match lane.next(at, true) {
@@ -233,7 +253,10 @@ proptest! {
             known: BTreeSet::new(), gap: BTreeSet::new(),
         };
         let mut settled = BTreeSet::new();
-        let mut lane = lane_with(all.iter().cloned());
+        let mut lanes: Vec<Lane<Thing>> =
+            (0..partitions).map(|at| Lane::new(&"t".into(), Some(at.into()))).collect();
+        let lane_of = |item: &Thing| usize::from(item.key % partitions);
+        all.iter().for_each(|item| lanes[lane_of(item)].push(item.clone()));
         let mut now = Instant::now();
         let mut rounds = 0;
         while settled.len() < all.len() {
@@ -241,15 +264,15 @@ proptest! {
             prop_assert!(rounds < 2_000, "it does not end");
             now += Duration::from_secs(10);
             let mut sent: Vec<(Via, Thing)> = Vec::new();
-            while sent.len() < in_flight {
-                let Some(given) = lane.next(now, true) else { break };
-                sent.push(given);
+            for lane in &mut lanes {
+                sent.extend(std::iter::from_fn(|| lane.next(now, true)).take(in_flight));
             }
             let mut fatal = false;
             // librdkafka batches by partition; each batch is refused whole for one culprit.
             let mut batches: BTreeMap<u8, Vec<Vec<Thing>>> = BTreeMap::new();
             for (via, item) in sent {
                 if via == Via::Careful {
+                    let lane = &mut lanes[lane_of(&item)];
                     if kafka.poison.contains(&item.seq) {
                         let dead = lane.refused(via, item, SUSPECT, now, None).expect("alone");
                         kafka.dead.push(dead.seq);
@@ -270,6 +293,7 @@ proptest! {
             for batch in batches.into_values().flatten() {
                 let refused = batch.iter().any(|item| kafka.poison.contains(&item.seq));
                 for item in batch {
+                    let lane = &mut lanes[lane_of(&item)];
                     if kafka.produce(&item, refused) {
                         lane.delivered(Via::Main, &item);
                         settled.insert(item.seq);
@@ -284,9 +308,9 @@ proptest! {
             if fatal {
                 kafka.known.clear();
                 kafka.gap.clear();
-                lane.restart();
+                lanes.iter_mut().for_each(Lane::restart);
                 for item in all.iter().filter(|item| !settled.contains(&item.seq)) {
-                    lane.push(item.clone());
+                    lanes[lane_of(item)].push(item.clone());
                 }
             }
         }

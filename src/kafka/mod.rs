@@ -3,6 +3,7 @@
 pub mod classify;
 mod events;
 pub mod lanes;
+pub mod partitions;
 pub mod producer;
 pub mod dead_letter;
 pub mod letters;
@@ -17,6 +18,11 @@ use actix::Message;
 use crate::message::Epoch;
 use crate::observe::panics::PanicReport;
 use lanes::Via;
+
+/// A round is handed to librdkafka when fewer records than this are in flight. With this many in
+/// flight in a partition an idempotent producer sends nothing more there, and its thread turns in a
+/// busy loop over what waits (docs/decisions/0004-rounds.md).
+const ROUND_BELOW: usize = 5;
 
 /// What a producer's poll thread tells the actor.
 #[derive(Debug, Message)]
@@ -33,7 +39,7 @@ pub struct ProducerEvent {
 /// See [`ProducerEvent`].
 #[derive(Debug)]
 pub enum Event {
-    /// There are delivery reports to take: sent when the first of a batch came.
+    /// There are delivery reports to take: sent when the next round can begin, or the first has waited.
     Reports,
     /// librdkafka has an error to tell that is no record's.
     Trouble {

@@ -1,9 +1,9 @@
-//! One librdkafka producer with the thread that polls it. The thread collects delivery reports and
-//! wakes the actor when the first of a batch comes; all else is the actor's business.
+//! One librdkafka producer with the thread that polls it. The thread gathers delivery reports and wakes
+//! the actor once for those of a round; all else is the actor's business.
 
-use std::ffi::{CString, c_int, c_void};
+use std::ffi::{CString, c_int};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,16 +19,25 @@ use slog::{Logger, o};
 
 use super::events::{Events, Listener};
 use super::lanes::Via;
-use super::{Event, ProducerEvent, classify};
+use super::partitions::Partitions;
+use super::{Event, ProducerEvent, ROUND_BELOW, classify};
 use crate::config::{Config, KAFKA_SETTINGS};
 use crate::failpoint::{self, Site};
-use crate::message::Epoch;
+use crate::message::{Epoch, Stamp};
 use crate::observe::{Gate, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
 const GAPLESS: &str = "enable.gapless.guarantee";
 /// How long one round of polling lasts if nothing comes.
 const ROUND: Duration = Duration::from_millis(250);
+/// How long reports wait for the rest of their round.
+const GATHER: Duration = Duration::from_millis(1);
+/// How often librdkafka chooses the partition, and so tells how many there are now.
+const RECOUNT: Duration = Duration::from_secs(10);
+/// The shortest time that `rd_kafka_flush` knows beside none.
+const FLUSH_MS: c_int = 1;
+/// Both names of that property.
+const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// How long metadata is waited for.
 const METADATA_WITHIN: Duration = Duration::from_millis(100);
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
@@ -50,21 +59,34 @@ pub struct Report {
     pub kafka_partition: i32,
     /// Offset of the record, if it was delivered.
     pub kafka_offset: i64,
+    /// When librdkafka told it.
+    pub at: Stamp,
 }
 
-/// Why a record was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendError {
-    /// librdkafka's code.
-    Code(i32),
-    /// The Kafka topic's name has a NUL in it.
-    Nul,
+/// Where records go.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// The Kafka topic's number, always the same for one name.
+    pub topic: usize,
+    /// Its name.
+    pub kafka_topic: &'a str,
+    /// Its partitions.
+    pub partitions: &'a Arc<Partitions>,
+    /// Which of them; `None`: librdkafka chooses.
+    pub kafka_partition: Option<i32>,
 }
+
+/// librdkafka's code for a Kafka topic whose name no broker takes.
+const TOPIC_EXCEPTION: i32 = 17;
 
 /// What the poll thread and the actor share.
 struct Context {
     name: (Epoch, Via),
-    reports: Mutex<Vec<Report>>,
+    waiting: Mutex<Waiting>,
+    /// Records that were handed over and not reported.
+    in_flight: AtomicUsize,
+    /// What librdkafka may ask as long as it lives.
+    partitions: Mutex<Vec<Arc<Partitions>>>,
     /// Brokers are to be asked for metadata until one answers.
     probe: AtomicBool,
     /// A report has come.
@@ -75,7 +97,28 @@ struct Context {
     gates: Mutex<Vec<(String, Gate)>>,
 }
 
+/// Reports that the actor has not taken.
+#[derive(Default)]
+struct Waiting {
+    reports: Vec<Report>,
+    /// It knows of them.
+    told: bool,
+}
+
 impl Context {
+    /// Tells the actor of the reports that wait: when the next round can begin, or when they have
+    /// waited for long enough. `None`: there is nothing to tell; else how long they may still wait.
+    fn tell_reports(&self, waiting: &mut Waiting) -> Option<Duration> {
+        let first = waiting.reports.first().filter(|_| !waiting.told)?;
+        let left = GATHER.saturating_sub(first.at.instant.elapsed());
+        if self.in_flight.load(Relaxed) >= ROUND_BELOW && !left.is_zero() {
+            return Some(left);
+        }
+        waiting.told = true;
+        self.tell(Event::Reports);
+        None
+    }
+
     fn tell(&self, event: Event) {
         let (epoch, via) = self.name;
         self.actor.do_send(ProducerEvent { epoch, via, event });
@@ -84,14 +127,9 @@ impl Context {
 
 impl Listener for Context {
     fn reports(&self, new: &[Report]) {
-        let mut reports = lock(&self.reports);
-        let first = reports.is_empty();
-        reports.extend_from_slice(new);
-        drop(reports);
+        lock(&self.waiting).reports.extend_from_slice(new);
+        self.in_flight.fetch_sub(new.len(), Relaxed);
         self.reported.store(true, Relaxed);
-        if first {
-            self.tell(Event::Reports);
-        }
     }
 
     fn log(&self, level: i32, facility: &str, line: &str) {
@@ -141,22 +179,43 @@ impl ProducerContext for Context {
 /// A producer and its poll thread. Dropped, it ends on a thread of its own, never on the caller's:
 /// librdkafka takes up to half a second for that.
 pub struct Producer {
-    /// By lane, so that a Kafka topic's name is looked up once and not for every record.
+    /// By number, so that a Kafka topic's name is looked up once and not for every record.
     topics: Vec<Option<Topic>>,
+    /// A round is sent when it is whole, and not when `linger.ms` is over.
+    flushes: bool,
     inner: Option<Arc<BaseProducer<Context>>>,
 }
 
 /// librdkafka's handle of a Kafka topic, counted by reference. Never outlives its producer, which
 /// [`Producer`] sees to.
-struct Topic(NonNull<sys::rd_kafka_topic_t>);
+struct Topic {
+    handle: NonNull<sys::rd_kafka_topic_t>,
+    /// When librdkafka chose a partition, at the latest.
+    counted_at: Option<Instant>,
+}
 
 // SAFETY: librdkafka's handles may be used from any thread.
 unsafe impl Send for Topic {}
 
+impl Topic {
+    /// The partition to name, which now and then is none, so that librdkafka chooses by the number of
+    /// partitions that there are now. Its choice is the same unless that number has changed.
+    fn partition(&mut self, known: Option<i32>, now: Instant) -> i32 {
+        let is_due = self.counted_at.is_none_or(|at| now.duration_since(at) >= RECOUNT);
+        match known {
+            Some(partition) if !is_due => partition,
+            _ => {
+                self.counted_at = Some(now);
+                UNASSIGNED
+            }
+        }
+    }
+}
+
 impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: the handle is valid until here, and nobody else destroys it.
-        unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) }
+        unsafe { sys::rd_kafka_topic_destroy(self.handle.as_ptr()) }
     }
 }
 
@@ -174,7 +233,9 @@ impl Producer {
     ) -> Result<Self, String> {
         let context = Context {
             name,
-            reports: Mutex::default(),
+            waiting: Mutex::default(),
+            in_flight: AtomicUsize::new(0),
+            partitions: Mutex::default(),
             probe: AtomicBool::new(true),
             reported: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -191,63 +252,101 @@ impl Producer {
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
             .map_err(|error| format!("the poll thread does not start: {error}"))?;
-        Ok(Self { topics: Vec::new(), inner: Some(inner) })
+        let lingers = |key: &String| LINGER.contains(&key.as_str());
+        let flushes = name.1 == Via::Main && !config.kafka.properties.keys().any(lingers);
+        Ok(Self { topics: Vec::new(), flushes, inner: Some(inner) })
     }
 
-    /// Hands one record to librdkafka, which copies it. Never blocks. A `lane` always has the same
-    /// Kafka topic.
+    /// Hands records to librdkafka, which copies them: index for the report, key, value. Never blocks.
+    /// Returns the code of each record, 0 for those that were taken; nothing if all were. There will
+    /// be no report about the others. Of those behind a full queue none is taken.
     ///
     /// # Errors
-    /// The record was not taken, and there will be no report about it.
-    pub fn send(
+    /// None of them was taken, by librdkafka's code.
+    pub fn send<'a>(
         &mut self,
-        index: usize,
-        (lane, kafka_topic): (usize, &str),
-        key: &[u8],
-        value: &[u8],
-    ) -> Result<(), SendError> {
-        let topic = self.topic(lane, kafka_topic)?;
-        // SAFETY: the handle is valid; librdkafka copies key and value, never writes to them, and
-        // gives the opaque back as it is.
-        let sent = unsafe {
-            sys::rd_kafka_produce(
-                topic.as_ptr(),
-                UNASSIGNED,
+        to: Target<'_>,
+        records: impl Iterator<Item = (usize, &'a [u8], &'a [u8])>,
+    ) -> Result<Vec<i32>, i32> {
+        let topic = self.topic(to)?;
+        let partition = topic.partition(to.kafka_partition, Instant::now());
+        let handle = topic.handle;
+        let mut messages: Vec<_> = records
+            .map(|(index, key, value)| sys::rd_kafka_message_t {
+                err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+                rkt: ptr::null_mut(),
+                partition: UNASSIGNED,
+                payload: value.as_ptr().cast_mut().cast(),
+                len: value.len(),
+                key: key.as_ptr().cast_mut().cast(),
+                key_len: key.len(),
+                offset: 0,
+                _private: ptr::without_provenance_mut(index),
+            })
+            .collect();
+        let in_flight = &self.inner().context().in_flight;
+        // Before one can be reported.
+        in_flight.fetch_add(messages.len(), Relaxed);
+        // SAFETY: the handle is valid, and so are as many messages as is said; librdkafka copies keys
+        // and values, never writes to them, and gives the opaque back as it is.
+        let taken = unsafe {
+            sys::rd_kafka_produce_batch(
+                handle.as_ptr(),
+                partition,
                 sys::RD_KAFKA_MSG_F_COPY,
-                value.as_ptr().cast_mut().cast::<c_void>(),
-                value.len(),
-                key.as_ptr().cast(),
-                key.len(),
-                ptr::without_provenance_mut(index),
+                messages.as_mut_ptr(),
+                c_int::try_from(messages.len()).unwrap_or(c_int::MAX),
             )
         };
-        if sent == 0 { Ok(()) } else { Err(last_error()) }
+        if !self.inner().context().reported.load(Relaxed) {
+            // It sees to the first delivery.
+            Events::of(self.inner()).wake();
+        }
+        let refused = messages.len() - usize::try_from(taken).unwrap_or_default();
+        if refused == 0 {
+            return Ok(Vec::new());
+        }
+        in_flight.fetch_sub(refused, Relaxed);
+        let code = |message: &sys::rd_kafka_message_t| {
+            // SAFETY: librdkafka has set the code; it is read as a number.
+            unsafe { (&raw const message.err).cast::<c_int>().read() }
+        };
+        Ok(messages.iter().map(code).collect())
     }
 
-    fn topic(
-        &mut self,
-        lane: usize,
-        kafka_topic: &str,
-    ) -> Result<NonNull<sys::rd_kafka_topic_t>, SendError> {
-        if let Some(Some(topic)) = self.topics.get(lane) {
-            return Ok(topic.0);
+    /// Lets librdkafka send what it was given, each partition's records as one request, and waits
+    /// until all is reported, but no longer than a millisecond: docs/decisions/0006-whole-rounds.md.
+    /// Nothing where the configuration has a `linger.ms` of its own.
+    pub fn flush(&self) {
+        if self.flushes {
+            // SAFETY: the client is valid. Reports come as events, so none is lost here.
+            unsafe { sys::rd_kafka_flush(self.inner().client().native_ptr(), FLUSH_MS) };
         }
-        let name = CString::new(kafka_topic).map_err(|_| SendError::Nul)?;
-        let client = self.inner().client().native_ptr();
-        // SAFETY: the client is valid, and without a configuration the client's own is used.
-        let handle = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut()) };
-        let handle = NonNull::new(handle).ok_or_else(last_error)?;
-        if self.topics.len() <= lane {
-            self.topics.resize_with(lane + 1, || None);
+    }
+
+    fn topic(&mut self, to: Target<'_>) -> Result<&mut Topic, i32> {
+        if self.topics.len() <= to.topic {
+            self.topics.resize_with(to.topic + 1, || None);
         }
-        self.topics[lane] = Some(Topic(handle));
-        Ok(handle)
+        if self.topics[to.topic].is_none() {
+            let name = CString::new(to.kafka_topic).map_err(|_| TOPIC_EXCEPTION)?;
+            let client = self.inner().client().native_ptr();
+            lock(&self.inner().context().partitions).push(Arc::clone(to.partitions));
+            // SAFETY: the client is valid; the context keeps what it may ask, and ends after it.
+            let handle = unsafe {
+                let configuration = Partitions::configuration(to.partitions, client);
+                sys::rd_kafka_topic_new(client, name.as_ptr(), configuration)
+            };
+            let handle = NonNull::new(handle).ok_or_else(last_error)?;
+            self.topics[to.topic] = Some(Topic { handle, counted_at: None });
+        }
+        Ok(self.topics[to.topic].as_mut().expect("just made"))
     }
 
     /// As [`Producer::send`], with headers; looks the Kafka topic up by its name.
     ///
     /// # Errors
-    /// The record was not taken, and there will be no report about it.
+    /// The record was not taken, by librdkafka's code, and there will be no report about it.
     pub fn send_with_headers(
         &self,
         index: usize,
@@ -255,17 +354,24 @@ impl Producer {
         key: &[u8],
         value: &[u8],
         headers: OwnedHeaders,
-    ) -> Result<(), SendError> {
+    ) -> Result<(), i32> {
         let record = BaseRecord::with_opaque_to(kafka_topic, index).key(key).payload(value);
-        self.inner().send(record.headers(headers)).map_err(|(error, _)| match error {
-            KafkaError::Nul(_) => SendError::Nul,
-            error => SendError::Code(error.rdkafka_error_code().map_or(-1, |code| code as i32)),
+        let in_flight = &self.inner().context().in_flight;
+        in_flight.fetch_add(1, Relaxed);
+        self.inner().send(record.headers(headers)).map_err(|(error, _)| {
+            in_flight.fetch_sub(1, Relaxed);
+            match error {
+                KafkaError::Nul(_) => TOPIC_EXCEPTION,
+                error => error.rdkafka_error_code().map_or(-1, |code| code as i32),
+            }
         })
     }
 
     /// Swaps the reports that came since the last call into `reports`, which must be empty.
     pub fn take_reports(&self, reports: &mut Vec<Report>) {
-        std::mem::swap(&mut *lock(&self.inner().context().reports), reports);
+        let mut waiting = lock(&self.inner().context().waiting);
+        waiting.told = false;
+        std::mem::swap(&mut waiting.reports, reports);
     }
 
     /// Whether this producer is at its end, and why.
@@ -311,14 +417,16 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
             }
             // librdkafka asks for its producer id when metadata comes. If the broker has none to give
             // at once it asks again after half a second, or when metadata comes again.
-            let first_waits = !context.reported.load(Relaxed) && producer.in_flight_count() > 0;
+            let first_waits =
+                !context.reported.load(Relaxed) && context.in_flight.load(Relaxed) > 0;
+            let mut timeout = ROUND;
             if first_waits && helped < FIRST_HELPS {
                 helped += 1;
                 broker_answers(producer);
-                events.poll(FIRST_PAUSE, context);
-            } else {
-                events.poll(ROUND, context);
+                timeout = FIRST_PAUSE;
             }
+            let gathering = context.tell_reports(&mut lock(&context.waiting));
+            events.poll(gathering.unwrap_or(timeout), context);
         }
     });
     if !context.stop.load(Relaxed) {
@@ -328,9 +436,9 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
 }
 
 /// Why librdkafka's last call on this thread failed.
-fn last_error() -> SendError {
+fn last_error() -> i32 {
     // SAFETY: it reads a variable of this thread.
-    SendError::Code(unsafe { sys::rd_kafka_last_error() } as i32)
+    unsafe { sys::rd_kafka_last_error() as i32 }
 }
 
 /// Whether a broker answers a request for metadata of no Kafka topic in particular.
@@ -366,7 +474,8 @@ pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
     settings
         .set_log_level(RDKafkaLogLevel::Info)
         .set("client.id", "mqtt-kafka-bridge")
-        .set("linger.ms", "0.2")
+        // Only should a flush end too soon.
+        .set("linger.ms", "5")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
@@ -380,7 +489,7 @@ pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
         .set("queue.buffering.max.kbytes", queue_kib.min(2_147_483_647).to_string());
     for (key, value) in &config.kafka.properties {
         // The one default here that has a second name: set under both, either could win.
-        let key = if key == "queue.buffering.max.ms" { "linger.ms" } else { key };
+        let key = if LINGER.contains(&key.as_str()) { LINGER[0] } else { key };
         settings.set(key, value);
     }
     settings.set("bootstrap.servers", config.kafka.brokers.join(","));

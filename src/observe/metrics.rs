@@ -9,7 +9,6 @@ use hdrhistogram::Histogram;
 
 use super::health::Health;
 use super::stages::{Acknowledged, Delivered, StageHistogram, Stages, record};
-use crate::message::Stamp;
 
 /// The terms of the conservation identity, from one snapshot of the in-flight window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,15 +143,15 @@ impl Metrics {
         &self.health
     }
 
-    /// Adds the latencies of messages that were delivered at `at`.
-    pub fn record_delivered(&self, runs: &[Delivered], at: &Stamp) {
+    /// Adds the latencies of messages that were delivered.
+    pub fn record_delivered(&self, runs: &[Delivered]) {
         let mut latency = lock(&self.latency);
         let Latency { new, produced, delivered, .. } = &mut *latency;
         for run in runs {
-            new.saturating_record_n(at.us_since(&run.received_at), run.count);
-            let queue_us = run.produced_at.us_since(&run.received_at);
-            record(produced, run.route, queue_us, run.count);
-            record(delivered, run.route, at.us_since(&run.produced_at), run.count);
+            let Delivered { route, received_at, produced_at, delivered_at, count } = run;
+            new.saturating_record_n(delivered_at.us_since(received_at), *count);
+            record(produced, *route, produced_at.us_since(received_at), *count);
+            record(delivered, *route, delivered_at.us_since(produced_at), *count);
         }
     }
 

@@ -34,24 +34,27 @@ pub struct Delivered {
     pub received_at: Stamp,
     /// Handed to librdkafka.
     pub produced_at: Stamp,
+    /// Their delivery was told.
+    pub delivered_at: Stamp,
     /// How many.
     pub count: u64,
 }
 
 impl Delivered {
-    /// Adds one message to `runs`.
+    /// Adds one message, received, produced and delivered at these moments, to `runs`.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, route: usize, received_at: Stamp, produced_at: Stamp) {
+    pub fn add(runs: &mut Vec<Self>, route: usize, stamps: [Stamp; 3]) {
         match runs.last_mut() {
-            Some(run)
-                if run.route == route
-                    && run.received_at.instant == received_at.instant
-                    && run.produced_at.instant == produced_at.instant =>
-            {
-                run.count += 1;
+            Some(run) if run.route == route && run.stamps() == stamps => run.count += 1,
+            _ => {
+                let [received_at, produced_at, delivered_at] = stamps;
+                runs.push(Self { route, received_at, produced_at, delivered_at, count: 1 });
             }
-            _ => runs.push(Self { route, received_at, produced_at, count: 1 }),
         }
+    }
+
+    fn stamps(&self) -> [Stamp; 3] {
+        [self.received_at, self.produced_at, self.delivered_at]
     }
 }
 
@@ -122,7 +125,7 @@ mod tests {
         let later = Stamp { instant: second.instant + Duration::from_millis(1), ..second };
         let mut runs = Vec::new();
         for (route, received_at) in [(0, first), (0, first), (1, first), (1, later)] {
-            Delivered::add(&mut runs, route, received_at, later);
+            Delivered::add(&mut runs, route, [received_at, later, later]);
         }
         assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1]);
     }
@@ -133,8 +136,9 @@ mod tests {
         let received_at = Stamp::now();
         let after =
             |ms| Stamp { instant: received_at.instant + Duration::from_millis(ms), ..received_at };
-        let run = Delivered { route: 1, received_at, produced_at: after(1), count: 3 };
-        metrics.record_delivered(&[run], &after(8));
+        let (produced_at, delivered_at) = (after(1), after(8));
+        let run = Delivered { route: 1, received_at, produced_at, delivered_at, count: 3 };
+        metrics.record_delivered(&[run]);
         let run = Acknowledged { route: 1, delivered_at: after(8).instant, count: 2 };
         metrics.record_acknowledged([run].into_iter(), after(3_600_000).instant);
         let Stages { produced, delivered, acknowledged } = metrics.stages();

@@ -83,8 +83,9 @@ mod tests {
         let received_at = Stamp { wall_us: 0, instant: start };
         for us in 1..=100 {
             let at = Stamp { instant: start + Duration::from_micros(us), ..received_at };
-            let run = Delivered { route: 0, received_at, produced_at: received_at, count: 1 };
-            metrics.record_delivered(&[run], &at);
+            let (produced_at, delivered_at) = (received_at, at);
+            let run = Delivered { route: 0, received_at, produced_at, delivered_at, count: 1 };
+            metrics.record_delivered(&[run]);
         }
         metrics.count_restart("mqtt", "panic");
         metrics.count_reconnect("refused");

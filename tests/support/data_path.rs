@@ -29,10 +29,6 @@ impl Queued for Item {
     fn seq(&self) -> Seq {
         self.0.seq
     }
-
-    fn key(&self) -> &[u8] {
-        &self.0.message.mqtt_topic
-    }
 }
 
 /// All that the path needs from one batch to the next.
@@ -56,7 +52,7 @@ impl DataPath {
             frames: FrameReader::new(version, 1 << 20),
             window: Window::new(Limits { messages: 1000, qos0_messages: 1000, bytes: 16 << 20 }),
             router: router(1),
-            lane: Lane::new("bench"),
+            lane: Lane::new(&"bench".into(), Some(3)),
             logging: logging(TimingPolicy::All),
             acks: BytesMut::new(),
         }
@@ -116,7 +112,7 @@ impl DataPath {
         while sent.len() < usize::from(BATCH) {
             match self.lane.next(now.instant, true) {
                 Some((_, item)) => sent.push(item),
-                // A key's first record goes alone, the rest when that is in Kafka.
+                // The first record goes alone, the rest when that is in Kafka.
                 None => match sent.pop() {
                     Some(item) => {
                         self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item);

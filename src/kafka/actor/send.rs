@@ -7,55 +7,95 @@ use actix::prelude::*;
 
 use super::epochs::Flight;
 use super::settle::Outbox;
-use super::{Item, KafkaProducerActor};
+use super::{Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
-use crate::kafka::lanes::{Queued as _, Via};
-use crate::kafka::producer::SendError;
+use crate::kafka::lanes::Via;
 use crate::message::{Stamp, Verdict};
 
 impl KafkaProducerActor {
-    pub(super) fn produce(
+    /// Hands over what may be sent of a lane now: as much as the round has room for, or one record
+    /// if the lane is careful.
+    pub(super) fn send_lane(
+        &mut self,
+        lane: usize,
+        room: &mut usize,
+        now: Stamp,
+        ctx: &mut Context<Self>,
+    ) {
+        let mut round = Vec::new();
+        while !self.state.full && self.is_sending() {
+            let next = self.state.topics.lanes_mut()[lane].next(now.instant, *room > 0);
+            match next {
+                Some((Via::Main, item)) => {
+                    *room = room.saturating_sub(item.msg.message.window_bytes());
+                    round.push(item);
+                }
+                Some((Via::Careful, item)) => {
+                    self.produce(lane, Via::Careful, vec![item], now, ctx);
+                }
+                None => break,
+            }
+        }
+        if !round.is_empty() {
+            self.produce(lane, Via::Main, round, now, ctx);
+        }
+    }
+
+    fn produce(
         &mut self,
         lane: usize,
         via: Via,
-        item: Item,
+        items: Vec<Item>,
         produced_at: Stamp,
         ctx: &mut Context<Self>,
     ) {
-        let Some(side) = self.side(via, ctx) else {
-            self.state.lanes[lane].put_back(via, item);
+        if self.side(via, ctx).is_none() {
+            for item in items.into_iter().rev() {
+                self.state.topics.lanes_mut()[lane].put_back(via, item);
+            }
             self.state.full = true;
             return;
-        };
-        let Some((route, value)) = item.msg.message.record() else {
-            unreachable!("only records are put into lanes");
-        };
-        let entry = side.flights.vacant_entry();
-        let to = (lane, route.kafka_topic.as_str());
-        let sent = side.producer.send(entry.key(), to, item.key(), value);
-        let code = match sent {
-            Ok(()) => {
-                entry.insert(Flight::Record { item, lane, produced_at });
-                return;
+        }
+        let State { live, topics, .. } = &mut self.state;
+        let side = live.as_mut().and_then(|live| live.side(via)).expect("it is there");
+        let flight = |item| Flight::Record { item, lane, produced_at };
+        let keys: Vec<usize> =
+            items.into_iter().map(|item| side.flights.insert(flight(item))).collect();
+        let records = keys.iter().filter_map(|key| match &side.flights[*key] {
+            Flight::Record { item, .. } => {
+                item.msg.message.record().map(|(_, value)| (*key, item.key(), &value[..]))
             }
-            Err(SendError::Code(code)) => code,
-            Err(SendError::Nul) => {
-                self.state.lanes[lane].dead_lettered(via, &item);
-                let detail = "expected a Kafka topic without NUL".to_owned();
-                self.dead_letter(item, Some(("kafka_topic_illegal", detail)));
-                return;
-            }
+            Flight::Letter(_) => None,
+        });
+        let codes = match side.producer.send(topics.target(lane), records) {
+            Ok(codes) if codes.is_empty() => return,
+            Ok(codes) => codes,
+            Err(code) => vec![code; keys.len()],
         };
+        let refused = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
+        let refused: Vec<_> =
+            refused.map(|(key, code)| (side.flights.remove(key), code)).collect();
+        // Backwards, so that what is put back is in order.
+        for (flight, code) in refused.into_iter().rev() {
+            if let Flight::Record { item, .. } = flight {
+                self.not_taken(lane, via, item, code, produced_at);
+            }
+        }
+    }
+
+    /// A record that librdkafka did not take.
+    fn not_taken(&mut self, lane: usize, via: Via, item: Item, code: i32, now: Stamp) {
+        let in_lane = &mut self.state.topics.lanes_mut()[lane];
         match classify::of_send(code) {
             Class::QueueFull => {
-                self.state.lanes[lane].put_back(via, item);
+                in_lane.put_back(via, item);
                 self.state.full = true;
             }
             Class::Fatal => {
-                self.state.lanes[lane].put_back(via, item);
+                in_lane.put_back(via, item);
                 self.end_epoch(classify::name(code));
             }
-            class => self.refused(lane, via, item, (class, code), produced_at.instant),
+            class => self.refused(lane, via, item, (class, code), now.instant),
         }
     }
 
@@ -76,7 +116,7 @@ impl KafkaProducerActor {
                 Ok(()) => {
                     entry.insert(Flight::Letter(Box::new(letter)));
                 }
-                Err(SendError::Code(code)) => match classify::of_send(code) {
+                Err(code) => match classify::of_send(code) {
                     Class::QueueFull => {
                         self.state.letters.put_back(letter);
                         self.state.full = true;
@@ -87,7 +127,6 @@ impl KafkaProducerActor {
                     }
                     _ => self.letter_refused(letter, code, now),
                 },
-                Err(SendError::Nul) => self.letter_refused(letter, -1, now),
             }
         }
     }

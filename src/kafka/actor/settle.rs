@@ -48,7 +48,7 @@ impl KafkaProducerActor {
     ) {
         let hold_max = self.config.dead_letter.after;
         let (_, code) = why;
-        let lane = &mut self.state.lanes[lane];
+        let lane = &mut self.state.topics.lanes_mut()[lane];
         if let Some(suppressed) = self.gate.pass(now) {
             warn!(self.log, "record refused"; keys::KAFKA_TOPIC => lane.kafka_topic(),
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
@@ -90,17 +90,13 @@ impl KafkaProducerActor {
                     if class == Class::Delivered {
                         if let Some((route, _)) = item.msg.message.record() {
                             let received_at = item.msg.message.received_at;
-                            Delivered::add(&mut runs, route.index, received_at, produced_at);
+                            let stamps = [received_at, produced_at, report.at];
+                            Delivered::add(&mut runs, route.index, stamps);
                         }
-                        timing.record(&timing_of(
-                            &item,
-                            self.state.lanes[lane].kafka_topic(),
-                            &report,
-                            produced_at,
-                            at,
-                        ));
+                        let lane = &mut self.state.topics.lanes_mut()[lane];
+                        timing.record(&timing_of(&item, lane.kafka_topic(), &report, produced_at));
                         verdicts.push(item.source, Verdict::Delivered(item.msg.seq));
-                        self.state.lanes[lane].delivered(via, &item);
+                        lane.delivered(via, &item);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
                         match class {
                             Class::Fatal => self.end_epoch(classify::name(report.code)),
@@ -123,7 +119,7 @@ impl KafkaProducerActor {
             self.end_epoch(&detail);
         }
         if !runs.is_empty() {
-            self.metrics.record_delivered(&runs, &at);
+            self.metrics.record_delivered(&runs);
             self.reached();
             if let Some(live) = &mut self.state.live
                 && !std::mem::replace(&mut live.delivered, true)
@@ -156,7 +152,6 @@ fn timing_of<'a>(
     kafka_topic: &'a str,
     report: &Report,
     produced_at: Stamp,
-    delivered_at: Stamp,
 ) -> TimingRecord<'a> {
     let message = &item.msg.message;
     TimingRecord {
@@ -168,6 +163,6 @@ fn timing_of<'a>(
         payload_bytes: message.payload.len(),
         received_at: message.received_at,
         produced_at,
-        delivered_at,
+        delivered_at: report.at,
     }
 }

@@ -1,0 +1,152 @@
+//! Which partition a key goes to. librdkafka's own functions answer that, asked here before a record
+//! is handed over, so that a lane is a partition, and the records of a partition are handed over
+//! together (docs/decisions/0006-whole-rounds.md).
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
+use rdkafka::bindings as sys;
+
+/// The type of librdkafka's partitioners.
+type Choose = unsafe extern "C" fn(
+    *const sys::rd_kafka_topic_t,
+    *const c_void,
+    usize,
+    i32,
+    *mut c_void,
+    *mut c_void,
+) -> i32;
+
+/// The partitions of one Kafka topic. librdkafka tells their number when it partitions a record; the
+/// keys are MQTT topics, and so never empty.
+#[derive(Debug)]
+pub struct Partitions {
+    choose: Option<Choose>,
+    /// 0: not told yet.
+    count: AtomicI32,
+}
+
+impl Partitions {
+    /// Their number is not known yet. `partitioner` is a value of librdkafka's property of that name.
+    pub fn new(partitioner: &str) -> Self {
+        let choose: Option<Choose> = match partitioner {
+            "consistent" => Some(sys::rd_kafka_msg_partitioner_consistent),
+            "consistent_random" => Some(sys::rd_kafka_msg_partitioner_consistent_random),
+            "fnv1a" => Some(sys::rd_kafka_msg_partitioner_fnv1a),
+            "fnv1a_random" => Some(sys::rd_kafka_msg_partitioner_fnv1a_random),
+            "murmur2" => Some(sys::rd_kafka_msg_partitioner_murmur2),
+            "random" => None,
+            _ => Some(sys::rd_kafka_msg_partitioner_murmur2_random),
+        };
+        Self { choose, count: AtomicI32::new(0) }
+    }
+
+    /// Whether their number is known.
+    pub fn is_known(&self) -> bool {
+        self.count.load(Relaxed) > 0
+    }
+
+    /// The partition of this key, if their number is known.
+    pub fn of(&self, key: &[u8]) -> Option<i32> {
+        let count = self.count.load(Relaxed);
+        (count > 0).then(|| self.choose(key, count))
+    }
+
+    fn choose(&self, key: &[u8], count: i32) -> i32 {
+        match self.choose {
+            // SAFETY: for a key that is not empty these functions read nothing but the key; an empty
+            // one is as good as no key, and cannot come from an MQTT topic.
+            Some(choose) if !key.is_empty() => unsafe {
+                let (key, length) = (key.as_ptr().cast(), key.len());
+                choose(ptr::null(), key, length, count, ptr::null_mut(), ptr::null_mut())
+            },
+            _ => fastrand::i32(0..count),
+        }
+    }
+
+    /// The configuration of a Kafka topic that lets librdkafka ask this for partitions, and so tells
+    /// their number. The caller gives it to `rd_kafka_topic_new`, and keeps `this` for as long as
+    /// `client` lives.
+    ///
+    /// # Safety
+    /// `client` is a valid client.
+    pub(super) unsafe fn configuration(
+        this: &Arc<Self>,
+        client: *mut sys::rd_kafka_t,
+    ) -> *mut sys::rd_kafka_topic_conf_t {
+        // SAFETY: the client is valid; the copy is the caller's.
+        unsafe {
+            let configuration = sys::rd_kafka_default_topic_conf_dup(client);
+            let opaque = Arc::as_ptr(this).cast_mut().cast::<c_void>();
+            sys::rd_kafka_topic_conf_set_opaque(configuration, opaque);
+            sys::rd_kafka_topic_conf_set_partitioner_cb(configuration, Some(partition));
+            configuration
+        }
+    }
+}
+
+/// librdkafka's question, on any of its threads.
+unsafe extern "C" fn partition(
+    _: *const sys::rd_kafka_topic_t,
+    key: *const c_void,
+    length: usize,
+    count: i32,
+    opaque: *mut c_void,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: the opaque is the one of `configuration`, whose caller keeps it; the key is valid for
+    // the time of this call, or null.
+    let (partitions, key) = unsafe {
+        let key = if key.is_null() { &[][..] } else { std::slice::from_raw_parts(key.cast(), length) };
+        (&*opaque.cast::<Partitions>(), key)
+    };
+    partitions.count.store(count, Relaxed);
+    partitions.choose(key, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_a_partition_once_librdkafka_has_told_their_number() {
+        let partitions = Arc::new(Partitions::new("murmur2_random"));
+        assert_eq!((partitions.is_known(), partitions.of(b"sensors/1")), (false, None));
+        let asked = |key: &[u8], count| {
+            let opaque = Arc::as_ptr(&partitions).cast_mut().cast();
+            let key = (key.as_ptr().cast(), key.len());
+            // SAFETY: the opaque and the key live.
+            unsafe { partition(ptr::null(), key.0, key.1, count, opaque, ptr::null_mut()) }
+        };
+        // The hashes are those of the tests of Kafka's own Java client.
+        for (key, hash) in [("21", -973_932_308_i32), ("foobar", -790_332_482)] {
+            let expected = (hash & i32::MAX) % 1000;
+            assert_eq!(asked(key.as_bytes(), 1000), expected, "{key}");
+            assert_eq!(partitions.of(key.as_bytes()), Some(expected), "{key}");
+        }
+        assert_eq!(asked(b"sensors/1", 1), 0);
+        assert_eq!(partitions.of(b"foobar"), Some(0), "what was told last counts");
+    }
+
+    #[test]
+    fn every_partitioner_of_librdkafka_gives_one_of_the_partitions() {
+        for name in [
+            "random",
+            "consistent",
+            "consistent_random",
+            "murmur2",
+            "murmur2_random",
+            "fnv1a",
+            "fnv1a_random",
+        ] {
+            let partitions = Partitions::new(name);
+            partitions.count.store(7, Relaxed);
+            for key in ["a", "sensors/1", ""] {
+                let partition = partitions.of(key.as_bytes()).expect("known");
+                assert!((0..7).contains(&partition), "{name}, {key:?}: {partition}");
+            }
+        }
+    }
+}
