@@ -140,7 +140,7 @@ pub enum Destination {
         value: Bytes,
     },
     /// To the dead letter, for good.
-    DeadLetter(Refusal),
+    DeadLetter(Box<Refusal>),
 }
 
 /// Why a message goes to the dead letter, and what is known of its whole payload where only the

@@ -33,8 +33,8 @@ mod topics;
 
 /// How often the actor shows that it lives, and publishes what it holds.
 const TICK: Duration = Duration::from_secs(1);
-/// Keys and values of one round, so that it fits one request (`batch.size` is 1,000,000). A record
-/// that is larger goes alone.
+/// Keys and values of one round in one partition, so that they fit one request (`batch.size` is
+/// 1,000,000). A record that is larger goes alone.
 const ROUND_BYTES: usize = 768 * 1024;
 /// So many records are a full round, unless a window of fewer than four times as many can hardly bring
 /// them together.
@@ -160,11 +160,12 @@ impl KafkaProducerActor {
         self.state.full = false;
         self.state.topics.divide();
         let is_due = self.round_due(now.instant) == Some(now.instant);
-        let mut room = if is_due { ROUND_BYTES } else { 0 };
+        let room = if is_due { ROUND_BYTES } else { 0 };
+        let mut begun = false;
         for lane in 0..self.state.topics.lanes().len() {
-            self.send_lane(lane, &mut room, now, ctx);
+            begun |= self.send_lane(lane, room, now, ctx);
         }
-        if is_due && room < ROUND_BYTES {
+        if begun {
             self.state.round_at = Some(now.instant);
             if let Some(live) = &self.state.live {
                 live.main.producer.flush();

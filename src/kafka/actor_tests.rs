@@ -376,7 +376,7 @@ fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
 fn refused_before() -> ForwardMsg {
     let ForwardMsg { seq, message } = messages("a", 1).remove(0);
     let (reason, detail) = ("payload_not_json", "found x".to_owned());
-    let refusal = Destination::DeadLetter(Refusal { reason, detail, whole: None });
+    let refusal = Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None }));
     let message = Arc::into_inner(message).expect("nobody else has it");
     ForwardMsg { seq, message: Arc::new(Message { destination: Some(refusal), ..message }) }
 }

@@ -21,7 +21,7 @@ fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at,
-        destination: Some(Destination::DeadLetter(refusal)),
+        destination: Some(Destination::DeadLetter(Box::new(refusal))),
     };
     Letter {
         msg: ForwardMsg { seq: Seq::next(), message: Arc::new(message) },

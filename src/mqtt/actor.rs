@@ -313,11 +313,9 @@ impl Core {
                     keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),
                     keys::PANIC => &panic.message,
                     keys::LOCATION => &panic.location);
-                Some(Destination::DeadLetter(Refusal {
-                    reason: "panic",
-                    detail: format!("{} at {}", panic.message, panic.location),
-                    whole: None,
-                }))
+                let detail = format!("{} at {}", panic.message, panic.location);
+                let refusal = Refusal { reason: "panic", detail, whole: None };
+                Some(Destination::DeadLetter(Box::new(refusal)))
             }
         }
     }

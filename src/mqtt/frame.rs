@@ -214,7 +214,7 @@ pub fn bound_payload(mut publish: Publish, max_payload: usize) -> Publish {
     let keep = publish.payload.len().min(DEAD_LETTER_PAYLOAD_MAX);
     // A copy, so that the beginning does not pin the rest.
     publish.payload = Bytes::copy_from_slice(&publish.payload[..keep]);
-    publish.refusal = Some(too_large(whole, max_payload));
+    publish.refusal = Some(Box::new(too_large(whole, max_payload)));
     publish
 }
 

@@ -115,7 +115,7 @@ pub struct Publish {
     /// The payload, or its beginning if `refusal` has the size of the whole.
     pub payload: Bytes,
     /// Why it can only go to the dead letter, if so.
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<Box<Refusal>>,
 }
 
 /// All of a PUBLISH but its payload.
@@ -220,6 +220,7 @@ impl PublishHead {
     /// The PUBLISH with this payload.
     pub fn into_publish(self, payload: Bytes, refusal: Option<Refusal>) -> Publish {
         let Self { dup, qos, retain, ack, mqtt_topic } = self;
+        let refusal = refusal.map(Box::new);
         Publish { dup, qos, retain, ack, mqtt_topic, payload, refusal }
     }
 }

@@ -23,7 +23,7 @@ fn message(payload: &str, destination: Option<Destination>) -> Arc<Message> {
 /// Any destination will do: the window never looks at it.
 fn somewhere() -> Option<Destination> {
     let (reason, detail) = ("test", String::new());
-    Some(Destination::DeadLetter(Refusal { reason, detail, whole: None }))
+    Some(Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None })))
 }
 
 fn puback(packet_id: u16) -> Ack {

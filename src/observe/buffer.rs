@@ -18,7 +18,7 @@ const CAPACITY: usize = 8 * 1024 * 1024;
 /// The part of it that only ordinary records may take.
 const RESERVE: usize = 1024 * 1024;
 /// As much is written at once, rather than after `LINGER`.
-const WRITE_AT: usize = 256 * 1024;
+const WRITE_AT: usize = 512 * 1024;
 /// How long timing records wait for company.
 const LINGER: Duration = Duration::from_millis(20);
 /// How long an ordinary record waits for room, and `flush` for the sink.

@@ -57,7 +57,8 @@ impl Router {
         Some(match route.payload.apply(payload) {
             Ok(value) => Destination::Record { route: Arc::clone(route), value },
             Err(detail) => {
-                Destination::DeadLetter(Refusal { reason: payload::REFUSED, detail, whole: None })
+                let refusal = Refusal { reason: payload::REFUSED, detail, whole: None };
+                Destination::DeadLetter(Box::new(refusal))
             }
         })
     }

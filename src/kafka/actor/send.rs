@@ -13,21 +13,21 @@ use crate::kafka::lanes::Via;
 use crate::message::{Stamp, Verdict};
 
 impl KafkaProducerActor {
-    /// Hands over what may be sent of a lane now: as much as the round has room for, or one record
-    /// if the lane is careful.
+    /// Hands over what may be sent of a lane now: as much as there is room for in the round, in bytes,
+    /// or one record if the lane is careful. Returns whether it takes part in the round.
     pub(super) fn send_lane(
         &mut self,
         lane: usize,
-        room: &mut usize,
+        mut room: usize,
         now: Stamp,
         ctx: &mut Context<Self>,
-    ) {
+    ) -> bool {
         let mut round = Vec::new();
         while !self.state.full && self.is_sending() {
-            let next = self.state.topics.lanes_mut()[lane].next(now.instant, *room > 0);
+            let next = self.state.topics.lanes_mut()[lane].next(now.instant, room > 0);
             match next {
                 Some((Via::Main, item)) => {
-                    *room = room.saturating_sub(item.msg.message.window_bytes());
+                    room = room.saturating_sub(item.msg.message.window_bytes());
                     round.push(item);
                 }
                 Some((Via::Careful, item)) => {
@@ -36,9 +36,11 @@ impl KafkaProducerActor {
                 None => break,
             }
         }
-        if !round.is_empty() {
+        let takes_part = !round.is_empty();
+        if takes_part {
             self.produce(lane, Via::Main, round, now, ctx);
         }
+        takes_part
     }
 
     fn produce(
