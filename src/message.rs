@@ -237,4 +237,9 @@ impl Verdict {
 /// Verdicts of one batch of delivery reports.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
-pub struct Verdicts(pub Vec<Verdict>);
+pub struct Verdicts {
+    /// In any order.
+    pub verdicts: Vec<Verdict>,
+    /// When librdkafka told the first of them.
+    pub delivered_at: Instant,
+}

@@ -349,7 +349,7 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
                 self.admit(Item { msg, source: batch.source });
             }
         }
-        again.send(&self.sources);
+        again.send(&self.sources, Instant::now());
         self.pump(Stamp::now(), ctx);
     }
 }

@@ -79,8 +79,7 @@ impl Mock {
         self.order(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, errors));
     }
 
-    /// All records of a Kafka topic: key, value, headers.
-    fn read(&self, kafka_topic: &str) -> Vec<(Vec<u8>, Vec<u8>, Vec<String>)> {
+    fn read(&self, kafka_topic: &str) -> Vec<Record> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("group.id", "test")
@@ -106,7 +105,12 @@ impl Mock {
                         format!("{}={value}", header.key)
                     });
                     let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-                    records.push((bytes(record.key()), bytes(record.payload()), headers.collect()));
+                    records.push(Record {
+                        kafka_partition: record.partition(),
+                        key: bytes(record.key()),
+                        value: bytes(record.payload()),
+                        headers: headers.collect(),
+                    });
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
                 Some(Err(_)) | None => {}
@@ -114,6 +118,14 @@ impl Mock {
         }
         records
     }
+}
+
+/// A record as a consumer sees it.
+struct Record {
+    kafka_partition: i32,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    headers: Vec<String>,
 }
 
 /// What the scripted source did and was told.
@@ -165,7 +177,7 @@ impl Handler<Verdicts> for Source {
 
     fn handle(&mut self, verdicts: Verdicts, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
-        for verdict in verdicts.0 {
+        for verdict in verdicts.verdicts {
             if journal.unsettled.remove(&verdict.seq()).is_some() {
                 journal.verdicts.push(verdict);
             }
@@ -283,13 +295,17 @@ impl Stage {
         self.journal().epochs.len()
     }
 
-    /// All of `messages` are in Kafka, and the first arrivals of each key are in order.
+    /// All of `messages` are in Kafka, and the first arrivals of each key are in order, in one
+    /// partition.
     fn assert_arrived(&self, kafka_topic: &str, messages: &[ForwardMsg]) {
         let expected: BTreeSet<Seq> = messages.iter().map(|msg| msg.seq).collect();
         let mut firsts: BTreeMap<Vec<u8>, Vec<u64>> = BTreeMap::new();
         let mut seen = BTreeSet::new();
-        for (key, value, _) in self.mock.read(kafka_topic) {
+        let mut partitions = BTreeMap::new();
+        for Record { kafka_partition, key, value, .. } in self.mock.read(kafka_topic) {
             let seq = String::from_utf8(value).expect("a number").parse().expect("a number");
+            let first = *partitions.entry(key.clone()).or_insert(kafka_partition);
+            assert_eq!(first, kafka_partition, "{key:?} is in two partitions");
             if seen.insert(Seq(seq)) {
                 firsts.entry(key).or_default().push(seq);
             }
@@ -400,6 +416,41 @@ fn each_message_gets_its_verdict_and_each_key_its_order() {
 }
 
 #[test]
+fn a_key_stays_in_its_partition_whichever_partitioner_chose_it_before_their_number_was_known() {
+    story(|| async {
+        for partitioner in
+            ["consistent", "consistent_random", "murmur2", "murmur2_random", "fnv1a", "fnv1a_random"]
+        {
+            let stage = Stage::new(|config| {
+                let properties = &mut config.kafka.properties;
+                properties.insert("partitioner".to_owned(), partitioner.to_owned());
+            });
+            let all = messages("a", 100);
+            all.chunks(10).for_each(|chunk| stage.publish(chunk.to_vec()));
+            stage.settled(100).await;
+            stage.assert_arrived("a", &all);
+        }
+    });
+}
+
+#[test]
+fn a_linger_of_ones_own_is_waited_for() {
+    story(|| async {
+        let stage = Stage::new(|config| {
+            config.kafka.properties.insert("queue.buffering.max.ms".to_owned(), "300".to_owned());
+        });
+        let all = messages("a", 2);
+        stage.publish(all[..1].to_vec());
+        stage.settled(1).await;
+        let start = Instant::now();
+        stage.publish(all[1..].to_vec());
+        stage.settled(2).await;
+        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
 fn whatever_class_of_error_a_request_meets_all_arrive_in_order() {
     use RDKafkaRespErr::*;
     story(|| async {
@@ -491,7 +542,7 @@ fn a_batch_for_another_epoch_is_not_taken() {
         stage.publish(all[1..].to_vec());
         stage.settled(1).await;
         let records = stage.mock.read("a");
-        assert_eq!(records[0].1, all[1].seq.0.to_string().into_bytes());
+        assert_eq!(records[0].value, all[1].seq.0.to_string().into_bytes());
     });
 }
 
@@ -641,7 +692,7 @@ fn dead_letters_go_to_their_kafka_topic_with_their_reasons() {
         stage.publish(vec![msg.clone()]);
         stage.settled(1).await;
         assert_eq!(stage.rejected(), [msg.seq]);
-        let (key, value, headers) = stage.mock.read("dead").remove(0);
+        let Record { key, value, headers, .. } = stage.mock.read("dead").remove(0);
         assert_eq!((key, value), (b"sensors/0".to_vec(), msg.message.payload.to_vec()));
         for header in ["reason=payload_not_json", "detail=found x", "mqtt_topic=sensors/0"] {
             assert!(headers.contains(&header.to_owned()), "{header} is not in {headers:?}");

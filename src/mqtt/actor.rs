@@ -436,11 +436,10 @@ impl ActorFuture<MqttActor> for Drive {
 impl Handler<Verdicts> for MqttActor {
     type Result = ();
 
-    fn handle(&mut self, Verdicts(verdicts): Verdicts, _: &mut Self::Context) {
+    fn handle(&mut self, mail: Verdicts, _: &mut Self::Context) {
         failpoint::hit(Site::MqttVerdicts);
-        let at = Instant::now();
-        for verdict in verdicts {
-            self.core.window.settle(verdict, at);
+        for verdict in mail.verdicts {
+            self.core.window.settle(verdict, mail.delivered_at);
         }
     }
 }

@@ -204,7 +204,7 @@ impl Stage {
 
     fn deliver(&self, messages: &[(Seq, Bytes)]) {
         let verdicts = messages.iter().map(|(seq, _)| Verdict::Delivered(*seq)).collect();
-        self.actor.do_send(Verdicts(verdicts));
+        self.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
     }
 }
 

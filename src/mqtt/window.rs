@@ -78,7 +78,7 @@ struct Entry {
     seq: Seq,
     message: Arc<Message>,
     settled: bool,
-    /// When its delivery was told.
+    /// When librdkafka told of its delivery.
     delivered_at: Option<Instant>,
     /// This connection is still owed its acknowledgement.
     owed: bool,

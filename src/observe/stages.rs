@@ -64,7 +64,7 @@ impl Delivered {
 pub struct Acknowledged {
     /// [`Route::index`](crate::route::Route::index)
     pub route: usize,
-    /// MqttActor took the verdict.
+    /// librdkafka told the first of them.
     pub delivered_at: Instant,
     /// How many.
     pub count: u64,

@@ -18,6 +18,7 @@ mod metrics;
 mod kafka_away;
 mod mosquitto_restarts;
 mod panics;
+mod partitions;
 mod restarts;
 mod sizes;
 mod straight;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -24,6 +24,7 @@ const JAVA: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms64m
 /// A record as a consumer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
+    pub kafka_partition: i32,
     pub key: Option<Vec<u8>>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
@@ -114,6 +115,16 @@ impl Kafka {
         });
     }
 
+    /// Gives a Kafka topic more partitions, so that it has this many.
+    pub fn grow(&self, kafka_topic: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> =
+            client_config(&self.bootstrap()).create().expect("settings");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let new = NewPartitions::new(kafka_topic, partitions);
+        let grown = runtime.block_on(admin.create_partitions([&new], &AdminOptions::new()));
+        grown.unwrap().pop().unwrap().unwrap();
+    }
+
     /// SIGSTOP: connections stay open, nothing answers.
     pub fn freeze(&mut self) {
         self.process().signal(libc::SIGSTOP);
@@ -176,6 +187,7 @@ pub fn records(bootstrap: &str, kafka_topic: &str) -> Vec<Record> {
             });
             next = record.offset() + 1;
             records.push(Record {
+                kafka_partition: partition,
                 key: record.key().map(<[u8]>::to_vec),
                 value: record.payload().unwrap_or_default().to_vec(),
                 headers: record.headers().map(headers_of).unwrap_or_default(),

@@ -55,7 +55,7 @@ fn properties() -> String {
     let set: Vec<_> =
         KAFKA_SETTINGS.iter().map(|(name, value, _)| format!("{name}={value}")).collect();
     format!(
-        "\n{}[kafka.properties]\n#linger.ms = 5\n#security.protocol = \"SASL_SSL\"\n\
+        "\n{}[kafka.properties]\n#compression.type = \"lz4\"\n#security.protocol = \"SASL_SSL\"\n\
          #sasl.mechanism = \"SCRAM-SHA-256\"\n#sasl.username = \"bridge\"\n\
          #sasl.password = \"${{KAFKA_PASSWORD}}\"\n#ssl.ca.location = \"probe\"\n",
         comment(&format!(

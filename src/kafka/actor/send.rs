@@ -145,7 +145,7 @@ impl KafkaProducerActor {
             for letter in actor.state.letters.written(written, Instant::now()) {
                 verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
             }
-            verdicts.send(&actor.sources);
+            verdicts.send(&actor.sources, Instant::now());
             actor.letters_blocked();
             actor.pump(Stamp::now(), ctx);
         }));

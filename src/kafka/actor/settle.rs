@@ -28,10 +28,11 @@ impl Outbox {
         }
     }
 
-    pub(super) fn send(self, sources: &BTreeMap<SourceId, Attach>) {
+    /// Sends all, the first of which was told at `delivered_at`.
+    pub(super) fn send(self, sources: &BTreeMap<SourceId, Attach>, delivered_at: Instant) {
         for (source, verdicts) in self.0 {
             if let Some(source) = sources.get(&source) {
-                source.verdicts.do_send(Verdicts(verdicts));
+                source.verdicts.do_send(Verdicts { verdicts, delivered_at });
             }
         }
     }
@@ -71,6 +72,7 @@ impl KafkaProducerActor {
         let mut reports = Vec::new();
         let Some(side) = self.state.live.as_mut().and_then(|live| live.side(via)) else { return };
         side.producer.take_reports(&mut reports);
+        let first_at = reports.first().map_or(at.instant, |report: &Report| report.at.instant);
         let fatal =
             reports.iter().any(|report| report.code != 0).then(|| side.producer.fatal_error());
         let fatal = fatal.flatten();
@@ -127,7 +129,7 @@ impl KafkaProducerActor {
                 self.metrics.health().set_producer_failing(None);
             }
         }
-        verdicts.send(&self.sources);
+        verdicts.send(&self.sources, first_at);
         self.replace_producer(at.instant, ctx);
         self.pump(at, ctx);
     }
