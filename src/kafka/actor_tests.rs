@@ -418,9 +418,14 @@ fn each_message_gets_its_verdict_and_each_key_its_order() {
 #[test]
 fn a_key_stays_in_its_partition_whichever_partitioner_chose_it_before_their_number_was_known() {
     story(|| async {
-        for partitioner in
-            ["consistent", "consistent_random", "murmur2", "murmur2_random", "fnv1a", "fnv1a_random"]
-        {
+        for partitioner in [
+            "consistent",
+            "consistent_random",
+            "murmur2",
+            "murmur2_random",
+            "fnv1a",
+            "fnv1a_random",
+        ] {
             let stage = Stage::new(|config| {
                 let properties = &mut config.kafka.properties;
                 properties.insert("partitioner".to_owned(), partitioner.to_owned());

@@ -41,7 +41,8 @@ impl Events {
     /// Waits for one event, at most for `timeout`, and tells it; whether there was one.
     pub(super) fn poll(&mut self, timeout: Duration, listener: &impl Listener) -> bool {
         // Rounded up, so that the last millisecond is no busy loop.
-        let timeout_ms = c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
+        let timeout_ms =
+            c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
         // SAFETY: the queue is valid; the event is this function's until it is destroyed, once, by
         // `Event`.
         let event = unsafe { sys::rd_kafka_queue_poll(self.queue.as_ptr(), timeout_ms) };

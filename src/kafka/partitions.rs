@@ -99,7 +99,8 @@ unsafe extern "C" fn partition(
     // SAFETY: the opaque is the one of `configuration`, whose caller keeps it; the key is valid for
     // the time of this call, or null.
     let (partitions, key) = unsafe {
-        let key = if key.is_null() { &[][..] } else { std::slice::from_raw_parts(key.cast(), length) };
+        let key =
+            if key.is_null() { &[][..] } else { std::slice::from_raw_parts(key.cast(), length) };
         (&*opaque.cast::<Partitions>(), key)
     };
     partitions.count.store(count, Relaxed);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::support::mosquitto::Setup;
 use crate::support::*;
 
 #[test]

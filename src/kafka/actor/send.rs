@@ -75,8 +75,7 @@ impl KafkaProducerActor {
             Err(code) => vec![code; keys.len()],
         };
         let refused = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
-        let refused: Vec<_> =
-            refused.map(|(key, code)| (side.flights.remove(key), code)).collect();
+        let refused: Vec<_> = refused.map(|(key, code)| (side.flights.remove(key), code)).collect();
         // Backwards, so that what is put back is in order.
         for (flight, code) in refused.into_iter().rev() {
             if let Flight::Record { item, .. } = flight {
