@@ -122,7 +122,7 @@ fn lanes(c: &mut Criterion) {
                 for msg in batch {
                     lane.push(Item(msg));
                     while let Some((_, item)) = lane.next(now, true) {
-                        lane.delivered(Via::Main, &item);
+                        lane.delivered(Via::Main, &item, 3);
                     }
                 }
             },

@@ -2,7 +2,7 @@
 //! may be sent) and the producers (what came of it); when a producer is at its end it makes a new
 //! one, announces its epoch, and the sources hand on again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,13 +23,13 @@ use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Gate, Hold, Metrics, TimingSink, keys};
 use crate::supervisor::heartbeat::Heartbeat;
 use epochs::{Flight, Live, elapsed_ms};
+use kafka_topics::KafkaTopics;
 use settle::Outbox;
-use topics::Topics;
 
 mod epochs;
+mod kafka_topics;
 mod send;
 mod settle;
-mod topics;
 
 /// How often the actor shows that it lives, and publishes what it holds.
 const TICK: Duration = Duration::from_secs(1);
@@ -71,11 +71,12 @@ impl Item {
 #[derive(Default)]
 struct State {
     live: Option<Live>,
-    topics: Topics,
+    kafka_topics: KafkaTopics,
     /// When the last round began.
     round_at: Option<Instant>,
     letters: Letters,
-    alarm: Option<Instant>,
+    /// When something is to be tried again.
+    alarms: BTreeSet<Instant>,
     /// librdkafka has no room.
     full: bool,
     /// Producers in a row that delivered nothing.
@@ -127,10 +128,10 @@ impl KafkaProducerActor {
         let lane = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
             let (route, _) = item.msg.message.record()?;
-            Some(state.topics.lane_of(&route.kafka_topic, item.key()))
+            Some(state.kafka_topics.lane_of(&route.kafka_topic, item.key()))
         });
         match lane {
-            Ok(Some(lane)) => state.topics.lanes_mut()[lane].push(item),
+            Ok(Some(lane)) => state.kafka_topics.lanes_mut()[lane].push(item),
             Ok(None) => self.dead_letter(item, None),
             Err(panic) => {
                 self.log_panic("panic on one message", &panic);
@@ -158,11 +159,11 @@ impl KafkaProducerActor {
     /// Sends all that may be sent, and sets the alarm for the rest.
     fn pump(&mut self, now: Stamp, ctx: &mut Context<Self>) {
         self.state.full = false;
-        self.state.topics.divide();
+        self.state.kafka_topics.divide();
         let is_due = self.round_due(now.instant) == Some(now.instant);
         let room = if is_due { ROUND_BYTES } else { 0 };
         let mut begun = false;
-        for lane in 0..self.state.topics.lanes().len() {
+        for lane in 0..self.state.kafka_topics.lanes().len() {
             begun |= self.send_lane(lane, room, now, ctx);
         }
         if begun {
@@ -181,20 +182,20 @@ impl KafkaProducerActor {
 
     /// When the next round may begin, `now` or later, if something waits for it.
     fn round_due(&self, now: Instant) -> Option<Instant> {
-        let State { live, topics, full, round_at, .. } = &self.state;
+        let State { live, kafka_topics, full, round_at, .. } = &self.state;
         let live = live.as_ref().filter(|live| live.ending.is_none() && !full)?;
         if live.main.flights.len() >= ROUND_BELOW {
             return None;
         }
-        let ready = topics.lanes().iter().map(Lane::ready).sum::<usize>();
-        let full = ROUND_FULL.min(self.config.delivery.window_messages / 4);
-        let soon = round_at.filter(|_| ready < full).map(|at| at + ROUND_EVERY);
+        let ready = kafka_topics.lanes().iter().map(Lane::ready).sum::<usize>();
+        let whole = ROUND_FULL.min(self.config.delivery.window_messages / 4);
+        let soon = round_at.filter(|_| ready < whole).map(|at| at + ROUND_EVERY);
         (ready > 0).then(|| soon.map_or(now, |soon| soon.max(now)))
     }
 
     fn publish_holds(&self) {
         let mut holds: Vec<Hold> = Vec::new();
-        for lane in self.state.topics.lanes() {
+        for lane in self.state.kafka_topics.lanes() {
             let Some(trouble) = lane.trouble().filter(|trouble| trouble.held) else { continue };
             // Its partitions have the same cause.
             if holds.iter().all(|hold| hold.kafka_topic != lane.kafka_topic()) {
@@ -216,30 +217,29 @@ impl KafkaProducerActor {
         }
     }
 
-    /// Sets the one alarm to when something is to be tried again.
+    /// Sets an alarm to when something is to be tried again.
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let round = self.round_due(now);
         let state = &mut self.state;
-        let lanes = state.topics.lanes().iter().filter_map(Lane::next_try).min();
+        let lanes = state.kafka_topics.lanes().iter().filter_map(Lane::next_try).min();
         let full = state.full.then(|| now + FULL_RETRY);
         let ending = state.live.as_ref().and_then(|live| live.ending);
         let at = [round, lanes, full, ending, state.start_at, state.letters.next_try()];
         let Some(at) = at.into_iter().flatten().min() else { return };
-        if state.alarm.is_some_and(|set| set <= at && set > now) {
+        // One that is set already, and soon enough, will do.
+        if state.alarms.first().is_some_and(|set| *set <= at) {
             return;
         }
-        // An alarm that is set already is left to ring in vain: a panic between the cancelling of a
-        // future and its end would cancel another one after the restart (supervisor/guard.rs).
+        // None is ever cancelled: a panic between the cancelling of a future and its end would cancel
+        // another one after the restart (supervisor/guard.rs).
         ctx.run_later(at.saturating_duration_since(now), move |actor, ctx| {
-            if actor.state.alarm == Some(at) {
-                actor.state.alarm = None;
-            }
+            actor.state.alarms.remove(&at);
             actor.heartbeat.beat();
             actor.replace_producer(Instant::now(), ctx);
             actor.pump(Stamp::now(), ctx);
         });
-        state.alarm = Some(at);
+        state.alarms.insert(at);
     }
 }
 
@@ -247,7 +247,7 @@ impl State {
     fn new(config: &Config) -> Self {
         let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
         Self {
-            topics: Topics::new(partitioner),
+            kafka_topics: KafkaTopics::new(partitioner),
             letters: Letters::new(&config.dead_letter),
             ..Self::default()
         }
@@ -261,7 +261,8 @@ impl State {
             Flight::Record { item, .. } => item.msg.seq,
             Flight::Letter(letter) => letter.msg.seq,
         });
-        let waiting = self.topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
+        let waiting =
+            self.kafka_topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
         let letters = self.letters.waiting().map(|letter| letter.msg.seq);
         flying.chain(waiting).chain(letters).collect()
     }

@@ -76,6 +76,8 @@ pub struct Lane<T> {
     next_try: Option<Instant>,
     /// This producer has delivered a record here.
     primed: bool,
+    /// A record was delivered here since [`Lane::doubt`].
+    proved: bool,
 }
 
 impl<T: Queued> Lane<T> {
@@ -93,6 +95,7 @@ impl<T: Queued> Lane<T> {
             attempts: 0,
             next_try: None,
             primed: false,
+            proved: true,
         }
     }
 
@@ -111,12 +114,12 @@ impl<T: Queued> Lane<T> {
         self.trouble
     }
 
-    /// How many records wait that [`Lane::next`] has not given out.
-    pub fn len(&self) -> usize {
-        self.queue.len()
+    /// Whether a person must remove what it waits for.
+    pub fn is_held(&self) -> bool {
+        self.trouble.is_some_and(|trouble| trouble.held)
     }
 
-    /// How many of them the main producer may be given now.
+    /// How many records the main producer may be given now.
     pub fn ready(&self) -> usize {
         match self.mode {
             Mode::Open if self.primed => self.queue.len(),
@@ -125,14 +128,35 @@ impl<T: Queued> Lane<T> {
         }
     }
 
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// Whether nothing is in flight or suspicious: what waits here could as well wait elsewhere.
     pub fn is_idle(&self) -> bool {
-        self.mode == Mode::Open && self.main == 0 && !self.careful
+        self.mode == Mode::Open && self.main == 0 && !self.careful && self.trouble.is_none()
+    }
+
+    /// There is no such partition any more: librdkafka chooses another for what waits.
+    pub fn forget_partition(&mut self) {
+        self.kafka_partition = None;
+        self.primed = false;
+    }
+
+    /// What it had trouble with is over elsewhere. What waits finds out for itself.
+    pub fn forget_trouble(&mut self) {
+        if self.queue.is_empty() && self.main == 0 && !self.careful {
+            self.trouble = None;
+        }
+    }
+
+    /// A neighbour is held, maybe by what will refuse records here as well.
+    pub fn doubt(&mut self) {
+        self.proved = false;
+    }
+
+    /// Lets the first record that waits go alone, if it is in doubt whether any will be taken.
+    pub fn beware(&mut self) {
+        if let (false, Mode::Open, Some(first)) = (self.proved, self.mode, self.queue.front()) {
+            let seq = first.seq();
+            self.suspect(seq);
+        }
     }
 
     /// Takes out all that waits.
@@ -147,7 +171,7 @@ impl<T: Queued> Lane<T> {
 
     /// When a paused lane is to be asked again.
     pub fn next_try(&self) -> Option<Instant> {
-        self.next_try.filter(|_| !self.is_empty() && !self.careful)
+        self.next_try.filter(|_| !self.queue.is_empty() && !self.careful)
     }
 
     /// A new record, behind all others.
@@ -189,14 +213,15 @@ impl<T: Queued> Lane<T> {
         self.queue.push_front(item);
     }
 
-    /// It is in Kafka.
-    pub fn delivered(&mut self, via: Via, item: &T) {
+    /// It is in Kafka, in this partition. Returns whether it removed a doubt.
+    pub fn delivered(&mut self, via: Via, item: &T, kafka_partition: i32) -> bool {
         self.landed(via);
         self.trouble = None;
         match via {
-            Via::Main => self.primed = self.kafka_partition.is_some(),
+            Via::Main => self.primed |= self.kafka_partition == Some(kafka_partition),
             Via::Careful => self.settled(item.seq()),
         }
+        !std::mem::replace(&mut self.proved, true)
     }
 
     /// It went to the dead letter instead.
@@ -262,6 +287,8 @@ impl<T: Queued> Lane<T> {
 
     fn suspect(&mut self, seq: Seq) {
         self.until = self.until.max(seq);
+        // It may be another partition of the same name by the time that this is over.
+        self.primed = false;
         if self.mode == Mode::Open {
             self.mode = Mode::Settling;
         }

@@ -24,14 +24,15 @@ fn thing(seq: u64, key: u8) -> Thing {
 
 /// A lane that has delivered one record already.
 fn lane_with(things: impl IntoIterator<Item = Thing>) -> Lane<Thing> {
-    let mut lane = Lane::new(&"t".into(), Some(0));
+    let mut lane = Lane::new(&"t".into(), Some(PARTITION));
     lane.push(thing(0, 0));
     let (via, item) = lane.next(Instant::now(), true).expect("an open lane");
-    lane.delivered(via, &item);
+    lane.delivered(via, &item, PARTITION);
     things.into_iter().for_each(|item| lane.push(item));
     lane
 }
 
+const PARTITION: i32 = 3;
 const SUSPECT: (Class, i32) = (Class::Suspect, 10);
 const HOLD: (Class, i32) = (Class::Hold, 29);
 const TRANSIENT: (Class, i32) = (Class::Transient, 13);
@@ -39,14 +40,14 @@ const TRANSIENT: (Class, i32) = (Class::Transient, 13);
 #[test]
 fn until_one_record_of_a_partition_is_delivered_one_is_in_flight() {
     let now = Instant::now();
-    let mut lane = Lane::new(&"t".into(), Some(3));
+    let mut lane = Lane::new(&"t".into(), Some(PARTITION));
     for seq in 1..=3 {
         lane.push(thing(seq, 7));
     }
     assert_eq!(lane.ready(), 1);
     assert_eq!(lane.next(now, true), Some((Via::Main, thing(1, 7))));
     assert_eq!((lane.ready(), lane.next(now, true)), (0, None), "the partition is not primed");
-    lane.delivered(Via::Main, &thing(1, 7));
+    lane.delivered(Via::Main, &thing(1, 7), PARTITION);
     assert_eq!(lane.ready(), 2);
     assert_eq!(lane.next(now, true), Some((Via::Main, thing(2, 7))));
     assert_eq!(lane.next(now, true), Some((Via::Main, thing(3, 7))), "now many are in flight");
@@ -68,10 +69,55 @@ fn while_the_number_of_partitions_is_unknown_one_record_is_in_flight() {
         assert!(lane.is_idle());
         assert_eq!(lane.next(now, true), Some((Via::Main, thing(seq, 7))));
         assert_eq!((lane.is_idle(), lane.next(now, true)), (false, None));
-        lane.delivered(Via::Main, &thing(seq, 7));
+        lane.delivered(Via::Main, &thing(seq, 7), PARTITION);
     }
     assert_eq!(lane.take_waiting(), [thing(3, 7), thing(4, 7)], "they can go elsewhere");
-    assert!(lane.is_empty());
+    assert_eq!(lane.next(now, true), None);
+}
+
+#[test]
+fn a_record_that_went_to_another_partition_primes_nothing() {
+    let now = Instant::now();
+    let mut lane = Lane::new(&"t".into(), Some(PARTITION));
+    (1..=3).for_each(|seq| lane.push(thing(seq, 7)));
+    let (via, item) = lane.next(now, true).expect("an open lane");
+    lane.delivered(via, &item, PARTITION + 4);
+    assert_eq!(lane.ready(), 1);
+    let (via, item) = lane.next(now, true).expect("an open lane");
+    lane.delivered(via, &item, PARTITION);
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(3, 7))));
+}
+
+#[test]
+fn a_lane_with_a_held_neighbour_lets_one_record_try_and_then_goes_on() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1), thing(2, 1), thing(3, 1)]);
+    lane.beware();
+    assert_eq!(lane.ready(), 3, "no doubt, no caution");
+    lane.doubt();
+    lane.beware();
+    assert_eq!(lane.next(now, true), Some((Via::Careful, thing(1, 1))));
+    assert_eq!(lane.next(now, true), None);
+    assert!(lane.delivered(Via::Careful, &thing(1, 1), PARTITION), "the doubt is gone");
+    lane.beware();
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(2, 1))));
+    assert!(!lane.delivered(Via::Main, &thing(2, 1), PARTITION));
+}
+
+#[test]
+fn a_lane_that_was_held_and_has_nothing_to_send_is_released_with_its_neighbours() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1)]);
+    let (via, item) = lane.next(now, true).expect("an open lane");
+    assert_eq!(lane.refused(via, item, HOLD, now, None), None);
+    lane.forget_trouble();
+    assert!(lane.is_held() && !lane.is_idle(), "what waits must find out for itself");
+    let (via, item) = lane.next(now, true).expect("it tries");
+    let dead = lane.refused(via, item, HOLD, now, Some(Duration::ZERO));
+    assert_eq!(dead, Some(thing(1, 1)));
+    assert!(lane.is_held() && !lane.is_idle(), "nothing was delivered yet");
+    lane.forget_trouble();
+    assert!(!lane.is_held() && lane.is_idle());
 }
 
 #[test]
@@ -96,17 +142,17 @@ fn a_record_refused_alone_goes_to_the_dead_letter_and_the_innocent_pass_in_order
     }
     lane.push(thing(5, 5));
     assert_eq!(lane.next(now, true), None, "one is still in flight");
-    lane.delivered(Via::Main, &thing(1, 1));
+    lane.delivered(Via::Main, &thing(1, 1), PARTITION);
 
     assert_eq!(lane.next(now, true), Some((Via::Careful, thing(2, 2))));
     assert_eq!(lane.next(now, true), None, "one at a time");
-    lane.delivered(Via::Careful, &thing(2, 2));
+    lane.delivered(Via::Careful, &thing(2, 2), PARTITION);
     assert_eq!(lane.next(now, true), Some((Via::Careful, thing(3, 3))));
     let dead = lane.refused(Via::Careful, thing(3, 3), SUSPECT, now, None);
     assert_eq!(dead, Some(thing(3, 3)));
     assert_eq!(lane.next(now, true), Some((Via::Careful, thing(4, 4))));
     assert_eq!(lane.next(now, true), None);
-    lane.delivered(Via::Careful, &thing(4, 4));
+    lane.delivered(Via::Careful, &thing(4, 4), PARTITION);
     assert_eq!(lane.next(now, true), Some((Via::Main, thing(5, 5))), "the lane is open again");
 }
 
@@ -126,7 +172,7 @@ fn a_held_lane_tries_each_five_seconds_and_heals() {
         assert_eq!(lane.next_try(), Some(at + RETRY_MAX));
     }
     let (via, item) = lane.next(now + RETRY_MAX * 4, true).expect("time to try again");
-    lane.delivered(via, &item);
+    lane.delivered(via, &item, PARTITION);
     assert_eq!(lane.trouble(), None);
 }
 
@@ -151,7 +197,7 @@ fn what_is_held_for_too_long_goes_to_the_dead_letter_if_so_configured() {
 fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
     let (now, max) = (Instant::now(), Some(Duration::from_secs(7)));
     // Unprimed, so that only the first is refused before the hold begins.
-    let mut lane = Lane::new(&"t".into(), Some(0));
+    let mut lane = Lane::new(&"t".into(), Some(PARTITION));
     (1..=5).for_each(|seq| lane.push(thing(seq, 1)));
     let (mut at, mut dead) = (now, Vec::new());
     while dead.len() < 5 {
@@ -166,7 +212,7 @@ fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
     assert!(lane.trouble().is_some_and(|trouble| trouble.held), "nothing was delivered yet");
     lane.push(thing(6, 1));
     let (via, item) = lane.next(at, true).expect("an open lane");
-    lane.delivered(via, &item);
+    lane.delivered(via, &item, PARTITION);
     assert_eq!(lane.trouble(), None);
 }
 
@@ -202,7 +248,7 @@ fn what_was_suspicious_stays_so_with_a_new_producer_and_its_replay() {
     for seq in [1, 2] {
         let (via, item) = lane.next(now, true).expect("one at a time");
         assert_eq!((via, item.seq), (Via::Careful, seq));
-        lane.delivered(via, &item);
+        lane.delivered(via, &item, PARTITION);
     }
     assert_eq!(lane.next(now, true).map(|(via, _)| via), Some(Via::Main));
 }
@@ -254,7 +300,7 @@ proptest! {
         };
         let mut settled = BTreeSet::new();
         let mut lanes: Vec<Lane<Thing>> =
-            (0..partitions).map(|at| Lane::new(&"t".into(), Some(at.into()))).collect();
+            (0..partitions).map(|_| Lane::new(&"t".into(), Some(PARTITION))).collect();
         let lane_of = |item: &Thing| usize::from(item.key % partitions);
         all.iter().for_each(|item| lanes[lane_of(item)].push(item.clone()));
         let mut now = Instant::now();
@@ -279,7 +325,7 @@ proptest! {
                         settled.insert(dead.seq);
                     } else {
                         kafka.log.push(item.clone());
-                        lane.delivered(via, &item);
+                        lane.delivered(via, &item, PARTITION);
                         settled.insert(item.seq);
                     }
                     continue;
@@ -295,7 +341,7 @@ proptest! {
                 for item in batch {
                     let lane = &mut lanes[lane_of(&item)];
                     if kafka.produce(&item, refused) {
-                        lane.delivered(Via::Main, &item);
+                        lane.delivered(Via::Main, &item, PARTITION);
                         settled.insert(item.seq);
                     } else {
                         fatal = true;

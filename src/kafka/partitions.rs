@@ -43,9 +43,9 @@ impl Partitions {
         Self { choose, count: AtomicI32::new(0) }
     }
 
-    /// Whether their number is known.
-    pub fn is_known(&self) -> bool {
-        self.count.load(Relaxed) > 0
+    /// How many there are; 0 if that is not known yet.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.count.load(Relaxed)).unwrap_or_default()
     }
 
     /// The partition of this key, if their number is known.
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn a_key_has_a_partition_once_librdkafka_has_told_their_number() {
         let partitions = Arc::new(Partitions::new("murmur2_random"));
-        assert_eq!((partitions.is_known(), partitions.of(b"sensors/1")), (false, None));
+        assert_eq!((partitions.count(), partitions.of(b"sensors/1")), (0, None));
         let asked = |key: &[u8], count| {
             let opaque = Arc::as_ptr(&partitions).cast_mut().cast();
             let key = (key.as_ptr().cast(), key.len());

@@ -66,8 +66,8 @@ pub struct Report {
 /// Where records go.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// The Kafka topic's number, always the same for one name.
-    pub topic: usize,
+    /// The number of the Kafka topic, always the same for one name.
+    pub number: usize,
     /// Its name.
     pub kafka_topic: &'a str,
     /// Its partitions.
@@ -325,22 +325,23 @@ impl Producer {
     }
 
     fn topic(&mut self, to: Target<'_>) -> Result<&mut Topic, i32> {
-        if self.topics.len() <= to.topic {
-            self.topics.resize_with(to.topic + 1, || None);
+        if self.topics.len() <= to.number {
+            self.topics.resize_with(to.number + 1, || None);
         }
-        if self.topics[to.topic].is_none() {
+        if self.topics[to.number].is_none() {
             let name = CString::new(to.kafka_topic).map_err(|_| TOPIC_EXCEPTION)?;
             let client = self.inner().client().native_ptr();
-            lock(&self.inner().context().partitions).push(Arc::clone(to.partitions));
-            // SAFETY: the client is valid; the context keeps what it may ask, and ends after it.
+            // SAFETY: the client is valid. It asks no sooner than for the first record, and by then the
+            // context keeps what it asks, and ends after it.
             let handle = unsafe {
                 let configuration = Partitions::configuration(to.partitions, client);
                 sys::rd_kafka_topic_new(client, name.as_ptr(), configuration)
             };
             let handle = NonNull::new(handle).ok_or_else(last_error)?;
-            self.topics[to.topic] = Some(Topic { handle, counted_at: None });
+            lock(&self.inner().context().partitions).push(Arc::clone(to.partitions));
+            self.topics[to.number] = Some(Topic { handle, counted_at: None });
         }
-        Ok(self.topics[to.topic].as_mut().expect("just made"))
+        Ok(self.topics[to.number].as_mut().expect("just made"))
     }
 
     /// As [`Producer::send`], with headers; looks the Kafka topic up by its name.

@@ -115,7 +115,7 @@ impl DataPath {
                 // The first record goes alone, the rest when that is in Kafka.
                 None => match sent.pop() {
                     Some(item) => {
-                        self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item);
+                        self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item, 3);
                         sent.insert(0, item);
                     }
                     None => panic!("the lane is stuck"),
@@ -145,7 +145,7 @@ impl DataPath {
                 delivered_at: now,
             });
             verdicts.push(Verdict::Delivered(item.0.seq));
-            self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item);
+            self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item, 3);
         }
         verdicts
     }

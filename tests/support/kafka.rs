@@ -99,13 +99,11 @@ impl Kafka {
 
     /// Creates a Kafka topic with this many partitions and settings.
     pub fn create(&self, kafka_topic: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> =
-            client_config(&self.bootstrap()).create().expect("settings");
+        let (admin, runtime) = self.admin();
         let mut new = NewTopic::new(kafka_topic, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {
             new = new.set(key, value);
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         eventually_some(&format!("Kafka creates {kafka_topic}"), PATIENT, || {
             let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new()));
             match created.ok()?.pop()? {
@@ -117,12 +115,26 @@ impl Kafka {
 
     /// Gives a Kafka topic more partitions, so that it has this many.
     pub fn grow(&self, kafka_topic: &str, partitions: usize) {
-        let admin: AdminClient<DefaultClientContext> =
-            client_config(&self.bootstrap()).create().expect("settings");
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (admin, runtime) = self.admin();
         let new = NewPartitions::new(kafka_topic, partitions);
         let grown = runtime.block_on(admin.create_partitions([&new], &AdminOptions::new()));
         grown.unwrap().pop().unwrap().unwrap();
+    }
+
+    /// Deletes a Kafka topic, and waits until it is gone.
+    pub fn delete(&self, kafka_topic: &str) {
+        let (admin, runtime) = self.admin();
+        eventually(&format!("{kafka_topic} is gone"), PATIENT, || {
+            let deleted =
+                runtime.block_on(admin.delete_topics(&[kafka_topic], &AdminOptions::new()));
+            let unknown = rdkafka::types::RDKafkaErrorCode::UnknownTopicOrPartition;
+            matches!(deleted.unwrap().pop(), Some(Err((_, code))) if code == unknown)
+        });
+    }
+
+    fn admin(&self) -> (AdminClient<DefaultClientContext>, tokio::runtime::Runtime) {
+        let admin = client_config(&self.bootstrap()).create().expect("settings");
+        (admin, tokio::runtime::Builder::new_current_thread().build().unwrap())
     }
 
     /// SIGSTOP: connections stay open, nothing answers.

@@ -131,7 +131,7 @@ impl KafkaProducerActor {
             };
             self.state.live = None;
             self.state.full = false;
-            self.state.topics.lanes_mut().iter_mut().for_each(Lane::restart);
+            self.state.kafka_topics.lanes_mut().iter_mut().for_each(Lane::restart);
             self.state.letters.restart();
             // Only a dead letter that is being written outlives its epoch.
             self.state.here = self.state.seqs();

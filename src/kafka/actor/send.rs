@@ -13,8 +13,8 @@ use crate::kafka::lanes::Via;
 use crate::message::{Stamp, Verdict};
 
 impl KafkaProducerActor {
-    /// Hands over what may be sent of a lane now: as much as there is room for in the round, in bytes,
-    /// or one record if the lane is careful. Returns whether it takes part in the round.
+    /// Hands over what may be sent of a lane now: as many bytes as it has room for in the round, or
+    /// one record if it is careful. Returns whether it takes part in the round.
     pub(super) fn send_lane(
         &mut self,
         lane: usize,
@@ -22,9 +22,10 @@ impl KafkaProducerActor {
         now: Stamp,
         ctx: &mut Context<Self>,
     ) -> bool {
+        self.state.kafka_topics.beware(lane);
         let mut round = Vec::new();
         while !self.state.full && self.is_sending() {
-            let next = self.state.topics.lanes_mut()[lane].next(now.instant, room > 0);
+            let next = self.state.kafka_topics.lanes_mut()[lane].next(now.instant, room > 0);
             match next {
                 Some((Via::Main, item)) => {
                     room = room.saturating_sub(item.msg.message.window_bytes());
@@ -36,13 +37,10 @@ impl KafkaProducerActor {
                 None => break,
             }
         }
-        let takes_part = !round.is_empty();
-        if takes_part {
-            self.produce(lane, Via::Main, round, now, ctx);
-        }
-        takes_part
+        !round.is_empty() && self.produce(lane, Via::Main, round, now, ctx)
     }
 
+    /// Whether librdkafka took any of them.
     fn produce(
         &mut self,
         lane: usize,
@@ -50,54 +48,53 @@ impl KafkaProducerActor {
         items: Vec<Item>,
         produced_at: Stamp,
         ctx: &mut Context<Self>,
-    ) {
+    ) -> bool {
         if self.side(via, ctx).is_none() {
             for item in items.into_iter().rev() {
-                self.state.topics.lanes_mut()[lane].put_back(via, item);
+                self.state.kafka_topics.lanes_mut()[lane].put_back(via, item);
             }
             self.state.full = true;
-            return;
+            return false;
         }
-        let State { live, topics, .. } = &mut self.state;
+        let State { live, kafka_topics, full, .. } = &mut self.state;
         let side = live.as_mut().and_then(|live| live.side(via)).expect("it is there");
         let flight = |item| Flight::Record { item, lane, produced_at };
         let keys: Vec<usize> =
             items.into_iter().map(|item| side.flights.insert(flight(item))).collect();
-        let records = keys.iter().filter_map(|key| match &side.flights[*key] {
+        let records = keys.iter().map(|key| match &side.flights[*key] {
             Flight::Record { item, .. } => {
-                item.msg.message.record().map(|(_, value)| (*key, item.key(), &value[..]))
+                let (_, value) = item.msg.message.record().expect("only records are in lanes");
+                (*key, item.key(), &value[..])
             }
-            Flight::Letter(_) => None,
+            Flight::Letter(_) => unreachable!("a record was put there"),
         });
-        let codes = match side.producer.send(topics.target(lane), records) {
-            Ok(codes) if codes.is_empty() => return,
+        let codes = match side.producer.send(kafka_topics.target(lane), records) {
+            Ok(codes) if codes.is_empty() => return true,
             Ok(codes) => codes,
             Err(code) => vec![code; keys.len()],
         };
-        let refused = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
-        let refused: Vec<_> = refused.map(|(key, code)| (side.flights.remove(key), code)).collect();
-        // Backwards, so that what is put back is in order.
-        for (flight, code) in refused.into_iter().rev() {
-            if let Flight::Record { item, .. } = flight {
-                self.not_taken(lane, via, item, code, produced_at);
+        let taken = codes.contains(&0);
+        let not_taken = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
+        let mut back = Vec::new();
+        let mut refused = Vec::new();
+        for (key, code) in not_taken {
+            let Flight::Record { item, .. } = side.flights.remove(key) else { continue };
+            match classify::of_send(code) {
+                Class::QueueFull => {
+                    *full = true;
+                    back.push(item);
+                }
+                Class::Fatal => back.push(item),
+                class => refused.push((item, (class, code))),
             }
         }
-    }
-
-    /// A record that librdkafka did not take.
-    fn not_taken(&mut self, lane: usize, via: Via, item: Item, code: i32, now: Stamp) {
-        let in_lane = &mut self.state.topics.lanes_mut()[lane];
-        match classify::of_send(code) {
-            Class::QueueFull => {
-                in_lane.put_back(via, item);
-                self.state.full = true;
-            }
-            Class::Fatal => {
-                in_lane.put_back(via, item);
-                self.end_epoch(classify::name(code));
-            }
-            class => self.refused(lane, via, item, (class, code), now.instant),
+        for item in back.into_iter().rev() {
+            self.state.kafka_topics.lanes_mut()[lane].put_back(via, item);
         }
+        for (item, why) in refused {
+            self.refused(lane, via, item, why, produced_at.instant);
+        }
+        taken
     }
 
     pub(super) fn produce_letters(&mut self, now: Instant, ctx: &mut Context<Self>) {

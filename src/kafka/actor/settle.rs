@@ -49,7 +49,10 @@ impl KafkaProducerActor {
     ) {
         let hold_max = self.config.dead_letter.after;
         let (_, code) = why;
-        let lane = &mut self.state.topics.lanes_mut()[lane];
+        if why.0 == Class::Hold {
+            self.state.kafka_topics.held(lane);
+        }
+        let lane = &mut self.state.kafka_topics.lanes_mut()[lane];
         if let Some(suppressed) = self.gate.pass(now) {
             warn!(self.log, "record refused"; keys::KAFKA_TOPIC => lane.kafka_topic(),
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
@@ -95,10 +98,11 @@ impl KafkaProducerActor {
                             let stamps = [received_at, produced_at, report.at];
                             Delivered::add(&mut runs, route.index, stamps);
                         }
-                        let lane = &mut self.state.topics.lanes_mut()[lane];
-                        timing.record(&timing_of(&item, lane.kafka_topic(), &report, produced_at));
+                        let kafka_topics = &mut self.state.kafka_topics;
+                        let kafka_topic = kafka_topics.lanes()[lane].kafka_topic();
+                        timing.record(&timing_of(&item, kafka_topic, &report, produced_at));
                         verdicts.push(item.source, Verdict::Delivered(item.msg.seq));
-                        lane.delivered(via, &item);
+                        kafka_topics.delivered(lane, via, &item, report.kafka_partition);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
                         match class {
                             Class::Fatal => self.end_epoch(classify::name(report.code)),

@@ -1,0 +1,161 @@
+//! The Kafka topics that routes name, and the lanes of their partitions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Item;
+use crate::kafka::lanes::{Lane, Via};
+use crate::kafka::partitions::Partitions;
+use crate::kafka::producer::Target;
+
+/// All that were needed so far. Routes bound their number, and Kafka that of their partitions.
+#[derive(Default)]
+pub(super) struct KafkaTopics {
+    /// librdkafka's property.
+    partitioner: String,
+    all: Vec<KafkaTopic>,
+    by_name: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
+    lanes: Vec<Lane<Item>>,
+    /// By lane, its place in `all`.
+    owner: Vec<usize>,
+}
+
+struct KafkaTopic {
+    name: Arc<str>,
+    partitions: Arc<Partitions>,
+    /// The lane of all records until the number of partitions is known, and nothing is in flight.
+    undivided: Option<usize>,
+    /// By partition, the lane.
+    divided: Vec<Option<usize>>,
+    /// A lane of it is held, and most likely by what concerns all of them.
+    is_held: bool,
+}
+
+impl KafkaTopics {
+    /// None yet; their keys are partitioned by librdkafka's `partitioner`.
+    pub(super) fn new(partitioner: &str) -> Self {
+        Self { partitioner: partitioner.to_owned(), ..Self::default() }
+    }
+
+    /// The lane of a record.
+    pub(super) fn lane_of(&mut self, kafka_topic: &str, key: &[u8]) -> usize {
+        let owner = match self.by_name.get(kafka_topic) {
+            Some(owner) => *owner,
+            None => self.add(kafka_topic),
+        };
+        self.lane_in(owner, key)
+    }
+
+    fn add(&mut self, kafka_topic: &str) -> usize {
+        let (owner, name) = (self.all.len(), Arc::<str>::from(kafka_topic));
+        let undivided = Some(self.add_lane(owner, Lane::new(&name, None)));
+        self.all.push(KafkaTopic {
+            name: Arc::clone(&name),
+            partitions: Arc::new(Partitions::new(&self.partitioner)),
+            undivided,
+            divided: Vec::new(),
+            is_held: false,
+        });
+        self.by_name.insert(name, owner);
+        owner
+    }
+
+    fn add_lane(&mut self, owner: usize, lane: Lane<Item>) -> usize {
+        self.lanes.push(lane);
+        self.owner.push(owner);
+        self.lanes.len() - 1
+    }
+
+    fn lane_in(&mut self, owner: usize, key: &[u8]) -> usize {
+        let KafkaTopic { name, partitions, undivided, divided, .. } = &mut self.all[owner];
+        if let Some(lane) = *undivided {
+            return lane;
+        }
+        let kafka_partition = partitions.of(key).expect("it was divided once the number was known");
+        let at = usize::try_from(kafka_partition).expect("a partition is no negative number");
+        if divided.len() <= at {
+            divided.resize(at + 1, None);
+        }
+        if let Some(lane) = divided[at] {
+            return lane;
+        }
+        let lane = Lane::new(name, Some(kafka_partition));
+        let lane = self.add_lane(owner, lane);
+        self.all[owner].divided[at] = Some(lane);
+        lane
+    }
+
+    /// Gives each partition its lane where librdkafka has told how many there are.
+    pub(super) fn divide(&mut self) {
+        for owner in 0..self.all.len() {
+            let KafkaTopic { partitions, undivided, divided, .. } = &mut self.all[owner];
+            let count = partitions.count();
+            // It was made again, with fewer of them: what waits for the others goes anywhere.
+            while divided.len() > count {
+                if let Some(Some(lane)) = divided.pop() {
+                    self.lanes[lane].forget_partition();
+                }
+            }
+            let Some(lane) = *undivided else { continue };
+            if count > 0 && self.lanes[lane].is_idle() {
+                *undivided = None;
+                for item in self.lanes[lane].take_waiting() {
+                    let lane = self.lane_in(owner, item.key());
+                    self.lanes[lane].push(item);
+                }
+            }
+        }
+    }
+
+    pub(super) fn lanes(&self) -> &[Lane<Item>] {
+        &self.lanes
+    }
+
+    pub(super) fn lanes_mut(&mut self) -> &mut [Lane<Item>] {
+        &mut self.lanes
+    }
+
+    /// Where the records of a lane go.
+    pub(super) fn target(&self, lane: usize) -> Target<'_> {
+        let number = self.owner[lane];
+        let partitions = &self.all[number].partitions;
+        let lane = &self.lanes[lane];
+        Target {
+            number,
+            kafka_topic: lane.kafka_topic(),
+            partitions,
+            kafka_partition: lane.kafka_partition(),
+        }
+    }
+
+    /// A record of this lane is in Kafka, in this partition.
+    pub(super) fn delivered(&mut self, lane: usize, via: Via, item: &Item, kafka_partition: i32) {
+        let owner = self.owner[lane];
+        if self.lanes[lane].delivered(via, item, kafka_partition) && self.all[owner].is_held {
+            // A lane where nothing waits would not notice by itself that the cause is gone.
+            self.lanes_of(owner).for_each(Lane::forget_trouble);
+            let is_held = self.lanes_of(owner).any(|lane| lane.is_held());
+            self.all[owner].is_held = is_held;
+        }
+    }
+
+    /// A record of this lane is held.
+    pub(super) fn held(&mut self, lane: usize) {
+        let owner = self.owner[lane];
+        if !std::mem::replace(&mut self.all[owner].is_held, true) {
+            self.lanes_of(owner).for_each(Lane::doubt);
+        }
+    }
+
+    /// Before a lane is asked for records: if another of its Kafka topic is held, one of them tries.
+    pub(super) fn beware(&mut self, lane: usize) {
+        if self.all[self.owner[lane]].is_held {
+            self.lanes[lane].beware();
+        }
+    }
+
+    fn lanes_of(&mut self, owner: usize) -> impl Iterator<Item = &mut Lane<Item>> {
+        let lanes = self.lanes.iter_mut().zip(&self.owner);
+        lanes.filter(move |(_, its)| **its == owner).map(|(lane, _)| lane)
+    }
+}
