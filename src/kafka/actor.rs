@@ -159,7 +159,11 @@ impl KafkaProducerActor {
     /// Sends all that may be sent, and sets the alarm for the rest.
     fn pump(&mut self, now: Stamp, ctx: &mut Context<Self>) {
         self.state.full = false;
-        self.state.kafka_topics.divide();
+        if let Some(kafka_topic) = self.state.kafka_topics.divide() {
+            let detail = format!("{kafka_topic} has fewer partitions than it had");
+            self.end_epoch(&detail);
+            self.replace_producer(now.instant, ctx);
+        }
         let is_due = self.round_due(now.instant) == Some(now.instant);
         let room = if is_due { ROUND_BYTES } else { 0 };
         let mut begun = false;

@@ -133,12 +133,6 @@ impl<T: Queued> Lane<T> {
         self.mode == Mode::Open && self.main == 0 && !self.careful && self.trouble.is_none()
     }
 
-    /// There is no such partition any more: librdkafka chooses another for what waits.
-    pub fn forget_partition(&mut self) {
-        self.kafka_partition = None;
-        self.primed = false;
-    }
-
     /// What it had trouble with is over elsewhere. What waits finds out for itself.
     pub fn forget_trouble(&mut self) {
         if self.queue.is_empty() && self.main == 0 && !self.careful {

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerCon
 
 use super::classify;
 use super::lanes::Via;
-use super::producer::settings;
+use super::producer::{remind_of_brokers, settings};
 use crate::config::Config;
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble};
 
@@ -138,6 +138,8 @@ struct Client {
     /// Of `inner`, which outlives them: see `Drop`. As long as they exist, each answer has their
     /// Kafka topics.
     topics: Vec<*mut sys::rd_kafka_topic_t>,
+    /// `host:port`, separated by commas.
+    brokers: CString,
     inner: BaseProducer<Context>,
 }
 
@@ -153,7 +155,8 @@ impl Client {
             .set("statistics.interval.ms", "0");
         let inner: BaseProducer<Context> =
             settings.create_with_context(Context::default()).map_err(io::Error::other)?;
-        let mut client = Self { topics: Vec::new(), inner };
+        let brokers = CString::new(config.kafka.brokers.join(",")).unwrap_or_default();
+        let mut client = Self { topics: Vec::new(), brokers, inner };
         let routes = config.routes.iter().map(|route| &route.kafka_topic);
         for name in routes.chain(&config.dead_letter.kafka_topic) {
             client.topics.push(client.topic(name)?);
@@ -188,6 +191,7 @@ impl Client {
             }
             Err(code) => {
                 self.inner.poll(EVENTS_WITHIN);
+                remind_of_brokers(self.inner.client().native_ptr(), &self.brokers);
                 let trouble = lock(&self.inner.context().trouble);
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),

@@ -1,7 +1,7 @@
 //! One librdkafka producer with the thread that polls it. The thread gathers delivery reports and wakes
 //! the actor once for those of a round; all else is the actor's business.
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,6 +76,8 @@ pub struct Target<'a> {
     pub kafka_partition: Option<i32>,
 }
 
+/// librdkafka's code for a partition that is not there.
+const UNKNOWN_PARTITION: i32 = -190;
 /// librdkafka's code for a Kafka topic whose name no broker takes.
 const TOPIC_EXCEPTION: i32 = 17;
 
@@ -87,6 +89,8 @@ struct Context {
     in_flight: AtomicUsize,
     /// What librdkafka may ask as long as it lives.
     partitions: Mutex<Vec<Arc<Partitions>>>,
+    /// `host:port`, separated by commas.
+    brokers: CString,
     /// Brokers are to be asked for metadata until one answers.
     probe: AtomicBool,
     /// A report has come.
@@ -231,8 +235,11 @@ impl Producer {
         actor: Recipient<ProducerEvent>,
         log: &Logger,
     ) -> Result<Self, String> {
+        // The configuration has no NUL in it, and librdkafka would read no further.
+        let brokers = CString::new(config.kafka.brokers.join(",")).unwrap_or_default();
         let context = Context {
             name,
+            brokers,
             waiting: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             partitions: Mutex::default(),
@@ -311,7 +318,13 @@ impl Producer {
             // SAFETY: librdkafka has set the code; it is read as a number.
             unsafe { (&raw const message.err).cast::<c_int>().read() }
         };
-        Ok(messages.iter().map(code).collect())
+        let codes: Vec<i32> = messages.iter().map(code).collect();
+        if codes.contains(&UNKNOWN_PARTITION)
+            && let Some(Some(topic)) = self.topics.get_mut(to.number)
+        {
+            topic.counted_at = None;
+        }
+        Ok(codes)
     }
 
     /// Lets librdkafka send what it was given, each partition's records as one request, and waits
@@ -413,6 +426,8 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
                     while events.poll(Duration::ZERO, context) {}
                     context.probe.store(false, Relaxed);
                     context.tell(Event::Reached);
+                } else {
+                    remind_of_brokers(producer.client().native_ptr(), &context.brokers);
                 }
                 ask_at = Instant::now() + ROUND;
             }
@@ -440,6 +455,14 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
 fn last_error() -> i32 {
     // SAFETY: it reads a variable of this thread.
     unsafe { sys::rd_kafka_last_error() as i32 }
+}
+
+/// Tells librdkafka once more where the brokers are. An answer without any broker, as Kafka may give one
+/// while it starts, makes it forget them all, and it then asks nobody ever again (librdkafka #5301). What
+/// it still knows stays as it is.
+pub(super) fn remind_of_brokers(client: *mut sys::rd_kafka_t, brokers: &CStr) {
+    // SAFETY: both callers' clients live, and librdkafka copies what it keeps of the list.
+    unsafe { sys::rd_kafka_brokers_add(client, brokers.as_ptr()) };
 }
 
 /// Whether a broker answers a request for metadata of no Kafka topic in particular.

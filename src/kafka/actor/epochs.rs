@@ -10,7 +10,7 @@ use slog::{error, info, warn};
 use super::{Item, KafkaProducerActor};
 use crate::kafka::classify;
 use crate::kafka::dead_letter::Letter;
-use crate::kafka::lanes::{Lane, Via};
+use crate::kafka::lanes::Via;
 use crate::kafka::producer::Producer;
 use crate::message::{Epoch, ProducerStarted, Seq, SourceId, Stamp};
 use crate::observe::{Gate, keys};
@@ -131,7 +131,7 @@ impl KafkaProducerActor {
             };
             self.state.live = None;
             self.state.full = false;
-            self.state.kafka_topics.lanes_mut().iter_mut().for_each(Lane::restart);
+            self.state.kafka_topics.restart();
             self.state.letters.restart();
             // Only a dead letter that is being written outlives its epoch.
             self.state.here = self.state.seqs();

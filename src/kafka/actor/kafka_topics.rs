@@ -31,6 +31,13 @@ struct KafkaTopic {
     is_held: bool,
 }
 
+impl KafkaTopic {
+    /// There are lanes for more partitions than there are.
+    fn has_shrunk(&self) -> bool {
+        (1..self.divided.len()).contains(&self.partitions.count())
+    }
+}
+
 impl KafkaTopics {
     /// None yet; their keys are partitioned by librdkafka's `partitioner`.
     pub(super) fn new(partitioner: &str) -> Self {
@@ -85,26 +92,36 @@ impl KafkaTopics {
         lane
     }
 
-    /// Gives each partition its lane where librdkafka has told how many there are.
-    pub(super) fn divide(&mut self) {
+    /// Gives each partition its lane where librdkafka has told how many there are. Returns a Kafka
+    /// topic that was made again with fewer of them, if there is one: what waits for the others can
+    /// go nowhere in order, until [`KafkaTopics::restart`].
+    pub(super) fn divide(&mut self) -> Option<&str> {
         for owner in 0..self.all.len() {
-            let KafkaTopic { partitions, undivided, divided, .. } = &mut self.all[owner];
-            let count = partitions.count();
-            // It was made again, with fewer of them: what waits for the others goes anywhere.
-            while divided.len() > count {
-                if let Some(Some(lane)) = divided.pop() {
-                    self.lanes[lane].forget_partition();
-                }
-            }
+            let KafkaTopic { partitions, undivided, .. } = &self.all[owner];
             let Some(lane) = *undivided else { continue };
-            if count > 0 && self.lanes[lane].is_idle() {
-                *undivided = None;
+            if partitions.count() > 0 && self.lanes[lane].is_idle() {
+                self.all[owner].undivided = None;
                 for item in self.lanes[lane].take_waiting() {
                     let lane = self.lane_in(owner, item.key());
                     self.lanes[lane].push(item);
                 }
             }
         }
+        self.all.iter().find(|kafka_topic| kafka_topic.has_shrunk()).map(|shrunk| &*shrunk.name)
+    }
+
+    /// A new producer: nothing waits, nothing is in flight, and all is handed on again.
+    pub(super) fn restart(&mut self) {
+        for kafka_topic in &mut self.all {
+            if kafka_topic.has_shrunk() {
+                let gone = kafka_topic.divided.drain(kafka_topic.partitions.count()..);
+                for lane in gone.flatten() {
+                    self.lanes[lane] = Lane::new(&kafka_topic.name, None);
+                }
+                kafka_topic.is_held = false;
+            }
+        }
+        self.lanes.iter_mut().for_each(Lane::restart);
     }
 
     pub(super) fn lanes(&self) -> &[Lane<Item>] {

@@ -23,12 +23,31 @@ impl KafkaProducerActor {
         ctx: &mut Context<Self>,
     ) -> bool {
         self.state.kafka_topics.beware(lane);
+        let mut taken = false;
+        loop {
+            let round = self.next_of_lane(lane, &mut room, now, ctx);
+            if round.is_empty() {
+                return taken;
+            }
+            // What is refused at once may go another way now: look again.
+            taken |= self.produce(lane, Via::Main, round, now, ctx);
+        }
+    }
+
+    /// What the main producer may be given of a lane now; what is careful is sent on the way.
+    fn next_of_lane(
+        &mut self,
+        lane: usize,
+        room: &mut usize,
+        now: Stamp,
+        ctx: &mut Context<Self>,
+    ) -> Vec<Item> {
         let mut round = Vec::new();
         while !self.state.full && self.is_sending() {
-            let next = self.state.kafka_topics.lanes_mut()[lane].next(now.instant, room > 0);
+            let next = self.state.kafka_topics.lanes_mut()[lane].next(now.instant, *room > 0);
             match next {
                 Some((Via::Main, item)) => {
-                    room = room.saturating_sub(item.msg.message.window_bytes());
+                    *room = room.saturating_sub(item.msg.message.window_bytes());
                     round.push(item);
                 }
                 Some((Via::Careful, item)) => {
@@ -37,7 +56,7 @@ impl KafkaProducerActor {
                 None => break,
             }
         }
-        !round.is_empty() && self.produce(lane, Via::Main, round, now, ctx)
+        round
     }
 
     /// Whether librdkafka took any of them.
