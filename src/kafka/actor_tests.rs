@@ -482,6 +482,25 @@ fn whatever_class_of_error_a_request_meets_all_arrive_in_order() {
 }
 
 #[test]
+fn what_comes_while_a_producer_dies_is_handed_to_the_next() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER as FATAL;
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 600);
+        for (nth, message) in all.iter().enumerate() {
+            if nth % 60 == 30 {
+                stage.mock.fail_produce(&[FATAL]);
+            }
+            stage.publish(vec![message.clone()]);
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+        stage.settled(600).await;
+        assert!(stage.epochs() > 3, "producers died under way");
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
 fn what_kafka_refuses_alone_is_dead_lettered_and_the_rest_arrives() {
     use RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as TOO_LARGE;
     story(|| async {

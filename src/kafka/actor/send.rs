@@ -94,8 +94,8 @@ impl KafkaProducerActor {
         };
         let taken = codes.contains(&0);
         let not_taken = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
-        let mut back = Vec::new();
-        let mut refused = Vec::new();
+        let (mut back, mut refused) = (Vec::new(), Vec::new());
+        let mut fatal = None;
         for (key, code) in not_taken {
             let Flight::Record { item, .. } = side.flights.remove(key) else { continue };
             match classify::of_send(code) {
@@ -103,7 +103,10 @@ impl KafkaProducerActor {
                     *full = true;
                     back.push(item);
                 }
-                Class::Fatal => back.push(item),
+                Class::Fatal => {
+                    fatal = Some(code);
+                    back.push(item);
+                }
                 class => refused.push((item, (class, code))),
             }
         }
@@ -112,6 +115,9 @@ impl KafkaProducerActor {
         }
         for (item, why) in refused {
             self.refused(lane, via, item, why, produced_at.instant);
+        }
+        if let Some(code) = fatal {
+            self.end_epoch(classify::name(code));
         }
         taken
     }
