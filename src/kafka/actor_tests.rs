@@ -500,39 +500,6 @@ fn what_comes_while_a_producer_dies_is_handed_to_the_next() {
     });
 }
 
-#[derive(actix::Message)]
-#[rtype(result = "()")]
-struct Die(Vec<ForwardMsg>);
-
-impl Handler<Die> for KafkaProducerActor {
-    type Result = ();
-
-    /// The producer dies, and a batch comes before it could tell.
-    fn handle(&mut self, Die(messages): Die, ctx: &mut Context<Self>) {
-        let live = self.state.live.as_ref().expect("a producer");
-        let producer_epoch = live.epoch;
-        live.main.producer.kill();
-        self.handle(ForwardBatch { producer_epoch, messages, source: SourceId(1) }, ctx);
-        assert!(!self.is_sending(), "what it did not take is its end");
-    }
-}
-
-#[test]
-fn a_producer_that_takes_nothing_more_is_at_its_end() {
-    story(|| async {
-        let stage = Stage::new(|_| {});
-        let all = messages("a", 20);
-        stage.publish(all[..10].to_vec());
-        stage.settled(10).await;
-        let left = all[10..].iter().map(|msg| (msg.seq, msg.clone()));
-        stage.journal().unsettled.extend(left);
-        stage.kafka.do_send(Die(all[10..].to_vec()));
-        stage.settled(20).await;
-        assert_eq!(stage.epochs(), 2);
-        stage.assert_arrived("a", &all);
-    });
-}
-
 #[test]
 fn what_kafka_refuses_alone_is_dead_lettered_and_the_rest_arrives() {
     use RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as TOO_LARGE;

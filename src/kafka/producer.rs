@@ -393,15 +393,6 @@ impl Producer {
         self.inner().client().fatal_error()
     }
 
-    /// From here on it takes nothing more, and tells so by and by.
-    #[cfg(test)]
-    pub(super) fn kill(&self) {
-        let client = self.inner().client().native_ptr();
-        let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
-        // SAFETY: the client is valid, and the reason a C string.
-        unsafe { sys::rd_kafka_test_fatal_error(client, code, c"a test".as_ptr()) };
-    }
-
     fn inner(&self) -> &BaseProducer<Context> {
         self.inner.as_ref().expect("taken only by drop")
     }
