@@ -29,6 +29,11 @@ use Class::{Delivered, Fatal, Hold, Innocent, QueueFull, Suspect, Transient};
 /// end of a producer.
 pub const PURGED: [i32; 2] = [-152, -151];
 
+/// Not librdkafka's: it says "delivered" and knows no offset. No broker said so; librdkafka concludes
+/// it from the success of a later request, which is no proof where Kafka checks no sequence numbers:
+/// docs/decisions/0002-gapless.md.
+pub const WITHOUT_OFFSET: i32 = -1001;
+
 /// librdkafka can reach no broker.
 pub const ALL_BROKERS_DOWN: i32 = -187;
 
@@ -73,10 +78,11 @@ fn row(code: i32) -> Option<&'static (i32, &'static str, Class)> {
 
 const NO_ERROR: (i32, &str, Class) = (0, "NO_ERROR", Delivered);
 
-/// Every code of librdkafka 2.12.1, ascending. Codes that librdkafka retries by itself are
+/// [`WITHOUT_OFFSET`] and every code of librdkafka 2.12.1, ascending. Codes that librdkafka retries by itself are
 /// [`Class::Transient`] too: should one surface, sending again is right.
 #[rustfmt::skip]
 const TABLE: &[(i32, &str, Class)] = &[
+    (WITHOUT_OFFSET, "DELIVERED_WITHOUT_OFFSET", Fatal),
     (-199, "_BAD_MSG", Suspect),
     (-198, "_BAD_COMPRESSION", Transient),
     (-197, "_DESTROY", Transient),
@@ -309,7 +315,7 @@ mod tests {
             (Suspect, &[4, 10, 18, 32, 42, 44, 87, -199]),
             (Innocent, &[-138]),
             (Hold, &[3, 17, 21, 29, 31, 35, 43, 76, -188, -190]),
-            (Fatal, &[45, 59, 48, 49, 50, 51, 52, 53, -144, -148, -149, -150]),
+            (Fatal, &[45, 59, 48, 49, 50, 51, 52, 53, -144, -148, -149, -150, WITHOUT_OFFSET]),
             (QueueFull, &[-184]),
         ];
         for (class, codes) in cases {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rdkafka::bindings as sys;
 use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
+use super::classify;
 use super::producer::Report;
 use crate::message::Stamp;
 
@@ -95,11 +96,14 @@ impl Event {
             // SAFETY: a message lives as long as its event. Its code is read as a number, because a
             // broker may send one that is no value of the bindings' enum.
             (!message.is_null()).then(|| unsafe {
+                let code = (&raw const (*message).err).cast::<c_int>().read();
+                let kafka_offset = (&raw const (*message).offset).read();
+                let is_proven = kafka_offset != i64::from(sys::RD_KAFKA_OFFSET_INVALID);
                 Report {
                     index: (&raw const (*message)._private).read().addr(),
-                    code: (&raw const (*message).err).cast::<c_int>().read(),
+                    code: if code == 0 && !is_proven { classify::WITHOUT_OFFSET } else { code },
                     kafka_partition: (&raw const (*message).partition).read(),
-                    kafka_offset: (&raw const (*message).offset).read(),
+                    kafka_offset,
                     at,
                 }
             })

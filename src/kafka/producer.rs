@@ -53,7 +53,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub struct Report {
     /// The index given to [`Producer::send`].
     pub index: usize,
-    /// librdkafka's code, 0 for delivered.
+    /// librdkafka's code, 0 for delivered; or [`classify::WITHOUT_OFFSET`].
     pub code: i32,
     /// Partition of the record.
     pub kafka_partition: i32,

@@ -1,6 +1,6 @@
 //! The producers of one epoch: how they begin and end, and what concerns them as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -46,6 +46,8 @@ pub(super) struct Live {
     pub(super) careful: Option<Side>,
     /// A fatal error came: nothing is sent any more, and a new epoch begins at this time.
     pub(super) ending: Option<Instant>,
+    /// Lanes with a record that may have been overtaken: what is behind it is sent again too.
+    pub(super) overtaken: BTreeSet<usize>,
     pub(super) delivered: bool,
     /// The last message that each source handed on to this epoch.
     pub(super) admitted: BTreeMap<SourceId, Seq>,
@@ -79,6 +81,7 @@ impl KafkaProducerActor {
                     main,
                     careful: None,
                     ending: None,
+                    overtaken: BTreeSet::new(),
                     delivered: false,
                     admitted: BTreeMap::new(),
                 });

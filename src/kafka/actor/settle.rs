@@ -84,12 +84,10 @@ impl KafkaProducerActor {
         let timing = self.timing.clone();
         let mut timing = timing.batch();
         for report in reports {
-            let flight = self
-                .state
-                .live
-                .as_mut()
-                .and_then(|live| live.side(via)?.flights.try_remove(report.index));
+            let Some(live) = &mut self.state.live else { break };
+            let flight = live.side(via).and_then(|side| side.flights.try_remove(report.index));
             match flight {
+                Some(Flight::Record { lane, .. }) if live.overtaken.contains(&lane) => {}
                 Some(Flight::Record { item, lane, produced_at }) => {
                     let class = classify::of_report(report.code);
                     if class == Class::Delivered {
@@ -105,7 +103,12 @@ impl KafkaProducerActor {
                         kafka_topics.delivered(lane, via, &item, report.kafka_partition);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
                         match class {
-                            Class::Fatal => self.end_epoch(classify::name(report.code)),
+                            Class::Fatal => {
+                                if report.code == classify::WITHOUT_OFFSET {
+                                    live.overtaken.insert(lane);
+                                }
+                                self.end_epoch(classify::name(report.code));
+                            }
                             _ => self.refused(lane, via, item, (class, report.code), at.instant),
                         }
                     }
