@@ -16,6 +16,7 @@ mod health;
 mod hostile_http;
 mod metrics;
 mod kafka_away;
+mod kafka_cluster;
 mod mosquitto_restarts;
 mod panics;
 mod partitions;

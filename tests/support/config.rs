@@ -21,7 +21,7 @@ impl ConfigFile {
             .set("mqtt", "url", format!("mqtt://{mqtt}"))
             .set("mqtt", "client_id", client_id)
             .set("mqtt", "reconnect_max", "1s")
-            .set("kafka", "brokers", json!([kafka]))
+            .set("kafka", "brokers", json!(kafka.split(',').collect::<Vec<_>>()))
             .set("http", "listen", "off")
             .set("log", "format", "json");
         config

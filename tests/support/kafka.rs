@@ -1,4 +1,4 @@
-//! A real Apache Kafka: one KRaft node from its jars.
+//! A real Apache Kafka from its jars: a KRaft node by itself, or three of one cluster.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,10 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Kafka {
     port: u16,
+    /// `host:port` of each node of its cluster, separated by commas.
+    bootstrap: String,
+    /// How many nodes have each record.
+    replicas: i32,
     dir: PathBuf,
     process: Option<Process>,
 }
@@ -49,18 +53,31 @@ impl Kafka {
 
     /// Starts one with its files under `dir`, and waits until it answers.
     pub fn start(dir: &Path) -> Self {
-        let (port, controller) = (free_port(), free_port());
-        let dir = dir.join(format!("kafka-{port}"));
-        let data = dir.join("data");
-        fs::create_dir_all(&data).unwrap();
-        for file in ["meta.properties", "bootstrap.checkpoint"] {
-            fs::copy(formatted().join(file), data.join(file)).unwrap();
-        }
-        let properties = server_properties(port, controller, &data);
-        fs::write(dir.join("server.properties"), properties).unwrap();
-        let mut kafka = Self { port, dir, process: None };
-        kafka.run();
-        kafka
+        Self::start_nodes(dir, 1).remove(0)
+    }
+
+    /// Starts a cluster of three: each record is on all of them, and is acknowledged when it is on two
+    /// of them at least. Any of them stands for the cluster where a node is asked for.
+    pub fn start_cluster(dir: &Path) -> Vec<Self> {
+        Self::start_nodes(dir, 3)
+    }
+
+    fn start_nodes(dir: &Path, nodes: i32) -> Vec<Self> {
+        let ports: Vec<_> = (0..nodes).map(|_| (free_port(), free_port())).collect();
+        let bootstrap: Vec<_> = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        let node = |(id, &(port, _)): (usize, &(u16, u16))| {
+            let dir = dir.join(format!("kafka-{port}"));
+            format(&dir.join("data"), id);
+            let properties = server_properties(id, &ports, &dir.join("data"));
+            fs::write(dir.join("server.properties"), properties).unwrap();
+            let mut node =
+                Self { port, bootstrap: bootstrap.join(","), replicas: nodes, dir, process: None };
+            node.begin_to_run();
+            node
+        };
+        let mut nodes: Vec<_> = ports.iter().enumerate().map(node).collect();
+        nodes.iter_mut().for_each(Self::wait_until_ready);
+        nodes
     }
 
     /// Starts it again after [`Self::kill`] or [`Self::stop`], and waits until it answers.
@@ -84,13 +101,27 @@ impl Kafka {
         eventually(&what, PATIENT, || {
             assert_eq!(self.process().exit_status(), None, "Kafka ended: {}", log.display());
             let metadata = client.fetch_metadata(None, Duration::from_millis(500));
-            metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+            let port = i32::from(self.port);
+            metadata.is_ok_and(|metadata| metadata.brokers().iter().any(|it| it.port() == port))
         });
     }
 
-    /// `host:port`
+    /// Waits until every node has what the others have of a Kafka topic.
+    pub fn wait_in_sync(&self, kafka_topic: &str) {
+        let client: BaseConsumer = client_config(&self.bootstrap()).create().expect("settings");
+        let all = usize::try_from(self.replicas).unwrap();
+        eventually("all replicas are in sync", PATIENT, || {
+            let metadata = client.fetch_metadata(Some(kafka_topic), Duration::from_secs(1));
+            metadata.is_ok_and(|metadata| {
+                let partitions = metadata.topics()[0].partitions();
+                !partitions.is_empty() && partitions.iter().all(|it| it.isr().len() == all)
+            })
+        });
+    }
+
+    /// `host:port`, of each node
     pub fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.bootstrap.clone()
     }
 
     fn process(&mut self) -> &mut Process {
@@ -100,7 +131,8 @@ impl Kafka {
     /// Creates a Kafka topic with this many partitions and settings.
     pub fn create(&self, kafka_topic: &str, partitions: i32, settings: &[(&str, &str)]) {
         let (admin, runtime) = self.admin();
-        let mut new = NewTopic::new(kafka_topic, partitions, TopicReplication::Fixed(1));
+        let mut new =
+            NewTopic::new(kafka_topic, partitions, TopicReplication::Fixed(self.replicas));
         for (key, value) in settings {
             new = new.set(key, value);
         }
@@ -240,35 +272,48 @@ fn java() -> Command {
     command
 }
 
-/// A formatted data directory, which every node copies: formatting costs a Java start.
-fn formatted() -> &'static Path {
+/// Formats a node's data directory. All are copies of one: formatting costs a Java start.
+fn format(data: &Path, id: usize) {
     static FORMATTED: OnceLock<PathBuf> = OnceLock::new();
-    FORMATTED.get_or_init(|| {
+    let formatted = FORMATTED.get_or_init(|| {
         let dir = stories_dir().join(format!("{}-formatted", std::process::id()));
         let data = dir.join("data");
         fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("server.properties"), server_properties(1, 2, &data)).unwrap();
+        fs::write(dir.join("server.properties"), server_properties(0, &[(1, 2)], &data)).unwrap();
         let mut command = java();
         command.args(["kafka.tools.StorageTool", "format", "-t", "c3Rvcmllcy1jbHVzdGVyLQ"]);
         command.args(["-c", "server.properties"]).current_dir(&dir);
         let code = Process::start(command, &dir.join("log")).wait(PATIENT);
         assert_eq!(code, 0, "Kafka's format; its log: {}", dir.join("log").display());
         data
-    })
+    });
+    fs::create_dir_all(data).unwrap();
+    fs::copy(formatted.join("bootstrap.checkpoint"), data.join("bootstrap.checkpoint")).unwrap();
+    let meta = fs::read_to_string(formatted.join("meta.properties")).unwrap();
+    // Kafka gives a directory without an id a new one.
+    let lines = meta.lines().filter(|line| !line.starts_with("directory.id"));
+    let lines = lines.map(|line| line.replace("node.id=0", &format!("node.id={id}")));
+    fs::write(data.join("meta.properties"), lines.collect::<Vec<_>>().join("\n")).unwrap();
 }
 
-fn server_properties(port: u16, controller: u16, data: &Path) -> String {
+/// Of the node with this id, the ports of all being those of the broker and the controller.
+fn server_properties(id: usize, ports: &[(u16, u16)], data: &Path) -> String {
+    let (port, controller) = ports[id];
+    let voters = ports.iter().enumerate();
+    let voters: Vec<_> =
+        voters.map(|(id, (_, controller))| format!("{id}@127.0.0.1:{controller}")).collect();
     [
         "process.roles=broker,controller".to_owned(),
-        "node.id=1".to_owned(),
+        format!("node.id={id}"),
         format!("listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}"),
         format!("advertised.listeners=PLAINTEXT://127.0.0.1:{port}"),
         "controller.listener.names=CONTROLLER".to_owned(),
         "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned(),
-        format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+        format!("controller.quorum.voters={}", voters.join(",")),
         format!("log.dirs={}", data.display()),
+        format!("min.insync.replicas={}", ports.len().div_ceil(2)),
         "auto.create.topics.enable=false".to_owned(),
-        "offsets.topic.replication.factor=1".to_owned(),
+        format!("offsets.topic.replication.factor={}", ports.len()),
         "offsets.topic.num.partitions=1".to_owned(),
         "transaction.state.log.replication.factor=1".to_owned(),
         "transaction.state.log.min.isr=1".to_owned(),
