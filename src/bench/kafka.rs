@@ -104,9 +104,14 @@ impl Kafka {
     /// Kafka does not answer.
     pub(super) fn ends(&self, client: &BaseConsumer) -> Result<Vec<i64>, BenchError> {
         let partitions = i32::try_from(self.begin.len()).unwrap_or_default();
-        let end = |partition| {
-            let (_, end) = client.fetch_watermarks(&self.kafka_topic, partition, ANSWER_WITHIN)?;
-            Ok(end)
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let end = |partition| loop {
+            match client.fetch_watermarks(&self.kafka_topic, partition, ANSWER_WITHIN) {
+                Ok((_, end)) => return Ok(end),
+                Err(error) if Instant::now() > deadline => return Err(error.into()),
+                // A new partition may have no leader yet.
+                Err(_) => std::thread::sleep(ASK_EVERY),
+            }
         };
         (0..partitions).map(end).collect()
     }

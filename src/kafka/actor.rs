@@ -42,6 +42,9 @@ const ROUND_FULL: usize = 64;
 /// A round that is not full begins no sooner than this after the last one: what comes often comes
 /// together, and what comes seldom goes at once.
 const ROUND_EVERY: Duration = Duration::from_millis(1);
+/// With records of more partitions in flight, a round waits no longer for the one before it: librdkafka
+/// sends one request a broker at a time, and has enough to do.
+const WIDE: usize = 24;
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
 /// A repeated warning appears once in this time.
@@ -188,13 +191,21 @@ impl KafkaProducerActor {
     fn round_due(&self, now: Instant) -> Option<Instant> {
         let State { live, kafka_topics, full, round_at, .. } = &self.state;
         let live = live.as_ref().filter(|live| live.ending.is_none() && !full)?;
-        if live.main.flights.len() >= ROUND_BELOW {
+        let lanes = kafka_topics.lanes();
+        let is_wide = lanes.iter().filter(|lane| lane.is_in_flight()).count() > WIDE;
+        if live.main.flights.len() >= ROUND_BELOW && !is_wide {
             return None;
         }
-        let ready = kafka_topics.lanes().iter().map(Lane::ready).sum::<usize>();
+        let ready = lanes.iter().map(Lane::ready).sum::<usize>();
         let whole = ROUND_FULL.min(self.config.delivery.window_messages / 4);
-        let soon = round_at.filter(|_| ready < whole).map(|at| at + ROUND_EVERY);
-        (ready > 0).then(|| soon.map_or(now, |soon| soon.max(now)))
+        let pause = match is_wide {
+            // As long again as the flush, so that not all of the time goes into flushing.
+            true => 2 * ROUND_EVERY,
+            false if ready < whole => ROUND_EVERY,
+            false => Duration::ZERO,
+        };
+        let soon = round_at.map_or(now, |at| (at + pause).max(now));
+        (ready > 0).then_some(soon)
     }
 
     fn publish_holds(&self) {

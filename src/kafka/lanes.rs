@@ -128,6 +128,11 @@ impl<T: Queued> Lane<T> {
         }
     }
 
+    /// Whether the main producer has records of it.
+    pub fn is_in_flight(&self) -> bool {
+        self.main > 0
+    }
+
     /// Whether nothing is in flight or suspicious: what waits here could as well wait elsewhere.
     pub fn is_idle(&self) -> bool {
         self.mode == Mode::Open && self.main == 0 && !self.careful && self.trouble.is_none()

@@ -498,8 +498,8 @@ pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
     settings
         .set_log_level(RDKafkaLogLevel::Info)
         .set("client.id", "mqtt-kafka-bridge")
-        // Only should a flush end too soon.
-        .set("linger.ms", "5")
+        // Only should a flush end too soon: what it leaves is due by then, and goes without a pause.
+        .set("linger.ms", "1")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
