@@ -110,7 +110,10 @@ impl Kafka {
                 Ok((_, end)) => return Ok(end),
                 Err(error) if Instant::now() > deadline => return Err(error.into()),
                 // A new partition may have no leader yet.
-                Err(_) => std::thread::sleep(ASK_EVERY),
+                Err(_) => {
+                    interrupt::check()?;
+                    std::thread::sleep(ASK_EVERY);
+                }
             }
         };
         (0..partitions).map(end).collect()

@@ -22,7 +22,7 @@ use crate::message::{
 use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Gate, Hold, Metrics, TimingSink, keys};
 use crate::supervisor::heartbeat::Heartbeat;
-use epochs::{Flight, Live, elapsed_ms};
+use epochs::{AWAY_INTERVAL, Flight, Live, elapsed_ms};
 use kafka_topics::KafkaTopics;
 use settle::Outbox;
 
@@ -104,6 +104,7 @@ pub struct KafkaProducerActor {
     heartbeat: Arc<Heartbeat>,
     sources: BTreeMap<SourceId, Attach>,
     gate: Gate,
+    unconfirmed_gate: Gate,
     state: State,
 }
 
@@ -118,8 +119,17 @@ impl KafkaProducerActor {
     ) -> Self {
         let log = log.new(o!(keys::COMPONENT => "kafka"));
         let state = State::new(&config);
-        let (sources, gate) = (BTreeMap::new(), Gate::every(WARN_INTERVAL));
-        Self { config, log, metrics, timing, heartbeat, sources, gate, state }
+        Self {
+            config,
+            log,
+            metrics,
+            timing,
+            heartbeat,
+            sources: BTreeMap::new(),
+            gate: Gate::every(WARN_INTERVAL),
+            unconfirmed_gate: Gate::every(AWAY_INTERVAL),
+            state,
+        }
     }
 
     /// Puts a message where it goes next: its lane, or the dead letter.
@@ -230,6 +240,7 @@ impl KafkaProducerActor {
         {
             warn!(self.log, "kafka is still away"; keys::ELAPSED_MS => elapsed_ms(*since));
         }
+        self.watch_for_silence();
     }
 
     /// Sets an alarm to when something is to be tried again.

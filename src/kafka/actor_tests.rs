@@ -291,6 +291,10 @@ impl Stage {
         self.journal().verdicts.iter().filter_map(rejected).collect()
     }
 
+    fn unconfirmed(&self) -> Option<Duration> {
+        self.metrics.health().snapshot(Vec::new(), Vec::new()).unconfirmed
+    }
+
     fn epochs(&self) -> usize {
         self.journal().epochs.len()
     }
@@ -572,6 +576,23 @@ fn a_broker_that_is_away_for_a_while_costs_nothing() {
         stage.mock.order(|cluster| cluster.broker_up(-1).expect("up"));
         stage.settled(200).await;
         assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn a_kafka_that_answers_and_confirms_nothing_is_told_of_until_it_does() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS as TOO_FEW;
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 20);
+        stage.mock.fail_produce(&[TOO_FEW; 1000]);
+        stage.publish(all.clone());
+        stage.until("it is noticed", |stage| stage.unconfirmed().is_some()).await;
+        assert!(stage.unconfirmed() >= Some(Duration::from_secs(10)));
+        stage.mock.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
+        stage.settled(20).await;
+        stage.until("it is over", |stage| stage.unconfirmed().is_none()).await;
         stage.assert_arrived("a", &all);
     });
 }

@@ -47,7 +47,7 @@ impl Display for Reason {
 }
 
 /// All values of [`Reason::reason`]. docs/observability.md says of each what to do.
-pub const CODES: [&str; 16] = [
+pub const CODES: [&str; 17] = [
     DRAINING,
     ACTOR_HANGS,
     ACTOR_RESTARTING,
@@ -59,6 +59,7 @@ pub const CODES: [&str; 16] = [
     KAFKA_UNREACHABLE,
     KAFKA_AUTHENTICATION,
     KAFKA_PRODUCER_FAILING,
+    KAFKA_UNCONFIRMED,
     KAFKA_TOPIC_MISSING,
     KAFKA_TOPIC_DENIED,
     KAFKA_TOPIC_UNAVAILABLE,
@@ -77,6 +78,7 @@ const KAFKA_PENDING: &str = "kafka_pending";
 const KAFKA_UNREACHABLE: &str = "kafka_unreachable";
 const KAFKA_AUTHENTICATION: &str = "kafka_authentication";
 const KAFKA_PRODUCER_FAILING: &str = "kafka_producer_failing";
+const KAFKA_UNCONFIRMED: &str = "kafka_unconfirmed";
 const KAFKA_TOPIC_MISSING: &str = "kafka_topic_missing";
 const KAFKA_TOPIC_DENIED: &str = "kafka_topic_denied";
 const KAFKA_TOPIC_UNAVAILABLE: &str = "kafka_topic_unavailable";
@@ -152,6 +154,7 @@ pub struct Health {
     mqtt: Mutex<MqttHealth>,
     kafka: Mutex<KafkaHealth>,
     producer: Mutex<Option<String>>,
+    unconfirmed: Mutex<Option<Duration>>,
     draining: AtomicBool,
 }
 
@@ -176,6 +179,11 @@ impl Health {
         *lock(&self.producer) = why;
     }
 
+    /// How long Kafka has left a record without an answer, if that is too long.
+    pub fn set_unconfirmed(&self, waited: Option<Duration>) {
+        *lock(&self.unconfirmed) = waited;
+    }
+
     /// A drain has begun.
     pub fn set_draining(&self) {
         self.draining.store(true, Relaxed);
@@ -187,6 +195,7 @@ impl Health {
             mqtt: lock(&self.mqtt).clone(),
             kafka: lock(&self.kafka).clone(),
             producer_failing: lock(&self.producer).clone(),
+            unconfirmed: *lock(&self.unconfirmed),
             draining: self.draining.load(Relaxed),
             holds,
             actors,
@@ -203,6 +212,8 @@ pub struct Snapshot {
     pub kafka: KafkaHealth,
     /// Why no producer lives long enough to deliver.
     pub producer_failing: Option<String>,
+    /// How long a record has waited for Kafka's answer, if that is too long.
+    pub unconfirmed: Option<Duration>,
     /// A drain has begun.
     pub draining: bool,
     /// What waits for a person.
@@ -279,6 +290,10 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
                         add(KAFKA_TOPIC_UNAVAILABLE, &format!("{name}: {detail}"));
                     }
                 }
+            }
+            if let Some(waited) = seen.unconfirmed {
+                let detail = format!("a record has waited for {} s", waited.as_secs());
+                add(KAFKA_UNCONFIRMED, &detail);
             }
         }
     }
@@ -402,6 +417,10 @@ mod tests {
             (
                 said(|seen| seen.producer_failing = Some("why".to_owned())),
                 "kafka: kafka_producer_failing: why",
+            ),
+            (
+                said(|seen| seen.unconfirmed = Some(Duration::from_secs(11))),
+                "kafka: kafka_unconfirmed: a record has waited for 11 s",
             ),
             (hold("t"), "kafka: kafka_topic_held: t: why"),
             (hold(Hold::DEAD_LETTER), "kafka: dead_letter_blocked: why"),

@@ -97,12 +97,29 @@ impl Kafka {
     fn wait_until_ready(&mut self) {
         let log = self.dir.join("log");
         let what = format!("Kafka answers (its log: {})", log.display());
-        let client: BaseConsumer = client_config(&self.bootstrap()).create().expect("settings");
         eventually(&what, PATIENT, || {
             assert_eq!(self.process().exit_status(), None, "Kafka ended: {}", log.display());
-            let metadata = client.fetch_metadata(None, Duration::from_millis(500));
-            let port = i32::from(self.port);
-            metadata.is_ok_and(|metadata| metadata.brokers().iter().any(|it| it.port() == port))
+            // A new client each time, which knows of no other node: this one is to answer.
+            let this: BaseConsumer = client_config(&self.address()).create().expect("settings");
+            let metadata = this.fetch_metadata(None, Duration::from_millis(500));
+            metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+        });
+    }
+
+    /// Waits until other nodes lead all partitions of a Kafka topic.
+    pub fn wait_led_by_others(&self, kafka_topic: &str) {
+        let others: Vec<_> =
+            self.bootstrap.split(',').filter(|node| *node != self.address()).collect();
+        let client: BaseConsumer = client_config(&others.join(",")).create().expect("settings");
+        eventually("other nodes lead", PATIENT, || {
+            let metadata = client.fetch_metadata(Some(kafka_topic), Duration::from_secs(1));
+            metadata.is_ok_and(|metadata| {
+                let port = i32::from(self.port);
+                let this = metadata.brokers().iter().find(|node| node.port() == port);
+                let this = this.map(rdkafka::metadata::MetadataBroker::id);
+                let partitions = metadata.topics()[0].partitions();
+                partitions.iter().all(|it| it.leader() >= 0 && Some(it.leader()) != this)
+            })
         });
     }
 
@@ -117,6 +134,10 @@ impl Kafka {
                 !partitions.is_empty() && partitions.iter().all(|it| it.isr().len() == all)
             })
         });
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// `host:port`, of each node

@@ -15,8 +15,11 @@ use crate::kafka::producer::Producer;
 use crate::message::{Epoch, ProducerStarted, Seq, SourceId, Stamp};
 use crate::observe::{Gate, keys};
 
-/// How often it is said that Kafka is still away.
-const AWAY_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is said that Kafka is still away, or still confirms nothing.
+pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A record that has waited for Kafka's answer for so long waits for more than a slow moment.
+const UNCONFIRMED_AFTER: Duration = Duration::from_secs(10);
 
 /// After a fatal error: how long the reports of what was in flight are waited for at most, so that
 /// nothing of the old producer is still on its way when the new one begins.
@@ -54,9 +57,23 @@ pub(super) struct Live {
 }
 
 impl Live {
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.main).chain(&self.careful)
+    }
+
     /// Whether reports are still to come, of either producer.
     pub(super) fn has_flights(&self) -> bool {
-        std::iter::once(&self.main).chain(&self.careful).any(|side| !side.flights.is_empty())
+        self.sides().any(|side| !side.flights.is_empty())
+    }
+
+    /// Since when the record has waited that has waited for the longest time.
+    fn waits_since(&self) -> Option<Instant> {
+        let flights = self.sides().flat_map(|side| side.flights.iter());
+        let produced_at = flights.filter_map(|(_, flight)| match flight {
+            Flight::Record { produced_at, .. } => Some(produced_at.instant),
+            Flight::Letter(_) => None,
+        });
+        produced_at.min()
     }
 
     pub(super) fn side(&mut self, via: Via) -> Option<&mut Side> {
@@ -171,6 +188,20 @@ impl KafkaProducerActor {
     pub(super) fn reached(&mut self) {
         if let Some((since, _)) = self.state.away.take() {
             info!(self.log, "kafka is back"; keys::ELAPSED_MS => elapsed_ms(since));
+        }
+    }
+
+    /// Tells of a Kafka that answers questions and confirms no record. librdkafka tries those again by
+    /// itself and says nothing, such as while too few replicas are in sync.
+    pub(super) fn watch_for_silence(&mut self) {
+        let since = self.state.live.as_ref().and_then(Live::waits_since);
+        let waited = since.filter(|since| since.elapsed() >= UNCONFIRMED_AFTER);
+        self.metrics.health().set_unconfirmed(waited.map(|since| since.elapsed()));
+        if let Some(since) = waited.filter(|_| self.state.away.is_none())
+            && let Some(suppressed) = self.unconfirmed_gate.pass(Instant::now())
+        {
+            warn!(self.log, "kafka confirms nothing"; keys::ELAPSED_MS => elapsed_ms(since),
+                keys::SUPPRESSED => suppressed);
         }
     }
 

@@ -142,7 +142,10 @@ impl KafkaProducerActor {
     }
 
     pub(super) fn letter_refused(&mut self, letter: Letter, code: i32, now: Instant) {
-        let why = format!("Kafka refuses dead letters with {} ({code})", classify::name(code));
+        let why = match code {
+            classify::WITHOUT_OFFSET => "Kafka did not confirm a dead letter".to_owned(),
+            _ => format!("Kafka refuses dead letters with {} ({code})", classify::name(code)),
+        };
         self.state.letters.refused(letter, &why, now);
         self.letters_blocked();
     }
