@@ -104,34 +104,24 @@ impl Kafka {
     /// Kafka does not answer.
     pub(super) fn ends(&self, client: &BaseConsumer) -> Result<Vec<i64>, BenchError> {
         let partitions = i32::try_from(self.begin.len()).unwrap_or_default();
-        let deadline = Instant::now() + ANSWER_WITHIN;
-        let end = |partition| loop {
-            match client.fetch_watermarks(&self.kafka_topic, partition, ANSWER_WITHIN) {
-                Ok((_, end)) => return Ok(end),
-                Err(error) if Instant::now() > deadline => return Err(error.into()),
-                // A new partition may have no leader yet.
-                Err(_) => {
-                    interrupt::check()?;
-                    std::thread::sleep(ASK_EVERY);
-                }
-            }
+        let end = |partition| {
+            patiently(|| {
+                let (_, end) =
+                    client.fetch_watermarks(&self.kafka_topic, partition, ANSWER_WITHIN)?;
+                Ok(end)
+            })
         };
         (0..partitions).map(end).collect()
     }
 
     fn partitions(&self) -> Result<usize, BenchError> {
-        let deadline = Instant::now() + ANSWER_WITHIN;
-        loop {
+        patiently(|| {
             let metadata = self.client()?.fetch_metadata(Some(&self.kafka_topic), ANSWER_WITHIN)?;
-            let partitions = metadata.topics().iter().map(|topic| topic.partitions().len()).sum();
-            if partitions > 0 {
-                return Ok(partitions);
+            match metadata.topics().iter().map(|topic| topic.partitions().len()).sum() {
+                0 => Err(BenchError::Kafka(format!("no Kafka topic {}", self.kafka_topic))),
+                partitions => Ok(partitions),
             }
-            if Instant::now() > deadline {
-                return Err(BenchError::Kafka(format!("no Kafka topic {}", self.kafka_topic)));
-            }
-            std::thread::sleep(ASK_EVERY);
-        }
+        })
     }
 
     fn client(&self) -> Result<BaseConsumer, BenchError> {
@@ -148,6 +138,23 @@ impl Drop for Kafka {
             && let Err(error) = remove(&self.bootstrap, &self.kafka_topic)
         {
             eprintln!("bench: the Kafka topic {} stays behind: {error}", self.kafka_topic);
+        }
+    }
+}
+
+/// Asks until there is an answer: a new Kafka topic is not known at once, nor who leads its partitions.
+///
+/// # Errors
+/// There is none in time, or a signal came.
+fn patiently<T>(mut ask: impl FnMut() -> Result<T, BenchError>) -> Result<T, BenchError> {
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    loop {
+        match ask() {
+            Err(_) if Instant::now() + ASK_EVERY < deadline => {
+                interrupt::check()?;
+                std::thread::sleep(ASK_EVERY);
+            }
+            answer => return answer,
         }
     }
 }

@@ -202,17 +202,21 @@ impl KafkaProducerActor {
         let State { live, kafka_topics, full, round_at, .. } = &self.state;
         let live = live.as_ref().filter(|live| live.ending.is_none() && !full)?;
         let lanes = kafka_topics.lanes();
-        let is_wide = lanes.iter().filter(|lane| lane.is_in_flight()).count() > WIDE;
-        if live.main.flights.len() >= ROUND_BELOW && !is_wide {
+        let in_flight = live.main.flights.len();
+        let is_wide =
+            in_flight > WIDE && lanes.iter().filter(|lane| lane.is_in_flight()).count() > WIDE;
+        if in_flight >= ROUND_BELOW && !is_wide {
             return None;
         }
         let ready = lanes.iter().map(Lane::ready).sum::<usize>();
         let whole = ROUND_FULL.min(self.config.delivery.window_messages / 4);
-        let pause = match is_wide {
+        let pause = if is_wide {
             // As long again as the flush, so that not all of the time goes into flushing.
-            true => 2 * ROUND_EVERY,
-            false if ready < whole => ROUND_EVERY,
-            false => Duration::ZERO,
+            2 * ROUND_EVERY
+        } else if ready < whole {
+            ROUND_EVERY
+        } else {
+            Duration::ZERO
         };
         let soon = round_at.map_or(now, |at| (at + pause).max(now));
         (ready > 0).then_some(soon)
@@ -281,8 +285,7 @@ impl State {
 
     /// Everything that is here and has no verdict yet.
     fn seqs(&self) -> HashSet<Seq> {
-        let sides =
-            self.live.iter().flat_map(|live| std::iter::once(&live.main).chain(&live.careful));
+        let sides = self.live.iter().flat_map(Live::sides);
         let flying = sides.flat_map(|side| side.flights.iter()).map(|(_, flight)| match flight {
             Flight::Record { item, .. } => item.msg.seq,
             Flight::Letter(letter) => letter.msg.seq,

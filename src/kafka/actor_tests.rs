@@ -303,17 +303,14 @@ impl Stage {
     /// partition.
     fn assert_arrived(&self, kafka_topic: &str, messages: &[ForwardMsg]) {
         for arrived in self.arrivals(kafka_topic, messages) {
-            let mut seen = BTreeSet::new();
-            let firsts: Vec<_> = arrived.iter().filter(|seq| seen.insert(**seq)).collect();
-            assert!(firsts.is_sorted(), "arrived as {arrived:?}");
+            assert!(firsts(arrived.iter()).is_sorted(), "arrived as {arrived:?}");
         }
     }
 
     /// The same of the last arrivals.
     fn assert_arrived_at_last(&self, kafka_topic: &str, messages: &[ForwardMsg]) {
         for arrived in self.arrivals(kafka_topic, messages) {
-            let mut seen = BTreeSet::new();
-            let lasts: Vec<_> = arrived.iter().rev().filter(|seq| seen.insert(**seq)).collect();
+            let lasts = firsts(arrived.iter().rev());
             assert!(lasts.iter().rev().is_sorted(), "arrived as {arrived:?}");
         }
     }
@@ -334,6 +331,12 @@ impl Stage {
         assert!(lost.is_empty(), "lost: {lost:?}");
         arrivals
     }
+}
+
+/// Each once, where it comes first.
+fn firsts<'a>(arrived: impl Iterator<Item = &'a u64>) -> Vec<u64> {
+    let mut seen = BTreeSet::new();
+    arrived.copied().filter(|seq| seen.insert(*seq)).collect()
 }
 
 fn config(brokers: &str, file: PathBuf) -> Config {

@@ -78,8 +78,8 @@ fn row(code: i32) -> Option<&'static (i32, &'static str, Class)> {
 
 const NO_ERROR: (i32, &str, Class) = (0, "NO_ERROR", Delivered);
 
-/// [`WITHOUT_OFFSET`] and every code of librdkafka 2.12.1, ascending. Codes that librdkafka retries by itself are
-/// [`Class::Transient`] too: should one surface, sending again is right.
+/// [`WITHOUT_OFFSET`] and every code of librdkafka 2.12.1, ascending. Codes that librdkafka retries
+/// by itself are [`Class::Transient`] too: should one surface, sending again is right.
 #[rustfmt::skip]
 const TABLE: &[(i32, &str, Class)] = &[
     (WITHOUT_OFFSET, "DELIVERED_WITHOUT_OFFSET", Fatal),

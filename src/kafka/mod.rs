@@ -19,10 +19,10 @@ use crate::message::Epoch;
 use crate::observe::panics::PanicReport;
 use lanes::Via;
 
-/// A round is handed to librdkafka when fewer records than this are in flight, unless it is very wide
-/// (docs/decisions/0006-whole-rounds.md). With this many in
-/// flight in a partition an idempotent producer sends nothing more there, and its thread turns in a
-/// busy loop over what waits (docs/decisions/0004-rounds.md).
+/// A round is handed to librdkafka when fewer records than this are in flight, or very many partitions
+/// have some (docs/decisions/0006-whole-rounds.md). With this many in flight in a partition an
+/// idempotent producer sends nothing more there, and its thread turns in a busy loop over what waits
+/// (docs/decisions/0004-rounds.md).
 const ROUND_BELOW: usize = 5;
 
 /// What a producer's poll thread tells the actor.

@@ -19,7 +19,7 @@ use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerCon
 
 use super::classify;
 use super::lanes::Via;
-use super::producer::{remind_of_brokers, settings};
+use super::producer::{brokers, remind_of_brokers, settings};
 use crate::config::Config;
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble};
 
@@ -138,7 +138,7 @@ struct Client {
     /// Of `inner`, which outlives them: see `Drop`. As long as they exist, each answer has their
     /// Kafka topics.
     topics: Vec<*mut sys::rd_kafka_topic_t>,
-    /// `host:port`, separated by commas.
+    /// For [`remind_of_brokers`].
     brokers: CString,
     inner: BaseProducer<Context>,
 }
@@ -155,8 +155,7 @@ impl Client {
             .set("statistics.interval.ms", "0");
         let inner: BaseProducer<Context> =
             settings.create_with_context(Context::default()).map_err(io::Error::other)?;
-        let brokers = CString::new(config.kafka.brokers.join(",")).unwrap_or_default();
-        let mut client = Self { topics: Vec::new(), brokers, inner };
+        let mut client = Self { topics: Vec::new(), brokers: brokers(config), inner };
         let routes = config.routes.iter().map(|route| &route.kafka_topic);
         for name in routes.chain(&config.dead_letter.kafka_topic) {
             client.topics.push(client.topic(name)?);

@@ -89,7 +89,7 @@ struct Context {
     in_flight: AtomicUsize,
     /// What librdkafka may ask as long as it lives.
     partitions: Mutex<Vec<Arc<Partitions>>>,
-    /// `host:port`, separated by commas.
+    /// For [`remind_of_brokers`].
     brokers: CString,
     /// Brokers are to be asked for metadata until one answers.
     probe: AtomicBool,
@@ -235,11 +235,9 @@ impl Producer {
         actor: Recipient<ProducerEvent>,
         log: &Logger,
     ) -> Result<Self, String> {
-        // The configuration has no NUL in it, and librdkafka would read no further.
-        let brokers = CString::new(config.kafka.brokers.join(",")).unwrap_or_default();
         let context = Context {
             name,
-            brokers,
+            brokers: brokers(config),
             waiting: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             partitions: Mutex::default(),
@@ -455,6 +453,12 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
 fn last_error() -> i32 {
     // SAFETY: it reads a variable of this thread.
     unsafe { sys::rd_kafka_last_error() as i32 }
+}
+
+/// `host:port` of each, separated by commas.
+pub(super) fn brokers(config: &Config) -> CString {
+    // The configuration has no NUL in it, and librdkafka would read no further.
+    CString::new(config.kafka.brokers.join(",")).unwrap_or_default()
 }
 
 /// Tells librdkafka once more where the brokers are. An answer without any broker, as Kafka may give one

@@ -12,6 +12,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -108,32 +109,20 @@ impl Kafka {
 
     /// Waits until other nodes lead all partitions of a Kafka topic.
     pub fn wait_led_by_others(&self, kafka_topic: &str) {
-        let others: Vec<_> =
-            self.bootstrap.split(',').filter(|node| *node != self.address()).collect();
-        let client: BaseConsumer = client_config(&others.join(",")).create().expect("settings");
-        eventually("other nodes lead", PATIENT, || {
-            let metadata = client.fetch_metadata(Some(kafka_topic), Duration::from_secs(1));
-            metadata.is_ok_and(|metadata| {
-                let port = i32::from(self.port);
-                let this = metadata.brokers().iter().find(|node| node.port() == port);
-                let this = this.map(rdkafka::metadata::MetadataBroker::id);
-                let partitions = metadata.topics()[0].partitions();
-                partitions.iter().all(|it| it.leader() >= 0 && Some(it.leader()) != this)
-            })
-        });
+        let nodes = || self.bootstrap.split(',');
+        let this = nodes().position(|node| node == self.address()).expect("it is one of them");
+        let others: Vec<_> = nodes().filter(|node| *node != self.address()).collect();
+        let led_by_another = |partition: &MetadataPartition| {
+            usize::try_from(partition.leader()).is_ok_and(|leader| leader != this)
+        };
+        wait_partitions("other nodes lead", &others.join(","), kafka_topic, led_by_another);
     }
 
     /// Waits until every node has what the others have of a Kafka topic.
     pub fn wait_in_sync(&self, kafka_topic: &str) {
-        let client: BaseConsumer = client_config(&self.bootstrap()).create().expect("settings");
         let all = usize::try_from(self.replicas).unwrap();
-        eventually("all replicas are in sync", PATIENT, || {
-            let metadata = client.fetch_metadata(Some(kafka_topic), Duration::from_secs(1));
-            metadata.is_ok_and(|metadata| {
-                let partitions = metadata.topics()[0].partitions();
-                !partitions.is_empty() && partitions.iter().all(|it| it.isr().len() == all)
-            })
-        });
+        let in_sync = |partition: &MetadataPartition| partition.isr().len() == all;
+        wait_partitions("all replicas are in sync", &self.bootstrap(), kafka_topic, in_sync);
     }
 
     fn address(&self) -> String {
@@ -232,6 +221,23 @@ impl Kafka {
             })
         })
     }
+}
+
+/// Waits until `is_so` of every partition of a Kafka topic.
+fn wait_partitions(
+    what: &str,
+    bootstrap: &str,
+    kafka_topic: &str,
+    is_so: impl Fn(&MetadataPartition) -> bool,
+) {
+    let client: BaseConsumer = client_config(bootstrap).create().expect("settings");
+    eventually(what, PATIENT, || {
+        let metadata = client.fetch_metadata(Some(kafka_topic), Duration::from_secs(1));
+        metadata.is_ok_and(|metadata| {
+            let partitions = metadata.topics()[0].partitions();
+            !partitions.is_empty() && partitions.iter().all(&is_so)
+        })
+    });
 }
 
 /// All records of a Kafka topic that are there now, partition after partition.

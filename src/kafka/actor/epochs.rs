@@ -57,7 +57,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    fn sides(&self) -> impl Iterator<Item = &Side> {
+    pub(super) fn sides(&self) -> impl Iterator<Item = &Side> {
         std::iter::once(&self.main).chain(&self.careful)
     }
 
@@ -195,9 +195,9 @@ impl KafkaProducerActor {
     /// itself and says nothing, such as while too few replicas are in sync.
     pub(super) fn watch_for_silence(&mut self) {
         let since = self.state.live.as_ref().and_then(Live::waits_since);
-        let waited = since.filter(|since| since.elapsed() >= UNCONFIRMED_AFTER);
-        self.metrics.health().set_unconfirmed(waited.map(|since| since.elapsed()));
-        if let Some(since) = waited.filter(|_| self.state.away.is_none())
+        let since = since.filter(|since| since.elapsed() >= UNCONFIRMED_AFTER);
+        self.metrics.health().set_unconfirmed(since.as_ref().map(Instant::elapsed));
+        if let Some(since) = since.filter(|_| self.state.away.is_none())
             && let Some(suppressed) = self.unconfirmed_gate.pass(Instant::now())
         {
             warn!(self.log, "kafka confirms nothing"; keys::ELAPSED_MS => elapsed_ms(since),
