@@ -129,9 +129,11 @@ impl Feed {
         let connect = Connect {
             client_id,
             keep_alive_s: 0,
+            clean_start: true,
             session_expiry_s: 0,
             receive_maximum: u16::MAX,
-            login,
+            username: login.map(|(username, _)| username),
+            password: login.map(|(_, password)| password),
         };
         let version = match scenario.protocol {
             Protocol::V311 => Version::V311,

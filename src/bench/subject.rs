@@ -24,7 +24,7 @@ use super::scenario::{Scenario, World};
 use super::{libraries, limit, wire};
 use crate::demo::brokers::spawn;
 use crate::message::Qos;
-use crate::mqtt::packet::{self, Connect, Version};
+use crate::mqtt::packet::{self, Connect, Subscribe, Version};
 
 /// `bench-subject`, for `bench` itself
 #[derive(Debug, Clone, Args)]
@@ -97,9 +97,11 @@ fn open(task: &Task) -> Result<TcpStream, String> {
     let connect = Connect {
         client_id: &task.world.name,
         keep_alive_s: 0,
+        clean_start: true,
         session_expiry_s: 0,
         receive_maximum: task.scenario.window,
-        login: task.world.login.as_ref().map(|(name, password)| (&**name, &**password)),
+        username: task.world.login.as_ref().map(|(name, _)| &**name),
+        password: task.world.login.as_ref().map(|(_, password)| &**password),
     };
     let mut out = BytesMut::new();
     packet::encode_connect(version, &connect, &mut out);
@@ -108,7 +110,14 @@ fn open(task: &Task) -> Result<TcpStream, String> {
     out.clear();
     let qos = if task.scenario.qos == 1 { Qos::AtLeastOnce } else { Qos::AtMostOnce };
     let mqtt_filter = format!("{}/#", task.world.name);
-    packet::encode_subscribe(version, 1, &mqtt_filter, qos, false, &mut out);
+    let subscribe = Subscribe {
+        packet_id: 1,
+        mqtt_filter: &mqtt_filter,
+        qos,
+        subscription_id: None,
+        only_if_new: false,
+    };
+    packet::encode_subscribe(version, &subscribe, &mut out);
     std::io::Write::write_all(&mut stream, &out).map_err(told)?;
     expect(&mut stream, 0x90)?;
     // In the words of the bridge, for who waits for it.

@@ -29,7 +29,7 @@ use crate::message::{
 };
 use crate::mqtt::connection;
 use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
-use crate::mqtt::packet::Publish;
+use crate::mqtt::publish::Publish;
 use crate::mqtt::session::{Lost, Memory, Note, Settings};
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::{Gate, Metrics, keys, panics};

@@ -7,7 +7,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
 use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Refusal, WholePayload};
-use crate::mqtt::packet::{Publish, PublishHead, Version};
+use crate::mqtt::publish::{self, Publish, PublishError};
+use crate::mqtt::wire::{VarInt, Version, var_int};
+
+pub use crate::mqtt::wire::RawFrame;
 
 /// A read asks for this much once the buffer runs short; messages are slices of it.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -34,27 +37,6 @@ pub enum Frame {
     Oversize(Publish),
 }
 
-/// The bytes of one packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawFrame {
-    /// Fixed header included.
-    pub bytes: Bytes,
-    /// Length of the fixed header.
-    pub header_len: usize,
-}
-
-impl RawFrame {
-    /// Packet type and flags.
-    pub fn first_byte(&self) -> u8 {
-        self.bytes[0]
-    }
-
-    /// What follows the fixed header.
-    pub fn body(&self) -> Bytes {
-        self.bytes.slice(self.header_len..)
-    }
-}
-
 /// A stream that cannot be framed any more: the connection must end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
@@ -71,9 +53,9 @@ pub enum FrameError {
         /// Its remaining length.
         length: usize,
     },
-    /// An oversize PUBLISH whose variable header does not fit into its frame.
-    #[error("a PUBLISH whose variable header cannot be read")]
-    PublishHead,
+    /// An oversize PUBLISH that can be neither taken nor acknowledged.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// Cuts what was read into frames.
@@ -88,7 +70,8 @@ pub struct FrameReader {
 /// A PUBLISH over the limit, on its way through.
 #[derive(Debug)]
 struct Streaming {
-    head: PublishHead,
+    /// All of it but its payload.
+    publish: Publish,
     /// Of its frame, still to come.
     skip: usize,
     payload_left: usize,
@@ -148,15 +131,13 @@ impl FrameReader {
         header_len: usize,
         length: usize,
     ) -> Result<Option<Frame>, FrameError> {
-        let body = &self.buffer[header_len..];
-        let Some((head, payload_at)) = PublishHead::parse(self.version, first_byte, body, length)
-            .map_err(|_| FrameError::PublishHead)?
-        else {
-            return Ok(None);
-        };
+        let arrived = &self.buffer[header_len..];
+        let head =
+            publish::parse_head(self.version, first_byte, arrived, length, HEAD_ALLOWANCE_BYTES)?;
+        let Some((publish, payload_at)) = head else { return Ok(None) };
         let payload_size = length - payload_at;
         self.streaming = Some(Streaming {
-            head,
+            publish,
             skip: header_len + payload_at,
             payload_left: payload_size,
             payload_size,
@@ -198,7 +179,11 @@ impl FrameReader {
                 whole: Some(whole),
             }
         };
-        Some(Frame::Oversize(done.head.into_publish(done.kept.freeze(), Some(refusal))))
+        Some(Frame::Oversize(Publish {
+            payload: done.kept.freeze(),
+            refusal: Some(Box::new(refusal)),
+            ..done.publish
+        }))
     }
 }
 
@@ -212,8 +197,10 @@ pub fn bound_payload(mut publish: Publish, max_payload: usize) -> Publish {
         sha256: Sha256::digest(&publish.payload).into(),
     };
     let keep = publish.payload.len().min(DEAD_LETTER_PAYLOAD_MAX);
-    // A copy, so that the beginning does not pin the rest.
+    // Copies, so that what is kept does not pin the rest.
     publish.payload = Bytes::copy_from_slice(&publish.payload[..keep]);
+    publish.mqtt_topic = Bytes::copy_from_slice(&publish.mqtt_topic);
+    publish.properties = Bytes::copy_from_slice(&publish.properties);
     publish.refusal = Some(Box::new(too_large(whole, max_payload)));
     publish
 }
@@ -231,14 +218,11 @@ fn too_large(whole: WholePayload, max_payload: usize) -> Refusal {
 
 /// Length of the fixed header and the remaining length; `None` if more bytes are needed.
 fn fixed_header(bytes: &[u8]) -> Result<Option<(usize, usize)>, FrameError> {
-    let mut length = 0;
-    for (index, byte) in bytes.iter().skip(1).take(4).enumerate() {
-        length |= usize::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Ok(Some((index + 2, length)));
-        }
+    match var_int(bytes.get(1..).unwrap_or_default()) {
+        VarInt::Is(length, size) => Ok(Some((1 + size, length))),
+        VarInt::Incomplete => Ok(None),
+        VarInt::TooLong => Err(FrameError::RemainingLength),
     }
-    if bytes.len() >= 5 { Err(FrameError::RemainingLength) } else { Ok(None) }
 }
 
 #[cfg(test)]

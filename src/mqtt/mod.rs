@@ -1,12 +1,15 @@
 //! MqttActor and what it is made of.
 //!
-//! Bytes become frames ([`frame`]), frames become packets ([`packet`], by rumqttc's codecs), packets
-//! move the [`session`] and fill the [`window`]. All four are pure. [`connection`] has the socket,
+//! Bytes become frames ([`frame`]), frames become packets ([`packet`], messages by [`publish`]), packets
+//! move the [`session`] and fill the [`window`]. All of these are pure. [`connection`] has the socket,
 //! `open` puts them together for as long as a connection lives: the order of bytes on the wire is the
 //! order of one function there. [`actor`] has what outlives a connection.
 
+pub mod wire;
 pub mod window;
+pub mod publish;
 pub mod frame;
+pub mod reason;
 pub mod packet;
 pub mod session;
 pub mod connection;

@@ -13,7 +13,8 @@ use crate::message::{Qos, Stamp};
 use crate::mqtt::actor::Core;
 use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
-use crate::mqtt::packet::{self, Incoming, Publish, Version};
+use crate::mqtt::packet::{self, Incoming, Version};
+use crate::mqtt::publish::Publish;
 use crate::mqtt::session::{Lost, Note, Session};
 use crate::observe::panics;
 
@@ -270,15 +271,10 @@ impl Open {
     }
 }
 
-/// Reads one packet. A codec that panics is the packet's fault: if that is a message, it goes to the
-/// dead letter, and does not come again and again.
+/// Reads one packet. One that makes the reader panic costs the connection, not the actor.
 fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, Lost> {
-    const PUBLISH: u8 = 3;
     match panics::catch(|| packet::decode(version, frame)) {
         Ok(read) => Ok(read?),
-        Err(panic) if frame.first_byte() >> 4 == PUBLISH => {
-            Ok(Incoming::Publish(packet::take_apart(version, frame, &panic.message)?))
-        }
         Err(panic) => Err(Lost::malformed(panic.message)),
     }
 }

@@ -1,37 +1,21 @@
-//! Packets of both protocol versions behind one set of types. The reading and writing is done by
-//! rumqttc's codecs; what they refuse although it can be understood is taken apart here. Pure.
+//! Packets of both protocol versions behind one set of types. Pure.
+//!
+//! What a broker sends is read by code of our own, which understands all that can be understood: a
+//! reason code that nobody knows means what its range means (MQTT 5, section 2.4). A test holds it
+//! against rumqttc's codecs, which write SUBSCRIBE and UNSUBSCRIBE.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use rumqttc::mqttbytes::{self as m4, v4};
 use rumqttc::v5::mqttbytes::{self as m5, v5};
 
-use crate::message::{Qos, Refusal};
-use crate::mqtt::frame::RawFrame;
+use crate::message::Qos;
+use crate::mqtt::publish::{self, PublishError};
+use crate::mqtt::reason::{self, Words};
 use crate::mqtt::window::{Ack, AckForm};
+use crate::mqtt::wire::{Fields, Malformed, Value, property};
 
-/// The reason code of a PUBLISH that frames well and is malformed inside.
-pub const MALFORMED: &str = "malformed_publish";
-/// The reason code of an MQTT topic that is not UTF-8 ([MQTT-1.5.4-1]).
-pub const TOPIC_NOT_UTF8: &str = "mqtt_topic_not_utf8";
-
-/// A protocol version on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1.
-    V311,
-    /// MQTT 5.
-    V5,
-}
-
-impl Version {
-    /// As people write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::V311 => "3.1.1",
-            Self::V5 => "5",
-        }
-    }
-}
+pub use crate::mqtt::publish::Publish;
+pub use crate::mqtt::wire::{RawFrame, Version};
 
 /// What a broker sends that a subscriber has to do with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +30,19 @@ pub enum Incoming {
     SubAck {
         /// Of the SUBSCRIBE.
         packet_id: u16,
-        /// The QoS granted, 0 to 2, or why not.
-        granted: Result<u8, String>,
+        /// The QoS granted, or from 0x80 on a refusal, in both versions.
+        code: u8,
+        /// The code with its name, and what the broker says with it.
+        text: String,
+    },
+    /// The answer to one UNSUBSCRIBE with one filter.
+    UnsubAck {
+        /// Of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// From 0x80 on a refusal; 3.1.1 has none, and then it is 0.
+        code: u8,
+        /// The code with its name, and what the broker says with it.
+        text: String,
     },
     /// The answer to PINGREQ.
     PingResp,
@@ -91,6 +86,8 @@ pub struct ServerLimits {
     pub no_wildcards: bool,
     /// Shared subscriptions are refused.
     pub no_shared: bool,
+    /// Subscription identifiers are refused.
+    pub no_subscription_ids: bool,
     /// The session lives so many seconds without a connection, instead of what was asked for.
     pub session_expiry_s: Option<u32>,
     /// The largest packet that the server takes, in bytes.
@@ -99,45 +96,16 @@ pub struct ServerLimits {
     pub assigned_client_id: Option<String>,
 }
 
-/// PUBLISH.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    /// Sent before, the broker believes.
-    pub dup: bool,
-    /// How the message is delivered to us; 2 counts as at least once.
-    pub qos: Qos,
-    /// RETAIN.
-    pub retain: bool,
-    /// What the sender is owed; `None` for QoS 0.
-    pub ack: Option<Ack>,
-    /// The MQTT topic; UTF-8 unless `refusal` says otherwise.
-    pub mqtt_topic: Bytes,
-    /// The payload, or its beginning if `refusal` has the size of the whole.
-    pub payload: Bytes,
-    /// Why it can only go to the dead letter, if so.
-    pub refusal: Option<Box<Refusal>>,
-}
-
-/// All of a PUBLISH but its payload.
-#[derive(Debug)]
-pub struct PublishHead {
-    dup: bool,
-    qos: Qos,
-    retain: bool,
-    ack: Option<Ack>,
-    mqtt_topic: Bytes,
-}
-
 /// A packet that cannot be understood: the connection must end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// The codec refused it.
+    /// What it must have is not there, or cannot be read.
     #[error("a malformed packet of type {kind}: {detail}")]
     Malformed {
         /// Packet type, 0 to 15.
         kind: u8,
-        /// The codec's words.
-        detail: String,
+        /// What is wrong with it.
+        detail: Malformed,
     },
     /// One that only a client may send, or that was not negotiated.
     #[error("an unexpected packet of type {kind}")]
@@ -145,103 +113,9 @@ pub enum PacketError {
         /// Packet type, 0 to 15.
         kind: u8,
     },
-    /// MQTT 5, sections 2.2.1 and 3.3.1.2.
-    #[error("a PUBLISH without a valid QoS or packet identifier")]
-    PublishHead,
-}
-
-impl Publish {
-    /// The MQTT topic for people: invalid UTF-8 replaced.
-    pub fn mqtt_topic_lossy(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.mqtt_topic)
-    }
-
-    /// What it counts for in the byte bound of the window.
-    pub fn window_bytes(&self) -> usize {
-        self.mqtt_topic.len() + self.payload.len()
-    }
-}
-
-impl PublishHead {
-    /// Takes the variable header apart, from the bytes that have arrived of a frame's body of
-    /// `length` bytes. Returns it with the offset of the payload; `None` if more bytes are needed.
-    ///
-    /// # Errors
-    /// It does not fit into the frame, or has no valid QoS or packet identifier.
-    pub fn parse(
-        version: Version,
-        first_byte: u8,
-        body: &[u8],
-        length: usize,
-    ) -> Result<Option<(Self, usize)>, PacketError> {
-        let Some(topic_len) = body.get(..2) else {
-            return if length < 2 { Err(PacketError::PublishHead) } else { Ok(None) };
-        };
-        let topic_end = 2 + usize::from(u16::from_be_bytes([topic_len[0], topic_len[1]]));
-        let qos = (first_byte >> 1) & 0b11;
-        let id_end = if qos == 0 { topic_end } else { topic_end + 2 };
-        if id_end > length {
-            return Err(PacketError::PublishHead);
-        }
-        let (Some(topic), Some(id)) = (body.get(2..topic_end), body.get(topic_end..id_end)) else {
-            return Ok(None);
-        };
-        let ack = |form| match *id {
-            [high, low] if high != 0 || low != 0 => {
-                Ok(Some(Ack { packet_id: u16::from_be_bytes([high, low]), form }))
-            }
-            _ => Err(PacketError::PublishHead),
-        };
-        let (qos, ack) = match qos {
-            0 => (Qos::AtMostOnce, None),
-            1 => (Qos::AtLeastOnce, ack(AckForm::PubAck)?),
-            2 => (Qos::AtLeastOnce, ack(AckForm::PubRec)?),
-            _ => return Err(PacketError::PublishHead),
-        };
-        let payload_at = match version {
-            Version::V311 => id_end,
-            Version::V5 => match properties_end(&body[id_end..], length - id_end) {
-                Properties::EndAt(end) => id_end + end,
-                Properties::Incomplete => return Ok(None),
-                // The message is lost to sense, not to the dead letter: its bytes are kept.
-                Properties::Malformed => id_end,
-            },
-        };
-        let head = Self {
-            dup: first_byte & 0b1000 != 0,
-            qos,
-            retain: first_byte & 1 != 0,
-            ack,
-            mqtt_topic: Bytes::copy_from_slice(topic),
-        };
-        Ok(Some((head, payload_at)))
-    }
-
-    /// The PUBLISH with this payload.
-    pub fn into_publish(self, payload: Bytes, refusal: Option<Refusal>) -> Publish {
-        let Self { dup, qos, retain, ack, mqtt_topic } = self;
-        let refusal = refusal.map(Box::new);
-        Publish { dup, qos, retain, ack, mqtt_topic, payload, refusal }
-    }
-}
-
-enum Properties {
-    EndAt(usize),
-    Incomplete,
-    Malformed,
-}
-
-/// Where the properties at the beginning of `bytes` end, of which `length` belong to the frame.
-fn properties_end(bytes: &[u8], length: usize) -> Properties {
-    let mut size = 0;
-    for (index, byte) in bytes.iter().take(4).enumerate() {
-        size |= usize::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            let end = index + 1 + size;
-            return if end > length { Properties::Malformed } else { Properties::EndAt(end) };
-        }
-    }
-    if bytes.len() >= length.min(4) { Properties::Malformed } else { Properties::Incomplete }
+    /// A message that can be neither taken nor acknowledged.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
 }
 
 /// Reads one packet.
@@ -249,184 +123,122 @@ fn properties_end(bytes: &[u8], length: usize) -> Properties {
 /// # Errors
 /// It cannot be understood.
 pub fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, PacketError> {
+    const PUBLISH: u8 = 3;
     let kind = frame.first_byte() >> 4;
-    let malformed =
-        |error: &dyn std::fmt::Display| PacketError::Malformed { kind, detail: error.to_string() };
-    match (kind, version) {
-        (2, Version::V311) => {
-            let ack = v4::ConnAck::read(header_v4(frame), frame.bytes.clone());
-            Ok(Incoming::ConnAck(connack_v4(&ack.map_err(|error| malformed(&error))?)))
-        }
-        // An older broker refuses MQTT 5 in the form of 3.1.1, without properties.
-        (2, Version::V5) if frame.body().len() == 2 => Ok(Incoming::ConnAck(ConnAck {
-            refused: Some(ConnectRefused {
-                unsupported_version: frame.body()[1] == 1,
-                text: format!("return code {} of MQTT 3.1.1", frame.body()[1]),
-            }),
-            ..ConnAck::default()
-        })),
-        (2, Version::V5) => {
-            let ack = v5::ConnAck::read(header_v5(frame), frame.bytes.clone());
-            Ok(Incoming::ConnAck(connack_v5(ack.map_err(|error| malformed(&error))?)))
-        }
-        (3, _) => decode_publish(version, frame).map(Incoming::Publish),
-        (6, _) => match frame.body().first_chunk::<2>() {
-            Some(id) => Ok(Incoming::PubRel(u16::from_be_bytes(*id))),
-            None => Err(malformed(&"no packet identifier")),
-        },
-        (9, Version::V311) => {
-            let ack = v4::SubAck::read(header_v4(frame), frame.bytes.clone());
-            let ack = ack.map_err(|error| malformed(&error))?;
-            let granted = match ack.return_codes.first() {
-                Some(v4::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
-                _ => Err("return code 0x80".to_owned()),
-            };
-            Ok(Incoming::SubAck { packet_id: ack.pkid, granted })
-        }
-        (9, Version::V5) => {
-            let ack = v5::SubAck::read(header_v5(frame), frame.bytes.clone());
-            let ack = ack.map_err(|error| malformed(&error))?;
-            let said = ack.properties.and_then(|properties| properties.reason_string);
-            let granted = match ack.return_codes.first() {
-                Some(v5::SubscribeReasonCode::Success(qos)) => Ok(*qos as u8),
-                Some(code) => Err(with_reason_string(format!("{code:?}"), said)),
-                None => Err("no reason code".to_owned()),
-            };
-            Ok(Incoming::SubAck { packet_id: ack.pkid, granted })
-        }
+    if kind == PUBLISH {
+        return Ok(Incoming::Publish(publish::parse(version, frame)?));
+    }
+    let fields = Fields::new(frame.body());
+    let read = match (kind, version) {
+        (2, _) => connack(version, fields).map(Incoming::ConnAck),
+        (6, _) => packet_id(&mut { fields }).map(Incoming::PubRel),
+        (9, _) => suback(version, fields),
+        (11, _) => unsuback(version, fields),
         (13, _) => Ok(Incoming::PingResp),
-        (14, Version::V5) => Ok(decode_disconnect(frame)),
-        _ => Err(PacketError::Unexpected { kind }),
+        (14, Version::V5) => Ok(disconnect(fields)),
+        _ => return Err(PacketError::Unexpected { kind }),
+    };
+    read.map_err(|detail| PacketError::Malformed { kind, detail })
+}
+
+/// A broker may answer in the form of the version that it speaks, whatever we speak: an older one
+/// refuses MQTT 5 in the form of 3.1.1, without properties.
+fn connack(version: Version, mut fields: Fields<'_>) -> Result<ConnAck, Malformed> {
+    let session_present = fields.byte()? & 1 != 0;
+    let code = fields.byte()?;
+    let properties = fields.properties();
+    if is_refusal(version, code) {
+        let words = properties.map(Words::among).unwrap_or_default();
+        let refused = ConnectRefused {
+            unsupported_version: matches!(code, 0x01 | 0x84),
+            text: words.after(reason::connack_text(code)),
+        };
+        return Ok(ConnAck { refused: Some(refused), ..ConnAck::default() });
+    }
+    let limits = match version {
+        Version::V311 => ServerLimits::default(),
+        Version::V5 => server_limits(properties?)?,
+    };
+    Ok(ConnAck { refused: None, session_present, limits })
+}
+
+/// 3.1.1: all but 0 ([MQTT-3.2.2-5]). 5: from 0x80 on, and the return codes of 3.1.1.
+fn is_refusal(version: Version, code: u8) -> bool {
+    match version {
+        Version::V311 => code != 0,
+        Version::V5 => matches!(code, 1..=5 | reason::FAILURE..),
     }
 }
 
-fn decode_publish(version: Version, frame: &RawFrame) -> Result<Publish, PacketError> {
-    let read = match version {
-        Version::V311 => v4::Publish::read(header_v4(frame), frame.bytes.clone())
-            .map(|p| {
-                let head = publish_head(p.dup, p.qos as u8, p.retain, p.pkid, Bytes::from(p.topic));
-                (head, p.payload)
-            })
-            .map_err(|error| error.to_string()),
-        Version::V5 => v5::Publish::read(header_v5(frame), frame.bytes.clone())
-            .map(|p| (publish_head(p.dup, p.qos as u8, p.retain, p.pkid, p.topic), p.payload))
-            .map_err(|error| error.to_string()),
-    };
-    match read {
-        Ok((head, _)) if head.mqtt_topic.is_empty() => {
-            take_apart(version, frame, "an empty MQTT topic")
+fn server_limits(mut properties: Fields<'_>) -> Result<ServerLimits, Malformed> {
+    let mut limits = ServerLimits::default();
+    while !properties.is_empty() {
+        match properties.property()? {
+            (property::SERVER_KEEP_ALIVE, Value::Number(seconds)) => {
+                limits.keep_alive_s = u16::try_from(seconds).ok();
+            }
+            (property::MAXIMUM_QOS, Value::Byte(qos)) => limits.maximum_qos = Some(qos),
+            (property::WILDCARD_SUBSCRIPTION_AVAILABLE, value) => {
+                limits.no_wildcards = value == Value::Byte(0);
+            }
+            (property::SHARED_SUBSCRIPTION_AVAILABLE, value) => {
+                limits.no_shared = value == Value::Byte(0);
+            }
+            (property::SUBSCRIPTION_IDENTIFIER_AVAILABLE, value) => {
+                limits.no_subscription_ids = value == Value::Byte(0);
+            }
+            (property::SESSION_EXPIRY_INTERVAL, Value::Number(seconds)) => {
+                limits.session_expiry_s = Some(seconds);
+            }
+            (property::MAXIMUM_PACKET_SIZE, Value::Number(bytes)) => {
+                limits.maximum_packet_bytes = Some(bytes);
+            }
+            (property::ASSIGNED_CLIENT_IDENTIFIER, Value::Text(client_id)) => {
+                limits.assigned_client_id = Some(client_id.to_owned());
+            }
+            _ => {}
         }
-        // The codec of MQTT 5 leaves this check to us.
-        Ok((head, _))
-            if version == Version::V5 && std::str::from_utf8(&head.mqtt_topic).is_err() =>
-        {
-            take_apart(version, frame, TOPIC_NOT_UTF8)
-        }
-        Ok((head, payload)) => Ok(head.into_publish(payload, None)),
-        Err(refused) => take_apart(version, frame, &refused),
+    }
+    Ok(limits)
+}
+
+/// Packet identifier 0 is nobody's ([MQTT-2.2.1-3]).
+fn packet_id(fields: &mut Fields<'_>) -> Result<u16, Malformed> {
+    match fields.two()? {
+        0 => Err("packet identifier 0"),
+        packet_id => Ok(packet_id),
     }
 }
 
-fn publish_head(dup: bool, qos: u8, retain: bool, packet_id: u16, topic: Bytes) -> PublishHead {
-    let (qos, ack) = match qos {
-        0 => (Qos::AtMostOnce, None),
-        1 => (Qos::AtLeastOnce, Some(Ack { packet_id, form: AckForm::PubAck })),
-        _ => (Qos::AtLeastOnce, Some(Ack { packet_id, form: AckForm::PubRec })),
+fn suback(version: Version, mut fields: Fields<'_>) -> Result<Incoming, Malformed> {
+    let packet_id = packet_id(&mut fields)?;
+    let words = words(version, &mut fields)?;
+    let code = fields.byte()?;
+    Ok(Incoming::SubAck { packet_id, code, text: words.after(reason::text(code)) })
+}
+
+fn unsuback(version: Version, mut fields: Fields<'_>) -> Result<Incoming, Malformed> {
+    let packet_id = packet_id(&mut fields)?;
+    let (words, code) = match version {
+        Version::V311 => (Words::default(), 0),
+        Version::V5 => (words(version, &mut fields)?, fields.byte()?),
     };
-    PublishHead { dup, qos, retain, ack, mqtt_topic: topic }
+    Ok(Incoming::UnsubAck { packet_id, code, text: words.after(reason::text(code)) })
 }
 
-/// A PUBLISH that the codec does not take, but whose parts can be told: for the dead letter, with
-/// what the codec said.
-///
-/// # Errors
-/// Its parts cannot be told: the connection must end.
-pub fn take_apart(
-    version: Version,
-    frame: &RawFrame,
-    refused: &str,
-) -> Result<Publish, PacketError> {
-    let body = frame.body();
-    let (head, payload_at) = PublishHead::parse(version, frame.first_byte(), &body, body.len())?
-        .ok_or(PacketError::PublishHead)?;
-    let refusal = match std::str::from_utf8(&head.mqtt_topic) {
-        Err(error) => Refusal {
-            reason: TOPIC_NOT_UTF8,
-            detail: format!("an MQTT topic that is not UTF-8: {error}"),
-            whole: None,
-        },
-        Ok(_) => Refusal {
-            reason: MALFORMED,
-            detail: format!("a malformed PUBLISH: {refused}"),
-            whole: None,
-        },
-    };
-    Ok(head.into_publish(body.slice(payload_at..), Some(refusal)))
-}
-
-/// By hand: the codec refuses a DISCONNECT without a body, and unknown reason codes.
-fn decode_disconnect(frame: &RawFrame) -> Incoming {
-    let body = frame.body();
-    let code = body.first().copied().unwrap_or(0);
-    let (text, said) = match v5::Disconnect::read(header_v5(frame), frame.bytes.clone()) {
-        Ok(packet) if !body.is_empty() => (
-            format!("{:?}", packet.reason_code),
-            packet.properties.and_then(|properties| properties.reason_string),
-        ),
-        _ => (format!("reason code {code:#04x}"), None),
-    };
-    Incoming::Disconnect { code, text: with_reason_string(text, said) }
-}
-
-fn connack_v4(ack: &v4::ConnAck) -> ConnAck {
-    use v4::ConnectReturnCode::{RefusedProtocolVersion, Success};
-    let refused = (ack.code != Success).then(|| ConnectRefused {
-        unsupported_version: ack.code == RefusedProtocolVersion,
-        text: format!("{:?}", ack.code),
-    });
-    ConnAck { refused, session_present: ack.session_present, limits: ServerLimits::default() }
-}
-
-fn connack_v5(ack: v5::ConnAck) -> ConnAck {
-    use v5::ConnectReturnCode::{RefusedProtocolVersion, Success, UnsupportedProtocolVersion};
-    let mut said = None;
-    let limits = ack.properties.map_or_else(ServerLimits::default, |properties| {
-        said = properties.reason_string;
-        ServerLimits {
-            keep_alive_s: properties.server_keep_alive,
-            maximum_qos: properties.max_qos,
-            no_wildcards: properties.wildcard_subscription_available == Some(0),
-            no_shared: properties.shared_subscription_available == Some(0),
-            session_expiry_s: properties.session_expiry_interval,
-            maximum_packet_bytes: properties.max_packet_size,
-            assigned_client_id: properties.assigned_client_identifier,
-        }
-    });
-    let refused = (ack.code != Success).then(|| ConnectRefused {
-        unsupported_version: matches!(
-            ack.code,
-            UnsupportedProtocolVersion | RefusedProtocolVersion
-        ),
-        text: with_reason_string(format!("{:?}", ack.code), said),
-    });
-    ConnAck { refused, session_present: ack.session_present, limits }
-}
-
-fn with_reason_string(text: String, said: Option<String>) -> String {
-    match said {
-        Some(said) if !said.is_empty() => format!("{text}: {said}"),
-        _ => text,
+/// What stands before the reason codes.
+fn words<'a>(version: Version, fields: &mut Fields<'a>) -> Result<Words<'a>, Malformed> {
+    match version {
+        Version::V311 => Ok(Words::default()),
+        Version::V5 => fields.properties().map(Words::among),
     }
 }
 
-fn header_v4(frame: &RawFrame) -> m4::FixedHeader {
-    let remaining = frame.bytes.len() - frame.header_len;
-    m4::FixedHeader::new(frame.first_byte(), frame.header_len - 1, remaining)
-}
-
-fn header_v5(frame: &RawFrame) -> v5::FixedHeader {
-    let remaining = frame.bytes.len() - frame.header_len;
-    v5::FixedHeader::new(frame.first_byte(), frame.header_len - 1, remaining)
+/// Without a body it has reason code 0 (section 3.14.2.1).
+fn disconnect(mut fields: Fields<'_>) -> Incoming {
+    let code = fields.byte().unwrap_or(0);
+    let words = fields.properties().map(Words::among).unwrap_or_default();
+    Incoming::Disconnect { code, text: words.after(reason::text(code)) }
 }
 
 /// What CONNECT says of us.
@@ -436,55 +248,95 @@ pub struct Connect<'a> {
     pub client_id: &'a str,
     /// Seconds.
     pub keep_alive_s: u16,
-    /// Seconds; 0 asks for a clean session.
+    /// Begin without what the broker may have kept: clean start, in 3.1.1 clean session.
+    pub clean_start: bool,
+    /// Seconds that the session is to outlive the connection (MQTT 5; in 3.1.1 it ends with the
+    /// connection if it began clean).
     pub session_expiry_s: u32,
     /// The broker sends at most so many messages without our acknowledgement (MQTT 5).
     pub receive_maximum: u16,
-    /// User name and password.
-    pub login: Option<(&'a str, &'a str)>,
+    /// User name, which may be empty.
+    pub username: Option<&'a str>,
+    /// Password, which may be empty. 3.1.1 has none without a user name ([MQTT-3.1.2-22]): it gets an
+    /// empty one then.
+    pub password: Option<&'a str>,
 }
 
-/// Appends CONNECT.
+/// Appends CONNECT. By hand: rumqttc's codecs leave out what is empty, and what has no user name.
+///
+/// # Panics
+/// A string has more than 65,535 bytes; the configuration has bounded them.
 pub fn encode_connect(version: Version, connect: &Connect<'_>, out: &mut BytesMut) {
-    let clean = connect.session_expiry_s == 0;
-    let written = match version {
-        Version::V311 => {
-            let mut packet = v4::Connect::new(connect.client_id);
-            packet.keep_alive = connect.keep_alive_s;
-            packet.clean_session = clean;
-            if let Some((username, password)) = connect.login {
-                packet.set_login(username, password);
-            }
-            packet.write(out).map_err(|error| error.to_string())
-        }
-        Version::V5 => {
-            let mut properties = v5::ConnectProperties::new();
-            properties.session_expiry_interval = Some(connect.session_expiry_s);
-            properties.receive_maximum = Some(connect.receive_maximum);
-            let packet = v5::Connect {
-                keep_alive: connect.keep_alive_s,
-                client_id: connect.client_id.to_owned(),
-                clean_start: clean,
-                properties: Some(properties),
-            };
-            let login =
-                connect.login.map(|(username, password)| v5::Login::new(username, password));
-            packet.write(&None, &login, out).map_err(|error| error.to_string())
-        }
+    let Connect { client_id, keep_alive_s, session_expiry_s, receive_maximum, password, .. } =
+        *connect;
+    let username = match (connect.username, version) {
+        (None, Version::V311) => password.map(|_| ""),
+        (username, _) => username,
     };
-    written.expect("a CONNECT of strings that the configuration has bounded fits into a packet");
+    let mut body = BytesMut::new();
+    put_text("MQTT", &mut body);
+    body.put_u8(match version {
+        Version::V311 => 4,
+        Version::V5 => 5,
+    });
+    body.put_u8(
+        u8::from(username.is_some()) << 7
+            | u8::from(password.is_some()) << 6
+            | u8::from(connect.clean_start) << 1,
+    );
+    body.put_u16(keep_alive_s);
+    if version == Version::V5 {
+        body.put_slice(&[8, property::SESSION_EXPIRY_INTERVAL]);
+        body.put_u32(session_expiry_s);
+        body.put_u8(property::RECEIVE_MAXIMUM);
+        body.put_u16(receive_maximum);
+    }
+    for text in [Some(client_id), username, password].into_iter().flatten() {
+        put_text(text, &mut body);
+    }
+    out.put_u8(0x10);
+    put_var_int(body.len(), out);
+    out.extend_from_slice(&body);
 }
 
-/// Appends SUBSCRIBE for one filter. `only_if_new`: send retained messages only for a subscription
-/// that the session does not have yet (MQTT 5, section 3.8.3.1; 3.1.1 has no such option).
-pub fn encode_subscribe(
-    version: Version,
-    packet_id: u16,
-    mqtt_filter: &str,
-    qos: Qos,
-    only_if_new: bool,
-    out: &mut BytesMut,
-) {
+fn put_text(text: &str, out: &mut BytesMut) {
+    out.put_u16(u16::try_from(text.len()).expect("a string that the configuration has bounded"));
+    out.put_slice(text.as_bytes());
+}
+
+fn put_var_int(mut value: usize, out: &mut BytesMut) {
+    loop {
+        let seven_bits = (value & 0x7F) as u8;
+        value >>= 7;
+        out.put_u8(if value > 0 { seven_bits | 0x80 } else { seven_bits });
+        if value == 0 {
+            return;
+        }
+    }
+}
+
+/// One SUBSCRIBE with one filter.
+#[derive(Debug, Clone)]
+pub struct Subscribe<'a> {
+    /// Not 0.
+    pub packet_id: u16,
+    /// What to subscribe.
+    pub mqtt_filter: &'a str,
+    /// The QoS to ask for.
+    pub qos: Qos,
+    /// Marks what the subscription brings, 1 to 268,435,455; MQTT 5 only, left out in 3.1.1.
+    pub subscription_id: Option<u32>,
+    /// Send retained messages only for a subscription that the session does not have yet (MQTT 5,
+    /// section 3.8.3.1; 3.1.1 has no such option).
+    pub only_if_new: bool,
+}
+
+/// Appends SUBSCRIBE.
+///
+/// # Panics
+/// The filter has more than 65,535 bytes; the configuration has bounded it.
+pub fn encode_subscribe(version: Version, subscribe: &Subscribe<'_>, out: &mut BytesMut) {
+    let Subscribe { packet_id, mqtt_filter, qos, subscription_id, only_if_new } = *subscribe;
     let written = match version {
         Version::V311 => {
             let qos = match qos {
@@ -504,7 +356,31 @@ pub fn encode_subscribe(
             if only_if_new {
                 filter.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
             }
-            let mut packet = v5::Subscribe::new(filter, None);
+            let properties = subscription_id.map(|id| v5::SubscribeProperties {
+                id: Some(id as usize),
+                user_properties: Vec::new(),
+            });
+            let mut packet = v5::Subscribe::new(filter, properties);
+            packet.pkid = packet_id;
+            packet.write(out).map_err(|error| error.to_string())
+        }
+    };
+    written.expect("one filter of at most 65535 bytes fits into a packet");
+}
+
+/// Appends UNSUBSCRIBE for one filter.
+///
+/// # Panics
+/// The filter has more than 65,535 bytes; the configuration has bounded it.
+pub fn encode_unsubscribe(version: Version, packet_id: u16, mqtt_filter: &str, out: &mut BytesMut) {
+    let written = match version {
+        Version::V311 => {
+            let mut packet = v4::Unsubscribe::new(mqtt_filter);
+            packet.pkid = packet_id;
+            packet.write(out).map_err(|error| error.to_string())
+        }
+        Version::V5 => {
+            let mut packet = v5::Unsubscribe::new(mqtt_filter, None);
             packet.pkid = packet_id;
             packet.write(out).map_err(|error| error.to_string())
         }

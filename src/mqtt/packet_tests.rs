@@ -12,13 +12,6 @@ fn frame(bytes: &[u8]) -> RawFrame {
     }
 }
 
-fn publish(version: Version, bytes: &[u8]) -> Publish {
-    match decode(version, &frame(bytes)) {
-        Ok(Incoming::Publish(publish)) => publish,
-        other => panic!("{other:?}"),
-    }
-}
-
 #[test]
 fn a_disconnect_is_understood_with_and_without_a_body() {
     let disconnect = |bytes: &[u8]| match decode(Version::V5, &frame(bytes)) {
@@ -27,9 +20,9 @@ fn a_disconnect_is_understood_with_and_without_a_body() {
     };
     assert_eq!(disconnect(&[0xE0, 0]).0, 0);
     assert_eq!(disconnect(&[0xE0, 1, 0x8E]).0, 0x8E);
-    assert_eq!(disconnect(&[0xE0, 2, 0x8B, 0]), (0x8B, "ServerShuttingDown".to_owned()));
+    assert_eq!(disconnect(&[0xE0, 2, 0x8B, 0]), (0x8B, "Server shutting down (0x8B)".to_owned()));
     let with_reason = [0xE0, 7, 0x8E, 5, 0x1F, 0, 2, b'h', b'i'];
-    assert_eq!(disconnect(&with_reason), (0x8E, "SessionTakenOver: hi".to_owned()));
+    assert_eq!(disconnect(&with_reason), (0x8E, "Session taken over (0x8E): hi".to_owned()));
     // A code that nobody knows.
     assert_eq!(disconnect(&[0xE0, 1, 0xFA]).0, 0xFA);
     // 3.1.1 has no DISCONNECT from the server.
@@ -62,57 +55,6 @@ fn connack_limits_are_read() {
         ..ServerLimits::default()
     };
     assert_eq!(ack.limits, expected);
-}
-
-#[test]
-fn a_topic_that_is_not_utf_8_goes_to_the_dead_letter_with_its_packet_id() {
-    let v311 = publish(Version::V311, &[0x32, 7, 0, 2, 0xC3, 0x28, 0, 9, b'p']);
-    let v5 = publish(Version::V5, &[0x32, 8, 0, 2, 0xC3, 0x28, 0, 9, 0, b'p']);
-    for publish in [v311, v5] {
-        assert_eq!(publish.refusal.expect("refused").reason, TOPIC_NOT_UTF8);
-        assert_eq!(publish.ack.expect("QoS 1").packet_id, 9);
-        assert_eq!(&publish.mqtt_topic[..], [0xC3, 0x28]);
-        assert_eq!(&publish.payload[..], b"p");
-    }
-}
-
-#[test]
-fn a_publish_with_malformed_properties_goes_to_the_dead_letter() {
-    // Property 0x7F does not exist.
-    let unknown = publish(Version::V5, &[0x32, 9, 0, 1, b'a', 0, 9, 2, 0x7F, 0, b'p']);
-    assert_eq!(unknown.refusal.expect("refused").reason, MALFORMED);
-    assert_eq!(&unknown.payload[..], b"p");
-    // Properties that are longer than the packet.
-    let overlong = publish(Version::V5, &[0x32, 7, 0, 1, b'a', 0, 9, 100, 1]);
-    assert_eq!(overlong.refusal.expect("refused").reason, MALFORMED);
-    // No MQTT topic at all: a topic alias that was never agreed on.
-    let aliased = publish(Version::V5, &[0x32, 8, 0, 0, 0, 9, 3, 0x23, 0, 1]);
-    assert_eq!(aliased.refusal.expect("refused").reason, MALFORMED);
-}
-
-#[test]
-fn a_publish_that_cannot_be_acknowledged_is_an_error() {
-    for version in [Version::V311, Version::V5] {
-        let no_id = decode(version, &frame(&[0x32, 6, 0, 1, b'a', 0, 0, 0]));
-        assert_eq!(no_id, Err(PacketError::PublishHead));
-        let qos3 = decode(version, &frame(&[0x36, 6, 0, 1, b'a', 0, 1, 0]));
-        assert_eq!(qos3, Err(PacketError::PublishHead));
-        let topic_over_the_end = decode(version, &frame(&[0x30, 3, 0, 9, b'a']));
-        assert_eq!(topic_over_the_end, Err(PacketError::PublishHead));
-    }
-}
-
-#[test]
-fn a_qos_2_publish_of_an_older_subscription_is_owed_pubrec() {
-    for (version, bytes) in [
-        (Version::V311, &[0x34, 6, 0, 1, b'a', 0, 9, b'p'][..]),
-        (Version::V5, &[0x34, 7, 0, 1, b'a', 0, 9, 0, b'p']),
-    ] {
-        let ack = publish(version, bytes).ack.expect("owed");
-        assert_eq!(ack, Ack { packet_id: 9, form: AckForm::PubRec });
-    }
-    let pubrel = decode(Version::V311, &frame(&[0x62, 2, 0, 9]));
-    assert_eq!(pubrel, Ok(Incoming::PubRel(9)));
 }
 
 #[test]

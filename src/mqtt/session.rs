@@ -8,8 +8,10 @@ use bytes::BytesMut;
 
 use crate::config::{MqttConfig, Protocol};
 use crate::mqtt::packet::{
-    self, ConnAck, Connect, Incoming, PacketError, Publish, ServerLimits, Version,
+    self, ConnAck, Connect, Incoming, PacketError, ServerLimits, Subscribe, Version,
 };
+use crate::mqtt::publish::Publish;
+use crate::mqtt::reason;
 use crate::observe::MqttHealth;
 use crate::observe::health::Subscription as Answer;
 use crate::route::Route;
@@ -254,13 +256,14 @@ impl Session {
     ) -> Self {
         let mqtt = &settings.mqtt;
         let keep_alive_s = u16::try_from(mqtt.keep_alive.as_secs()).unwrap_or(u16::MAX);
-        let password = mqtt.password.as_ref().map_or("", |secret| secret.expose());
         let connect = Connect {
             client_id: &mqtt.client_id,
             keep_alive_s,
+            clean_start: mqtt.session_expiry_s == 0,
             session_expiry_s: mqtt.session_expiry_s,
             receive_maximum: settings.receive_maximum,
-            login: mqtt.username.as_deref().map(|username| (username, password)),
+            username: mqtt.username.as_deref(),
+            password: mqtt.password.as_ref().map(|secret| secret.expose()),
         };
         packet::encode_connect(version, &connect, out);
         let subscriptions = settings
@@ -332,9 +335,12 @@ impl Session {
             (_, false) => return Err(protocol_error("a packet before CONNACK")),
             (Incoming::Publish(publish), true) => return Ok(Some(publish)),
             (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
-            (Incoming::SubAck { packet_id, granted }, true) => {
+            (Incoming::SubAck { packet_id, code, text }, true) => {
+                let granted = if code < reason::FAILURE { Ok(code) } else { Err(text) };
                 self.on_suback(packet_id, granted, now, memory, notes);
             }
+            // Nothing is unsubscribed yet.
+            (Incoming::UnsubAck { .. }, true) => {}
             (Incoming::PingResp, true) => {}
         }
         Ok(None)
@@ -486,14 +492,14 @@ impl Session {
             return;
         }
         self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
-        packet::encode_subscribe(
-            self.version,
-            self.next_packet_id,
-            target.filter.as_str(),
-            target.qos,
-            connack.session_present,
-            out,
-        );
+        let subscribe = Subscribe {
+            packet_id: self.next_packet_id,
+            mqtt_filter: target.filter.as_str(),
+            qos: target.qos,
+            subscription_id: None,
+            only_if_new: connack.session_present,
+        };
+        packet::encode_subscribe(self.version, &subscribe, out);
         if self.asked.len() >= ASKED_MAX * self.subscriptions.len() {
             self.asked.remove(0);
         }
@@ -551,7 +557,7 @@ fn ruled_out(route: &Route, limits: &ServerLimits) -> Option<String> {
         return Some("the broker has no shared subscriptions".to_owned());
     }
     // Fixed header, packet id, properties, length and options around the filter.
-    let size = route.filter.as_str().len() + 11;
+    let size = route.filter.as_str().len() + 16;
     match limits.maximum_packet_bytes {
         Some(maximum) if size > maximum as usize => {
             Some(format!("the broker takes packets of at most {maximum} bytes"))
