@@ -1,5 +1,6 @@
 //! What a dead letter says, and the file that it goes to where no Kafka topic is configured.
 
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use rdkafka::message::{Header, OwnedHeaders};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -69,27 +69,22 @@ impl Letter {
     }
 
     /// The headers of its record in a Kafka topic.
-    pub fn headers(&self) -> OwnedHeaders {
+    pub fn headers(&self) -> Vec<(&'static CStr, String)> {
         let mqtt_topic = self.msg.message.mqtt_topic_lossy();
         let fields = self.fields(&mqtt_topic);
-        let payload_bytes = fields.payload_bytes.to_string();
-        let mqtt_qos = fields.mqtt_qos.to_string();
-        let mut headers = OwnedHeaders::new();
-        for (key, value) in [
-            ("reason", Some(fields.reason)),
-            ("detail", Some(fields.detail)),
-            ("mqtt_topic", Some(fields.mqtt_topic)),
-            ("mqtt_qos", Some(mqtt_qos.as_str())),
-            ("kafka_topic", fields.kafka_topic),
-            ("payload_bytes", Some(payload_bytes.as_str())),
-            ("payload_sha256", fields.payload_sha256.as_deref()),
-            ("received_at", Some(fields.received_at.as_str())),
-        ] {
-            if value.is_some() {
-                headers = headers.insert(Header { key, value });
-            }
-        }
-        headers
+        [
+            (c"reason", Some(fields.reason.to_owned())),
+            (c"detail", Some(fields.detail.to_owned())),
+            (c"mqtt_topic", Some(fields.mqtt_topic.to_owned())),
+            (c"mqtt_qos", Some(fields.mqtt_qos.to_string())),
+            (c"kafka_topic", fields.kafka_topic.map(str::to_owned)),
+            (c"payload_bytes", Some(fields.payload_bytes.to_string())),
+            (c"payload_sha256", fields.payload_sha256),
+            (c"received_at", Some(fields.received_at)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
 
     /// Its line in a file, the line feed included.

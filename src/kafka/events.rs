@@ -3,14 +3,15 @@
 //! time-out in a busy loop (docs/performance.md).
 
 use std::ffi::{CStr, c_char, c_int};
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::Duration;
 
 use rdkafka::bindings as sys;
-use rdkafka::producer::{BaseProducer, Producer as _, ProducerContext};
 
-use super::classify;
+use super::client::Client;
 use super::producer::Report;
+use super::{classify, ffi};
 use crate::message::Stamp;
 
 /// Who is told.
@@ -23,20 +24,21 @@ pub(super) trait Listener {
     fn log(&self, level: i32, facility: &str, line: &str);
 }
 
-/// The queue that everything comes through. Must not outlive the producer that it belongs to.
-pub(super) struct Events {
+/// The queue that everything comes through, as long as its client lives.
+pub(super) struct Events<'a> {
     queue: NonNull<sys::rd_kafka_queue_t>,
+    client: PhantomData<&'a Client>,
     /// Used again for each batch.
     reports: Vec<Report>,
 }
 
-impl Events {
-    /// Of a producer, whose own `poll` takes nothing away any more as long as nobody calls it.
-    pub(super) fn of<C: ProducerContext>(producer: &BaseProducer<C>) -> Self {
+impl<'a> Events<'a> {
+    /// Of a client.
+    pub(super) fn of(client: &'a Client) -> Self {
         // SAFETY: the client lives; its main queue is there as long.
-        let queue = unsafe { sys::rd_kafka_queue_get_main(producer.client().native_ptr()) };
+        let queue = unsafe { sys::rd_kafka_queue_get_main(client.ptr()) };
         let queue = NonNull::new(queue).expect("every client has a main queue");
-        Self { queue, reports: Vec::new() }
+        Self { queue, client: PhantomData, reports: Vec::new() }
     }
 
     /// Waits for one event, at most for `timeout`, and tells it; whether there was one.
@@ -71,7 +73,7 @@ impl Events {
     }
 }
 
-impl Events {
+impl Events<'_> {
     /// Lets a poll of another thread return, or its next one.
     pub(super) fn wake(&self) {
         // SAFETY: the queue is valid, and may be used from any thread.
@@ -79,7 +81,7 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for Events<'_> {
     fn drop(&mut self) {
         // SAFETY: the queue is valid until here, and nobody else destroys this reference to it.
         unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
@@ -91,21 +93,16 @@ struct Event(NonNull<sys::rd_kafka_event_t>);
 impl Event {
     fn reports(&self, at: Stamp) -> impl Iterator<Item = Report> {
         std::iter::from_fn(move || {
-            // SAFETY: the event is valid, and of the kind that has messages.
-            let message = unsafe { sys::rd_kafka_event_message_next(self.0.as_ptr()) };
-            // SAFETY: a message lives as long as its event. Its code is read as a number, because a
-            // broker may send one that is no value of the bindings' enum.
-            (!message.is_null()).then(|| unsafe {
-                let code = (&raw const (*message).err).cast::<c_int>().read();
-                let kafka_offset = (&raw const (*message).offset).read();
-                let is_proven = kafka_offset != i64::from(sys::RD_KAFKA_OFFSET_INVALID);
-                Report {
-                    index: (&raw const (*message)._private).read().addr(),
-                    code: if code == 0 && !is_proven { classify::WITHOUT_OFFSET } else { code },
-                    kafka_partition: (&raw const (*message).partition).read(),
-                    kafka_offset,
-                    at,
-                }
+            // SAFETY: the event is valid, and of the kind that has messages; each lives as long as it.
+            let message = unsafe { ffi::rd_kafka_event_message_next(self.0.as_ptr()).as_ref() }?;
+            let ffi::Message { code, partition, offset, .. } = *message;
+            let is_proven = offset != i64::from(sys::RD_KAFKA_OFFSET_INVALID);
+            Some(Report {
+                index: message.opaque.addr(),
+                code: if code == 0 && !is_proven { classify::WITHOUT_OFFSET } else { code },
+                kafka_partition: partition,
+                kafka_offset: offset,
+                at,
             })
         })
     }
@@ -113,7 +110,7 @@ impl Event {
     fn error(&self) -> (i32, String) {
         // SAFETY: the event is valid, and of the kind that has an error.
         unsafe {
-            let code = sys::rd_kafka_event_error(self.0.as_ptr()) as i32;
+            let code = ffi::rd_kafka_event_error(self.0.as_ptr());
             (code, text(sys::rd_kafka_event_error_string(self.0.as_ptr())))
         }
     }

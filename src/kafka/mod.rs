@@ -1,6 +1,8 @@
 //! KafkaProducerActor and what it is made of.
 
 pub mod classify;
+mod ffi;
+mod client;
 mod events;
 pub mod lanes;
 pub mod partitions;

@@ -4,22 +4,18 @@
 //! and so that asking for a Kafka topic never creates it. Only this client's answers count: errors
 //! that librdkafka tells come late, or not at all from a broker that is frozen.
 
-use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, c_int};
+use std::cell::RefCell;
+use std::ffi::CString;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::bindings as sys;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
-
 use super::classify;
+use super::client::{self, Topic};
+use super::events::Listener;
 use super::lanes::Via;
-use super::producer::{brokers, remind_of_brokers, settings};
+use super::producer::{Report, brokers, settings};
 use crate::config::Config;
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble};
 
@@ -107,44 +103,34 @@ struct Trouble {
     detail: Option<String>,
 }
 
-#[derive(Default)]
-struct Context {
-    trouble: Mutex<Trouble>,
-}
+/// Hears of the trouble; the producer's client logs the same.
+#[derive(Debug, Default)]
+struct Ears(RefCell<Trouble>);
 
-impl ClientContext for Context {
-    /// The producer's client says the same.
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+impl Listener for Ears {
+    fn reports(&self, _: &[Report]) {}
 
-    fn error(&self, error: KafkaError, detail: &str) {
-        let code = error.rdkafka_error_code().map_or(-1, |code| code as i32);
+    fn log(&self, _: i32, _: &str, _: &str) {}
+
+    fn error(&self, code: i32, detail: &str) {
         if code == classify::ALL_BROKERS_DOWN {
             return; // It says nothing of why.
         }
-        let mut trouble = lock(&self.trouble);
+        let mut trouble = self.0.borrow_mut();
         trouble.authentication |= matches!(code, AUTHENTICATION | SASL_FAILED);
         trouble.detail = Some(detail.to_owned());
     }
 }
 
-impl ProducerContext for Context {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
-}
-
 /// A client that only asks.
 struct Client {
-    /// Of `inner`, which outlives them: see `Drop`. As long as they exist, each answer has their
-    /// Kafka topics.
-    topics: Vec<*mut sys::rd_kafka_topic_t>,
-    /// For [`remind_of_brokers`].
+    inner: Arc<client::Client>,
+    /// As long as these exist, each answer has their Kafka topics.
+    _topics: Vec<Topic>,
+    /// For [`client::Client::remind_of_brokers`].
     brokers: CString,
-    inner: BaseProducer<Context>,
+    ears: Ears,
 }
-
-// SAFETY: librdkafka's handles may be used from any thread.
-unsafe impl Send for Client {}
 
 impl Client {
     fn new(config: &Config) -> io::Result<Self> {
@@ -153,45 +139,31 @@ impl Client {
             .set("enable.idempotence", "false")
             .set("allow.auto.create.topics", "false")
             .set("statistics.interval.ms", "0");
-        let inner: BaseProducer<Context> =
-            settings.create_with_context(Context::default()).map_err(io::Error::other)?;
-        let mut client = Self { topics: Vec::new(), brokers: brokers(config), inner };
-        let routes = config.routes.iter().map(|route| &route.kafka_topic);
-        for name in routes.chain(&config.dead_letter.kafka_topic) {
-            client.topics.push(client.topic(name)?);
-        }
-        Ok(client)
-    }
-
-    fn topic(&self, name: &str) -> io::Result<*mut sys::rd_kafka_topic_t> {
-        let name = CString::new(name)?;
-        // SAFETY: the client lives, and librdkafka copies the name. Asked again for the same name,
-        // it gives the same handle once more.
-        let topic = unsafe {
-            sys::rd_kafka_topic_new(
-                self.inner.client().native_ptr(),
-                name.as_ptr(),
-                std::ptr::null_mut(),
-            )
-        };
-        if topic.is_null() {
-            Err(io::Error::other("no handle for a Kafka topic"))
-        } else {
-            Ok(topic)
-        }
+        let inner = Arc::new(client::Client::new(&settings).map_err(io::Error::other)?);
+        let names = config.routes.iter().map(|route| &route.kafka_topic);
+        let topics = names.chain(&config.dead_letter.kafka_topic).map(|name| {
+            inner.topic(name, None).map_err(|code| io::Error::other(classify::name(code)))
+        });
+        let topics = topics.collect::<io::Result<_>>()?;
+        Ok(Self { inner, _topics: topics, brokers: brokers(config), ears: Ears::default() })
     }
 
     /// One question and what came of it.
     fn ask(&self) -> KafkaHealth {
-        match self.metadata() {
-            Ok(topics) => {
-                *lock(&self.inner.context().trouble) = Trouble::default();
-                KafkaHealth::Reachable(topics)
+        let answer = self.inner.metadata(ANSWER_WITHIN);
+        // Nobody else does, and the queue has no bound.
+        self.listen(if answer.is_ok() { Duration::ZERO } else { EVENTS_WITHIN });
+        match answer {
+            Ok(metadata) => {
+                self.ears.0.take();
+                let troubles = metadata.topics().filter_map(|(name, code, leaderless)| {
+                    Some((name, trouble(code, leaderless)?))
+                });
+                KafkaHealth::Reachable(troubles.collect())
             }
             Err(code) => {
-                self.inner.poll(EVENTS_WITHIN);
-                remind_of_brokers(self.inner.client().native_ptr(), &self.brokers);
-                let trouble = lock(&self.inner.context().trouble);
+                self.inner.remind_of_brokers(&self.brokers);
+                let trouble = self.ears.0.borrow();
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
                     TRANSPORT => "no connection to a broker".to_owned(),
@@ -207,45 +179,12 @@ impl Client {
         }
     }
 
-    /// What is wrong with which of our Kafka topics, or librdkafka's code.
-    fn metadata(&self) -> Result<BTreeMap<String, TopicTrouble>, i32> {
-        let mut metadata: *const sys::rd_kafka_metadata = std::ptr::null();
-        let timeout_ms = c_int::try_from(ANSWER_WITHIN.as_millis()).unwrap_or(c_int::MAX);
-        // SAFETY: the client lives; a null Kafka topic means those that it has handles of;
-        // `metadata` is set on success only, read before it is destroyed, and destroyed once. Error
-        // codes are read as numbers, since a broker may send one that is no value of the enum.
-        unsafe {
-            let error = sys::rd_kafka_metadata(
-                self.inner.client().native_ptr(),
-                0,
-                std::ptr::null_mut(),
-                &raw mut metadata,
-                timeout_ms,
-            );
-            if metadata.is_null() {
-                return Err(error as i32);
-            }
-            let troubles = elements((*metadata).topics, (*metadata).topic_cnt)
-                .filter_map(|topic| {
-                    let code = (&raw const (*topic).err).cast::<c_int>().read();
-                    let leaderless = elements((*topic).partitions, (*topic).partition_cnt)
-                        .find(|partition| (**partition).leader < 0)
-                        .map(|partition| (*partition).id);
-                    let name = CStr::from_ptr((*topic).topic).to_string_lossy().into_owned();
-                    Some((name, trouble(code, leaderless)?))
-                })
-                .collect();
-            sys::rd_kafka_metadata_destroy(metadata);
-            Ok(troubles)
-        }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        for topic in self.topics.drain(..) {
-            // SAFETY: each handle is given back once, while its client lives.
-            unsafe { sys::rd_kafka_topic_destroy(topic) };
+    /// Takes all that has been told, and waits for the first of it for so long.
+    fn listen(&self, first_within: Duration) {
+        let mut events = self.inner.events();
+        let mut within = first_within;
+        while events.poll(within, &self.ears) {
+            within = Duration::ZERO;
         }
     }
 }
@@ -261,17 +200,34 @@ fn trouble(code: i32, leaderless: Option<i32>) -> Option<TopicTrouble> {
     }
 }
 
-/// Pointers to the elements of a C array: a reference would claim that each of their fields is a
-/// legal value.
-///
-/// # Safety
-/// `first` has `count` elements, or `count` is not positive.
-unsafe fn elements<T>(first: *const T, count: c_int) -> impl Iterator<Item = *const T> {
-    // SAFETY: promised by the caller.
-    (0..usize::try_from(count).unwrap_or(0)).map(move |nth| unsafe { first.add(nth) })
-}
-
 /// What is behind these locks is as good after a panic as before.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_the_client_is_told_does_not_pile_up() {
+        let text = "
+            mqtt = { url = \"mqtt://127.0.0.1:1\", client_id = \"b\" }
+            kafka = { brokers = [\"127.0.0.1:1\"] }
+            routes = [{ filter = \"a\", kafka_topic = \"a\" }]
+        ";
+        let config = Config::from_toml(text, "config.toml", []).expect("a legal configuration");
+        let client = Client::new(&config).expect("a client");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // Nobody is there, and it says so.
+        while client.inner.queued() < 2 {
+            assert!(Instant::now() < deadline, "nothing is told");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let told = client.inner.queued();
+        assert!(matches!(client.ask(), KafkaHealth::Unreachable { .. }));
+        assert!(client.inner.queued() < told, "{} of {told}", client.inner.queued());
+    }
 }

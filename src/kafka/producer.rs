@@ -2,22 +2,17 @@
 //! the actor once for those of a round; all else is the actor's business.
 
 use std::ffi::{CStr, CString, c_int};
-use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
-use rdkafka::bindings as sys;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
-use rdkafka::message::OwnedHeaders;
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
-use rdkafka::{ClientContext, types::RDKafkaErrorCode};
+use rdkafka::config::ClientConfig;
 use slog::{Logger, o};
 
-use super::events::{Events, Listener};
+use super::client::{Batch, Client, Topic, UNASSIGNED};
+use super::events::Listener;
 use super::lanes::Via;
 use super::partitions::Partitions;
 use super::{Event, ProducerEvent, ROUND_BELOW, classify};
@@ -40,8 +35,6 @@ const FLUSH_MS: c_int = 1;
 const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// How long metadata is waited for.
 const METADATA_WITHIN: Duration = Duration::from_millis(100);
-/// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
-const UNASSIGNED: i32 = -1;
 /// How often metadata is asked for, for the sake of the first delivery, and the pause in between.
 const FIRST_HELPS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -78,18 +71,20 @@ pub struct Target<'a> {
 
 /// librdkafka's code for a partition that is not there.
 const UNKNOWN_PARTITION: i32 = -190;
-/// librdkafka's code for a Kafka topic whose name no broker takes.
-const TOPIC_EXCEPTION: i32 = 17;
 
 /// What the poll thread and the actor share.
+struct Shared {
+    client: Arc<Client>,
+    context: Context,
+}
+
+/// See [`Shared`].
 struct Context {
     name: (Epoch, Via),
     waiting: Mutex<Waiting>,
     /// Records that were handed over and not reported.
     in_flight: AtomicUsize,
-    /// What librdkafka may ask as long as it lives.
-    partitions: Mutex<Vec<Arc<Partitions>>>,
-    /// For [`remind_of_brokers`].
+    /// For [`Client::remind_of_brokers`].
     brokers: CString,
     /// Brokers are to be asked for metadata until one answers.
     probe: AtomicBool,
@@ -167,41 +162,23 @@ impl Listener for Context {
     }
 }
 
-/// rdkafka polls when it drops a producer, and then nobody listens any more.
-impl ClientContext for Context {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, _: &DeliveryResult<'_>, _: usize) {}
-}
-
 /// A producer and its poll thread. Dropped, it ends on a thread of its own, never on the caller's:
 /// librdkafka takes up to half a second for that.
 pub struct Producer {
     /// By number, so that a Kafka topic's name is looked up once and not for every record.
-    topics: Vec<Option<Topic>>,
+    topics: Vec<Option<Counted>>,
     /// A round is sent when it is whole, and not when `linger.ms` is over.
     flushes: bool,
-    inner: Option<Arc<BaseProducer<Context>>>,
+    shared: Option<Arc<Shared>>,
 }
 
-/// librdkafka's handle of a Kafka topic, counted by reference. Never outlives its producer, which
-/// [`Producer`] sees to.
-struct Topic {
-    handle: NonNull<sys::rd_kafka_topic_t>,
-    /// When librdkafka chose a partition, at the latest.
+/// A Kafka topic, and when librdkafka chose a partition of it, at the latest.
+struct Counted {
+    topic: Topic,
     counted_at: Option<Instant>,
 }
 
-// SAFETY: librdkafka's handles may be used from any thread.
-unsafe impl Send for Topic {}
-
-impl Topic {
+impl Counted {
     /// The partition to name, which now and then is none, so that librdkafka chooses by the number of
     /// partitions that there are now. Its choice is the same unless that number has changed.
     fn partition(&mut self, known: Option<i32>, now: Instant) -> i32 {
@@ -213,13 +190,6 @@ impl Topic {
                 UNASSIGNED
             }
         }
-    }
-}
-
-impl Drop for Topic {
-    fn drop(&mut self) {
-        // SAFETY: the handle is valid until here, and nobody else destroys it.
-        unsafe { sys::rd_kafka_topic_destroy(self.handle.as_ptr()) }
     }
 }
 
@@ -240,7 +210,6 @@ impl Producer {
             brokers: brokers(config),
             waiting: Mutex::default(),
             in_flight: AtomicUsize::new(0),
-            partitions: Mutex::default(),
             probe: AtomicBool::new(true),
             reported: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -248,18 +217,16 @@ impl Producer {
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
             gates: Mutex::default(),
         };
-        let inner: BaseProducer<Context> = settings(config, name.1)
-            .create_with_context(context)
-            .map_err(|error| error.to_string())?;
-        let inner = Arc::new(inner);
-        let polled = Arc::clone(&inner);
+        let client = Arc::new(Client::new(&settings(config, name.1))?);
+        let shared = Arc::new(Shared { client, context });
+        let polled = Arc::clone(&shared);
         thread::Builder::new()
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
             .map_err(|error| format!("the poll thread does not start: {error}"))?;
         let lingers = |key: &String| LINGER.contains(&key.as_str());
         let flushes = name.1 == Via::Main && !config.kafka.properties.keys().any(lingers);
-        Ok(Self { topics: Vec::new(), flushes, inner: Some(inner) })
+        Ok(Self { topics: Vec::new(), flushes, shared: Some(shared) })
     }
 
     /// Hands records to librdkafka, which copies them: index for the report, key, value. Never blocks.
@@ -273,54 +240,21 @@ impl Producer {
         to: Target<'_>,
         records: impl Iterator<Item = (usize, &'a [u8], &'a [u8])>,
     ) -> Result<Vec<i32>, i32> {
-        let topic = self.topic(to)?;
-        let partition = topic.partition(to.kafka_partition, Instant::now());
-        let handle = topic.handle;
-        let mut messages: Vec<_> = records
-            .map(|(index, key, value)| sys::rd_kafka_message_t {
-                err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-                rkt: ptr::null_mut(),
-                partition: UNASSIGNED,
-                payload: value.as_ptr().cast_mut().cast(),
-                len: value.len(),
-                key: key.as_ptr().cast_mut().cast(),
-                key_len: key.len(),
-                offset: 0,
-                _private: ptr::without_provenance_mut(index),
-            })
-            .collect();
-        let in_flight = &self.inner().context().in_flight;
+        let batch: Batch<'_> = records.collect();
+        let shared = Arc::clone(self.shared());
+        let counted = self.topic(to)?;
+        let partition = counted.partition(to.kafka_partition, Instant::now());
         // Before one can be reported.
-        in_flight.fetch_add(messages.len(), Relaxed);
-        // SAFETY: the handle is valid, and so are as many messages as is said; librdkafka copies keys
-        // and values, never writes to them, and gives the opaque back as it is.
-        let taken = unsafe {
-            sys::rd_kafka_produce_batch(
-                handle.as_ptr(),
-                partition,
-                sys::RD_KAFKA_MSG_F_COPY,
-                messages.as_mut_ptr(),
-                c_int::try_from(messages.len()).unwrap_or(c_int::MAX),
-            )
-        };
-        if !self.inner().context().reported.load(Relaxed) {
+        shared.context.in_flight.fetch_add(batch.len(), Relaxed);
+        let codes = counted.topic.produce(partition, batch);
+        if !shared.context.reported.load(Relaxed) {
             // It sees to the first delivery.
-            Events::of(self.inner()).wake();
+            shared.client.events().wake();
         }
-        let refused = messages.len() - usize::try_from(taken).unwrap_or_default();
-        if refused == 0 {
-            return Ok(Vec::new());
-        }
-        in_flight.fetch_sub(refused, Relaxed);
-        let code = |message: &sys::rd_kafka_message_t| {
-            // SAFETY: librdkafka has set the code; it is read as a number.
-            unsafe { (&raw const message.err).cast::<c_int>().read() }
-        };
-        let codes: Vec<i32> = messages.iter().map(code).collect();
-        if codes.contains(&UNKNOWN_PARTITION)
-            && let Some(Some(topic)) = self.topics.get_mut(to.number)
-        {
-            topic.counted_at = None;
+        let refused = codes.iter().filter(|code| **code != 0).count();
+        shared.context.in_flight.fetch_sub(refused, Relaxed);
+        if codes.contains(&UNKNOWN_PARTITION) {
+            counted.counted_at = None;
         }
         Ok(codes)
     }
@@ -330,32 +264,22 @@ impl Producer {
     /// Nothing where the configuration has a `linger.ms` of its own.
     pub fn flush(&self) {
         if self.flushes {
-            // SAFETY: the client is valid. Reports come as events, so none is lost here.
-            unsafe { sys::rd_kafka_flush(self.inner().client().native_ptr(), FLUSH_MS) };
+            self.shared().client.flush(FLUSH_MS);
         }
     }
 
-    fn topic(&mut self, to: Target<'_>) -> Result<&mut Topic, i32> {
+    fn topic(&mut self, to: Target<'_>) -> Result<&mut Counted, i32> {
         if self.topics.len() <= to.number {
             self.topics.resize_with(to.number + 1, || None);
         }
         if self.topics[to.number].is_none() {
-            let name = CString::new(to.kafka_topic).map_err(|_| TOPIC_EXCEPTION)?;
-            let client = self.inner().client().native_ptr();
-            // SAFETY: the client is valid. It asks no sooner than for the first record, and by then the
-            // context keeps what it asks, and ends after it.
-            let handle = unsafe {
-                let configuration = Partitions::configuration(to.partitions, client);
-                sys::rd_kafka_topic_new(client, name.as_ptr(), configuration)
-            };
-            let handle = NonNull::new(handle).ok_or_else(last_error)?;
-            lock(&self.inner().context().partitions).push(Arc::clone(to.partitions));
-            self.topics[to.number] = Some(Topic { handle, counted_at: None });
+            let topic = self.shared().client.topic(to.kafka_topic, Some(to.partitions))?;
+            self.topics[to.number] = Some(Counted { topic, counted_at: None });
         }
         Ok(self.topics[to.number].as_mut().expect("just made"))
     }
 
-    /// As [`Producer::send`], with headers; looks the Kafka topic up by its name.
+    /// Hands over one record with headers; looks the Kafka topic up by its name.
     ///
     /// # Errors
     /// The record was not taken, by librdkafka's code, and there will be no report about it.
@@ -365,67 +289,64 @@ impl Producer {
         kafka_topic: &str,
         key: &[u8],
         value: &[u8],
-        headers: OwnedHeaders,
+        headers: &[(&CStr, &[u8])],
     ) -> Result<(), i32> {
-        let record = BaseRecord::with_opaque_to(kafka_topic, index).key(key).payload(value);
-        let in_flight = &self.inner().context().in_flight;
-        in_flight.fetch_add(1, Relaxed);
-        self.inner().send(record.headers(headers)).map_err(|(error, _)| {
-            in_flight.fetch_sub(1, Relaxed);
-            match error {
-                KafkaError::Nul(_) => TOPIC_EXCEPTION,
-                error => error.rdkafka_error_code().map_or(-1, |code| code as i32),
-            }
-        })
+        let Shared { client, context } = &**self.shared();
+        context.in_flight.fetch_add(1, Relaxed);
+        let sent = client.produce(kafka_topic, index, Some(key), value, headers);
+        if sent.is_err() {
+            context.in_flight.fetch_sub(1, Relaxed);
+        }
+        sent
     }
 
     /// Swaps the reports that came since the last call into `reports`, which must be empty.
     pub fn take_reports(&self, reports: &mut Vec<Report>) {
-        let mut waiting = lock(&self.inner().context().waiting);
+        let mut waiting = lock(&self.shared().context.waiting);
         waiting.told = false;
         std::mem::swap(&mut waiting.reports, reports);
     }
 
-    /// Whether this producer is at its end, and why.
-    pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
-        self.inner().client().fatal_error()
+    /// Whether this producer is at its end, by librdkafka's code, and why.
+    pub fn fatal_error(&self) -> Option<(i32, String)> {
+        self.shared().client.fatal_error()
     }
 
-    fn inner(&self) -> &BaseProducer<Context> {
-        self.inner.as_ref().expect("taken only by drop")
+    fn shared(&self) -> &Arc<Shared> {
+        self.shared.as_ref().expect("taken only by drop")
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // They must be gone before the client is.
+        // They keep the client, whose end takes its time.
         self.topics.clear();
-        let Some(inner) = self.inner.take() else { return };
-        inner.context().stop.store(true, Relaxed);
-        Events::of(&inner).wake();
+        let Some(shared) = self.shared.take() else { return };
+        shared.context.stop.store(true, Relaxed);
+        shared.client.events().wake();
         // If the poll thread still runs it is the last owner, else this one is.
         let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
         // Without a thread the closure is dropped, and the producer with it: slow, but right.
-        let _ = reaper.spawn(move || drop(inner));
+        let _ = reaper.spawn(move || drop(shared));
     }
 }
 
-fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
-    let context = producer.context().as_ref();
+fn poll_until_stopped(shared: &Shared) {
+    let Shared { client, context } = shared;
     let end = panics::catch(|| {
-        let mut events = Events::of(producer);
+        let mut events = client.events();
         let mut helped = 0;
         let mut ask_at = Instant::now();
         while !context.stop.load(Relaxed) {
             failpoint::hit(Site::KafkaPoll);
             if context.probe.load(Relaxed) && ask_at <= Instant::now() {
-                if broker_answers(producer) {
+                if client.metadata(METADATA_WITHIN).is_ok() {
                     // That they were down, told before they answered, is no news any more.
                     while events.poll(Duration::ZERO, context) {}
                     context.probe.store(false, Relaxed);
                     context.tell(Event::Reached);
                 } else {
-                    remind_of_brokers(producer.client().native_ptr(), &context.brokers);
+                    client.remind_of_brokers(&context.brokers);
                 }
                 ask_at = Instant::now() + ROUND;
             }
@@ -436,7 +357,7 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
             let mut timeout = ROUND;
             if first_waits && helped < FIRST_HELPS {
                 helped += 1;
-                broker_answers(producer);
+                let _ = client.metadata(METADATA_WITHIN);
                 timeout = FIRST_PAUSE;
             }
             let gathering = context.tell_reports(&mut lock(&context.waiting));
@@ -449,46 +370,10 @@ fn poll_until_stopped(producer: &Arc<BaseProducer<Context>>) {
     }
 }
 
-/// Why librdkafka's last call on this thread failed.
-fn last_error() -> i32 {
-    // SAFETY: it reads a variable of this thread.
-    unsafe { sys::rd_kafka_last_error() as i32 }
-}
-
 /// `host:port` of each, separated by commas.
 pub(super) fn brokers(config: &Config) -> CString {
     // The configuration has no NUL in it, and librdkafka would read no further.
     CString::new(config.kafka.brokers.join(",")).unwrap_or_default()
-}
-
-/// Tells librdkafka once more where the brokers are. An answer without any broker, as Kafka may give one
-/// while it starts, makes it forget them all, and it then asks nobody ever again (librdkafka #5301). What
-/// it still knows stays as it is.
-pub(super) fn remind_of_brokers(client: *mut sys::rd_kafka_t, brokers: &CStr) {
-    // SAFETY: both callers' clients live, and librdkafka copies what it keeps of the list.
-    unsafe { sys::rd_kafka_brokers_add(client, brokers.as_ptr()) };
-}
-
-/// Whether a broker answers a request for metadata of no Kafka topic in particular.
-fn broker_answers(producer: &BaseProducer<Context>) -> bool {
-    let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-    let timeout_ms = c_int::try_from(METADATA_WITHIN.as_millis()).unwrap_or(c_int::MAX);
-    // SAFETY: the client lives as long as `producer`; a null Kafka topic means those that the client
-    // knows; `metadata` is set on success only, and destroyed once.
-    unsafe {
-        let error = sys::rd_kafka_metadata(
-            producer.client().native_ptr(),
-            0,
-            ptr::null_mut(),
-            &raw mut metadata,
-            timeout_ms,
-        );
-        let answered = error as i32 == 0 && !metadata.is_null();
-        if answered {
-            sys::rd_kafka_metadata_destroy(metadata);
-        }
-        answered
-    }
 }
 
 /// The properties of a producer: defaults, then the user's, then what the promises rest on.
@@ -500,7 +385,6 @@ pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
     let queue_kib = (2 * config.delivery.window_bytes + record_max) / 1024 + 1;
     let mut settings = ClientConfig::new();
     settings
-        .set_log_level(RDKafkaLogLevel::Info)
         .set("client.id", "mqtt-kafka-bridge")
         // Only should a flush end too soon: what it leaves is due by then, and goes without a pause.
         .set("linger.ms", "1")

@@ -133,8 +133,10 @@ impl KafkaProducerActor {
             };
             let entry = side.flights.vacant_entry();
             let (key, kept, headers) = (letter.key(), letter.kept(), letter.headers());
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             let sent =
-                side.producer.send_with_headers(entry.key(), kafka_topic, key, kept, headers);
+                side.producer.send_with_headers(entry.key(), kafka_topic, key, kept, &headers);
             match sent {
                 Ok(()) => {
                     entry.insert(Flight::Letter(Box::new(letter)));

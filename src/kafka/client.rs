@@ -1,0 +1,345 @@
+//! A client of librdkafka that produces or asks, and its Kafka topics. With `ffi`, `events` and
+//! `partitions` this is all that touches librdkafka's C interface; what leaves here is safe.
+
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::marker::PhantomData;
+use std::mem;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::bindings as sys;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::KafkaError;
+
+use super::events::Events;
+use super::ffi;
+use super::partitions::Partitions;
+
+/// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
+pub(super) const UNASSIGNED: i32 = -1;
+/// librdkafka's code for a Kafka topic whose name no broker takes.
+const TOPIC_EXCEPTION: i32 = 17;
+/// Room for a sentence of librdkafka.
+const TEXT_MAX: usize = 512;
+
+/// A client. Whoever shares it may use it from any thread. Dropped, it forgets what it was given and has
+/// not sent, and waits for its threads to end.
+pub(super) struct Client {
+    handle: NonNull<sys::rd_kafka_t>,
+    /// What librdkafka may ask as long as it lives, and so dropped after it.
+    partitions: Mutex<Vec<Arc<Partitions>>>,
+}
+
+// SAFETY: librdkafka's functions may be called from any thread, with one client from several at once.
+unsafe impl Send for Client {}
+// SAFETY: the same.
+unsafe impl Sync for Client {}
+
+impl Client {
+    /// Makes a producing client. No broker needs to be there.
+    ///
+    /// # Errors
+    /// librdkafka's sentence. It may quote a property's value.
+    pub(super) fn new(settings: &ClientConfig) -> Result<Self, String> {
+        let mut settings = settings.clone();
+        // What it logs comes as events, and not to stderr.
+        settings.set("log.queue", "true");
+        let native = settings.create_native_config().map_err(|error| match error {
+            // As the others: the sentence alone.
+            KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
+            other => other.to_string(),
+        })?;
+        let mut text = [0; TEXT_MAX];
+        // SAFETY: the configuration is valid, and the client's from here on if there is one; librdkafka
+        // writes at most so many bytes.
+        let handle = unsafe {
+            sys::rd_kafka_conf_set_events(
+                native.ptr(),
+                sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR,
+            );
+            sys::rd_kafka_new(
+                sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
+                native.ptr(),
+                text.as_mut_ptr(),
+                text.len(),
+            )
+        };
+        let Some(handle) = NonNull::new(handle) else { return Err(sentence(&text)) };
+        mem::forget(native);
+        let client = Self { handle, partitions: Mutex::default() };
+        // SAFETY: the client is valid; no queue stands for the main one.
+        unsafe { ffi::rd_kafka_set_log_queue(client.ptr(), ptr::null_mut()) };
+        Ok(client)
+    }
+
+    pub(super) fn ptr(&self) -> *mut sys::rd_kafka_t {
+        self.handle.as_ptr()
+    }
+
+    /// What it tells.
+    pub(super) fn events(&self) -> Events<'_> {
+        Events::of(self)
+    }
+
+    /// Records of one Kafka topic go through this, and metadata is asked of it. librdkafka chooses
+    /// their partitions by asking `partitions`; without, by the property `partitioner`.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(super) fn topic(
+        self: &Arc<Self>,
+        name: &str,
+        partitions: Option<&Arc<Partitions>>,
+    ) -> Result<Topic, i32> {
+        let name = CString::new(name).map_err(|_| TOPIC_EXCEPTION)?;
+        let handle = match partitions {
+            // SAFETY: the client is valid, and keeps what it asks from before the first record until
+            // after its own end.
+            Some(partitions) => unsafe {
+                let mut kept = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push(Arc::clone(partitions));
+                let configuration = Partitions::configuration(partitions, self.ptr());
+                sys::rd_kafka_topic_new(self.ptr(), name.as_ptr(), configuration)
+            },
+            // SAFETY: the client is valid, and librdkafka copies the name.
+            None => unsafe { sys::rd_kafka_topic_new(self.ptr(), name.as_ptr(), ptr::null_mut()) },
+        };
+        let handle = NonNull::new(handle).ok_or_else(last_error)?;
+        Ok(Topic { handle, _client: Arc::clone(self) })
+    }
+
+    /// Hands over one record, which is copied. Never blocks.
+    ///
+    /// # Errors
+    /// It was not taken, by librdkafka's code, and there will be no report about it.
+    pub(super) fn produce(
+        &self,
+        kafka_topic: &str,
+        index: usize,
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: &[(&CStr, &[u8])],
+    ) -> Result<(), i32> {
+        use sys::rd_kafka_vtype_t::{
+            RD_KAFKA_VTYPE_HEADER as HEADER, RD_KAFKA_VTYPE_KEY as KEY,
+            RD_KAFKA_VTYPE_MSGFLAGS as FLAGS, RD_KAFKA_VTYPE_OPAQUE as OPAQUE,
+            RD_KAFKA_VTYPE_TOPIC as TOPIC, RD_KAFKA_VTYPE_VALUE as VALUE,
+        };
+        use sys::rd_kafka_vu_s__bindgen_ty_1 as Union;
+        use sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 as Bytes;
+        use sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 as Header;
+        let kafka_topic = CString::new(kafka_topic).map_err(|_| TOPIC_EXCEPTION)?;
+        let bytes = |bytes: &[u8]| Union {
+            mem: Bytes { ptr: bytes.as_ptr().cast_mut().cast(), size: bytes.len() },
+        };
+        let mut arguments = vec![
+            (TOPIC, Union { cstr: kafka_topic.as_ptr() }),
+            (FLAGS, Union { i: sys::RD_KAFKA_MSG_F_COPY }),
+            (OPAQUE, Union { ptr: ptr::without_provenance_mut(index) }),
+            (VALUE, bytes(value)),
+        ];
+        arguments.extend(key.map(|key| (KEY, bytes(key))));
+        arguments.extend(headers.iter().map(|(name, value)| {
+            let size = isize::try_from(value.len()).unwrap_or(isize::MAX);
+            let header = Header { name: name.as_ptr(), val: value.as_ptr().cast(), size };
+            (HEADER, Union { header })
+        }));
+        let arguments: Vec<_> =
+            arguments.into_iter().map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u }).collect();
+        // SAFETY: the client is valid, each argument has the member that its kind names, and what they
+        // point to lives until the call returns, which copies all of it. The error is destroyed once.
+        unsafe {
+            let error = sys::rd_kafka_produceva(self.ptr(), arguments.as_ptr(), arguments.len());
+            if error.is_null() {
+                return Ok(());
+            }
+            let code = ffi::rd_kafka_error_code(error);
+            sys::rd_kafka_error_destroy(error);
+            Err(code)
+        }
+    }
+
+    /// Sends at once what it was given, and waits until all is reported, but for no longer than this.
+    pub(super) fn flush(&self, timeout_ms: c_int) {
+        // SAFETY: the client is valid. Reports come as events, so none is lost here.
+        unsafe { ffi::rd_kafka_flush(self.ptr(), timeout_ms) };
+    }
+
+    /// Whether it is at its end, by librdkafka's code and sentence.
+    pub(super) fn fatal_error(&self) -> Option<(i32, String)> {
+        let mut text = [0; TEXT_MAX];
+        // SAFETY: the client is valid; librdkafka writes at most so many bytes.
+        let code = unsafe { ffi::rd_kafka_fatal_error(self.ptr(), text.as_mut_ptr(), text.len()) };
+        (code != 0).then(|| (code, sentence(&text)))
+    }
+
+    /// Asks a broker for metadata of the Kafka topics that the client knows, and waits for so long.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(super) fn metadata(&self, within: Duration) -> Result<Metadata, i32> {
+        let timeout_ms = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
+        let mut metadata = ptr::null();
+        // SAFETY: the client is valid; no Kafka topic means those that it knows; the metadata is set on
+        // success only, and the caller's then.
+        let code = unsafe {
+            ffi::rd_kafka_metadata(self.ptr(), 0, ptr::null_mut(), &raw mut metadata, timeout_ms)
+        };
+        match NonNull::new(metadata.cast_mut()) {
+            Some(metadata) if code == 0 => Ok(Metadata(metadata)),
+            _ => Err(code),
+        }
+    }
+
+    /// Tells librdkafka once more where the brokers are (`host:port` each, separated by commas). An
+    /// answer without any broker, as Kafka may give one while it starts, makes it forget them all, and
+    /// it then asks nobody ever again (librdkafka #5301). What it still knows stays as it is.
+    pub(super) fn remind_of_brokers(&self, brokers: &CStr) {
+        // SAFETY: the client is valid, and copies what it keeps of the list.
+        unsafe { sys::rd_kafka_brokers_add(self.ptr(), brokers.as_ptr()) };
+    }
+
+    /// How many events and records wait inside.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        // SAFETY: the client is valid.
+        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.ptr()) }).unwrap_or_default()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let all = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
+        // SAFETY: the client is valid until here. Its Kafka topics and events are gone, for they hold or
+        // borrow it.
+        unsafe {
+            ffi::rd_kafka_purge(self.ptr(), all);
+            sys::rd_kafka_destroy(self.ptr());
+        }
+    }
+}
+
+/// librdkafka's handle of a Kafka topic. It keeps its client.
+pub(super) struct Topic {
+    handle: NonNull<sys::rd_kafka_topic_t>,
+    /// Ends after its handles.
+    _client: Arc<Client>,
+}
+
+// SAFETY: librdkafka's handles may be used from any thread.
+unsafe impl Send for Topic {}
+
+impl Topic {
+    /// Hands over records for one partition or, with [`UNASSIGNED`], one that librdkafka chooses for
+    /// each. Never blocks. Returns the code of each, 0 for those that were taken; nothing if all were.
+    pub(super) fn produce(&self, partition: i32, mut batch: Batch<'_>) -> Vec<i32> {
+        let messages = &mut batch.messages;
+        let count = c_int::try_from(messages.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the handle is valid, and so are as many messages as is said; librdkafka copies keys
+        // and values, never writes to them, and gives the opaque back as it is.
+        let taken = unsafe {
+            ffi::rd_kafka_produce_batch(
+                self.handle.as_ptr(),
+                partition,
+                sys::RD_KAFKA_MSG_F_COPY,
+                messages.as_mut_ptr(),
+                count,
+            )
+        };
+        if taken == count {
+            return Vec::new();
+        }
+        messages.iter().map(|message| message.code).collect()
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the handle is valid until here, its client lives, and nobody else destroys it.
+        unsafe { sys::rd_kafka_topic_destroy(self.handle.as_ptr()) }
+    }
+}
+
+/// Records for [`Topic::produce`]: index for the report, key, value.
+pub(super) struct Batch<'a> {
+    messages: Vec<ffi::Message>,
+    bytes: PhantomData<&'a [u8]>,
+}
+
+impl Batch<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+impl<'a> FromIterator<(usize, &'a [u8], &'a [u8])> for Batch<'a> {
+    fn from_iter<I: IntoIterator<Item = (usize, &'a [u8], &'a [u8])>>(records: I) -> Self {
+        let message = |(index, key, value): (usize, &[u8], &[u8])| ffi::Message {
+            code: 0,
+            topic: ptr::null_mut(),
+            partition: UNASSIGNED,
+            payload: value.as_ptr().cast_mut().cast(),
+            payload_length: value.len(),
+            key: key.as_ptr().cast_mut().cast(),
+            key_length: key.len(),
+            offset: 0,
+            opaque: ptr::without_provenance_mut(index),
+        };
+        Self { messages: records.into_iter().map(message).collect(), bytes: PhantomData }
+    }
+}
+
+/// An answer to [`Client::metadata`].
+pub(super) struct Metadata(NonNull<ffi::Metadata>);
+
+impl Metadata {
+    /// Each Kafka topic: its name, its code, and the first partition that has no leader.
+    pub(super) fn topics(&self) -> impl Iterator<Item = (String, i32, Option<i32>)> {
+        // SAFETY: librdkafka's arrays have as many elements as is said, and live as long as this; all
+        // their fields are numbers and pointers.
+        unsafe {
+            let metadata = self.0.as_ref();
+            elements(metadata.topics, metadata.topic_count).iter().map(|topic| {
+                let partitions = elements(topic.partitions, topic.partition_count);
+                let leaderless = partitions.iter().find(|partition| partition.leader < 0);
+                let name = CStr::from_ptr(topic.name).to_string_lossy().into_owned();
+                (name, topic.code, leaderless.map(|partition| partition.id))
+            })
+        }
+    }
+}
+
+impl Drop for Metadata {
+    fn drop(&mut self) {
+        // SAFETY: it is valid until here, and destroyed once.
+        unsafe { ffi::rd_kafka_metadata_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// `first` has `count` elements for as long as the result is used, or `count` is not positive.
+unsafe fn elements<'a, T>(first: *const T, count: c_int) -> &'a [T] {
+    match usize::try_from(count) {
+        // SAFETY: promised by the caller.
+        Ok(count) if count > 0 => unsafe { slice::from_raw_parts(first, count) },
+        _ => &[],
+    }
+}
+
+/// Why librdkafka's last call on this thread failed.
+fn last_error() -> i32 {
+    // SAFETY: it reads a variable of this thread.
+    unsafe { ffi::rd_kafka_last_error() }
+}
+
+/// What librdkafka wrote to a buffer.
+fn sentence(buffer: &[c_char; TEXT_MAX]) -> String {
+    let bytes = buffer.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned());
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).trim_end().to_owned()
+}
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

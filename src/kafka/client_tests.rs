@@ -1,0 +1,102 @@
+//! What librdkafka answers is read as it is, whatever number a broker sends.
+
+use std::cell::RefCell;
+use std::time::Instant;
+
+use super::*;
+use crate::kafka::events::Listener;
+use crate::kafka::producer::Report;
+
+/// No value of the bindings' enums.
+const UNKNOWN: [i32; 2] = [119, 133];
+const WITHIN: Duration = Duration::from_secs(20);
+
+unsafe extern "C" {
+    fn rd_kafka_mock_topic_set_error(
+        cluster: *mut sys::rd_kafka_mock_cluster_t,
+        topic: *const c_char,
+        code: c_int,
+    );
+}
+
+/// A client of an emulated cluster, and the cluster.
+fn with_cluster() -> (Arc<Client>, *mut sys::rd_kafka_mock_cluster_t) {
+    let mut settings = ClientConfig::new();
+    settings.set("test.mock.num.brokers", "1").set("enable.idempotence", "true");
+    let client = Arc::new(Client::new(&settings).expect("a client"));
+    // SAFETY: the client is valid.
+    let cluster = unsafe { sys::rd_kafka_handle_mock_cluster(client.ptr()) };
+    assert!(!cluster.is_null());
+    (client, cluster)
+}
+
+#[derive(Default)]
+struct Heard(RefCell<Vec<Report>>);
+
+impl Listener for Heard {
+    fn reports(&self, reports: &[Report]) {
+        self.0.borrow_mut().extend_from_slice(reports);
+    }
+    fn error(&self, _: i32, _: &str) {}
+    fn log(&self, _: i32, _: &str, _: &str) {}
+}
+
+fn first_report(client: &Client) -> Report {
+    let heard = Heard::default();
+    let (mut events, deadline) = (client.events(), Instant::now() + WITHIN);
+    while heard.0.borrow().is_empty() {
+        events.poll(Duration::from_millis(100), &heard);
+        assert!(Instant::now() < deadline, "no report");
+    }
+    heard.0.into_inner()[0]
+}
+
+#[test]
+fn a_report_keeps_a_code_that_the_bindings_do_not_know() {
+    for code in UNKNOWN {
+        let (client, cluster) = with_cluster();
+        let codes: [c_int; 1] = [code];
+        // SAFETY: the cluster is its client's, which lives; the array has one code, read as numbers.
+        unsafe {
+            sys::rd_kafka_mock_push_request_errors_array(cluster, 0, 1, codes.as_ptr().cast());
+        }
+        let topic = client.topic("a", None).expect("a Kafka topic");
+        let batch = [(7, &b"key"[..], &b"value"[..])].into_iter().collect();
+        assert!(topic.produce(UNASSIGNED, batch).is_empty());
+        let report = first_report(&client);
+        assert_eq!((report.index, report.code), (7, code));
+    }
+}
+
+#[test]
+fn metadata_keeps_a_code_that_the_bindings_do_not_know() {
+    for code in UNKNOWN {
+        let (client, cluster) = with_cluster();
+        // SAFETY: the cluster is its client's, which lives, and copies the name.
+        unsafe { rd_kafka_mock_topic_set_error(cluster, c"a".as_ptr(), code) };
+        let _topic = client.topic("a", None).expect("a Kafka topic");
+        let metadata = client.metadata(WITHIN).expect("an answer");
+        let topics: Vec<_> = metadata.topics().collect();
+        assert_eq!(topics, [("a".to_owned(), code, None)]);
+    }
+}
+
+#[test]
+fn a_record_with_headers_is_delivered_and_one_for_a_name_with_nul_is_refused() {
+    let (client, _) = with_cluster();
+    let headers = [(c"reason", &b"because"[..]), (c"empty", b"")];
+    client.produce("a", 3, Some(b"key"), b"value", &headers).expect("taken");
+    let report = first_report(&client);
+    assert_eq!((report.index, report.code), (3, 0));
+    assert_eq!(client.produce("a\0b", 4, None, b"", &[]), Err(TOPIC_EXCEPTION));
+}
+
+#[test]
+fn a_client_that_is_refused_says_why() {
+    let mut settings = ClientConfig::new();
+    settings.set("enable.idempotence", "true").set("queuing.strategy", "lifo");
+    let error = Client::new(&settings).err().expect("a contradiction");
+    assert!(error.contains("queuing.strategy"), "{error}");
+    let error = Client::new(ClientConfig::new().set("nonsense", "1")).err().expect("no property");
+    assert!(error.starts_with("nonsense: "), "{error}");
+}
