@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::support::line::Plan;
 use crate::support::mosquitto::Setup;
-use crate::support::wire::Connect;
 use crate::support::*;
 
 const TIMES: u64 = 20;
@@ -64,7 +63,7 @@ fn a_client_id_taken_over_ten_times_loses_and_reorders_nothing() {
     for _ in 0..10 {
         for line in &mut lines {
             line.wait_delivered(line.reader.distinct() + 100);
-            take_over(line);
+            line.take_over();
         }
     }
     for line in &mut lines {
@@ -73,25 +72,6 @@ fn a_client_id_taken_over_ten_times_loses_and_reorders_nothing() {
         verdict.assert_nothing_lost_or_reordered();
         assert_eq!(verdict.delivered, verdict.published);
     }
-}
-
-/// Takes the bridge's session, acknowledges nothing, and waits until the bridge has it back.
-fn take_over(line: &Line) {
-    let connect = Connect {
-        level: line.version.level(),
-        client_id: "bridge".to_owned(),
-        clean: false,
-        keep_alive: 0,
-        login: None,
-        session_expiry: (line.version == Version::V5).then_some(86_400),
-        receive_maximum: None,
-    };
-    let (mut thief, present) =
-        MqttClient::connect_with(&line.mosquitto.address(), &connect).unwrap();
-    assert!(present, "the thief has the bridge's session");
-    eventually("the bridge takes its session back", SOON, || {
-        thief.read(Duration::from_millis(50)).is_err()
-    });
 }
 
 #[test]
@@ -103,7 +83,7 @@ fn retained_messages_are_not_replayed_at_a_reconnect() {
     let plan = Plan { mosquitto: one_in_flight, ..Plan::default() };
     for line in &mut Line::both(&story, Kafka::shared(), &plan) {
         let mut sensor =
-            MqttClient::connect(&line.mosquitto.address(), line.version, "sensor").unwrap();
+            MqttClient::connect(&line.broker.address(), line.version, "sensor").unwrap();
         sensor.publish_retained("devices/a", b"retained");
         sensor.publish("devices/b", b"behind it");
         line.bridge.wait_summary("both are delivered", SOON, |now| now.delivered >= 2);

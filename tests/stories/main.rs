@@ -1,6 +1,6 @@
 //! The stories: what is promised, told on real brokers, with harm done.
 //!
-//! They need Mosquitto, Java and Kafka's jars, which tests/run installs.
+//! They need Mosquitto, RabbitMQ, NATS, Java and Kafka's jars, which tests/run installs.
 
 #![allow(missing_docs, unreachable_pub, reason = "nobody calls a test crate")]
 #![allow(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
@@ -10,6 +10,7 @@ mod support;
 
 mod acknowledgement;
 mod away_at_start;
+mod brokers;
 mod connection;
 mod harness;
 mod health;

@@ -74,8 +74,8 @@ fn restarted(
         line.publisher.wait_done(PATIENT);
         let received = 1_000 + messages.min(WINDOW);
         line.bridge.wait_summary("the bridge has them", SOON, |now| now.received == received);
-        end(&mut line.mosquitto);
-        line.mosquitto.run();
+        end(&mut line.broker);
+        line.broker.run();
     }
     let persistent = plan.mosquitto.is_persistent();
     for line in &lines {
@@ -85,7 +85,7 @@ fn restarted(
                 && line.proxy.accepted() > 1
         });
         if !persistent {
-            line.mosquitto.wait_subscribed("bridge", 2);
+            line.broker.wait_subscribed("bridge", 2);
         }
     }
     kafka.thaw();

@@ -37,7 +37,7 @@ fn large_messages_pass_and_larger_ones_are_dead_lettered_without_a_reconnect() {
     };
     for mut line in Line::both(&story, Kafka::shared(), &plan) {
         let mut client =
-            MqttClient::connect(&line.mosquitto.address(), line.version, "camera").unwrap();
+            MqttClient::connect(&line.broker.address(), line.version, "camera").unwrap();
         let mut published = ledger::Ledger::new([LARGE.to_owned()]);
         let sizes = [20 * KIB, 2 * MIB, 3 * MIB + 1, 20, 5 * MIB / 2, 100];
         let sizes = sizes.map(|bytes| bytes.max(50));
@@ -83,7 +83,7 @@ fn a_batch_refused_for_one_culprit_delivers_the_innocent_in_order() {
     };
     for mut line in Line::both(&story, Kafka::shared(), &plan) {
         let mut client =
-            MqttClient::connect(&line.mosquitto.address(), line.version, "camera").unwrap();
+            MqttClient::connect(&line.broker.address(), line.version, "camera").unwrap();
         // The producer has written to every partition before.
         line.publisher.publish(40);
         line.wait_delivered(40);

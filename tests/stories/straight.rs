@@ -50,8 +50,7 @@ fn payloads_of_every_kind_arrive_byte_for_byte() {
     let kafka = Kafka::shared();
     let line = Line::start(&story, kafka, Version::V5, &Plan::default());
     let payloads: [&[u8]; 5] = [b"", b"\0", b" \r\n", b"\xff\xfe\x80", &[0x30; 20_000]];
-    let mut client =
-        MqttClient::connect(&line.mosquitto.address(), Version::V311, "sensor").unwrap();
+    let mut client = MqttClient::connect(&line.broker.address(), Version::V311, "sensor").unwrap();
     for payload in payloads {
         client.publish("devices/ä/$", payload);
     }

@@ -1,13 +1,16 @@
-//! One whole line: publisher -> Mosquitto -> bridge -> Kafka -> reader.
+//! One whole line: publisher -> MQTT broker -> bridge -> Kafka -> reader.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use super::broker::Broker;
 use super::dead_letters::DeadLetters;
 use super::ledger::parse;
 use super::mosquitto::Setup;
+use super::wire::Connect;
 use super::{
-    Bridge, ConfigFile, Kafka, Load, MockKafka, Mosquitto, PATIENT, Proxy, Publisher, Reader, SOON,
-    ScriptedBroker, Story, Verdict, Version, eventually, slug, within,
+    Bridge, ConfigFile, Kafka, Load, MockKafka, Mosquitto, MqttClient, PATIENT, Proxy, Publisher,
+    Reader, SOON, ScriptedBroker, Story, Verdict, Version, eventually, slug, within,
 };
 
 /// Names the places where the bridge is to panic (src/failpoint.rs).
@@ -16,7 +19,7 @@ const FAILPOINTS: &str = "BRIDGE_FAILPOINTS";
 /// How a line is set up.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// The broker in front.
+    /// The broker in front, where it is a Mosquitto.
     pub mosquitto: Setup,
     /// What the devices send.
     pub load: Load,
@@ -26,17 +29,36 @@ pub struct Plan {
     pub kafka_topic: Vec<(&'static str, &'static str)>,
     /// What `BRIDGE_FAILPOINTS` says in the bridge's first run; empty: nothing.
     pub failpoints: String,
+    /// What it is called on its broker.
+    pub names: Names,
+}
+
+/// A line's names on its broker: others than those of the lines that it shares the broker with.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// The bridge's client id.
+    pub client_id: String,
+    /// The first level of the devices' MQTT topics.
+    pub devices: String,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { client_id: "bridge".to_owned(), devices: "devices".to_owned() }
+    }
 }
 
 /// A running line of one protocol version.
-pub struct Line {
+pub struct Line<B = Mosquitto> {
     /// What publisher and bridge speak.
     pub version: Version,
     /// Publishes when told to.
     pub publisher: Publisher,
     /// The broker.
-    pub mosquitto: Mosquitto,
-    /// Between Mosquitto and the bridge.
+    pub broker: B,
+    /// The bridge's client id there.
+    pub client_id: String,
+    /// Between the broker and the bridge.
     pub proxy: Proxy,
     /// The binary.
     pub bridge: Bridge,
@@ -46,7 +68,8 @@ pub struct Line {
     pub kafka_topic: String,
     /// Where it writes what is refused.
     pub dead_letters: DeadLetters,
-    story: &'static str,
+    /// Its name in the fault table.
+    pub story: String,
 }
 
 impl Line {
@@ -57,14 +80,25 @@ impl Line {
 
     /// Starts all parts, and waits until the bridge is subscribed.
     pub fn start(story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
-        let name = format!("mqtt{}", version.level());
+        let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
+        let line = Self::over(mosquitto, story, kafka, version, plan);
+        line.broker.wait_subscribed(&plan.names.client_id, 1);
+        line
+    }
+}
+
+impl<B: Broker> Line<B> {
+    /// Starts all other parts around a broker that runs, and waits until the bridge is subscribed, by
+    /// its own word.
+    pub fn over(broker: B, story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let kafka_topic = format!("{}-{name}-{number}", slug(story.name));
+        let name = format!("mqtt{}-{number}", version.level());
+        let kafka_topic = format!("{}-{name}", slug(story.name));
         kafka.create(&kafka_topic, 4, &plan.kafka_topic);
-        let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
-        let proxy = Proxy::start(&mosquitto.address());
-        let mut config = ConfigFile::new(&proxy.address(), "bridge", &kafka.bootstrap());
+        let Names { client_id, devices } = &plan.names;
+        let proxy = Proxy::start(&broker.address());
+        let mut config = ConfigFile::new(&proxy.address(), client_id, &kafka.bootstrap());
         config.set("mqtt", "protocol", version.name());
         let dead_letters = DeadLetters::new(&story.dir().join(format!("{name}-dead.jsonl")));
         config.set("dead_letter", "file", dead_letters.path());
@@ -72,7 +106,7 @@ impl Line {
             config.set(section, key, value.clone());
         }
         config.route_with(&[
-            ("filter", "devices/#".into()),
+            ("filter", format!("{devices}/#").into()),
             ("qos", plan.load.qos.into()),
             ("kafka_topic", kafka_topic.clone().into()),
         ]);
@@ -81,14 +115,15 @@ impl Line {
         bridge.environment(FAILPOINTS, failpoints);
         bridge.run();
         bridge.environment(FAILPOINTS, None);
-        mosquitto.wait_subscribed("bridge", 1);
-        let publisher = Publisher::start(&mosquitto.address(), version, "devices", plan.load);
+        bridge.log().wait_for("it subscribes", PATIENT, |record| record["msg"] == "subscribed");
+        let publisher = Publisher::start(&broker.address(), version, devices, plan.load);
         let reader = Reader::start(&kafka.bootstrap(), &kafka_topic);
-        let story = story.name;
+        let story = story.name.to_owned();
         Self {
             version,
             publisher,
-            mosquitto,
+            broker,
+            client_id: client_id.clone(),
             proxy,
             bridge,
             reader,
@@ -103,6 +138,26 @@ impl Line {
     pub fn wait_delivered(&self, messages: u64) {
         let what = format!("{messages} messages of MQTT {} are in Kafka", self.version.name());
         eventually(&what, PATIENT, || self.reader.distinct() >= messages);
+    }
+
+    /// Takes the bridge's session, acknowledges nothing, and waits until the bridge has it back.
+    #[track_caller]
+    pub fn take_over(&self) {
+        let connect = Connect {
+            level: self.version.level(),
+            client_id: self.client_id.clone(),
+            clean: false,
+            keep_alive: 0,
+            login: None,
+            session_expiry: (self.version == Version::V5).then_some(86_400),
+            receive_maximum: None,
+        };
+        let (mut thief, present) =
+            MqttClient::connect_with(&self.broker.address(), &connect).unwrap();
+        assert!(present, "the thief has the bridge's session");
+        eventually("the bridge takes its session back", SOON, || {
+            thief.read(Duration::from_millis(50)).is_err()
+        });
     }
 
     /// Waits until everything published is acknowledged and in Kafka or dead-lettered, ends the
@@ -123,7 +178,7 @@ impl Line {
             }
         }
         let verdict = Verdict::of(&ledger, &self.reader.read_to_end(SOON));
-        verdict.report(self.story, self.version.name());
+        verdict.report(&self.story, self.version.name());
         self.bridge.assert_logs_sound();
         verdict
     }

@@ -1,10 +1,11 @@
 //! The harness of the stories: real brokers, the real binary, faults, and who counts what arrived.
 //!
 //! A story reads: start a [`Kafka`], one [`Line`] for each protocol version (publisher -> Mosquitto
-//! -> bridge -> Kafka -> reader), do harm, [`Line::settle`], assert on the [`Verdict`]. Waiting is
-//! always for a state, with a deadline ([`eventually`]), never for a while.
+//! -> bridge -> Kafka -> reader), or for each kind of [`broker`], do harm, [`Line::settle`], assert on
+//! the [`Verdict`]. Waiting is always for a state, with a deadline ([`eventually`]), never for a while.
 
 pub mod bridge;
+pub mod broker;
 pub mod config;
 pub mod dead_letters;
 pub mod http;
@@ -15,9 +16,11 @@ pub mod log;
 pub mod mock_kafka;
 pub mod mosquitto;
 pub mod mqtt_client;
+pub mod nats;
 pub mod process;
 pub mod proxy;
 pub mod publisher;
+pub mod rabbitmq;
 pub mod reader;
 pub mod scripted;
 pub mod verdict;
@@ -37,8 +40,10 @@ pub use line::Line;
 pub use mock_kafka::MockKafka;
 pub use mosquitto::Mosquitto;
 pub use mqtt_client::MqttClient;
+pub use nats::Nats;
 pub use proxy::Proxy;
 pub use publisher::{Load, Publisher};
+pub use rabbitmq::RabbitMq;
 pub use reader::Reader;
 pub use scripted::ScriptedBroker;
 pub use verdict::Verdict;

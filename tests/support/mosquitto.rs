@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
-use super::process::{Process, free_port};
+use super::broker::{Broker, OwnBroker};
+use super::process::{Process, free_port, with_sbin};
 use super::{SOON, eventually};
 
 /// How a Mosquitto is set up.
@@ -100,11 +101,8 @@ impl Mosquitto {
     /// Starts it again after [`Self::stop`] or [`Self::kill`], and waits until it listens.
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "Mosquitto runs already");
-        let mut command = Command::new("mosquitto");
+        let mut command = with_sbin(Command::new("mosquitto"));
         command.arg("-c").arg(&self.config);
-        // Debian keeps it where users other than root do not look.
-        let path = std::env::var("PATH").unwrap_or_default();
-        command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
         let mut process = Process::start(command, &self.log);
         let log = self.log.display();
         eventually(&format!("Mosquitto listens (its log: {log})"), SOON, || {
@@ -156,6 +154,22 @@ impl Mosquitto {
     pub fn kill(&mut self) {
         self.process().kill();
         self.process = None;
+    }
+}
+
+impl Broker for Mosquitto {
+    fn address(&self) -> String {
+        self.address()
+    }
+}
+
+impl OwnBroker for Mosquitto {
+    fn run(&mut self) {
+        self.run();
+    }
+
+    fn stop(&mut self) {
+        self.stop();
     }
 }
 

@@ -141,6 +141,13 @@ fn spawn(mut command: Command) -> io::Result<Child> {
     spawned.recv().expect("the spawner answers")
 }
 
+/// Debian keeps servers where users other than root do not look.
+pub fn with_sbin(mut command: Command) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
+    command
+}
+
 /// A loopback port that nobody listens on. Below the range from which the kernel takes ports for
 /// outgoing connections, so that none of those can take it between now and the broker's `bind`, and
 /// never handed out twice by this process, so that a broker can come back on its own port.

@@ -45,6 +45,7 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Shared {
     address: String,
+    client_id: String,
     version: Version,
     load: Load,
     state: Mutex<State>,
@@ -84,6 +85,7 @@ impl Publisher {
         };
         let shared = Arc::new(Shared {
             address: address.to_owned(),
+            client_id: format!("publisher-of-{prefix}"),
             version,
             load,
             state: Mutex::new(state),
@@ -164,7 +166,7 @@ impl Shared {
     }
 
     fn run_connection(&self) -> io::Result<()> {
-        let mut client = MqttClient::connect(&self.address, self.version, "publisher")?;
+        let mut client = MqttClient::connect(&self.address, self.version, &self.client_id)?;
         self.state.lock().unwrap().connected = true;
         loop {
             let mut bytes = Vec::new();

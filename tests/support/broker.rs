@@ -1,0 +1,94 @@
+//! What the stories need of an MQTT broker, whichever it is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::mosquitto::Setup;
+use super::{Mosquitto, Nats, RabbitMq};
+
+/// A running broker.
+pub trait Broker: Send {
+    /// `host:port`
+    fn address(&self) -> String;
+}
+
+/// A broker of a line's own, which may be ended and started again.
+pub trait OwnBroker: Broker {
+    /// Starts it again after [`Self::stop`], and waits until it serves.
+    fn run(&mut self);
+
+    /// Ends it in order.
+    fn stop(&mut self);
+}
+
+impl<B: Broker + ?Sized> Broker for Box<B> {
+    fn address(&self) -> String {
+        (**self).address()
+    }
+}
+
+impl<B: Broker + Sync> Broker for &B {
+    fn address(&self) -> String {
+        (*self).address()
+    }
+}
+
+/// The brokers that all stories of tests/stories/brokers.rs are told on, with what docs/brokers.md says
+/// of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Mosquitto,
+    RabbitMq,
+    Nats,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Mosquitto, Self::RabbitMq, Self::Nats];
+
+    /// As it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mosquitto => "Mosquitto",
+            Self::RabbitMq => "RabbitMQ",
+            Self::Nats => "NATS",
+        }
+    }
+
+    /// A running one, which other stories may use too: RabbitMQ is slow to start.
+    pub fn start(self, dir: &Path) -> Box<dyn Broker> {
+        match self {
+            Self::Mosquitto => Box::new(Mosquitto::start(dir, &Setup::default().persistent())),
+            Self::RabbitMq => Box::new(RabbitMq::shared()),
+            Self::Nats => Box::new(Nats::start(dir)),
+        }
+    }
+
+    /// A running one that nobody else uses.
+    pub fn start_own(self, dir: &Path) -> Box<dyn OwnBroker> {
+        match self {
+            Self::Mosquitto => Box::new(Mosquitto::start(dir, &Setup::default().persistent())),
+            Self::RabbitMq => Box::new(RabbitMq::start(dir)),
+            Self::Nats => Box::new(Nats::start(dir)),
+        }
+    }
+
+    /// Most messages that it has in flight to one client of 3.1.1; `None`: as many as there are.
+    pub fn in_flight(self) -> Option<u64> {
+        match self {
+            Self::Mosquitto => None,
+            Self::RabbitMq => Some(u64::from(super::rabbitmq::PREFETCH)),
+            Self::Nats => Some(u64::from(super::nats::MAX_ACK_PENDING)),
+        }
+    }
+
+    /// After what time it sends an unacknowledged message again on the same connection; `None`: never.
+    pub fn redelivers_after(self) -> Option<Duration> {
+        (self == Self::Nats).then_some(super::nats::ACK_WAIT)
+    }
+
+    /// Whether what was unacknowledged comes before what is newer.
+    pub fn keeps_order(self) -> bool {
+        self != Self::Nats
+    }
+}

@@ -1,0 +1,71 @@
+//! A NATS server of one's own, with JetStream and its MQTT side.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use super::broker::{Broker, OwnBroker};
+use super::process::{Process, free_port, with_sbin};
+use super::{MqttClient, SOON, Version, eventually};
+
+/// After so long it sends an unacknowledged message again, on the same connection. 30 s as it is
+/// installed: shorter here, so that a story need not freeze Kafka for longer than that.
+pub const ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// Most unacknowledged messages of one subscription; its default.
+pub const MAX_ACK_PENDING: u16 = 1024;
+
+/// A NATS server, which may be stopped and started again with its data.
+#[derive(Debug)]
+pub struct Nats {
+    port: u16,
+    dir: PathBuf,
+    process: Option<Process>,
+}
+
+impl Nats {
+    /// Starts one with its files under `dir`, and waits until it serves.
+    pub fn start(dir: &Path) -> Self {
+        let (port, own_protocol) = (free_port(), free_port());
+        let dir = dir.join(format!("nats-{port}"));
+        fs::create_dir_all(&dir).unwrap();
+        let config = [
+            "server_name: stories".to_owned(),
+            format!("listen: \"127.0.0.1:{own_protocol}\""),
+            format!("jetstream {{ store_dir: {:?} }}", dir.join("data")),
+            format!("mqtt {{ host: 127.0.0.1, port: {port}, ack_wait: \"{ACK_WAIT:?}\" }}"),
+        ];
+        fs::write(dir.join("nats.conf"), config.join("\n")).unwrap();
+        let mut nats = Self { port, dir, process: None };
+        nats.run();
+        nats
+    }
+}
+
+impl Broker for Nats {
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl OwnBroker for Nats {
+    fn run(&mut self) {
+        assert!(self.process.is_none(), "NATS runs already");
+        let mut command = with_sbin(Command::new("nats-server"));
+        command.arg("-c").arg("nats.conf").current_dir(&self.dir);
+        let log = self.dir.join("log");
+        let mut process = Process::start(command, &log);
+        eventually(&format!("NATS serves (its log: {})", log.display()), SOON, || {
+            assert_eq!(process.exit_status(), None, "NATS ended; its log: {}", log.display());
+            MqttClient::connect(&self.address(), Version::V311, "probe").is_ok()
+        });
+        self.process = Some(process);
+    }
+
+    fn stop(&mut self) {
+        let mut process = self.process.take().expect("NATS runs");
+        process.signal(libc::SIGTERM);
+        process.wait(SOON);
+    }
+}

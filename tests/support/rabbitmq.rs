@@ -1,0 +1,113 @@
+//! A RabbitMQ node with its MQTT plugin, apart from any other on the machine.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use super::broker::{Broker, OwnBroker};
+use super::process::{Process, free_port};
+use super::{MqttClient, Version, eventually, stories_dir};
+
+/// Not the one in /usr/sbin, which will run as root or as the user `rabbitmq` only.
+const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+
+/// Most messages in flight to one client; `mqtt.prefetch`, its default.
+pub const PREFETCH: u16 = 10;
+
+/// It starts in ten seconds on an idle machine.
+const STARTS_WITHIN: Duration = Duration::from_secs(180);
+
+/// A RabbitMQ, which may be stopped and started again with its data.
+#[derive(Debug)]
+pub struct RabbitMq {
+    port: u16,
+    dir: PathBuf,
+    environment: Vec<(&'static str, String)>,
+    process: Option<Process>,
+    /// Where Erlang's nodes look each other up: a daemon that would outlive them all, unless it runs
+    /// already when they start.
+    _epmd: Process,
+}
+
+impl RabbitMq {
+    /// The node for stories that do not disturb it. They must use names of their own for clients and
+    /// MQTT topics.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<RabbitMq> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            Self::start(&stories_dir().join(format!("{}-shared", std::process::id())))
+        })
+    }
+
+    /// Starts one with its files under `dir`, and waits until it serves.
+    pub fn start(dir: &Path) -> Self {
+        let (port, epmd_port, distribution) = (free_port(), free_port(), free_port());
+        let dir = dir.join(format!("rabbitmq-{port}"));
+        fs::create_dir_all(dir.join("home")).unwrap();
+        let config = [
+            "listeners.tcp = none".to_owned(),
+            format!("mqtt.listeners.tcp.default = 127.0.0.1:{port}"),
+            "mqtt.allow_anonymous = true".to_owned(),
+            format!("mqtt.prefetch = {PREFETCH}"),
+        ];
+        fs::write(dir.join("rabbitmq.conf"), config.join("\n")).unwrap();
+        fs::write(dir.join("enabled_plugins"), "[rabbitmq_mqtt].").unwrap();
+        let mut epmd = Command::new("epmd");
+        epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
+        let epmd = Process::start(epmd, &dir.join("epmd-log"));
+        let path = |name: &str| dir.join(name).display().to_string();
+        let environment = vec![
+            ("HOME", path("home")),
+            ("ERL_EPMD_PORT", epmd_port.to_string()),
+            ("RABBITMQ_NODENAME", format!("stories-{port}@localhost")),
+            ("RABBITMQ_DIST_PORT", distribution.to_string()),
+            ("RABBITMQ_CONF_ENV_FILE", "/dev/null".to_owned()),
+            ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
+            ("RABBITMQ_ADVANCED_CONFIG_FILE", path("advanced.config")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", path("enabled_plugins")),
+            ("RABBITMQ_MNESIA_BASE", path("mnesia")),
+            ("RABBITMQ_LOG_BASE", path("logs")),
+            ("RABBITMQ_LOGS", "-".to_owned()),
+            ("RABBITMQ_PID_FILE", path("pid")),
+            // Its schedulers would spin for work; and only this machine may talk to it.
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "+sbwt none -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
+            ),
+            // Then the script becomes the server, which is the process to signal and to kill.
+            ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
+        ];
+        let mut rabbitmq = Self { port, dir, environment, process: None, _epmd: epmd };
+        rabbitmq.run();
+        rabbitmq
+    }
+}
+
+impl Broker for RabbitMq {
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+impl OwnBroker for RabbitMq {
+    fn run(&mut self) {
+        assert!(self.process.is_none(), "RabbitMQ runs already");
+        let mut command = Command::new(SERVER);
+        command.envs(self.environment.iter().cloned()).current_dir(&self.dir);
+        let log = self.dir.join("log");
+        let mut process = Process::start(command, &log);
+        eventually(&format!("RabbitMQ serves (its log: {})", log.display()), STARTS_WITHIN, || {
+            assert_eq!(process.exit_status(), None, "RabbitMQ ended; its log: {}", log.display());
+            MqttClient::connect(&self.address(), Version::V311, "probe").is_ok()
+        });
+        self.process = Some(process);
+    }
+
+    fn stop(&mut self) {
+        let mut process = self.process.take().expect("RabbitMQ runs");
+        process.signal(libc::SIGTERM);
+        process.wait(STARTS_WITHIN);
+    }
+}
