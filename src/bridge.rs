@@ -15,6 +15,7 @@ use slog::{Logger, error, info, o, warn};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::http::{HttpServer, Pages};
+use crate::kafka::dead_letter_file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
 use crate::mqtt::actor::NextStage;
@@ -84,6 +85,11 @@ pub fn run(
                 keys::COMPONENT => "http", keys::HTTP_ADDRESS => %address, keys::ERROR => %error);
             Exit::Configuration
         }
+        Err(NotStarted::DeadLetters(error)) => {
+            error!(log, "dead letters cannot be written";
+                keys::COMPONENT => "kafka", keys::ERROR => %error);
+            Exit::Configuration
+        }
     };
     info!(log, "stopped"; keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code());
     exit
@@ -114,6 +120,8 @@ enum NotStarted {
     /// The address for HTTP is not to be had. Without its probes the bridge would be killed sooner
     /// or later by whoever probes it: better at once, with the reason.
     Http(SocketAddr, io::Error),
+    /// The first message that needs one would be held, and its connection with it.
+    DeadLetters(FileError),
 }
 
 impl From<io::Error> for NotStarted {
@@ -149,6 +157,11 @@ fn start(
     let [mqtt_beat, kafka_beat, supervisor_beat] =
         ["mqtt", "kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
     let beats = [&mqtt_beat, &kafka_beat, &supervisor_beat].map(Arc::clone).to_vec();
+    if let Some(word) =
+        DeadLetterFile::check(&config.dead_letter).map_err(NotStarted::DeadLetters)?
+    {
+        warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
+    }
     // First, so that nothing else has begun if the address is not to be had.
     let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Parser;
 use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, HealthcheckArgs, shutdown_signal};
 use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::kafka::dead_letter_file::DeadLetterFile;
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 
@@ -43,17 +44,23 @@ fn run(args: &ConfigArgs) -> Exit {
 }
 
 fn check(args: &ConfigArgs) -> Exit {
-    match args.load() {
-        Ok(config) => {
-            // A reader that has seen enough is no error.
-            let _ = std::io::stdout().write_all(config.describe().as_bytes());
-            Exit::Drained
-        }
+    let config = match args.load() {
+        Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
-            Exit::Configuration
+            return Exit::Configuration;
+        }
+    };
+    match DeadLetterFile::check(&config.dead_letter) {
+        Ok(word) => word.into_iter().for_each(|word| eprintln!("dead_letter.file: {word}")),
+        Err(error) => {
+            eprintln!("dead_letter.file: expected a file that can be written, found {error}");
+            return Exit::Configuration;
         }
     }
+    // A reader that has seen enough is no error.
+    let _ = std::io::stdout().write_all(config.describe().as_bytes());
+    Exit::Drained
 }
 
 fn healthcheck(args: &HealthcheckArgs) -> Exit {

@@ -158,6 +158,35 @@ fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
     assert_eq!(stdout(&output), text);
 }
 
+#[test]
+fn a_dead_letter_file_that_cannot_be_written_ends_check_and_run_with_78() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let missing = dir.path().join("missing/dead.jsonl");
+    std::os::unix::fs::symlink("/dev/null", dir.path().join("link")).expect("a link");
+    let config = file(MINIMAL);
+    for (path_of_letters, why) in [
+        (missing, "No such file or directory"),
+        (dir.path().to_owned(), "Is a directory"),
+        (dir.path().join("link"), "a symbolic link"),
+    ] {
+        let path_of_letters = path_of_letters.to_str().expect("a path of UTF-8");
+        for command in ["check", "run"] {
+            let mut command = bridge(&[command, "--config", path(&config)]);
+            let command = command.env("BRIDGE_DEAD_LETTER__FILE", path_of_letters);
+            let output = command.output().expect("it starts");
+            let text = stderr(&output);
+            assert_eq!(output.status.code(), Some(78), "{text}");
+            assert!(text.contains(path_of_letters) && text.contains(why), "{text}");
+            assert_eq!(stdout(&output), "");
+        }
+        // It is not used beside a Kafka topic.
+        let mut command = bridge(&["check", "--config", path(&config)]);
+        command.env("BRIDGE_DEAD_LETTER__FILE", path_of_letters);
+        let command = command.env("BRIDGE_DEAD_LETTER__KAFKA_TOPIC", "dead");
+        assert_eq!(command.output().expect("it starts").status.code(), Some(0));
+    }
+}
+
 /// `healthcheck`, with this for `http.listen`.
 fn healthcheck(listen: &str, args: &[&str]) -> Output {
     let config = file(MINIMAL);

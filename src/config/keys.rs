@@ -272,13 +272,13 @@ pub const KEYS: &[Key] = keys! {
         "What is shed is counted and logged.";
 
     "dead_letter.kafka_topic", Form::Text("a Kafka topic name"), Unset("bridge-dead-letter"),
-        "Dead letters go to this Kafka topic; without it to the file.",
+        "Dead letters go to this Kafka topic; without it to the file. What is over its limit is shortened until it fits.",
         "Cannot be written: the message is not acknowledged, its connection is held.";
     "dead_letter.file", Form::Text("the path of a file"), Value("dead-letter.jsonl"),
-        "JSON lines; a relative path starts at the working directory.",
-        "Cannot be written: the message is not acknowledged, its connection is held.";
+        "JSON lines; a relative path starts at the working directory. Made for its owner alone (0600); no symbolic link.",
+        "Cannot be opened at the start: exit code 78. Cannot be written later: the message is not acknowledged, its connection is held.";
     "dead_letter.file_max", Form::Size("4 KiB", "1 TiB"), Value("100 MiB"),
-        "The file's bound.",
+        "The file's bound; a line that is longer is shortened.",
         "Reached: as if it could not be written.";
     "dead_letter.after", Form::DurationOrNever("0s", "365d"), Value("never"),
         "A message that Kafka refuses for a cause that may pass is given up after this time.",

@@ -15,7 +15,7 @@ use super::letters::Letters;
 use super::{Event, ProducerEvent, ROUND_BELOW};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
-use crate::kafka::dead_letter::Letter;
+use crate::kafka::dead_letter::{Extent, Letter};
 use crate::message::{
     Attach, Destination, ForwardBatch, ForwardMsg, ProducerStarted, Seq, SourceId, Stamp, Verdict,
 };
@@ -166,7 +166,8 @@ impl KafkaProducerActor {
             _ => None,
         };
         let (reason, detail) = refusal.or(given).unwrap_or_default();
-        self.state.letters.push(Letter { msg, source, reason, detail, kafka_topic });
+        let extent = Extent::default();
+        self.state.letters.push(Letter { msg, source, reason, detail, kafka_topic, extent });
     }
 
     /// Sends all that may be sent, and sets the alarm for the rest.

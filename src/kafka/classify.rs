@@ -39,6 +39,8 @@ pub const ALL_BROKERS_DOWN: i32 = -187;
 
 /// A record over `message.max.bytes` (from `send`) or over the Kafka topic's limit (from a report).
 const MSG_SIZE_TOO_LARGE: i32 = 10;
+/// The same, of the request that it is alone in.
+const RECORD_LIST_TOO_LARGE: i32 = 18;
 
 /// The class of the code in a delivery report. What is not in the table is [`Class::Transient`]: a
 /// record is never given up for a reason that nobody knows.
@@ -62,10 +64,12 @@ pub fn name(code: i32) -> &'static str {
 
 /// The `reason` of a dead letter for a record that Kafka refused with `code`.
 pub fn refusal_reason(code: i32) -> &'static str {
-    match code {
-        MSG_SIZE_TOO_LARGE | 18 => "kafka_too_large",
-        _ => "kafka_refused",
-    }
+    if is_too_large(code) { "kafka_too_large" } else { "kafka_refused" }
+}
+
+/// Whether a shorter record in its place may pass.
+pub fn is_too_large(code: i32) -> bool {
+    matches!(code, MSG_SIZE_TOO_LARGE | RECORD_LIST_TOO_LARGE)
 }
 
 fn row(code: i32) -> Option<&'static (i32, &'static str, Class)> {

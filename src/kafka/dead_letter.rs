@@ -1,10 +1,6 @@
-//! What a dead letter says, and the file that it goes to where no Kafka topic is configured.
+//! What a dead letter says, and how much of it where all of it is too much for the place it goes to.
 
 use std::ffi::CStr;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -13,6 +9,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, ForwardMsg, SourceId, WholePayload};
+
+/// Of a payload so short, half is not worth another attempt.
+const WORTH_HALVING: usize = 1024;
+/// So much of the MQTT topic the shortest letter tells, in bytes of UTF-8.
+const BARE_MQTT_TOPIC_MAX: usize = 64;
 
 /// A message on its way to the dead letter.
 #[derive(Debug)]
@@ -27,14 +28,36 @@ pub struct Letter {
     pub detail: String,
     /// Where its route would have sent it; none if it was refused before that.
     pub kafka_topic: Option<String>,
+    /// How much of all that it tells.
+    pub extent: Extent,
+}
+
+/// How much a dead letter tells. Each is shorter than the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All, and of the payload at most so many bytes.
+    Payload(usize),
+    /// Reason, size, hash, and the beginning of the MQTT topic with the hash of the whole: under 1 KiB
+    /// in a file and in Kafka.
+    Bare,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self::Payload(DEAD_LETTER_PAYLOAD_MAX)
+    }
 }
 
 /// The fields of a dead letter beside the payload, the same in a file and in a Kafka topic.
 #[derive(Debug, Serialize)]
 struct Fields<'a> {
     reason: &'static str,
-    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
     mqtt_topic: &'a str,
+    /// Of the whole MQTT topic, where only its beginning is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt_topic_sha256: Option<String>,
     mqtt_qos: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka_topic: Option<&'a str>,
@@ -57,15 +80,35 @@ struct Line<'a> {
 }
 
 impl Letter {
+    /// Tells less, because what it tells now has no room where it goes: half of the payload, then
+    /// nothing of it, then nothing that can be long. `false` if there is nothing left to leave out.
+    pub fn shorten(&mut self) -> bool {
+        self.extent = match (self.extent, self.kept().len()) {
+            (Extent::Bare, _) => return false,
+            (Extent::Payload(_), 0) => Extent::Bare,
+            (Extent::Payload(_), kept) if kept > WORTH_HALVING => Extent::Payload(kept / 2),
+            (Extent::Payload(_), _) => Extent::Payload(0),
+        };
+        true
+    }
+
     /// The key of its record in a Kafka topic.
     pub fn key(&self) -> &[u8] {
-        &self.msg.message.mqtt_topic
+        let mqtt_topic = &self.msg.message.mqtt_topic;
+        match self.extent {
+            Extent::Payload(_) => mqtt_topic,
+            Extent::Bare => &mqtt_topic[..mqtt_topic.len().min(BARE_MQTT_TOPIC_MAX)],
+        }
     }
 
     /// What is kept of the payload.
     pub fn kept(&self) -> &[u8] {
         let payload = &self.msg.message.payload;
-        &payload[..payload.len().min(DEAD_LETTER_PAYLOAD_MAX)]
+        let most = match self.extent {
+            Extent::Payload(most) => most,
+            Extent::Bare => 0,
+        };
+        &payload[..payload.len().min(most)]
     }
 
     /// The headers of its record in a Kafka topic.
@@ -74,8 +117,9 @@ impl Letter {
         let fields = self.fields(&mqtt_topic);
         [
             (c"reason", Some(fields.reason.to_owned())),
-            (c"detail", Some(fields.detail.to_owned())),
+            (c"detail", fields.detail.map(str::to_owned)),
             (c"mqtt_topic", Some(fields.mqtt_topic.to_owned())),
+            (c"mqtt_topic_sha256", fields.mqtt_topic_sha256),
             (c"mqtt_qos", Some(fields.mqtt_qos.to_string())),
             (c"kafka_topic", fields.kafka_topic.map(str::to_owned)),
             (c"payload_bytes", Some(fields.payload_bytes.to_string())),
@@ -105,12 +149,19 @@ impl Letter {
         let message = &self.msg.message;
         let whole = self.whole();
         let received_at = UNIX_EPOCH + Duration::from_micros(message.received_at.wall_us);
+        let is_bare = self.extent == Extent::Bare;
+        let told = match is_bare {
+            true => beginning(mqtt_topic, BARE_MQTT_TOPIC_MAX),
+            false => mqtt_topic,
+        };
         Fields {
             reason: self.reason,
-            detail: &self.detail,
-            mqtt_topic,
+            detail: (!is_bare).then_some(self.detail.as_str()),
+            mqtt_topic: told,
+            mqtt_topic_sha256: (told.len() < mqtt_topic.len())
+                .then(|| hex(&Sha256::digest(&message.mqtt_topic))),
             mqtt_qos: message.qos.level(),
-            kafka_topic: self.kafka_topic.as_deref(),
+            kafka_topic: self.kafka_topic.as_deref().filter(|_| !is_bare),
             payload_bytes: whole.map_or(message.payload.len() as u64, |whole| whole.size),
             payload_sha256: whole.map(|whole| hex(&whole.sha256)),
             received_at: humantime::format_rfc3339_micros(received_at).to_string(),
@@ -125,7 +176,7 @@ impl Letter {
             _ => None,
         };
         refused_before.or_else(|| {
-            (payload.len() > DEAD_LETTER_PAYLOAD_MAX).then(|| WholePayload {
+            (payload.len() > self.kept().len()).then(|| WholePayload {
                 size: payload.len() as u64,
                 sha256: Sha256::digest(payload).into(),
             })
@@ -133,98 +184,14 @@ impl Letter {
     }
 }
 
+/// At most so many bytes, and whole characters.
+fn beginning(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or_default()]
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Why dead letters cannot be written to the file.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// The file is at its bound.
-    #[error("{path}: at its bound of {max} bytes (dead_letter.file_max); move it away")]
-    Full {
-        /// The file.
-        path: PathBuf,
-        /// Its bound.
-        max: u64,
-    },
-    /// The system refuses.
-    #[error("{path}: {error}")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-/// The JSON-lines file. Opened at each write, so that one that was moved away is made anew, and one
-/// that a write left in doubt is looked at afresh.
-#[derive(Debug, Clone)]
-pub struct DeadLetterFile {
-    path: PathBuf,
-    max: u64,
-}
-
-impl DeadLetterFile {
-    /// At this path, up to `max` bytes.
-    pub fn new(path: PathBuf, max: u64) -> Self {
-        Self { path, max }
-    }
-
-    /// Appends as many of the lines as fit, and makes them durable with one fsync. Returns how many.
-    ///
-    /// # Errors
-    /// Not even the first fits, or the system refuses; then none counts as written.
-    pub fn append(&self, lines: &[Vec<u8>]) -> Result<usize, FileError> {
-        /// A write goes on when its actor is restarted. If it failed after the next one had begun,
-        /// it would cut that one's lines off too.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let io = |error| FileError::Io { path: self.path.clone(), error };
-        let (mut file, size) = open(&self.path).map_err(io)?;
-        let mut room = self.max.saturating_sub(size);
-        let fits = lines
-            .iter()
-            .take_while(|line| match room.checked_sub(line.len() as u64) {
-                Some(left) => {
-                    room = left;
-                    true
-                }
-                None => false,
-            })
-            .count();
-        if fits == 0 && !lines.is_empty() {
-            return Err(FileError::Full { path: self.path.clone(), max: self.max });
-        }
-        let written = file.write_all(&lines[..fits].concat()).and_then(|()| file.sync_data());
-        if let Err(error) = written {
-            // Best effort: what stays behind is a torn line, which the next opening sees to.
-            let _ = file.set_len(size);
-            return Err(io(error));
-        }
-        Ok(fits)
-    }
-}
-
-/// Opens for appending at the start of a line, and says how long the file is.
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-    let mut size = file.metadata()?.len();
-    if size == 0 {
-        // Perhaps it is new: its name must be as durable as its lines.
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    } else {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-            size += 1;
-        }
-    }
-    Ok((file, size))
 }
 
 #[cfg(test)]

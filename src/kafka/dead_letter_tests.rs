@@ -1,4 +1,4 @@
-//! What a dead letter says, and what the file promises.
+//! What a dead letter says, and how short it can be.
 
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
         reason: "payload_not_json",
         detail: "found x".to_owned(),
         kafka_topic: Some("sensors".to_owned()),
+        extent: Extent::default(),
     }
 }
 
@@ -72,34 +73,58 @@ fn what_was_cut_before_tells_the_size_and_hash_that_it_was_given() {
     assert_eq!(line["payload_sha256"], "ab".repeat(32));
 }
 
-#[test]
-fn the_file_takes_what_fits_and_what_was_there_before_counts() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("dead.jsonl");
-    std::fs::write(&path, "0123456789\n").expect("written");
-    let file = DeadLetterFile::new(path.clone(), 20);
-    let lines = [b"abcd\n".to_vec(), b"efgh\n".to_vec()];
-    assert_eq!(file.append(&lines).expect("room for one"), 1);
-    let error = file.append(&lines[1..]).expect_err("no room").to_string();
-    assert!(error.contains("20 bytes"), "{error}");
-    assert_eq!(std::fs::read_to_string(&path).expect("read"), "0123456789\nabcd\n");
-    std::fs::remove_file(&path).expect("moved away");
-    assert_eq!(file.append(&lines).expect("room again"), 2);
+/// Keys, headers and payload, as in a record.
+fn record_bytes(letter: &Letter) -> usize {
+    let headers = letter.headers();
+    let headers = headers.iter().map(|(name, value)| name.to_bytes().len() + value.len());
+    letter.key().len() + letter.kept().len() + headers.sum::<usize>()
 }
 
 #[test]
-fn a_line_torn_by_a_crash_does_not_spoil_the_next() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let path = dir.path().join("dead.jsonl");
-    std::fs::write(&path, "{\"a\":1}\n{\"b\":").expect("written");
-    let file = DeadLetterFile::new(path.clone(), 1000);
-    file.append(&[b"{}\n".to_vec()]).expect("written");
-    assert_eq!(std::fs::read_to_string(&path).expect("read"), "{\"a\":1}\n{\"b\":\n{}\n");
+fn a_letter_that_has_no_room_gets_shorter_down_to_reason_size_and_hash() {
+    let payload = vec![b'x'; 600 * 1024];
+    let mut letter = letter(payload.clone());
+    let (mut kept, mut lengths) = (Vec::new(), vec![(letter.line().len(), record_bytes(&letter))]);
+    while letter.shorten() {
+        kept.push(letter.kept().len());
+        lengths.push((letter.line().len(), record_bytes(&letter)));
+        let line = parsed(&letter);
+        assert_eq!(line["payload_bytes"], payload.len());
+        assert_eq!(line["payload_sha256"], hex(&Sha256::digest(&payload)));
+        assert_eq!(
+            (&line["reason"], &line["mqtt_topic"]),
+            (&"payload_not_json".into(), &"sensors/a".into())
+        );
+    }
+    let halves: Vec<_> = (0..9).map(|half| (256 * 1024) >> half).chain([0, 0]).collect();
+    assert_eq!(kept, halves);
+    assert!(lengths.windows(2).all(|pair| pair[1].0 < pair[0].0 && pair[1].1 < pair[0].1));
+    assert!(!letter.shorten(), "it stays as it is");
 }
 
 #[test]
-fn a_file_that_cannot_be_written_says_which_and_why() {
-    let file = DeadLetterFile::new("/dev/null/dead.jsonl".into(), 1000);
-    let error = file.append(&[b"{}\n".to_vec()]).expect_err("no directory").to_string();
-    assert!(error.starts_with("/dev/null/dead.jsonl: "), "{error}");
+fn the_shortest_letter_is_under_a_kibibyte_whatever_was_long() {
+    for mqtt_topic in [vec![b'a'; 65_535], "\u{1}".repeat(65_535).into_bytes(), vec![0xff; 65_535]]
+    {
+        let mut letter = letter(vec![0xff; 1000]);
+        letter.detail = "why ".repeat(10_000);
+        letter.kafka_topic = Some("k".repeat(249));
+        let message = Arc::get_mut(&mut letter.msg.message).expect("nobody else has it");
+        message.mqtt_topic = mqtt_topic.clone().into();
+        message.received_at.wall_us = 253_402_300_799_999_999;
+        while letter.shorten() {}
+        assert!(letter.line().len() < 1024, "{}", letter.line().len());
+        assert!(record_bytes(&letter) < 700, "{}", record_bytes(&letter));
+        let line = parsed(&letter);
+        assert_eq!(line["mqtt_topic_sha256"], hex(&Sha256::digest(&mqtt_topic)));
+        assert_eq!(line["payload_bytes"], 1000);
+    }
+}
+
+#[test]
+fn a_short_payload_that_has_no_room_is_left_out_whole() {
+    let mut letter = letter(vec![b'x'; 1000]);
+    assert!(letter.shorten());
+    assert_eq!(letter.kept(), b"");
+    assert_eq!(parsed(&letter)["payload"], "");
 }

@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::dead_letter::{DeadLetterFile, Letter};
+use super::dead_letter::Letter;
+use super::dead_letter_file::DeadLetterFile;
 use crate::config::DeadLetterConfig;
 use crate::observe::{Gate, Hold};
 
@@ -90,8 +91,9 @@ impl Letters {
                 bytes <= bytes_max
             })
             .count();
-        let letters: Vec<Letter> = self.queue.drain(..count.max(1)).collect();
-        let lines = letters.iter().map(Letter::line).collect();
+        let mut letters: Vec<Letter> = self.queue.drain(..count.max(1)).collect();
+        let lines =
+            letters.iter_mut().map(|letter| fitting_line(letter, self.file.max())).collect();
         self.writing = Some(letters);
         Some((self.file.clone(), lines))
     }
@@ -155,3 +157,17 @@ impl Letters {
         self.gate.reset();
     }
 }
+
+/// The letter's line, which fits an empty file of so many bytes if any line of it does.
+fn fitting_line(letter: &mut Letter, max: u64) -> Vec<u8> {
+    loop {
+        let line = letter.line();
+        if line.len() as u64 <= max || !letter.shorten() {
+            return line;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "letters_tests.rs"]
+mod tests;

@@ -8,6 +8,7 @@ pub mod lanes;
 pub mod partitions;
 pub mod producer;
 pub mod dead_letter;
+pub mod dead_letter_file;
 pub mod letters;
 pub mod actor;
 pub mod probe;

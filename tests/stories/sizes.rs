@@ -216,3 +216,68 @@ fn a_dead_letter_file_at_its_bound_is_not_acknowledged_until_it_is_moved_away() 
         assert_eq!(kafka::records(&kafka.bootstrap(), &name).len(), 1);
     }
 }
+
+#[test]
+fn a_dead_letter_that_is_over_kafkas_limit_is_shortened_until_it_fits() {
+    let story = Story::new("dead letter over Kafka's limit");
+    let kafka = Kafka::shared();
+    for version in Version::BOTH {
+        let name = format!("short-mqtt{}", version.level());
+        let dead = format!("{name}-dead");
+        kafka.create(&name, 4, &[]);
+        kafka.create(&dead, 1, &[("max.message.bytes", "1000")]);
+        let broker = ScriptedBroker::start();
+        let mut config = ConfigFile::new(&broker.address(), "bridge", &kafka.bootstrap());
+        config.set("mqtt", "protocol", version.name()).set(
+            "dead_letter",
+            "kafka_topic",
+            dead.clone(),
+        );
+        config.route_with(&[
+            ("filter", "devices/#".into()),
+            ("qos", 1.into()),
+            ("kafka_topic", name.clone().into()),
+            ("payload", "json".into()),
+        ]);
+        let mut bridge = Bridge::start(story.dir(), &name, &config);
+        let mut session = broker.welcome(false);
+        let long = format!("devices/{}", "x".repeat(2_000));
+        let published = [
+            ("devices/a", vec![b'x'; 200]),
+            ("devices/a", vec![b'x'; 700 * KIB]),
+            (long.as_str(), vec![b'x'; 10]),
+        ];
+        for (id, (mqtt_topic, payload)) in (1..).zip(&published) {
+            session.send(&Packet::publish(id, mqtt_topic, payload));
+        }
+        session.send(&Packet::publish(4, "devices/a", b"[4]"));
+        session.expect_pubacks([1, 2, 3, 4]);
+        bridge.wait_summary("all are settled", SOON, |now| {
+            (now.delivered, now.dead_lettered, now.in_flight) == (1, 3, 0)
+        });
+        drop(session);
+        assert_eq!(bridge.terminate(), 0);
+        bridge.assert_logs_sound();
+
+        let mut letters = kafka::records(&kafka.bootstrap(), &dead);
+        assert_eq!(letters.len(), 3);
+        // One that is shortened may be overtaken by the next.
+        let header = |letter: &kafka::Record, name: &str| {
+            let value = letter.headers.iter().find(|(key, _)| key == name);
+            value.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
+        };
+        letters.sort_by_key(|letter| header(letter, "payload_bytes"));
+        let [of_long, of_small, of_large] = &letters[..] else { unreachable!() };
+        assert_eq!(of_small.value, published[0].1, "what fits is kept whole");
+        assert_eq!(header(of_small, "payload_sha256"), None);
+        assert_eq!(of_large.value, b"", "headers and half a kilobyte have no room");
+        assert_eq!(header(of_large, "payload_sha256"), Some(sha256(&published[1].1)));
+        assert_eq!(header(of_large, "mqtt_topic").as_deref(), Some("devices/a"));
+        assert_eq!(header(of_long, "mqtt_topic").as_deref(), Some(&long[..64]));
+        assert_eq!(header(of_long, "mqtt_topic_sha256"), Some(sha256(long.as_bytes())));
+        assert_eq!(header(of_long, "payload_sha256"), Some(sha256(&published[2].1)));
+        assert!(
+            letters.iter().all(|it| header(it, "reason").as_deref() == Some("payload_not_json"))
+        );
+    }
+}

@@ -141,7 +141,11 @@ impl KafkaProducerActor {
         self.pump(at, ctx);
     }
 
-    pub(super) fn letter_refused(&mut self, letter: Letter, code: i32, now: Instant) {
+    pub(super) fn letter_refused(&mut self, mut letter: Letter, code: i32, now: Instant) {
+        if classify::is_too_large(code) && letter.shorten() {
+            self.state.letters.put_back(letter);
+            return;
+        }
         let why = match code {
             classify::WITHOUT_OFFSET => "Kafka did not confirm a dead letter".to_owned(),
             _ => format!("Kafka refuses dead letters with {} ({code})", classify::name(code)),

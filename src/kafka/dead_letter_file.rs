@@ -1,0 +1,195 @@
+//! The JSON-lines file of dead letters, where no Kafka topic is configured.
+
+use std::ffi::CString;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::config::DeadLetterConfig;
+
+/// The file's mode where the bridge makes it: a payload may be nobody else's business.
+const MODE: u32 = 0o600;
+/// What is taken away from a file that was there before. That a group may read it can be meant.
+const OTHERS: u32 = 0o007;
+
+/// Why dead letters cannot be written to the file.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The file is at its bound.
+    #[error("{path}: at its bound of {max} bytes (dead_letter.file_max); move it away")]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// Its bound.
+        max: u64,
+    },
+    /// The system refuses.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// The JSON-lines file. Opened at each write, so that one that was moved away is made anew, and one
+/// that a write left in doubt is looked at afresh.
+#[derive(Debug, Clone)]
+pub struct DeadLetterFile {
+    path: PathBuf,
+    max: u64,
+}
+
+impl DeadLetterFile {
+    /// At this path, up to `max` bytes.
+    pub fn new(path: PathBuf, max: u64) -> Self {
+        Self { path, max }
+    }
+
+    /// Its bound in bytes.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// Whether dead letters could be written now; a file that is not there is not made. What the file
+    /// looks like to a person, if that is worth a word.
+    ///
+    /// # Errors
+    /// They could not, and why.
+    pub fn check(config: &DeadLetterConfig) -> Result<Option<String>, FileError> {
+        if config.kafka_topic.is_some() {
+            return Ok(None);
+        }
+        let path = &config.file;
+        let io = |error| FileError::Io { path: path.clone(), error };
+        let file = match options().open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                may_create_in(directory(path)).map_err(io)?;
+                return Ok(None);
+            }
+            Err(error) => return Err(io(named(error))),
+        };
+        let metadata = regular(&file).map_err(io)?;
+        let shown = path.display();
+        Ok(if metadata.permissions().mode() & OTHERS != 0 {
+            Some(format!(
+                "{shown}: everybody may use it; the next dead letter ends that, if it can"
+            ))
+        } else if metadata.len() >= config.file_max_bytes {
+            Some(FileError::Full { path: path.clone(), max: config.file_max_bytes }.to_string())
+        } else {
+            None
+        })
+    }
+
+    /// Appends as many of the lines as fit, and makes them durable with one fsync. Returns how many.
+    ///
+    /// # Errors
+    /// Not even the first fits, or the system refuses; then none counts as written.
+    pub fn append(&self, lines: &[Vec<u8>]) -> Result<usize, FileError> {
+        /// A write goes on when its actor is restarted. If it failed after the next one had begun,
+        /// it would cut that one's lines off too.
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let io = |error| FileError::Io { path: self.path.clone(), error };
+        let (mut file, size) = open(&self.path).map_err(io)?;
+        let mut room = self.max.saturating_sub(size);
+        let fits = lines
+            .iter()
+            .take_while(|line| match room.checked_sub(line.len() as u64) {
+                Some(left) => {
+                    room = left;
+                    true
+                }
+                None => false,
+            })
+            .count();
+        if fits == 0 && !lines.is_empty() {
+            return Err(FileError::Full { path: self.path.clone(), max: self.max });
+        }
+        let written = file.write_all(&lines[..fits].concat()).and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            // Best effort: what stays behind is a torn line, which the next opening sees to.
+            let _ = file.set_len(size);
+            return Err(io(error));
+        }
+        Ok(fits)
+    }
+}
+
+/// Opens for appending at the start of a line, and says how long the file is.
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = options().create(true).mode(MODE).open(path).map_err(named)?;
+    let metadata = regular(&file)?;
+    let mode = metadata.permissions().mode();
+    if mode & OTHERS != 0 {
+        // Somebody else's file: it is written all the same.
+        let _ = file.set_permissions(Permissions::from_mode(mode & !OTHERS));
+    }
+    let mut size = metadata.len();
+    if size == 0 {
+        // Perhaps it is new: its name must be as durable as its lines.
+        File::open(directory(path))?.sync_all()?;
+    } else {
+        let mut last = [0];
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+            size += 1;
+        }
+    }
+    Ok((file, size))
+}
+
+/// No symbolic link is followed: who may make one there would choose where payloads go.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).append(true).custom_flags(libc::O_NOFOLLOW);
+    options
+}
+
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// The file's metadata, if it can be appended to and cut.
+fn regular(file: &File) -> io::Result<std::fs::Metadata> {
+    let metadata = file.metadata()?;
+    match metadata.is_file() {
+        true => Ok(metadata),
+        false => Err(io::Error::other("expected a regular file, found another kind")),
+    }
+}
+
+/// What [`libc::O_NOFOLLOW`] means by "too many levels of symbolic links".
+fn named(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::other("expected a regular file, found a symbolic link"),
+        _ => error,
+    }
+}
+
+/// Whether this process may make a file there.
+fn may_create_in(directory: &Path) -> io::Result<()> {
+    if !std::fs::metadata(directory)?.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
+    }
+    let directory = CString::new(directory.as_os_str().as_bytes())?;
+    // SAFETY: the string ends in NUL and outlives the call, which only reads it.
+    let answer = unsafe {
+        let mode = libc::W_OK | libc::X_OK;
+        libc::faccessat(libc::AT_FDCWD, directory.as_ptr(), mode, libc::AT_EACCESS)
+    };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+#[path = "dead_letter_file_tests.rs"]
+mod tests;

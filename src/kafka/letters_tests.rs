@@ -1,0 +1,50 @@
+//! Dead letters that wait, and what becomes of one that has no room.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::kafka::dead_letter::Extent;
+use crate::message::{ForwardMsg, Message, Qos, Seq, SourceId, Stamp};
+
+fn letter(payload: Vec<u8>) -> Letter {
+    let message = Message {
+        mqtt_topic: "sensors/a".into(),
+        payload: payload.into(),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        received_at: Stamp::now(),
+        destination: None,
+    };
+    Letter {
+        msg: ForwardMsg { seq: Seq::next(), message: Arc::new(message) },
+        source: SourceId(1),
+        reason: "payload_not_json",
+        detail: "found x".to_owned(),
+        kafka_topic: None,
+        extent: Extent::default(),
+    }
+}
+
+#[test]
+fn a_line_that_would_not_fit_an_empty_file_is_shortened_until_it_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = DeadLetterConfig {
+        kafka_topic: None,
+        file: dir.path().join("dead.jsonl"),
+        file_max_bytes: 4096,
+        after: None,
+    };
+    let mut letters = Letters::new(&config);
+    for length in [100_000, 5_000, 3_000] {
+        letters.push(letter(vec![b'x'; length]));
+        let now = Instant::now();
+        let (file, lines) = letters.next_write(now).expect("a write");
+        assert!(lines[0].len() <= 4096, "{}", lines[0].len());
+        let written = file.append(&lines).map_err(|error| error.to_string());
+        assert_eq!(letters.written(written, now).len(), 1, "{length}");
+        let line: serde_json::Value = serde_json::from_slice(&lines[0]).expect("JSON");
+        assert_eq!(line["payload_bytes"], length);
+        assert!(!line["payload"].as_str().expect("text").is_empty(), "as much as fits");
+        std::fs::remove_file(&config.file).expect("moved away");
+    }
+}
