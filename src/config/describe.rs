@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::keys::SECTIONS;
 use super::properties::{REDACTED, shown};
-use super::resolved::{Config, LogFormat, Protocol, TimingPolicy};
+use super::resolved::{Config, LogFormat, Protocol, Resubscribe, TimingPolicy, Unmatched};
 use crate::route::PayloadForm;
 
 impl Config {
@@ -19,6 +19,7 @@ impl Config {
     fn write(&self, out: &mut String) -> fmt::Result {
         for section in SECTIONS {
             match section.name {
+                "" => self.write_top(out)?,
                 "mqtt" => self.write_mqtt(out)?,
                 "routes" => self.write_routes(out)?,
                 "kafka" => self.write_kafka(out)?,
@@ -30,6 +31,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    fn write_top(&self, out: &mut String) -> fmt::Result {
+        let Some(data_dir) = &self.data_dir else { return Ok(()) };
+        writeln!(out, "data_dir = {}\n", string(&data_dir.to_string_lossy()))
     }
 
     fn write_mqtt(&self, out: &mut String) -> fmt::Result {
@@ -52,6 +58,17 @@ impl Config {
         writeln!(out, "keep_alive = {}", string(&duration(mqtt.keep_alive)))?;
         writeln!(out, "session_expiry = {}", string(&expiry))?;
         writeln!(out, "max_payload = {}", string(&size(mqtt.max_payload_bytes as u64)))?;
+        let resubscribe = match mqtt.resubscribe {
+            Resubscribe::Always => "always",
+            Resubscribe::NewSession => "new_session",
+        };
+        let unmatched = match mqtt.unmatched {
+            Unmatched::DeadLetter => "dead_letter",
+            Unmatched::Drop => "drop",
+        };
+        writeln!(out, "resubscribe = {}", string(resubscribe))?;
+        writeln!(out, "unmatched = {}", string(unmatched))?;
+        writeln!(out, "silence_warning = {}", string(&or_never(mqtt.silence_warning)))?;
         if let Some(username) = &mqtt.username {
             writeln!(out, "username = {}", string(username))?;
         }
@@ -110,6 +127,7 @@ impl Config {
         }
         writeln!(out, "file = {}", string(&dead_letter.file.to_string_lossy()))?;
         writeln!(out, "file_max = {}", string(&size(dead_letter.file_max_bytes)))?;
+        writeln!(out, "unmatched_max = {}", string(&size(dead_letter.unmatched_max_bytes)))?;
         writeln!(out, "after = {}", string(&or_never(dead_letter.after)))
     }
 

@@ -6,7 +6,8 @@ use std::fmt;
 /// A section of the file, in the order in which it is documented.
 #[derive(Debug)]
 pub struct Section {
-    /// Its name: `mqtt` is written `[mqtt]`, `routes` is written `[[routes]]`.
+    /// Its name: `mqtt` is written `[mqtt]`, `routes` is written `[[routes]]`; the keys of the one
+    /// without a name stand before all sections.
     pub name: &'static str,
     /// What it is about, in one line.
     pub about: &'static str,
@@ -129,9 +130,9 @@ impl Form {
 }
 
 impl Key {
-    /// The part of the path before the dot.
+    /// The part of the path before the dot; empty for a key that stands before all sections.
     pub fn section(&self) -> &'static str {
-        self.path.split_once('.').map_or(self.path, |(section, _)| section)
+        self.path.split_once('.').map_or("", |(section, _)| section)
     }
 
     /// The part of the path behind the dot.
@@ -143,6 +144,9 @@ impl Key {
     pub fn variable(&self) -> String {
         let index = if self.section() == "routes" { "0__" } else { "" };
         let name = if self.path == PROPERTIES { "properties__linger_ms" } else { self.name() };
+        if self.section().is_empty() {
+            return format!("{PREFIX}{name}").to_uppercase();
+        }
         format!("{PREFIX}{}__{index}{name}", self.section()).to_uppercase()
     }
 
@@ -172,6 +176,7 @@ pub fn find(path: &str) -> Option<&'static Key> {
 
 /// All sections.
 pub const SECTIONS: &[Section] = &[
+    Section { name: "", about: "Before all sections: what is about none of them." },
     Section { name: "mqtt", about: "The MQTT broker, and how to be its client." },
     Section {
         name: "routes",
@@ -198,6 +203,10 @@ use Fallback::{Required, Unset, Value};
 
 /// All keys, by section.
 pub const KEYS: &[Key] = keys! {
+    "data_dir", Form::Text("the path of a directory"), Value("."),
+        "Where the bridge remembers what it subscribed, one small file for each client id; a relative path starts at the working directory.",
+        "Not writable: a warning; after a restart the bridge does not know which old subscriptions to end.";
+
     "mqtt.url", Form::Text("mqtt://host or mqtt://host:port"), Required("mqtt://localhost:1883"),
         "The broker; port 1883 if none is given.",
         "While it cannot be reached, the bridge stays up and tries again.";
@@ -216,6 +225,15 @@ pub const KEYS: &[Key] = keys! {
     "mqtt.max_payload", Form::Size("1 B", "256 MiB"), Value("1 MiB"),
         "Bounds the memory that one message can take.",
         "A larger payload goes to the dead letter: its beginning, size and hash.";
+    "mqtt.resubscribe", Form::Choice(&["always", "new_session"]), Value("always"),
+        "3.1.1: subscribe again on each connection (at most once a minute), since a broker restored from a backup may have lost a subscription; or only in a new session. MQTT 5 always does.",
+        "always: the broker sends its retained messages again. new_session: a subscription that the broker has lost stays lost until the bridge restarts.";
+    "mqtt.unmatched", Form::Choice(&["dead_letter", "drop"]), Value("dead_letter"),
+        "What becomes of a QoS 1 message that no route matches, which an old subscription brings. QoS 0 is always dropped.",
+        "Not written, or dead_letter.unmatched_max reached: dropped and counted as filtered; /readyz warns.";
+    "mqtt.silence_warning", Form::DurationOrNever("1s", "365d"), Value("10m"),
+        "Some brokers of 3.1.1 grant a shared subscription and never serve it: warn if none of its messages came for so long after SUBACK.",
+        "A warning, once for each connection.";
     "mqtt.username", Form::Text("a string of at most 65535 bytes"), Unset("bridge"),
         "If the broker asks for it.",
         "Refused by the broker: the bridge tries again and says so.";
@@ -280,6 +298,9 @@ pub const KEYS: &[Key] = keys! {
     "dead_letter.file_max", Form::Size("4 KiB", "1 TiB"), Value("100 MiB"),
         "The file's bound; a line that is longer is shortened.",
         "Reached: as if it could not be written.";
+    "dead_letter.unmatched_max", Form::Size("4 KiB", "1 TiB"), Value("10 MiB"),
+        "The bound of dead letters that no route matches (mqtt.unmatched): of their file, which stands beside dead_letter.file, or of what one run of the bridge writes to dead_letter.kafka_topic.",
+        "Reached: such messages are dropped and counted as filtered; /readyz warns.";
     "dead_letter.after", Form::DurationOrNever("0s", "365d"), Value("never"),
         "A message that Kafka refuses for a cause that may pass is given up after this time.",
         "Passed: dead letter. never: held until the cause is removed.";

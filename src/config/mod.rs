@@ -24,7 +24,7 @@ pub use errors::{ConfigError, ConfigErrors, Place};
 pub use properties::KAFKA_SETTINGS;
 pub use resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    MqttConfig, Protocol, Secret, SupervisorConfig, TimingPolicy,
+    MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
 };
 
 use source::Source;

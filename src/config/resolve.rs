@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::errors::{ConfigError, Place};
@@ -11,7 +12,7 @@ use super::mqtt_url::{self, MqttUrl};
 use super::properties;
 use super::resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    MqttConfig, Protocol, Secret, SupervisorConfig, TimingPolicy,
+    MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use super::source::Source;
 use super::value::{Value, is_kafka_topic, quoted};
@@ -27,6 +28,7 @@ const MQTT_STRING_MAX: usize = 65_535;
 /// All that is wrong, in no particular order.
 pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let mut reader = Reader { source };
+    let data_dir = reader.path("data_dir");
     let routes = reader.routes();
     let mqtt = reader.mqtt();
     let kafka = reader.kafka();
@@ -40,6 +42,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     }
     let all = || {
         Some(Config {
+            data_dir: Some(data_dir?),
             mqtt: mqtt?,
             routes: routes?,
             kafka: kafka?,
@@ -92,6 +95,17 @@ impl Reader {
         let connect_timeout = self.duration("mqtt.connect_timeout");
         let (reconnect_min, reconnect_max) =
             self.ordered("mqtt.reconnect_min", "mqtt.reconnect_max")?;
+        let resubscribe = self.read("mqtt.resubscribe", |value, _| match value.text() {
+            Some("always") => Ok(Resubscribe::Always),
+            Some("new_session") => Ok(Resubscribe::NewSession),
+            _ => Err(Refused::Form),
+        });
+        let unmatched = self.read("mqtt.unmatched", |value, _| match value.text() {
+            Some("dead_letter") => Ok(Unmatched::DeadLetter),
+            Some("drop") => Ok(Unmatched::Drop),
+            _ => Err(Refused::Form),
+        });
+        let silence_warning = self.optional_duration("mqtt.silence_warning");
         let (url, (username, password)) = (url?, credentials?);
         Some(MqttConfig {
             host: url.host,
@@ -101,6 +115,9 @@ impl Reader {
             keep_alive: keep_alive?,
             session_expiry_s: session_expiry_s?,
             max_payload_bytes: max_payload_bytes?,
+            resubscribe: resubscribe?,
+            unmatched: unmatched?,
+            silence_warning: silence_warning?,
             username,
             password: password.map(Secret::new),
             connect_timeout: connect_timeout?,
@@ -182,7 +199,26 @@ impl Reader {
                 self.refuse(&format!("routes[{index}].filter"), text);
             }
         }
-        routes.into_iter().collect()
+        let routes: Vec<_> = routes.into_iter().collect::<Option<_>>()?;
+        self.refuse_disagreeing(&routes);
+        Some(routes)
+    }
+
+    /// Plain and shared subscriptions of the same MQTT topics, or of several groups: each brings every
+    /// message, and nothing tells them apart where groups have several members.
+    fn refuse_disagreeing(&mut self, routes: &[Route]) {
+        for (index, route) in routes.iter().enumerate() {
+            let earlier = routes[..index].iter().find(|r| !r.filter.agrees_with(&route.filter));
+            let Some(earlier) = earlier else { continue };
+            let text = format!(
+                "expected no MQTT topic in common with {} of routes[{}], found {}: they are not \
+                 of one kind, plain or one shared group, and each would bring every message",
+                quoted(earlier.filter.as_str()),
+                earlier.index,
+                quoted(route.filter.as_str())
+            );
+            self.refuse(&format!("routes[{index}].filter"), text);
+        }
     }
 
     fn route(&mut self, index: usize) -> Option<Route> {
@@ -291,16 +327,15 @@ impl Reader {
             );
             self.refuse("dead_letter.kafka_topic", text);
         }
-        let file = self.read("dead_letter.file", |value, _| match value.text() {
-            Some(path) if !path.is_empty() && !path.contains('\0') => Ok(path.into()),
-            _ => Err(Refused::Form),
-        });
+        let file = self.path("dead_letter.file");
+        let unmatched_max_bytes = self.size("dead_letter.unmatched_max");
         let file_max_bytes = self.size("dead_letter.file_max");
         let after = self.optional_duration("dead_letter.after");
         Some(DeadLetterConfig {
             kafka_topic: to?,
             file: file?,
             file_max_bytes: file_max_bytes?,
+            unmatched_max_bytes: unmatched_max_bytes?,
             after: after?,
         })
     }
@@ -394,6 +429,13 @@ impl Reader {
         };
         self.refuse(path, text);
         None
+    }
+
+    fn path(&mut self, path: &str) -> Option<PathBuf> {
+        self.read(path, |value, _| match value.text() {
+            Some(path) if !path.is_empty() && !path.contains('\0') => Ok(path.into()),
+            _ => Err(Refused::Form),
+        })
     }
 
     fn duration(&mut self, path: &str) -> Option<Duration> {

@@ -12,6 +12,9 @@ use crate::route::Route;
 /// Everything the bridge is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Where the state file is kept; `None` keeps none, for a bridge that is no one's but its
+    /// process's. Default the working directory.
+    pub data_dir: Option<PathBuf>,
     /// `[mqtt]`
     pub mqtt: MqttConfig,
     /// `[[routes]]`, at least one.
@@ -48,6 +51,13 @@ pub struct MqttConfig {
     pub session_expiry_s: u32,
     /// Payloads above it go to the dead letter, in bytes. Default 1 MiB, at most 256 MiB.
     pub max_payload_bytes: usize,
+    /// When to subscribe again over 3.1.1. Default `Always`.
+    pub resubscribe: Resubscribe,
+    /// What becomes of a QoS 1 message that no route matches. Default `DeadLetter`.
+    pub unmatched: Unmatched,
+    /// How long a shared subscription of 3.1.1 may bring nothing before it is warned of; `None`
+    /// (`"never"`) is for ever. Default 10 minutes.
+    pub silence_warning: Option<Duration>,
     /// User name, if any.
     pub username: Option<String>,
     /// Password, if any; from `password`, or the file named by `password_file`.
@@ -71,6 +81,26 @@ pub enum Protocol {
     V5,
     /// `"3.1.1"`
     V311,
+}
+
+/// `mqtt.resubscribe`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resubscribe {
+    /// `"always"`: on each connection, at most once a minute.
+    #[default]
+    Always,
+    /// `"new_session"`: what this process has not seen granted in the session.
+    NewSession,
+}
+
+/// `mqtt.unmatched`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unmatched {
+    /// `"dead_letter"`
+    #[default]
+    DeadLetter,
+    /// `"drop"`
+    Drop,
 }
 
 /// `[kafka]`
@@ -122,6 +152,9 @@ pub struct DeadLetterConfig {
     /// The file's bound in bytes. Default 100 MiB. At the bound nothing more is acknowledged that
     /// would have to go there.
     pub file_max_bytes: u64,
+    /// The bound, in bytes, of the file of dead letters that no route matches, or of what one run
+    /// writes of them to `kafka_topic`. Default 10 MiB. At the bound they are dropped.
+    pub unmatched_max_bytes: u64,
     /// A message that Kafka refuses for a cause that may pass (ACL, missing Kafka topic) is
     /// dead-lettered after this time; `None` (`"never"`, the default) holds.
     pub after: Option<Duration>,

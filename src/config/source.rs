@@ -79,20 +79,24 @@ impl Source {
                         (format!("routes[0].{name}"), given)
                     }));
                 }
-                (name, DeValue::Table(table)) if SECTIONS.iter().any(|s| s.name == name) => {
+                (name, DeValue::Table(table)) if is_section(name) => {
                     self.sections.insert(name.to_owned(), place);
                     self.read_section(name, name, table, &lines);
                 }
-                (name, other) if SECTIONS.iter().any(|s| s.name == name) => {
+                (name, other) if is_section(name) => {
                     self.refuse_kind(place, name, &format!("a section [{name}]"), other);
                 }
                 (name, DeValue::Table(_) | DeValue::Array(_)) => {
                     let names = SECTIONS.iter().map(|section| section.name);
+                    let names = names.filter(|name| !name.is_empty());
                     let near = match nearest(name, names, distance).as_str() {
                         "routes" => "[[routes]]".to_owned(),
                         near => format!("[{near}]"),
                     };
                     self.refuse(place, name, format!("unknown section, the nearest is {near}"));
+                }
+                (name, value) if KEYS.iter().any(|key| key.path == name) => {
+                    self.keys.insert(name.to_owned(), Given { place, value: value_of(value) });
                 }
                 (name, _) => {
                     let near = nearest_key("", name);
@@ -171,7 +175,16 @@ impl Source {
     fn read_environment(&mut self, env: &BTreeMap<String, String>) {
         let mut routes = BTreeMap::new();
         for (variable, text) in env {
-            // Orchestrators inject names such as BRIDGE_PORT; ours all have a double underscore.
+            if let Some(key) =
+                KEYS.iter().find(|key| key.section().is_empty() && key.variable() == *variable)
+            {
+                let value = Value::Text(text.clone());
+                let place = Place::Variable(variable.clone());
+                self.keys.insert(key.path.to_owned(), Given { place, value });
+                continue;
+            }
+            // Orchestrators inject names such as BRIDGE_PORT; the others of ours all have a double
+            // underscore.
             let Some(name) = variable.strip_prefix(PREFIX).filter(|name| name.contains("__"))
             else {
                 continue;
@@ -235,6 +248,10 @@ impl Source {
             }
         }
     }
+}
+
+fn is_section(name: &str) -> bool {
+    !name.is_empty() && SECTIONS.iter().any(|section| section.name == name)
 }
 
 fn is_upper(name: &str) -> bool {

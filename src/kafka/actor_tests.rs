@@ -21,7 +21,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::*;
 use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, SupervisorConfig, TimingPolicy,
+    Protocol, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::message::{Epoch, Message, Qos, Refusal, Verdicts};
 #[cfg(feature = "failpoints")]
@@ -341,6 +341,7 @@ fn firsts<'a>(arrived: impl Iterator<Item = &'a u64>) -> Vec<u64> {
 
 fn config(brokers: &str, file: PathBuf) -> Config {
     Config {
+        data_dir: None,
         mqtt: MqttConfig {
             host: "localhost".to_owned(),
             port: 1883,
@@ -349,6 +350,9 @@ fn config(brokers: &str, file: PathBuf) -> Config {
             keep_alive: Duration::from_secs(30),
             session_expiry_s: 0,
             max_payload_bytes: 1 << 20,
+            resubscribe: Resubscribe::Always,
+            unmatched: Unmatched::DeadLetter,
+            silence_warning: None,
             username: None,
             password: None,
             connect_timeout: Duration::from_secs(1),
@@ -368,6 +372,7 @@ fn config(brokers: &str, file: PathBuf) -> Config {
             kafka_topic: None,
             file,
             file_max_bytes: 1 << 20,
+            unmatched_max_bytes: 1 << 20,
             after: None,
         },
         supervisor: SupervisorConfig {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, SupervisorConfig, TimingPolicy,
+    Protocol, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::message::{Seq, Verdict};
 use crate::route::{PayloadForm, Route};
@@ -22,6 +22,7 @@ const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
 
 fn config(port: u16) -> Config {
     Config {
+        data_dir: None,
         mqtt: MqttConfig {
             host: "127.0.0.1".to_owned(),
             port,
@@ -30,6 +31,9 @@ fn config(port: u16) -> Config {
             keep_alive: Duration::from_secs(30),
             session_expiry_s: 3600,
             max_payload_bytes: 1000,
+            resubscribe: Resubscribe::Always,
+            unmatched: Unmatched::DeadLetter,
+            silence_warning: None,
             username: None,
             password: None,
             connect_timeout: Duration::from_secs(5),
@@ -55,6 +59,7 @@ fn config(port: u16) -> Config {
             kafka_topic: None,
             file: "unused".into(),
             file_max_bytes: 0,
+            unmatched_max_bytes: 0,
             after: None,
         },
         supervisor: SupervisorConfig {

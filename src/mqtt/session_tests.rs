@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::MqttConfig;
+use crate::config::{MqttConfig, Resubscribe, Unmatched};
 use crate::message::Qos;
 use crate::mqtt::packet::ConnectRefused;
 use crate::route::PayloadForm;
@@ -39,6 +39,9 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
             keep_alive: Duration::from_secs(30),
             session_expiry_s: 3600,
             max_payload_bytes: 1 << 20,
+            resubscribe: Resubscribe::Always,
+            unmatched: Unmatched::DeadLetter,
+            silence_warning: None,
             username: None,
             password: None,
             connect_timeout: Duration::from_secs(10),

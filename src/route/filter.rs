@@ -10,9 +10,28 @@ const LENGTH_MAX: usize = 65_535;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
     text: String,
-    /// Where the part that topics are matched against begins: behind `$share/group/`.
+    kind: Kind,
+    /// Where the part that topics are matched against begins: behind `$share/group/` and its like.
     pattern_at: usize,
 }
+
+/// What a broker makes of a filter's prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    /// No prefix that means anything.
+    Plain,
+    /// `$share/GROUP/FILTER`: each message goes to one member of the group.
+    Shared,
+    /// `$queue/FILTER` of EMQX: a shared subscription without a group's name.
+    Queue,
+    /// `$exclusive/FILTER` of EMQX: at most one client may have it.
+    Exclusive,
+}
+
+/// Prefixes of one broker (EMQX). Elsewhere they are the beginning of an ordinary filter, so an MQTT
+/// topic that has the prefix itself matches too.
+const VENDOR_PREFIXES: [(&str, Kind); 2] =
+    [("$queue/", Kind::Queue), ("$exclusive/", Kind::Exclusive)];
 
 impl Filter {
     /// As written, for SUBSCRIBE.
@@ -22,7 +41,54 @@ impl Filter {
 
     /// Whether it is a shared subscription.
     pub fn is_shared(&self) -> bool {
-        self.pattern_at > 0
+        matches!(self.kind, Kind::Shared | Kind::Queue)
+    }
+
+    /// Whether this subscription alone brings all that `other` would bring, so that `other` need not
+    /// be subscribed. Never between a plain and a shared one, nor between two groups: each of them
+    /// brings messages of its own. Where in doubt, no: that costs a copy, not a message.
+    pub fn covers(&self, other: &Self) -> bool {
+        if self.kind != other.kind || self.kind == Kind::Exclusive || self.group() != other.group()
+        {
+            return false;
+        }
+        let (mut mine, mut its) = (self.pattern().split('/'), other.pattern().split('/'));
+        if hides_system(self.pattern(), other.pattern()) {
+            return false;
+        }
+        loop {
+            match (mine.next(), its.next()) {
+                // `#` stands for the level before it too, so that nothing may follow.
+                (Some("#"), _) | (None, None) => return true,
+                (None, Some(_)) | (Some(_), None | Some("#")) => return false,
+                (Some(level), Some(its)) if level == "+" || level == its => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether there is an MQTT topic that both match. What is shared, and in which group, does not
+    /// matter here.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.pattern(), other.pattern());
+        if hides_system(a, b) || hides_system(b, a) {
+            return false;
+        }
+        let (mut mine, mut its) = (a.split('/'), b.split('/'));
+        loop {
+            match (mine.next(), its.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some(a), Some(b)) if a == "+" || b == "+" || a == b => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether both may be subscribed by one client although they overlap: else each of them brings
+    /// every message, perhaps to different members of a group, so that nobody can tell copies apart.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let same_group = self.is_shared() == other.is_shared() && self.group() == other.group();
+        same_group || !self.overlaps(other)
     }
 
     /// Whether it has `+` or `#`.
@@ -32,27 +98,48 @@ impl Filter {
 
     /// Whether a message published as `mqtt_topic` matches.
     pub fn matches(&self, mqtt_topic: &str) -> bool {
-        let pattern = self.pattern();
-        // A wildcard in first place does not match `$SYS` and its like [MQTT-4.7.2-1].
-        if mqtt_topic.starts_with('$') && pattern.starts_with(['+', '#']) {
-            return false;
-        }
-        let mut levels = mqtt_topic.split('/');
-        for part in pattern.split('/') {
-            if part == "#" {
-                return true;
-            }
-            match levels.next() {
-                Some(level) if part == "+" || part == level => {}
-                _ => return false,
-            }
-        }
-        levels.next().is_none()
+        self.patterns().any(|pattern| matches(pattern, mqtt_topic))
     }
 
-    pub(super) fn pattern(&self) -> &str {
+    /// What MQTT topics are matched against: what is behind the prefix, and all of it where the
+    /// prefix means something to some brokers only.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
+        let whole = matches!(self.kind, Kind::Queue | Kind::Exclusive);
+        std::iter::once(self.pattern()).chain(whole.then_some(&*self.text))
+    }
+
+    fn pattern(&self) -> &str {
         &self.text[self.pattern_at..]
     }
+
+    /// The prefix of a shared subscription, which names its group.
+    fn group(&self) -> Option<&str> {
+        self.is_shared().then(|| &self.text[..self.pattern_at])
+    }
+}
+
+/// Whether a wildcard in first place keeps `pattern` from what `other` is about: `$SYS` and its like
+/// [MQTT-4.7.2-1].
+fn hides_system(pattern: &str, other: &str) -> bool {
+    pattern.starts_with(['+', '#']) && other.starts_with('$')
+}
+
+fn matches(pattern: &str, mqtt_topic: &str) -> bool {
+    // A wildcard in first place does not match `$SYS` and its like [MQTT-4.7.2-1].
+    if hides_system(pattern, mqtt_topic) {
+        return false;
+    }
+    let mut levels = mqtt_topic.split('/');
+    for part in pattern.split('/') {
+        if part == "#" {
+            return true;
+        }
+        match levels.next() {
+            Some(level) if part == "+" || part == level => {}
+            _ => return false,
+        }
+    }
+    levels.next().is_none()
 }
 
 impl fmt::Display for Filter {
@@ -99,14 +186,14 @@ impl FromStr for Filter {
         if text.contains('\0') {
             return Err(FilterError::Nul);
         }
-        let pattern_at = match text.strip_prefix("$share/") {
+        let (kind, pattern_at) = match text.strip_prefix("$share/") {
             None if text == "$share" => return Err(FilterError::Share),
-            None => 0,
+            None => vendor_prefix(text),
             Some(rest) => match rest.split_once('/') {
                 Some((group, pattern))
                     if !group.is_empty() && !group.contains(['+', '#']) && !pattern.is_empty() =>
                 {
-                    text.len() - pattern.len()
+                    (Kind::Shared, text.len() - pattern.len())
                 }
                 _ => return Err(FilterError::Share),
             },
@@ -120,12 +207,22 @@ impl FromStr for Filter {
                 return Err(FilterError::SingleLevelWildcard);
             }
         }
-        Ok(Self { text: text.to_owned(), pattern_at })
+        Ok(Self { text: text.to_owned(), kind, pattern_at })
     }
+}
+
+/// The kind that EMQX sees, and where the pattern begins.
+fn vendor_prefix(text: &str) -> (Kind, usize) {
+    VENDOR_PREFIXES
+        .iter()
+        .find(|(prefix, _)| text.starts_with(prefix) && text.len() > prefix.len())
+        .map_or((Kind::Plain, 0), |(prefix, kind)| (*kind, prefix.len()))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn matches(filter: &str, mqtt_topic: &str) -> bool {
@@ -159,6 +256,123 @@ mod tests {
         ] {
             assert!(!matches(filter, mqtt_topic), "{filter} {mqtt_topic}");
         }
+    }
+
+    fn filter(text: &str) -> Filter {
+        text.parse().expect("a legal filter")
+    }
+
+    #[test]
+    fn a_filter_covers_what_it_brings_anyway() {
+        for (filter_, other, covers) in [
+            ("t/#", "t/a", true),
+            ("t/#", "t", true),
+            ("t/#", "t/+/b/#", true),
+            ("t/#", "t/#", true),
+            ("#", "+/x", true),
+            ("+/x", "t/x", true),
+            ("t/a", "t/#", false),
+            ("t/+", "t/#", false),
+            ("t/+", "t/a/b", false),
+            ("t/a", "t/b", false),
+            // Nothing that begins with a dollar sign.
+            ("#", "$SYS/broker", false),
+            ("+/x", "$SYS/x", false),
+            ("$SYS/#", "$SYS/broker", true),
+            // Shared ones bring messages of their own.
+            ("t/#", "$share/g/t/a", false),
+            ("$share/g/t/#", "t/a", false),
+            ("$share/g/t/#", "$share/g/t/a", true),
+            ("$share/g/t/#", "$share/h/t/a", false),
+            ("$queue/t/#", "$queue/t/a", true),
+            ("$queue/t/#", "t/a", false),
+            ("$exclusive/t/#", "$exclusive/t/a", false),
+            ("t/#", "$exclusive/t/a", false),
+        ] {
+            assert_eq!(filter(filter_).covers(&filter(other)), covers, "{filter_} {other}");
+        }
+    }
+
+    #[test]
+    fn a_plain_and_a_shared_filter_over_the_same_mqtt_topics_do_not_agree() {
+        for (a, b, agree) in [
+            ("t/#", "t/a", true),
+            ("t/+", "+/a", true),
+            ("t/#", "$share/g/t/a", false),
+            ("t/#", "$queue/t/a", false),
+            ("$queue/t/#", "$share/g/t/a", false),
+            ("$share/g/t/#", "$share/h/t/a", false),
+            ("$share/g/t/#", "$share/g/t/a", true),
+            ("t/#", "$share/g/u/a", true),
+            ("#", "$share/g/$SYS/a", true),
+        ] {
+            assert_eq!(filter(a).agrees_with(&filter(b)), agree, "{a} {b}");
+            assert_eq!(filter(b).agrees_with(&filter(a)), agree, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn prefixes_of_one_broker_match_as_it_delivers_and_as_the_others_do() {
+        for (filter, mqtt_topic) in [
+            ("$queue/t/#", "t/a"),
+            ("$queue/t/#", "$queue/t/a"),
+            ("$exclusive/t", "t"),
+            ("$exclusive/t", "$exclusive/t"),
+        ] {
+            assert!(matches(filter, mqtt_topic), "{filter} {mqtt_topic}");
+        }
+        assert!(!matches("$queue/#", "$SYS/a"));
+    }
+
+    proptest! {
+        /// Against the definition, over all MQTT topics of a small world.
+        #[test]
+        fn covering_and_overlapping_are_what_their_definitions_say(a in pattern(), b in pattern()) {
+            let (a, b) = (filter(&a), filter(&b));
+            let mut covers = true;
+            let mut overlaps = false;
+            for mqtt_topic in world() {
+                let (in_a, in_b) = (a.matches(&mqtt_topic), b.matches(&mqtt_topic));
+                covers &= in_a || !in_b;
+                overlaps |= in_a && in_b;
+            }
+            prop_assert_eq!(a.overlaps(&b), overlaps);
+            // The one pair that is equal and not the same: not worth a rule of its own.
+            if (a.as_str(), b.as_str()) == ("+/#", "#") {
+                prop_assert!(!a.covers(&b));
+            } else {
+                prop_assert_eq!(a.covers(&b), covers);
+            }
+        }
+    }
+
+    fn pattern() -> impl Strategy<Value = String> {
+        let level = prop_oneof![Just("a"), Just("b"), Just("+"), Just(""), Just("$a")];
+        (prop::collection::vec(level, 0..4), any::<bool>()).prop_filter_map(
+            "an empty one is illegal",
+            |(mut levels, rest)| {
+                if rest {
+                    levels.push("#");
+                }
+                let text = levels.join("/");
+                text.parse::<Filter>().ok().map(|_| text)
+            },
+        )
+    }
+
+    /// All MQTT topics of up to four levels of these names.
+    fn world() -> impl Iterator<Item = String> {
+        const NAMES: [&str; 4] = ["a", "b", "", "$a"];
+        (1..=4_u32).flat_map(|levels| {
+            (0..NAMES.len().pow(levels)).map(move |mut number| {
+                let mut names = Vec::new();
+                for _ in 0..levels {
+                    names.push(NAMES[number % NAMES.len()]);
+                    number /= NAMES.len();
+                }
+                names.join("/")
+            })
+        })
     }
 
     #[test]

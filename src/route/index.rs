@@ -28,19 +28,25 @@ impl Level {
     pub(super) fn of<'a>(filters: impl IntoIterator<Item = &'a Filter>) -> Self {
         let mut root = Self::empty();
         for (place, filter) in filters.into_iter().enumerate() {
-            let mut level = &mut root;
-            let mut rest = false;
-            for part in filter.pattern().split('/') {
-                match part {
-                    "#" => rest = true,
-                    "+" => level = level.any.get_or_insert_with(|| Box::new(Self::empty())),
-                    name => level = level.named(name.as_bytes()),
-                }
+            for pattern in filter.patterns() {
+                root.insert(pattern, place);
             }
-            let slot = if rest { &mut level.rest } else { &mut level.end };
-            *slot = place.min(*slot);
         }
         root
+    }
+
+    fn insert(&mut self, pattern: &str, place: usize) {
+        let mut level = self;
+        let mut rest = false;
+        for part in pattern.split('/') {
+            match part {
+                "#" => rest = true,
+                "+" => level = level.any.get_or_insert_with(|| Box::new(Self::empty())),
+                name => level = level.named(name.as_bytes()),
+            }
+        }
+        let slot = if rest { &mut level.rest } else { &mut level.end };
+        *slot = place.min(*slot);
     }
 
     fn named(&mut self, name: &[u8]) -> &mut Self {
@@ -84,14 +90,14 @@ mod tests {
 
     fn filter() -> impl Strategy<Value = Filter> {
         let level = prop_oneof![Just("a"), Just("b"), Just("+"), Just(""), Just("$a")];
-        (prop::collection::vec(level, 1..4), any::<bool>(), any::<bool>()).prop_filter_map(
+        let prefix = prop_oneof![Just(""), Just("$share/group/"), Just("$queue/")];
+        (prop::collection::vec(level, 1..4), any::<bool>(), prefix).prop_filter_map(
             "an empty one is illegal",
-            |(mut levels, rest, shared)| {
+            |(mut levels, rest, prefix)| {
                 if rest {
                     levels.push("#");
                 }
-                let share = if shared { "$share/group/" } else { "" };
-                format!("{share}{}", levels.join("/")).parse().ok()
+                format!("{prefix}{}", levels.join("/")).parse().ok()
             },
         )
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::{MINIMAL, golden, legal};
-use crate::config::keys::{Fallback, KEYS, Key, PROPERTIES, SECTIONS};
+use crate::config::keys::{Fallback, KEYS, Key, PROPERTIES, SECTIONS, Section};
 use crate::config::{Config, KAFKA_SETTINGS};
 
 const HEAD: &str = "\
@@ -30,7 +30,11 @@ pub(in crate::config) fn example() -> String {
 }
 
 fn header(section: &str) -> String {
-    if section == "routes" { "[[routes]]\n".to_owned() } else { format!("[{section}]\n") }
+    match section {
+        "" => String::new(),
+        "routes" => "[[routes]]\n".to_owned(),
+        section => format!("[{section}]\n"),
+    }
 }
 
 fn entry(key: &Key) -> String {
@@ -104,7 +108,10 @@ fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
     for key in KEYS {
         let Fallback::Value(text) = key.fallback else { continue };
         let setting = format!("{} = {}", key.name(), key.toml(text));
-        let section = shipped.split(&header(key.section())).nth(1).unwrap_or_default();
+        let section = match key.section() {
+            "" => shipped,
+            name => shipped.split(&header(name)).nth(1).unwrap_or_default(),
+        };
         let section = section.split("\n[").next().unwrap_or_default();
         let (commented, live) = (format!("\n#{setting}\n"), format!("\n{setting}\n"));
         assert!(section.contains(&commented) || section.contains(&live), "{setting}");
@@ -123,7 +130,7 @@ fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
 fn the_documentation_is_what_the_table_says() {
     let mut document = shipped("docs/configuration.md");
     for section in SECTIONS {
-        let (begin, end) = (format!("<!-- keys of {} -->\n", section.name), "<!-- end -->");
+        let (begin, end) = (format!("<!-- keys of {} -->\n", name_of(section)), "<!-- end -->");
         let at =
             document.find(&begin).unwrap_or_else(|| panic!("{begin} is missing")) + begin.len();
         let to = at + document[at..].find(end).expect("each table has an end");
@@ -133,6 +140,11 @@ fn the_documentation_is_what_the_table_says() {
         assert!(document.contains(&format!("`{}`", key.path)), "{} is missing", key.path);
     }
     golden("docs/configuration.md", &document);
+}
+
+/// As the mark in the document has it.
+fn name_of(section: &Section) -> &'static str {
+    if section.name.is_empty() { "no section" } else { section.name }
 }
 
 fn table(section: &str) -> String {

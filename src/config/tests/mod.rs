@@ -61,6 +61,11 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.mqtt.session_expiry_s, 86_400);
     assert_eq!(config.mqtt.max_payload_bytes, 1 << 20);
     assert_eq!((config.mqtt.username, config.mqtt.password), (None, None));
+    assert_eq!(config.data_dir.as_deref(), Some(Path::new(".")));
+    assert_eq!(config.mqtt.resubscribe, Resubscribe::Always);
+    assert_eq!(config.mqtt.unmatched, Unmatched::DeadLetter);
+    assert_eq!(config.mqtt.silence_warning, Some(Duration::from_secs(600)));
+    assert_eq!(config.dead_letter.unmatched_max_bytes, 10 << 20);
     assert_eq!(config.mqtt.connect_timeout, Duration::from_secs(10));
     assert_eq!(config.mqtt.reconnect_min, Duration::from_millis(100));
     assert_eq!(config.mqtt.reconnect_max, Duration::from_secs(30));
@@ -96,10 +101,15 @@ fn other_value(path: &str) -> &'static str {
         "mqtt.url" => "mqtt://[::1]:2000",
         "mqtt.client_id" => "other",
         "mqtt.protocol" => "5",
+        "mqtt.resubscribe" => "new_session",
+        "mqtt.unmatched" => "drop",
         "mqtt.session_expiry" => "never",
         "mqtt.username" | "mqtt.password" | "mqtt.password_file" => "other",
         "mqtt.reconnect_min" | "supervisor.backoff_min" => "7ms",
-        "mqtt.max_payload" | "delivery.window_bytes" | "dead_letter.file_max" => "7 MiB",
+        "mqtt.max_payload"
+        | "delivery.window_bytes"
+        | "dead_letter.file_max"
+        | "dead_letter.unmatched_max" => "7 MiB",
         "routes.filter" => "$share/group/+/x",
         "routes.qos" => "0",
         "routes.kafka_topic" | "dead_letter.kafka_topic" | "dead_letter.file" => "other.name",
