@@ -19,6 +19,7 @@ use crate::kafka::dead_letter_file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
 use crate::mqtt::actor::NextStage;
+use crate::mqtt::state_file::{StateError, StateFile};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys};
 use crate::supervisor::{
     Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
@@ -80,6 +81,11 @@ pub fn run(
                 keys::COMPONENT => "bridge", keys::ERROR => %error);
             Exit::BudgetSpent
         }
+        Err(NotStarted::State(error)) => {
+            error!(log, "state file of a newer bridge";
+                keys::COMPONENT => "mqtt", keys::ERROR => %error);
+            Exit::Configuration
+        }
         Err(NotStarted::Http(address, error)) => {
             error!(log, "cannot listen on http.listen";
                 keys::COMPONENT => "http", keys::HTTP_ADDRESS => %address, keys::ERROR => %error);
@@ -122,6 +128,8 @@ enum NotStarted {
     Http(SocketAddr, io::Error),
     /// The first message that needs one would be held, and its connection with it.
     DeadLetters(FileError),
+    /// What this version would not understand, it would lose.
+    State(StateError),
 }
 
 impl From<io::Error> for NotStarted {
@@ -162,6 +170,16 @@ fn start(
     {
         warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
+    let state = StateFile::of(&config);
+    let held = match state.as_ref().map(StateFile::load) {
+        Some(Ok(held)) => held,
+        None => Vec::new(),
+        Some(Err(error @ StateError::Newer { .. })) => return Err(NotStarted::State(error)),
+        Some(Err(error @ StateError::Unusable { .. })) => {
+            warn!(log, "no state file"; keys::COMPONENT => "mqtt", keys::ERROR => %error);
+            Vec::new()
+        }
+    };
     // First, so that nothing else has begun if the address is not to be had.
     let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
@@ -206,7 +224,11 @@ fn start(
         let (next, drained) = (NextStage::of(&kafka), supervisor.clone().recipient());
         let (log, heartbeat) = (log.clone(), Arc::clone(&mqtt_beat));
         guard::start(&mqtt_arbiter.handle(), supervisor.clone().recipient(), mqtt_beat, move || {
-            MqttActor::new(&config, next, drained, &log, metrics, heartbeat)
+            let actor = MqttActor::new(&config, next, drained, &log, metrics, heartbeat);
+            match state {
+                Some(file) => actor.remembering(file, held),
+                None => actor,
+            }
         })
     };
     supervisor.do_send(Supervise { stop_intake: mqtt.recipient() });

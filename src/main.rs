@@ -8,6 +8,7 @@ use clap::Parser;
 use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, HealthcheckArgs, shutdown_signal};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::kafka::dead_letter_file::DeadLetterFile;
+use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 
@@ -57,6 +58,17 @@ fn check(args: &ConfigArgs) -> Exit {
             eprintln!("dead_letter.file: expected a file that can be written, found {error}");
             return Exit::Configuration;
         }
+    }
+    match StateFile::of(&config).map(|file| file.load()) {
+        Some(Err(error @ StateError::Newer { .. })) => {
+            eprintln!("{error}");
+            return Exit::Configuration;
+        }
+        Some(Err(error @ StateError::Unusable { .. })) => eprintln!("warning: {error}"),
+        Some(Ok(_)) | None => {}
+    }
+    for warning in config.warnings() {
+        eprintln!("warning: {warning}");
     }
     // A reader that has seen enough is no error.
     let _ = std::io::stdout().write_all(config.describe().as_bytes());

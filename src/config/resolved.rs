@@ -33,6 +33,55 @@ pub struct Config {
     pub log: LogConfig,
 }
 
+impl Config {
+    /// What may be meant and still have consequences that nobody wants, for people; one line each.
+    pub fn warnings(&self) -> Vec<String> {
+        if self.mqtt.protocol == Protocol::V5 {
+            return Vec::new();
+        }
+        self.overlap_warnings().chain(self.shared_warnings()).collect()
+    }
+
+    /// Overlapping subscriptions, whose copies only MQTT 5 can tell apart.
+    fn overlap_warnings(&self) -> impl Iterator<Item = String> {
+        let brings_all =
+            |one: &Route, other: &Route| one.qos >= other.qos && one.filter.covers(&other.filter);
+        let pairs = self.routes.iter().enumerate().flat_map(|(index, route)| {
+            self.routes[..index].iter().map(move |earlier| (earlier, route))
+        });
+        pairs
+            .filter(move |(one, other)| {
+                one.filter.overlaps(&other.filter)
+                    && !brings_all(one, other)
+                    && !brings_all(other, one)
+            })
+            .map(|(one, other)| {
+                format!(
+                    "routes[{}].filter and routes[{}].filter: {:?} and {:?} have MQTT topics in \
+                     common: over MQTT 3.1.1 the broker may send a copy for each, and each copy \
+                     becomes a record (over MQTT 5 the bridge tells copies apart)",
+                    one.index,
+                    other.index,
+                    one.filter.as_str(),
+                    other.filter.as_str()
+                )
+            })
+    }
+
+    /// Shared subscriptions, which some brokers of 3.1.1 grant and never serve.
+    fn shared_warnings(&self) -> impl Iterator<Item = String> {
+        self.routes.iter().filter(|route| route.filter.is_shared()).map(|route| {
+            format!(
+                "routes[{}].filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker that \
+                 has none may grant it and send nothing (mqtt.silence_warning; over MQTT 5 it says \
+                 so)",
+                route.index,
+                route.filter.as_str()
+            )
+        })
+    }
+}
+
 /// `[mqtt]`: the broker and how to be its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttConfig {

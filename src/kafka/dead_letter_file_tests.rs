@@ -37,7 +37,13 @@ fn a_file_that_cannot_be_written_says_which_and_why() {
 }
 
 fn config(path: &Path) -> DeadLetterConfig {
-    DeadLetterConfig { kafka_topic: None, file: path.into(), file_max_bytes: 4096, after: None }
+    DeadLetterConfig {
+        kafka_topic: None,
+        file: path.into(),
+        file_max_bytes: 4096,
+        unmatched_max_bytes: 0,
+        after: None,
+    }
 }
 
 fn mode(path: &Path) -> u32 {

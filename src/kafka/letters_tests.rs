@@ -32,6 +32,7 @@ fn a_line_that_would_not_fit_an_empty_file_is_shortened_until_it_does() {
         kafka_topic: None,
         file: dir.path().join("dead.jsonl"),
         file_max_bytes: 4096,
+        unmatched_max_bytes: 0,
         after: None,
     };
     let mut letters = Letters::new(&config);

@@ -30,7 +30,10 @@ use crate::message::{
 use crate::mqtt::connection;
 use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
 use crate::mqtt::publish::Publish;
+use crate::mqtt::recorder::Recorder;
 use crate::mqtt::session::{Lost, Memory, Note, Settings};
+use crate::mqtt::state_file::StateFile;
+use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::{Gate, Metrics, keys, panics};
 use crate::route::Router;
@@ -83,6 +86,7 @@ pub(super) struct Core {
 
     pub(super) window: Window,
     pub(super) memory: Memory,
+    recorder: Option<Recorder>,
     producer: Option<Epoch>,
     pub(super) draining: bool,
     /// Since when the window has had no room for what came.
@@ -126,6 +130,7 @@ impl MqttActor {
             routes: router.routes().to_vec(),
             receive_maximum,
         });
+        let subscriptions = settings.subscriptions(Vec::new(), false);
         let limits = Limits {
             messages: config.delivery.window_messages,
             qos0_messages: config.delivery.qos0_window_messages,
@@ -142,7 +147,8 @@ impl MqttActor {
             metrics,
             heartbeat,
             window: Window::new(limits),
-            memory: Memory::default(),
+            memory: Memory::new(subscriptions),
+            recorder: None,
             producer: None,
             draining: false,
             full_since: None,
@@ -157,10 +163,23 @@ impl MqttActor {
         Self { core, link: Link::Paused(Box::pin(sleep(Duration::ZERO))) }
     }
 
+    /// The same in a session that is remembered: `held` may be subscribed there, and `file` is to be
+    /// kept up to date.
+    #[must_use]
+    pub fn remembering(mut self, file: StateFile, held: Vec<Held>) -> Self {
+        let core = &mut self.core;
+        core.memory = Memory::new(core.settings.subscriptions(held, true));
+        core.recorder = Some(Recorder::new(file, core.log.clone()));
+        self
+    }
+
     /// Everything that can be done now. Never `Ready`: the actor lives until it is stopped.
     fn drive(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.core.heartbeat.beat();
+        // Before, since SUBSCRIBE may wait for it; and behind, for what has just changed.
+        self.core.record(cx);
         let moved = self.move_link(cx);
+        self.core.record(cx);
         // What has no connection to thank (a replay) is handed on here.
         self.core.forward();
         self.core.metrics.set_conservation(self.core.window.snapshot());
@@ -192,6 +211,13 @@ impl MqttActor {
 }
 
 impl Core {
+    /// Writes down what is subscribed, if it has changed.
+    fn record(&mut self, cx: &mut TaskContext<'_>) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.poll(&mut self.memory.subscriptions, cx);
+        }
+    }
+
     fn dial(&mut self) -> Link {
         self.attempt += 1;
         let settings = Arc::clone(&self.settings);
@@ -362,11 +388,15 @@ impl Core {
                 info!(self.log, "subscribed";
                     keys::MQTT_FILTER => filter(route), keys::MQTT_QOS => qos);
             }
-            Note::StillSubscribed { .. } => {}
-            Note::Downgraded { route, qos } => {
+            Note::StillSubscribed { .. } | Note::Covered { .. } | Note::Uncovered { .. } => {}
+            Note::Downgraded { route, qos, retry_in } => {
                 let filter = filter(route);
                 if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
-                    warn!(self.log, "subscription granted with a lower qos, will ask again";
+                    let what = match retry_in {
+                        Some(_) => "subscription granted with a lower qos, will ask again",
+                        None => "subscription granted with a lower qos",
+                    };
+                    warn!(self.log, "{}", what;
                         keys::MQTT_FILTER => filter, keys::MQTT_QOS => qos,
                         keys::SUPPRESSED => suppressed);
                 }
@@ -381,7 +411,21 @@ impl Core {
                 }
             }
             Note::SubackMissing { route } => {
-                warn!(self.log, "no suback, will ask again"; keys::MQTT_FILTER => filter(route));
+                let filter = filter(route);
+                if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
+                    warn!(self.log, "no suback, will ask again";
+                        keys::MQTT_FILTER => filter, keys::SUPPRESSED => suppressed);
+                }
+            }
+            Note::Unsubscribed { mqtt_filter } => {
+                info!(self.log, "unsubscribed what no route needs"; keys::MQTT_FILTER => mqtt_filter);
+            }
+            Note::UnsubscribeFailed { mqtt_filter, text } => {
+                if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
+                    warn!(self.log, "an old subscription stays, will try again";
+                        keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
+                        keys::SUPPRESSED => suppressed);
+                }
             }
         }
     }

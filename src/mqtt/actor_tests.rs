@@ -31,7 +31,7 @@ fn config(port: u16) -> Config {
             keep_alive: Duration::from_secs(30),
             session_expiry_s: 3600,
             max_payload_bytes: 1000,
-            resubscribe: Resubscribe::Always,
+            resubscribe: Resubscribe::NewSession,
             unmatched: Unmatched::DeadLetter,
             silence_warning: None,
             username: None,

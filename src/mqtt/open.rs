@@ -175,7 +175,8 @@ impl Open {
     ) -> Result<(), Lost> {
         let reading = self.is_reading(core);
         let now = Instant::now();
-        self.session.on_time(now, reading, self.connection.out(), notes)?;
+        let subscriptions = &mut core.memory.subscriptions;
+        self.session.on_time(now, reading, subscriptions, self.connection.out(), notes)?;
         core.tell(notes);
         let mut sent = self.flush(cx)?;
         // Only what can be begun to be written now is released: the rest stays known.
@@ -211,7 +212,7 @@ impl Open {
 
     /// Until something can be read or written, mail comes, or the clock calls.
     fn wait(&mut self, core: &Core, cx: &mut TaskContext<'_>) -> Poll<End> {
-        let mut deadline = self.session.deadline(self.is_reading(core));
+        let mut deadline = self.session.deadline(self.is_reading(core), &core.memory.subscriptions);
         // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
         if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
             && !core.draining

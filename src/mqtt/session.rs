@@ -7,20 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::config::{MqttConfig, Protocol};
-use crate::mqtt::packet::{
-    self, ConnAck, Connect, Incoming, PacketError, ServerLimits, Subscribe, Version,
-};
+use crate::mqtt::packet::{self, ConnAck, Connect, Incoming, PacketError, Version};
 use crate::mqtt::publish::Publish;
-use crate::mqtt::reason;
-use crate::observe::MqttHealth;
-use crate::observe::health::Subscription as Answer;
+use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::route::Route;
 
-/// A refused subscription is asked for again after this long, doubling up to the second one.
-const RESUBSCRIBE_MIN: Duration = Duration::from_secs(1);
-const RESUBSCRIBE_MAX: Duration = Duration::from_secs(60);
-/// So many SUBSCRIBEs for each route are remembered for a SUBACK that comes late.
-const ASKED_MAX: usize = 16;
+pub use crate::mqtt::note::Note;
+
 /// PINGREQ is sent when this part of the keep-alive passed without a packet from us: the broker
 /// must see one within the whole of it ([MQTT-3.1.2-20]).
 const PING_AFTER: (u32, u32) = (3, 4);
@@ -42,11 +35,24 @@ pub struct Settings {
     pub receive_maximum: u16,
 }
 
+impl Settings {
+    /// What is to be subscribed, in a session in which `held` may be subscribed; `is_recorded`: changes
+    /// are written down before they are made.
+    pub fn subscriptions(&self, held: Vec<Held>, is_recorded: bool) -> Subscriptions {
+        let policy = Policy {
+            resubscribe: self.mqtt.resubscribe,
+            answer_within: self.mqtt.connect_timeout,
+            is_recorded,
+        };
+        Subscriptions::new(&self.routes, held, policy)
+    }
+}
+
 /// What this process remembers of the session from one connection to the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
-    /// For each route, whether its SUBACK granted it in the session that the broker keeps.
-    granted: Vec<bool>,
+    /// What is subscribed in it.
+    pub subscriptions: Subscriptions,
     /// The last CONNECT has had no CONNACK.
     unanswered: bool,
     negotiation: Negotiation,
@@ -65,6 +71,11 @@ struct Negotiation {
 }
 
 impl Memory {
+    /// Before the first connection.
+    pub fn new(subscriptions: Subscriptions) -> Self {
+        Self { subscriptions, unanswered: false, negotiation: Negotiation::default() }
+    }
+
     /// The version for the next connection.
     pub fn version(&self, protocol: Protocol) -> Version {
         let Negotiation { v5_refused, try_v311, .. } = self.negotiation;
@@ -80,7 +91,7 @@ impl Memory {
     /// subscriptions, and without SUBSCRIBE there would be silence for ever.
     pub fn connecting(&mut self) {
         if std::mem::replace(&mut self.unanswered, true) {
-            self.granted.fill(false);
+            self.subscriptions.doubt();
         }
     }
 
@@ -102,79 +113,6 @@ impl Memory {
             Version::V311 if said => *negotiation = Negotiation::default(),
             Version::V311 => negotiation.try_v311 = false,
         }
-    }
-}
-
-/// Something to tell people about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// CONNACK accepted us.
-    Connected {
-        /// The broker kept our session.
-        session_present: bool,
-        /// In force, in seconds.
-        keep_alive_s: u16,
-        /// What the broker imposes.
-        limits: ServerLimits,
-    },
-    /// The broker keeps the session for less time than was asked for.
-    SessionExpiryShortened {
-        /// Seconds asked for.
-        asked_s: u32,
-        /// Seconds in force.
-        granted_s: u32,
-    },
-    /// A subscription is in force.
-    Subscribed {
-        /// Which route.
-        route: usize,
-        /// The QoS granted.
-        qos: u8,
-    },
-    /// The broker kept the session, and this subscription in it.
-    StillSubscribed {
-        /// Which route.
-        route: usize,
-    },
-    /// A subscription was granted with a lower QoS than the route asks for; it is asked for again.
-    Downgraded {
-        /// Which route.
-        route: usize,
-        /// The QoS granted.
-        qos: u8,
-    },
-    /// A subscription was refused; it is asked for again.
-    SubscriptionRefused {
-        /// Which route.
-        route: usize,
-        /// The broker's words.
-        text: String,
-        /// When it is asked for again.
-        retry_in: Duration,
-    },
-    /// No SUBACK came in time; it is asked for again.
-    SubackMissing {
-        /// Which route.
-        route: usize,
-    },
-}
-
-impl Note {
-    /// What it means for the connection's health.
-    pub fn apply(&self, health: &mut MqttHealth) {
-        let (route, answer) = match self {
-            Self::Connected { .. } => {
-                *health = MqttHealth { connected: true, ..MqttHealth::default() };
-                return;
-            }
-            Self::Subscribed { route, .. } | Self::StillSubscribed { route } => {
-                (route, Answer::Granted)
-            }
-            Self::Downgraded { route, qos } => (route, Answer::Downgraded(*qos)),
-            Self::SubscriptionRefused { route, text, .. } => (route, Answer::Refused(text.clone())),
-            Self::SessionExpiryShortened { .. } | Self::SubackMissing { .. } => return,
-        };
-        health.subscriptions.insert(*route, answer);
     }
 }
 
@@ -221,29 +159,10 @@ pub struct Session {
     connack: Option<ConnAck>,
     connack_due: Instant,
     keep_alive: Duration,
-    subscriptions: Vec<Subscription>,
-    next_packet_id: u16,
-    /// SUBSCRIBEs without a SUBACK: packet id and route.
-    asked: Vec<(u16, usize)>,
     last_sent: Instant,
     last_received: Instant,
     was_reading: bool,
     pinged_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Subscription {
-    state: SubscriptionState,
-    backoff: Duration,
-}
-
-#[derive(Debug)]
-enum SubscriptionState {
-    /// To be asked for at this moment.
-    Due(Instant),
-    /// At this moment.
-    Asked(Instant),
-    InForce,
 }
 
 impl Session {
@@ -266,19 +185,11 @@ impl Session {
             password: mqtt.password.as_ref().map(|secret| secret.expose()),
         };
         packet::encode_connect(version, &connect, out);
-        let subscriptions = settings
-            .routes
-            .iter()
-            .map(|_| Subscription { state: SubscriptionState::Due(now), backoff: RESUBSCRIBE_MIN })
-            .collect();
         Self {
             version,
             connack: None,
             connack_due: now + mqtt.connect_timeout,
             keep_alive: Duration::from_secs(u64::from(keep_alive_s)),
-            subscriptions,
-            next_packet_id: 0,
-            asked: Vec::new(),
             last_sent: now,
             last_received: now,
             was_reading: true,
@@ -295,12 +206,6 @@ impl Session {
     /// Whether CONNACK came.
     pub fn is_connected(&self) -> bool {
         self.connack.is_some()
-    }
-
-    /// Whether every subscription is in force at the QoS that was asked for.
-    pub fn is_subscribed(&self) -> bool {
-        self.is_connected()
-            && self.subscriptions.iter().all(|s| matches!(s.state, SubscriptionState::InForce))
     }
 
     /// Bytes were written.
@@ -336,11 +241,11 @@ impl Session {
             (Incoming::Publish(publish), true) => return Ok(Some(publish)),
             (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
             (Incoming::SubAck { packet_id, code, text }, true) => {
-                let granted = if code < reason::FAILURE { Ok(code) } else { Err(text) };
-                self.on_suback(packet_id, granted, now, memory, notes);
+                memory.subscriptions.on_suback(packet_id, code, text, now, notes);
             }
-            // Nothing is unsubscribed yet.
-            (Incoming::UnsubAck { .. }, true) => {}
+            (Incoming::UnsubAck { packet_id, code, text }, true) => {
+                memory.subscriptions.on_unsuback(packet_id, code, text, now, notes);
+            }
             (Incoming::PingResp, true) => {}
         }
         Ok(None)
@@ -375,53 +280,10 @@ impl Session {
         if let Some(granted_s) = ack.limits.session_expiry_s.filter(|granted| *granted < asked_s) {
             notes.push(Note::SessionExpiryShortened { asked_s, granted_s });
         }
-        memory.granted.resize(self.subscriptions.len(), false);
-        if !ack.session_present {
-            memory.granted.fill(false);
-        }
-        let subscriptions = self.subscriptions.iter_mut().zip(&memory.granted);
-        for (route, (subscription, granted)) in subscriptions.enumerate() {
-            // In 3.1.1 asking again would replay every retained message.
-            subscription.state = if self.version == Version::V311 && *granted {
-                notes.push(Note::StillSubscribed { route });
-                SubscriptionState::InForce
-            } else {
-                SubscriptionState::Due(now)
-            };
-        }
+        let (limits, present) = (&ack.limits, ack.session_present);
+        memory.subscriptions.connected(self.version, limits, present, now, notes);
         self.connack = Some(ack);
         Ok(())
-    }
-
-    fn on_suback(
-        &mut self,
-        packet_id: u16,
-        granted: Result<u8, String>,
-        now: Instant,
-        memory: &mut Memory,
-        notes: &mut Vec<Note>,
-    ) {
-        // One that comes after its time, and after another was sent, is as good.
-        let Some(at) = self.asked.iter().position(|(id, _)| *id == packet_id) else { return };
-        let (_, route) = self.asked.swap_remove(at);
-        let wanted = self.settings.routes[route].qos.level();
-        let subscription = &mut self.subscriptions[route];
-        match granted {
-            Ok(qos) if qos >= wanted => {
-                subscription.state = SubscriptionState::InForce;
-                subscription.backoff = RESUBSCRIBE_MIN;
-                memory.granted[route] = true;
-                notes.push(Note::Subscribed { route, qos });
-            }
-            Ok(qos) => {
-                subscription.postpone(now);
-                notes.push(Note::Downgraded { route, qos });
-            }
-            Err(text) => {
-                let retry_in = subscription.postpone(now);
-                notes.push(Note::SubscriptionRefused { route, text, retry_in });
-            }
-        }
     }
 
     /// Does what is due at `now`. `reading` says whether packets from the broker can reach us: while
@@ -433,6 +295,7 @@ impl Session {
         &mut self,
         now: Instant,
         reading: bool,
+        subscriptions: &mut Subscriptions,
         out: &mut BytesMut,
         notes: &mut Vec<Note>,
     ) -> Result<(), Lost> {
@@ -457,69 +320,17 @@ impl Session {
             packet::encode_pingreq(out);
             self.pinged_at = Some(now);
         }
-        self.subscribe(now, reading, out, notes);
+        subscriptions.on_time(now, reading, out, notes);
         Ok(())
     }
 
-    fn subscribe(
-        &mut self,
-        now: Instant,
-        reading: bool,
-        out: &mut BytesMut,
-        notes: &mut Vec<Note>,
-    ) {
-        let suback_within = self.settings.mqtt.connect_timeout;
-        for route in 0..self.subscriptions.len() {
-            match &mut self.subscriptions[route].state {
-                SubscriptionState::Due(at) if *at <= now => self.ask(route, now, out, notes),
-                SubscriptionState::Asked(at) if !reading => *at = now,
-                SubscriptionState::Asked(at) if *at + suback_within <= now => {
-                    notes.push(Note::SubackMissing { route });
-                    self.ask(route, now, out, notes);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn ask(&mut self, route: usize, now: Instant, out: &mut BytesMut, notes: &mut Vec<Note>) {
-        let Some(connack) = &self.connack else { return };
-        let target = &self.settings.routes[route];
-        // To ask for what CONNACK rules out is a protocol error that would end the connection.
-        if let Some(text) = ruled_out(target, &connack.limits) {
-            let retry_in = self.subscriptions[route].postpone(now);
-            notes.push(Note::SubscriptionRefused { route, text, retry_in });
-            return;
-        }
-        self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
-        let subscribe = Subscribe {
-            packet_id: self.next_packet_id,
-            mqtt_filter: target.filter.as_str(),
-            qos: target.qos,
-            subscription_id: None,
-            only_if_new: connack.session_present,
-        };
-        packet::encode_subscribe(self.version, &subscribe, out);
-        if self.asked.len() >= ASKED_MAX * self.subscriptions.len() {
-            self.asked.remove(0);
-        }
-        self.asked.push((self.next_packet_id, route));
-        self.subscriptions[route].state = SubscriptionState::Asked(now);
-    }
-
     /// The next moment at which [`Session::on_time`] has something to do.
-    pub fn deadline(&self, reading: bool) -> Instant {
+    pub fn deadline(&self, reading: bool, subscriptions: &Subscriptions) -> Instant {
         if self.connack.is_none() {
             return self.connack_due;
         }
-        let suback_within = self.settings.mqtt.connect_timeout;
-        let subscriptions = self.subscriptions.iter().filter_map(|s| match s.state {
-            SubscriptionState::Due(at) => Some(at),
-            SubscriptionState::Asked(at) => Some(at + suback_within),
-            SubscriptionState::InForce => None,
-        });
         let dead = reading.then(|| self.dead_at());
-        subscriptions.chain(dead).fold(self.ping_at(), Instant::min)
+        subscriptions.deadline().into_iter().chain(dead).fold(self.ping_at(), Instant::min)
     }
 
     fn ping_at(&self) -> Instant {
@@ -535,34 +346,6 @@ impl Session {
 
     fn dead_at(&self) -> Instant {
         self.last_received + self.keep_alive * 3 / 2
-    }
-}
-
-impl Subscription {
-    /// Asks again later; returns how much later.
-    fn postpone(&mut self, now: Instant) -> Duration {
-        let pause = self.backoff;
-        self.state = SubscriptionState::Due(now + pause);
-        self.backoff = (pause * 2).min(RESUBSCRIBE_MAX);
-        pause
-    }
-}
-
-/// Why CONNACK leaves no way to subscribe a route, if so.
-fn ruled_out(route: &Route, limits: &ServerLimits) -> Option<String> {
-    if limits.no_wildcards && route.filter.has_wildcard() {
-        return Some("the broker has no wildcard subscriptions".to_owned());
-    }
-    if limits.no_shared && route.filter.is_shared() {
-        return Some("the broker has no shared subscriptions".to_owned());
-    }
-    // Fixed header, packet id, properties, length and options around the filter.
-    let size = route.filter.as_str().len() + 16;
-    match limits.maximum_packet_bytes {
-        Some(maximum) if size > maximum as usize => {
-            Some(format!("the broker takes packets of at most {maximum} bytes"))
-        }
-        _ => None,
     }
 }
 

@@ -75,7 +75,7 @@ fn a_client_id_taken_over_ten_times_loses_and_reorders_nothing() {
 }
 
 #[test]
-fn retained_messages_are_not_replayed_at_a_reconnect() {
+fn retained_messages_are_replayed_never_in_mqtt_5_and_once_a_minute_in_311() {
     let story = Story::new("retained");
     // One in flight: the second message is sent when the PUBACK of the first has come. A PUBACK that
     // a cut destroys would bring the retained message again, rightly.
@@ -91,8 +91,8 @@ fn retained_messages_are_not_replayed_at_a_reconnect() {
         for _ in 0..3 {
             let before = connected();
             line.proxy.cut();
-            // Not before its CONNACK: without one the bridge subscribes again (docs/guarantees.md),
-            // and a SUBSCRIBE of 3.1.1 replays.
+            // Not before its CONNACK: without one the bridge always subscribes again
+            // (docs/guarantees.md).
             eventually("it connects again", SOON, || connected() > before);
         }
         sensor.publish("devices/c", b"afterwards");
@@ -103,7 +103,10 @@ fn retained_messages_are_not_replayed_at_a_reconnect() {
         eventually("the last one arrives", SOON, || arrived().contains(&b"afterwards".to_vec()));
         assert_eq!(line.bridge.terminate(), 0);
         let retained = arrived().iter().filter(|value| *value == b"retained").count();
-        assert_eq!(retained, 1, "MQTT {}", line.version.name());
+        // 3.1.1 cannot subscribe without it, and a broker may have lost the subscription: once at the
+        // first reconnect, and then not for a minute, however often the link is cut.
+        let expected = if line.version == Version::V5 { 1 } else { 2 };
+        assert_eq!(retained, expected, "MQTT {}", line.version.name());
     }
 }
 

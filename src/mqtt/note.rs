@@ -1,0 +1,111 @@
+//! What a connection has to tell people about.
+
+use std::time::Duration;
+
+use crate::mqtt::packet::ServerLimits;
+use crate::observe::MqttHealth;
+use crate::observe::health::Subscription as Answer;
+
+/// Something to tell people about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// CONNACK accepted us.
+    Connected {
+        /// The broker kept our session.
+        session_present: bool,
+        /// In force, in seconds.
+        keep_alive_s: u16,
+        /// What the broker imposes.
+        limits: ServerLimits,
+    },
+    /// The broker keeps the session for less time than was asked for.
+    SessionExpiryShortened {
+        /// Seconds asked for.
+        asked_s: u32,
+        /// Seconds in force.
+        granted_s: u32,
+    },
+    /// A subscription is in force.
+    Subscribed {
+        /// Which route.
+        route: usize,
+        /// The QoS granted.
+        qos: u8,
+    },
+    /// The broker kept the session, and this subscription in it.
+    StillSubscribed {
+        /// Which route.
+        route: usize,
+    },
+    /// Another route's subscription brings all that this route's would.
+    Covered {
+        /// Which route.
+        route: usize,
+    },
+    /// No more, since the other was refused: it is asked for itself.
+    Uncovered {
+        /// Which route.
+        route: usize,
+    },
+    /// A subscription was granted with a lower QoS than the route asks for.
+    Downgraded {
+        /// Which route.
+        route: usize,
+        /// The QoS granted.
+        qos: u8,
+        /// When it is asked for again; `None`: not on this connection.
+        retry_in: Option<Duration>,
+    },
+    /// A subscription was refused; it is asked for again.
+    SubscriptionRefused {
+        /// Which route.
+        route: usize,
+        /// The broker's words.
+        text: String,
+        /// When it is asked for again.
+        retry_in: Duration,
+    },
+    /// No SUBACK came in time; it is asked for again.
+    SubackMissing {
+        /// Which route.
+        route: usize,
+    },
+    /// A subscription that no route needs any more is gone.
+    Unsubscribed {
+        /// What it was.
+        mqtt_filter: String,
+    },
+    /// It could not be ended; that is tried again.
+    UnsubscribeFailed {
+        /// What it is.
+        mqtt_filter: String,
+        /// The broker's words, or that it has none.
+        text: String,
+    },
+}
+
+impl Note {
+    /// What it means for the connection's health.
+    pub fn apply(&self, health: &mut MqttHealth) {
+        let (route, answer) = match self {
+            Self::Connected { .. } => {
+                *health = MqttHealth { connected: true, ..MqttHealth::default() };
+                return;
+            }
+            Self::Uncovered { route } => {
+                health.subscriptions.remove(route);
+                return;
+            }
+            Self::Subscribed { route, .. }
+            | Self::StillSubscribed { route }
+            | Self::Covered { route } => (route, Answer::Granted),
+            Self::Downgraded { route, qos, .. } => (route, Answer::Downgraded(*qos)),
+            Self::SubscriptionRefused { route, text, .. } => (route, Answer::Refused(text.clone())),
+            Self::SessionExpiryShortened { .. }
+            | Self::SubackMissing { .. }
+            | Self::Unsubscribed { .. }
+            | Self::UnsubscribeFailed { .. } => return,
+        };
+        health.subscriptions.insert(*route, answer);
+    }
+}

@@ -1,0 +1,585 @@
+//! What is to be subscribed, what may be subscribed in the session, and what is due to bring the one
+//! to the other. Pure: answers and moments in, SUBSCRIBE, UNSUBSCRIBE and notes out.
+//!
+//! A session outlives the configuration that made it. So the bridge remembers, in its state file, each
+//! filter that it may have subscribed: a filter is there before its SUBSCRIBE is sent, and until its
+//! UNSUBACK came (docs/decisions/0008-state-file.md). What is remembered and no longer wanted is
+//! unsubscribed once everything that takes its place is in force: rather twice than not at all.
+//!
+//! What another wanted filter covers is not subscribed, unless that other one is refused.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::config::Resubscribe;
+use crate::message::Qos;
+use crate::mqtt::note::Note;
+use crate::mqtt::packet::{self, ServerLimits, Subscribe, Version};
+use crate::mqtt::reason;
+use crate::route::{Filter, Route};
+
+/// What was refused is asked for again after this long, doubling up to the second one.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+/// So many requests for each filter are remembered for an answer that comes late.
+const ASKED_MAX: usize = 16;
+/// In 3.1.1 each SUBSCRIBE replays the retained messages: a session that was kept is subscribed again
+/// at most once in this time.
+const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// "No subscription existed": what was to be ended is not there (MQTT 5, section 3.11.3).
+const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
+
+/// A filter that may be subscribed in the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// What.
+    pub filter: Filter,
+    /// The QoS asked for.
+    pub qos: Qos,
+    /// Its subscription identifier, where MQTT 5 gave it one.
+    pub id: Option<u32>,
+}
+
+/// What does not change while the bridge runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// When to subscribe again over 3.1.1.
+    pub resubscribe: Resubscribe,
+    /// How long SUBACK and UNSUBACK may take.
+    pub answer_within: Duration,
+    /// What is held is written down by someone before it is asked for.
+    pub is_recorded: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Subscriptions {
+    policy: Policy,
+    /// One for each route, in order, then those of an older configuration.
+    entries: Vec<Entry>,
+    routes: usize,
+    /// What is held as it was last handed out to be written down, and how often it has changed.
+    record: Vec<Held>,
+    changes: u64,
+    /// Up to which change it is written down.
+    recorded: u64,
+    /// Two that are held overlap.
+    may_copy: bool,
+    renewed_at: Option<Instant>,
+    /// Of the present connection.
+    version: Version,
+    limits: ServerLimits,
+    next_packet_id: u16,
+    /// Requests without an answer: packet id and entry.
+    asked: Vec<(u16, usize)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    filter: Filter,
+    qos: Qos,
+    id: Option<u32>,
+    /// Routes that bring all that this one would.
+    covered_by: Vec<usize>,
+    /// Entries with MQTT topics in common.
+    overlaps: Vec<usize>,
+    /// It may be subscribed in the session.
+    is_held: bool,
+    /// The change that made it held.
+    held_since: u64,
+    /// This process saw it granted in the session.
+    is_granted: bool,
+    /// Its last answer on this connection was no, or a lower QoS.
+    has_failed: bool,
+    /// Lower QoS granted on this connection, so often.
+    downgrades: u32,
+    state: State,
+    backoff: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is asked for.
+    Idle,
+    /// To be subscribed at this moment.
+    Due(Instant),
+    /// SUBSCRIBE was sent at this moment.
+    Asked(Instant),
+    /// As far as it gets on this connection; to be asked for once more at this moment, if any.
+    InForce(Option<Instant>),
+    /// To be unsubscribed at this moment.
+    LeaveDue(Instant),
+    /// UNSUBSCRIBE was sent at this moment.
+    Leaving(Instant),
+}
+
+impl Entry {
+    fn new(held: Held, is_held: bool) -> Self {
+        let Held { filter, qos, id } = held;
+        Self {
+            filter,
+            qos,
+            id,
+            covered_by: Vec::new(),
+            overlaps: Vec::new(),
+            is_held,
+            held_since: 0,
+            is_granted: false,
+            has_failed: false,
+            downgrades: 0,
+            state: State::Idle,
+            backoff: RETRY_MIN,
+        }
+    }
+
+    fn held(&self) -> Held {
+        Held { filter: self.filter.clone(), qos: self.qos, id: self.id }
+    }
+
+    /// How long until the next attempt.
+    fn pause(&mut self) -> Duration {
+        let pause = self.backoff;
+        self.backoff = (pause * 2).min(RETRY_MAX);
+        pause
+    }
+}
+
+impl Subscriptions {
+    /// For these routes, in a session in which all of `remembered` may be subscribed. An identifier that
+    /// is remembered stays what it is.
+    pub fn new(routes: &[Arc<Route>], remembered: Vec<Held>, policy: Policy) -> Self {
+        let mut entries: Vec<_> = routes
+            .iter()
+            .map(|route| {
+                let known = remembered.iter().find(|held| held.filter == route.filter);
+                let id = known.and_then(|held| held.id);
+                let held = Held { filter: route.filter.clone(), qos: route.qos, id };
+                Entry::new(held, known.is_some())
+            })
+            .collect();
+        let is_wanted = |held: &Held| routes.iter().any(|route| route.filter == held.filter);
+        let old = remembered.iter().filter(|held| !is_wanted(held)).cloned();
+        entries.extend(old.map(|held| Entry::new(held, true)));
+        for this in 0..entries.len() {
+            for other in 0..entries.len() {
+                if this == other {
+                    continue;
+                }
+                let it = &entries[other];
+                let covers = other < routes.len() && it.qos >= entries[this].qos;
+                let covers = covers && it.filter.covers(&entries[this].filter);
+                let overlaps = covers || it.filter.overlaps(&entries[this].filter);
+                if covers {
+                    entries[this].covered_by.push(other);
+                }
+                if overlaps {
+                    entries[this].overlaps.push(other);
+                }
+            }
+        }
+        name(&mut entries, routes.len());
+        let mut subscriptions = Self {
+            policy,
+            entries,
+            routes: routes.len(),
+            record: remembered,
+            changes: 0,
+            recorded: 0,
+            may_copy: false,
+            renewed_at: None,
+            version: Version::V5,
+            limits: ServerLimits::default(),
+            next_packet_id: 0,
+            asked: Vec::new(),
+        };
+        subscriptions.note_changes();
+        subscriptions
+    }
+
+    /// What is to be written down next, and its number; `None` if it is.
+    pub fn to_record(&self) -> Option<(u64, &[Held])> {
+        (self.recorded < self.changes).then_some((self.changes, &self.record))
+    }
+
+    /// What had this number is written down, or could not be: then the bridge goes on without.
+    pub fn recorded(&mut self, number: u64) {
+        self.recorded = self.recorded.max(number);
+    }
+
+    /// Whether a message may come as several copies that can be told apart by their identifiers.
+    pub fn may_copy(&self) -> bool {
+        self.may_copy && self.version == Version::V5 && !self.limits.no_subscription_ids
+    }
+
+    /// What brings a message with these identifiers, or any: for people.
+    pub fn names(&self, ids: &[u32]) -> impl Iterator<Item = &Filter> {
+        let is_one = move |entry: &&Entry| {
+            entry.is_held && (ids.is_empty() || entry.id.is_some_and(|id| ids.contains(&id)))
+        };
+        self.entries.iter().filter(is_one).map(|entry| &entry.filter)
+    }
+
+    /// Whether all that is wanted is in force, at the QoS that was asked for.
+    pub fn is_in_force(&self) -> bool {
+        (0..self.routes).all(|route| {
+            let entry = &self.entries[route];
+            !self.is_active(route) || matches!(entry.state, State::InForce(_)) && !entry.has_failed
+        })
+    }
+
+    /// The broker may have lost the session without our being told.
+    pub fn doubt(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.is_granted = false);
+    }
+
+    /// CONNACK came.
+    pub fn connected(
+        &mut self,
+        version: Version,
+        limits: &ServerLimits,
+        session_present: bool,
+        now: Instant,
+        notes: &mut Vec<Note>,
+    ) {
+        self.version = version;
+        self.limits = limits.clone();
+        self.asked.clear();
+        for entry in &mut self.entries {
+            entry.is_held &= session_present;
+            entry.is_granted &= session_present;
+            entry.has_failed = false;
+            entry.downgrades = 0;
+            entry.state = State::Idle;
+            entry.backoff = RETRY_MIN;
+        }
+        // Not remembered for long, and never asked for again: their places can go.
+        if self.entries[self.routes..].iter().all(|entry| !entry.is_held) {
+            self.forget_old();
+        }
+        if version == Version::V311 {
+            self.keep_granted(now, notes);
+        }
+        for route in (0..self.routes).filter(|route| !self.is_active(*route)) {
+            notes.push(Note::Covered { route });
+        }
+        self.plan(now, notes);
+    }
+
+    /// In 3.1.1, what is granted in the session is not asked for at once if it was just now.
+    fn keep_granted(&mut self, now: Instant, notes: &mut Vec<Note>) {
+        let renew_at = match self.policy.resubscribe {
+            Resubscribe::NewSession => None,
+            Resubscribe::Always => Some(self.renewed_at.map_or(now, |at| at + RENEW_EVERY)),
+        };
+        if renew_at.is_some_and(|at| at <= now) {
+            if self.entries.iter().any(|entry| entry.is_granted) {
+                self.renewed_at = Some(now);
+            }
+            return;
+        }
+        for (route, entry) in self.entries[..self.routes].iter_mut().enumerate() {
+            if entry.is_granted {
+                entry.state = State::InForce(renew_at);
+                notes.push(Note::StillSubscribed { route });
+            }
+        }
+    }
+
+    fn forget_old(&mut self) {
+        self.entries.truncate(self.routes);
+        for entry in &mut self.entries {
+            entry.overlaps.retain(|other| *other < self.routes);
+        }
+    }
+
+    /// The answer to a SUBSCRIBE: the QoS granted, or a refusal.
+    pub fn on_suback(
+        &mut self,
+        packet_id: u16,
+        code: u8,
+        text: String,
+        now: Instant,
+        notes: &mut Vec<Note>,
+    ) {
+        // One that comes after its time, and after another was sent, is as good.
+        let Some(route) = self.answered(packet_id) else { return };
+        let wanted = self.entries[route].qos.level();
+        let possible = wanted.min(self.limits.maximum_qos.unwrap_or(wanted));
+        let entry = &mut self.entries[route];
+        if matches!(entry.state, State::LeaveDue(_) | State::Leaving(_)) {
+            return;
+        }
+        if code >= reason::FAILURE {
+            entry.has_failed = true;
+            let retry_in = entry.pause();
+            entry.state = State::Due(now + retry_in);
+            notes.push(Note::SubscriptionRefused { route, text, retry_in });
+        } else if code >= possible {
+            entry.has_failed = false;
+            entry.is_granted = true;
+            entry.backoff = RETRY_MIN;
+            entry.state = State::InForce(None);
+            notes.push(match code >= wanted {
+                true => Note::Subscribed { route, qos: code },
+                // More is not to be had from this broker.
+                false => Note::Downgraded { route, qos: code, retry_in: None },
+            });
+        } else {
+            entry.has_failed = true;
+            entry.downgrades += 1;
+            // In 3.1.1 each attempt replays the retained messages.
+            let again = self.version == Version::V5 || entry.downgrades == 1;
+            let retry_in = again.then(|| entry.pause());
+            entry.state = retry_in.map_or(State::InForce(None), |pause| State::Due(now + pause));
+            notes.push(Note::Downgraded { route, qos: code, retry_in });
+        }
+        self.plan(now, notes);
+    }
+
+    /// The answer to an UNSUBSCRIBE.
+    pub fn on_unsuback(
+        &mut self,
+        packet_id: u16,
+        code: u8,
+        text: String,
+        now: Instant,
+        notes: &mut Vec<Note>,
+    ) {
+        let Some(index) = self.answered(packet_id) else { return };
+        let entry = &mut self.entries[index];
+        let mqtt_filter = entry.filter.to_string();
+        if code < reason::FAILURE || code == NO_SUBSCRIPTION_EXISTED {
+            entry.is_held = false;
+            entry.is_granted = false;
+            entry.state = State::Idle;
+            entry.backoff = RETRY_MIN;
+            notes.push(Note::Unsubscribed { mqtt_filter });
+        } else {
+            entry.state = State::LeaveDue(now + entry.pause());
+            notes.push(Note::UnsubscribeFailed { mqtt_filter, text });
+        }
+        self.plan(now, notes);
+    }
+
+    fn answered(&mut self, packet_id: u16) -> Option<usize> {
+        let at = self.asked.iter().position(|(id, _)| *id == packet_id)?;
+        Some(self.asked.swap_remove(at).1)
+    }
+
+    /// Sends what is due at `now`. While nothing is read, no answer can be missing.
+    pub fn on_time(
+        &mut self,
+        now: Instant,
+        reading: bool,
+        out: &mut BytesMut,
+        notes: &mut Vec<Note>,
+    ) {
+        let late = self.policy.answer_within;
+        let mut refused = false;
+        for index in 0..self.entries.len() {
+            let entry = &mut self.entries[index];
+            match &mut entry.state {
+                State::Due(at) if *at <= now && entry.held_since <= self.recorded => {
+                    refused |= !self.subscribe(index, now, out, notes);
+                }
+                State::InForce(Some(at)) if *at <= now => {
+                    self.renewed_at = Some(now);
+                    refused |= !self.subscribe(index, now, out, notes);
+                }
+                State::LeaveDue(at) if *at <= now => self.unsubscribe(index, now, out),
+                State::Asked(at) | State::Leaving(at) if !reading => *at = now,
+                State::Asked(at) if *at + late <= now => {
+                    notes.push(Note::SubackMissing { route: index });
+                    refused |= !self.subscribe(index, now, out, notes);
+                }
+                State::Leaving(at) if *at + late <= now => {
+                    let mqtt_filter = entry.filter.to_string();
+                    let text = "no UNSUBACK".to_owned();
+                    notes.push(Note::UnsubscribeFailed { mqtt_filter, text });
+                    self.unsubscribe(index, now, out);
+                }
+                _ => {}
+            }
+        }
+        if refused {
+            self.plan(now, notes);
+        }
+    }
+
+    /// The next moment at which [`Subscriptions::on_time`] has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let late = self.policy.answer_within;
+        let due = self.entries.iter().filter_map(|entry| match entry.state {
+            // It waits for the file.
+            State::Due(_) if entry.held_since > self.recorded => None,
+            State::Due(at) | State::InForce(Some(at)) | State::LeaveDue(at) => Some(at),
+            State::Asked(at) | State::Leaving(at) => Some(at + late),
+            State::Idle | State::InForce(None) => None,
+        });
+        due.min()
+    }
+
+    /// Sends SUBSCRIBE, unless CONNACK rules it out: that would be a protocol error, which would end the
+    /// connection. Whether it was sent.
+    fn subscribe(
+        &mut self,
+        route: usize,
+        now: Instant,
+        out: &mut BytesMut,
+        notes: &mut Vec<Note>,
+    ) -> bool {
+        let entry = &mut self.entries[route];
+        if let Some(text) = ruled_out(&entry.filter, &self.limits) {
+            entry.has_failed = true;
+            let retry_in = entry.pause();
+            entry.state = State::Due(now + retry_in);
+            notes.push(Note::SubscriptionRefused { route, text, retry_in });
+            return false;
+        }
+        entry.state = State::Asked(now);
+        let packet_id = self.request(route);
+        let entry = &self.entries[route];
+        let subscribe = Subscribe {
+            packet_id,
+            mqtt_filter: entry.filter.as_str(),
+            qos: entry.qos,
+            subscription_id: entry.id.filter(|_| !self.limits.no_subscription_ids),
+            // A new subscription gets them all the same.
+            only_if_new: true,
+        };
+        packet::encode_subscribe(self.version, &subscribe, out);
+        true
+    }
+
+    fn unsubscribe(&mut self, index: usize, now: Instant, out: &mut BytesMut) {
+        self.entries[index].state = State::Leaving(now);
+        let packet_id = self.request(index);
+        let mqtt_filter = self.entries[index].filter.as_str();
+        packet::encode_unsubscribe(self.version, packet_id, mqtt_filter, out);
+    }
+
+    /// A packet id under which the answer is expected.
+    fn request(&mut self, index: usize) -> u16 {
+        self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
+        if self.asked.len() >= ASKED_MAX * self.entries.len() {
+            self.asked.remove(0);
+        }
+        self.asked.push((self.next_packet_id, index));
+        self.next_packet_id
+    }
+
+    /// Whether a route is to be subscribed itself.
+    fn is_active(&self, route: usize) -> bool {
+        self.entries[route].covered_by.iter().all(|other| self.entries[*other].has_failed)
+    }
+
+    /// Whether something of older days may go: nothing that takes its place is missing.
+    fn may_leave(&self, index: usize) -> bool {
+        self.entries[index].overlaps.iter().all(|other| {
+            let it = &self.entries[*other];
+            *other >= self.routes
+                || !self.is_active(*other)
+                || matches!(it.state, State::InForce(_)) && !it.has_failed
+        })
+    }
+
+    /// Looks at what is wanted and what is held, and makes the difference due.
+    fn plan(&mut self, now: Instant, notes: &mut Vec<Note>) {
+        for index in 0..self.entries.len() {
+            let is_active = index < self.routes && self.is_active(index);
+            let (state, is_held) = (self.entries[index].state, self.entries[index].is_held);
+            let next = match state {
+                State::Idle | State::LeaveDue(_) if is_active => {
+                    if !self.entries[index].covered_by.is_empty() {
+                        notes.push(Note::Uncovered { route: index });
+                    }
+                    State::Due(now)
+                }
+                // Its answer comes, and then this is looked at again.
+                State::Asked(_) | State::Leaving(_) => state,
+                _ if is_active => state,
+                State::Due(_) | State::InForce(_) | State::Idle if is_held => {
+                    if index < self.routes && state != State::Idle {
+                        notes.push(Note::Covered { route: index });
+                    }
+                    match self.may_leave(index) {
+                        true => State::LeaveDue(now),
+                        false => State::Idle,
+                    }
+                }
+                State::LeaveDue(_) => state,
+                _ => State::Idle,
+            };
+            let entry = &mut self.entries[index];
+            entry.state = next;
+            entry.is_held |= matches!(next, State::Due(_));
+        }
+        self.note_changes();
+    }
+
+    /// Sees whether what is held has changed, and is to be written down.
+    fn note_changes(&mut self) {
+        let held: Vec<_> =
+            self.entries.iter().filter(|entry| entry.is_held).map(Entry::held).collect();
+        let may_copy = self.entries.iter().any(|entry| {
+            let with = |other: &usize| {
+                let it = &self.entries[*other];
+                it.is_held && it.id.is_some()
+            };
+            entry.is_held && entry.id.is_some() && entry.overlaps.iter().any(with)
+        });
+        self.may_copy = may_copy;
+        if held == self.record {
+            return;
+        }
+        self.changes += 1;
+        for entry in self.entries.iter_mut().filter(|entry| entry.is_held) {
+            if !self.record.contains(&entry.held()) {
+                entry.held_since = self.changes;
+            }
+        }
+        self.record = held;
+        if !self.policy.is_recorded {
+            self.recorded = self.changes;
+        }
+    }
+}
+
+/// Gives an identifier to each route that has MQTT topics in common with another one, the smallest that
+/// is free, and takes it from the others.
+fn name(entries: &mut [Entry], routes: usize) {
+    let mut taken: Vec<u32> = entries.iter().filter_map(|entry| entry.id).collect();
+    for entry in &mut entries[..routes] {
+        let overlaps = entry.overlaps.iter().any(|other| *other < routes);
+        if !overlaps {
+            entry.id = None;
+        } else if entry.id.is_none() {
+            entry.id = (1..).find(|id| !taken.contains(id));
+            taken.extend(entry.id);
+        }
+    }
+}
+
+/// Why CONNACK leaves no way to subscribe a filter, if so.
+fn ruled_out(filter: &Filter, limits: &ServerLimits) -> Option<String> {
+    if limits.no_wildcards && filter.has_wildcard() {
+        return Some("the broker has no wildcard subscriptions".to_owned());
+    }
+    if limits.no_shared && filter.is_shared() {
+        return Some("the broker has no shared subscriptions".to_owned());
+    }
+    // Fixed header, packet id, properties, length and options around the filter.
+    let size = filter.as_str().len() + 16;
+    match limits.maximum_packet_bytes {
+        Some(maximum) if size > maximum as usize => {
+            Some(format!("the broker takes packets of at most {maximum} bytes"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[path = "subscriptions_tests.rs"]
+mod tests;

@@ -1,0 +1,538 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use rumqttc::mqttbytes::v4;
+use rumqttc::v5::mqttbytes::v5;
+
+use super::*;
+use crate::route::PayloadForm;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn routes(filters: &[(&str, u8)]) -> Vec<Arc<Route>> {
+    let route = |(index, (filter, qos)): (usize, &(&str, u8))| {
+        Arc::new(Route {
+            index,
+            filter: filter.parse().expect("a legal filter"),
+            qos: if *qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+            kafka_topic: "k".to_owned(),
+            payload: PayloadForm::Raw,
+        })
+    };
+    filters.iter().enumerate().map(route).collect()
+}
+
+fn policy() -> Policy {
+    Policy { resubscribe: Resubscribe::Always, answer_within: 10 * SECOND, is_recorded: false }
+}
+
+fn held(filter: &str, id: Option<u32>) -> Held {
+    Held { filter: filter.parse().expect("legal"), qos: Qos::AtLeastOnce, id }
+}
+
+/// One request that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Request {
+    Subscribe { filter: String, packet_id: u16, id: Option<usize>, only_if_new: bool },
+    Unsubscribe { filter: String, packet_id: u16 },
+}
+
+struct Client {
+    subscriptions: Subscriptions,
+    version: Version,
+    notes: Vec<Note>,
+    now: Instant,
+}
+
+impl Client {
+    fn new(filters: &[(&str, u8)], remembered: &[Held]) -> Self {
+        Self::with(policy(), filters, remembered)
+    }
+
+    fn with(policy: Policy, filters: &[(&str, u8)], remembered: &[Held]) -> Self {
+        let subscriptions = Subscriptions::new(&routes(filters), remembered.to_vec(), policy);
+        Self { subscriptions, version: Version::V5, notes: Vec::new(), now: Instant::now() }
+    }
+
+    fn connect(&mut self, version: Version, session_present: bool) {
+        self.connect_to(version, session_present, &ServerLimits::default());
+    }
+
+    fn connect_to(&mut self, version: Version, session_present: bool, limits: &ServerLimits) {
+        self.version = version;
+        let Self { subscriptions, notes, now, .. } = self;
+        subscriptions.connected(version, limits, session_present, *now, notes);
+    }
+
+    /// What is written now.
+    fn requests(&mut self) -> Vec<Request> {
+        let mut out = BytesMut::new();
+        self.subscriptions.on_time(self.now, true, &mut out, &mut self.notes);
+        requests(self.version, &mut out)
+    }
+
+    /// What is subscribed now, and nothing else: packet id by filter.
+    fn subscribes(&mut self) -> BTreeMap<String, u16> {
+        let requests = self.requests().into_iter().map(|request| match request {
+            Request::Subscribe { filter, packet_id, .. } => (filter, packet_id),
+            other => panic!("{other:?}"),
+        });
+        requests.collect()
+    }
+
+    fn suback(&mut self, packet_id: u16, code: u8) {
+        let Self { subscriptions, notes, now, .. } = self;
+        subscriptions.on_suback(packet_id, code, reason::text(code), *now, notes);
+    }
+
+    fn unsuback(&mut self, packet_id: u16, code: u8) {
+        let Self { subscriptions, notes, now, .. } = self;
+        subscriptions.on_unsuback(packet_id, code, reason::text(code), *now, notes);
+    }
+
+    /// Lets a broker that grants everything answer until nothing is due at once; what was asked.
+    fn settle(&mut self) -> Vec<Request> {
+        let mut all = Vec::new();
+        loop {
+            let requests = self.requests();
+            if requests.is_empty() {
+                return all;
+            }
+            for request in &requests {
+                match request {
+                    Request::Subscribe { packet_id, .. } => self.suback(*packet_id, 1),
+                    Request::Unsubscribe { packet_id, .. } => self.unsuback(*packet_id, 0),
+                }
+            }
+            all.extend(requests);
+        }
+    }
+
+    /// The filters that may be subscribed in the session.
+    fn held(&self) -> Vec<&str> {
+        self.subscriptions.record.iter().map(|held| held.filter.as_str()).collect()
+    }
+}
+
+fn requests(version: Version, out: &mut BytesMut) -> Vec<Request> {
+    let mut found = Vec::new();
+    while !out.is_empty() {
+        found.push(match version {
+            Version::V311 => match v4::Packet::read(out, 1 << 20) {
+                Ok(v4::Packet::Subscribe(packet)) => Request::Subscribe {
+                    filter: packet.filters[0].path.clone(),
+                    packet_id: packet.pkid,
+                    id: None,
+                    only_if_new: false,
+                },
+                Ok(v4::Packet::Unsubscribe(packet)) => Request::Unsubscribe {
+                    filter: packet.topics[0].clone(),
+                    packet_id: packet.pkid,
+                },
+                other => panic!("{other:?}"),
+            },
+            Version::V5 => match v5::Packet::read(out, None) {
+                Ok(v5::Packet::Subscribe(packet)) => Request::Subscribe {
+                    filter: packet.filters[0].path.clone(),
+                    packet_id: packet.pkid,
+                    id: packet.properties.and_then(|properties| properties.id),
+                    only_if_new: packet.filters[0].retain_forward_rule
+                        == v5::RetainForwardRule::OnNewSubscribe,
+                },
+                Ok(v5::Packet::Unsubscribe(packet)) => Request::Unsubscribe {
+                    filter: packet.filters[0].clone(),
+                    packet_id: packet.pkid,
+                },
+                other => panic!("{other:?}"),
+            },
+        });
+    }
+    found
+}
+
+fn filters(requests: &[Request]) -> Vec<String> {
+    let text = |request: &Request| match request {
+        Request::Subscribe { filter, .. } => filter.clone(),
+        Request::Unsubscribe { filter, .. } => format!("not {filter}"),
+    };
+    requests.iter().map(text).collect()
+}
+
+#[test]
+fn what_another_filter_covers_is_not_subscribed() {
+    for (wanted, subscribed) in [
+        (&[("t/a", 1), ("t/#", 1)][..], &["t/#"][..]),
+        (&[("t/a", 0), ("t/#", 1)], &["t/#"]),
+        (&[("t/a", 1), ("t/#", 0)], &["t/a", "t/#"]),
+        (&[("t/+", 1), ("+/a", 1)], &["t/+", "+/a"]),
+        (&[("#", 1), ("$SYS/a", 1)], &["#", "$SYS/a"]),
+        (&[("#", 1), ("t/#", 1), ("t/a", 1)], &["#"]),
+    ] {
+        let mut client = Client::new(wanted, &[]);
+        client.connect(Version::V311, false);
+        assert_eq!(filters(&client.settle()), subscribed);
+        assert!(client.subscriptions.is_in_force());
+        assert_eq!(client.held(), subscribed);
+    }
+}
+
+#[test]
+fn what_a_refused_filter_covers_is_subscribed_until_it_is_granted() {
+    let mut client = Client::new(&[("t/a", 1), ("t/+", 1), ("#", 1)], &[]);
+    client.connect(Version::V5, false);
+    let id = client.subscribes()["#"];
+    client.suback(id, 0x87);
+    assert_eq!(filters(&client.settle()), ["t/+"]);
+    assert!(client.notes.contains(&Note::Uncovered { route: 1 }));
+    assert_eq!(client.held(), ["t/+", "#"]);
+    client.now += SECOND;
+    assert_eq!(filters(&client.settle()), ["#", "not t/+"]);
+    assert_eq!(client.held(), ["#"]);
+    assert!(client.subscriptions.is_in_force());
+}
+
+#[test]
+fn what_connack_rules_out_is_not_asked_for_and_covers_nothing() {
+    let limits = ServerLimits {
+        no_wildcards: true,
+        no_shared: true,
+        maximum_packet_bytes: Some(40),
+        ..ServerLimits::default()
+    };
+    let long = "b".repeat(30);
+    let wanted = [("a/#", 1), ("$share/g/c", 1), (&*long, 1), ("a/b", 1), ("d", 1)];
+    let mut client = Client::new(&wanted, &[]);
+    client.connect_to(Version::V5, false, &limits);
+    assert_eq!(filters(&client.settle()), ["d", "a/b"]);
+    let refused =
+        client.notes.iter().filter(|note| matches!(note, Note::SubscriptionRefused { .. }));
+    assert_eq!(refused.count(), 3);
+}
+
+#[test]
+fn only_filters_that_overlap_have_identifiers_and_they_are_stable() {
+    let wanted = [("a/+", 1), ("b", 1), ("+/c", 1), ("+/d", 0)];
+    let mut client = Client::new(&wanted, &[]);
+    client.connect(Version::V5, false);
+    let ids = |requests: &[Request]| {
+        let id = |request: &Request| match request {
+            Request::Subscribe { id, .. } => *id,
+            Request::Unsubscribe { .. } => None,
+        };
+        requests.iter().map(id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&client.settle()), [Some(1), None, Some(2), Some(3)]);
+    assert!(client.subscriptions.may_copy());
+    let remembered = client.subscriptions.record.clone();
+
+    // The next run has other routes before them.
+    let wanted = [("+/d", 0), ("a/#", 0), ("+/c", 1), ("b", 1)];
+    let mut client = Client::new(&wanted, &remembered);
+    client.connect(Version::V5, true);
+    assert_eq!(ids(&client.requests()), [Some(3), Some(4), Some(2), None]);
+
+    // Where the broker takes none, there is none.
+    let limits = ServerLimits { no_subscription_ids: true, ..ServerLimits::default() };
+    client.connect_to(Version::V5, true, &limits);
+    assert_eq!(ids(&client.requests()), [None; 4]);
+    assert!(!client.subscriptions.may_copy());
+    client.connect(Version::V311, true);
+    assert!(!client.subscriptions.may_copy());
+}
+
+#[test]
+fn where_nothing_that_is_subscribed_overlaps_nothing_is_looked_for() {
+    for wanted in [&[("a/#", 1), ("b/#", 1)][..], &[("a/#", 1), ("a/b", 1), ("c/#", 1), ("c/d", 1)]]
+    {
+        let mut client = Client::new(wanted, &[]);
+        client.connect(Version::V5, false);
+        client.settle();
+        assert!(!client.subscriptions.may_copy(), "{wanted:?}");
+    }
+}
+
+#[test]
+fn what_is_remembered_and_not_wanted_is_unsubscribed_once_its_heirs_are_in_force() {
+    for version in [Version::V311, Version::V5] {
+        for (wanted, remembered, asked) in [
+            // Removed.
+            (&[("b", 1)][..], "a", &["b", "not a"][..]),
+            // From plain to shared and back.
+            (&[("$share/g/t/#", 1)], "t/#", &["$share/g/t/#", "not t/#"]),
+            (&[("t/#", 1)], "$share/g/t/#", &["t/#", "not $share/g/t/#"]),
+            // Covered now.
+            (&[("t/a", 1), ("t/#", 1)], "t/a", &["t/#", "not t/a"]),
+        ] {
+            let mut client = Client::new(wanted, &[held(remembered, None)]);
+            client.connect(version, true);
+            let requests = client.requests();
+            let heir_overlaps = asked[0] != "b";
+            assert_eq!(requests.len(), if heir_overlaps { 1 } else { 2 }, "not before its heir");
+            for request in requests {
+                match request {
+                    Request::Subscribe { packet_id, .. } => client.suback(packet_id, 1),
+                    Request::Unsubscribe { packet_id, .. } => client.unsuback(packet_id, 0x11),
+                }
+            }
+            if heir_overlaps {
+                assert!(client.held().contains(&remembered));
+                assert_eq!(filters(&client.settle()), asked[1..]);
+            }
+            assert!(!client.held().contains(&remembered));
+            let told = Note::Unsubscribed { mqtt_filter: remembered.to_owned() };
+            assert!(client.notes.contains(&told));
+
+            let mut client = Client::new(wanted, &[held(remembered, None)]);
+            client.connect(version, false);
+            assert_eq!(filters(&client.settle()), asked[..1], "a new session has none");
+        }
+    }
+}
+
+#[test]
+fn an_unsubscribe_without_answer_or_with_a_refusal_is_sent_again() {
+    let mut client = Client::new(&[("b", 1)], &[held("a", None)]);
+    client.connect(Version::V5, true);
+    assert_eq!(client.requests().len(), 2);
+    client.now += 10 * SECOND;
+    let requests = client.requests();
+    assert_eq!(filters(&requests), ["b", "not a"]);
+    let Request::Unsubscribe { packet_id, .. } = requests[1] else { panic!("{requests:?}") };
+    client.unsuback(packet_id, 0x87);
+    assert_eq!(client.requests(), []);
+    assert!(client.held().contains(&"a"));
+    client.now += SECOND;
+    assert_eq!(filters(&client.requests()), ["not a"]);
+}
+
+#[test]
+fn nothing_is_subscribed_before_it_is_written_down() {
+    let policy = Policy { is_recorded: true, ..policy() };
+    let mut client = Client::with(policy, &[("a", 1), ("b", 1)], &[held("a", None)]);
+    client.connect(Version::V5, true);
+    assert_eq!(filters(&client.settle()), ["a"], "that is there already");
+    let (number, record) = client.subscriptions.to_record().expect("b is to be written down");
+    assert_eq!(record, [held("a", None), held("b", None)]);
+    assert_eq!(client.subscriptions.deadline(), None, "nothing to do before that");
+    client.subscriptions.recorded(number);
+    assert_eq!(client.subscriptions.to_record(), None);
+    assert_eq!(filters(&client.settle()), ["b"]);
+}
+
+#[test]
+fn mqtt_5_subscribes_on_every_connack_and_replays_nothing() {
+    let mut client = Client::new(&[("a", 1)], &[]);
+    for session_present in [false, true, true] {
+        client.connect(Version::V5, session_present);
+        let requests = client.settle();
+        assert!(
+            matches!(&requests[..], [Request::Subscribe { only_if_new: true, .. }]),
+            "{requests:?}"
+        );
+    }
+}
+
+#[test]
+fn mqtt_311_subscribes_on_every_connack_but_once_a_minute() {
+    let mut client = Client::new(&[("a", 1)], &[]);
+    client.connect(Version::V311, false);
+    assert_eq!(client.settle().len(), 1);
+    client.connect(Version::V311, true);
+    assert_eq!(client.settle().len(), 1, "the broker may have lost it");
+    for _ in 0..3 {
+        client.now += 10 * SECOND;
+        client.connect(Version::V311, true);
+        assert_eq!(client.settle(), [], "just now");
+        assert!(client.subscriptions.is_in_force());
+        assert_eq!(client.notes.last(), Some(&Note::StillSubscribed { route: 0 }));
+    }
+    assert_eq!(client.subscriptions.deadline(), Some(client.now + 30 * SECOND));
+    client.now += 30 * SECOND;
+    assert_eq!(client.settle().len(), 1, "made up for on the same connection");
+    assert_eq!(client.subscriptions.deadline(), None);
+    client.connect(Version::V311, true);
+    assert_eq!(client.settle(), []);
+    client.connect(Version::V311, false);
+    assert_eq!(client.settle().len(), 1, "a new session has none");
+    client.subscriptions.doubt();
+    client.connect(Version::V311, true);
+    assert_eq!(client.settle().len(), 1, "a session that may be new");
+}
+
+#[test]
+fn with_new_session_mqtt_311_asks_only_for_what_it_has_not_seen_granted() {
+    let policy = Policy { resubscribe: Resubscribe::NewSession, ..policy() };
+    let mut client = Client::with(policy, &[("a", 1)], &[held("a", None)]);
+    for (session_present, asks) in [(true, 1), (true, 0), (false, 1), (true, 0)] {
+        client.now += 100 * SECOND;
+        client.connect(Version::V311, session_present);
+        assert_eq!(client.settle().len(), asks);
+    }
+}
+
+#[test]
+fn a_lost_subscribe_is_sent_again() {
+    let mut client = Client::new(&[("a", 1)], &[]);
+    client.connect(Version::V5, false);
+    let first = client.subscribes()["a"];
+    client.now += 9 * SECOND;
+    assert!(client.subscribes().is_empty());
+    client.now += SECOND;
+    let second = client.subscribes()["a"];
+    assert_ne!(first, second);
+    assert!(client.notes.contains(&Note::SubackMissing { route: 0 }));
+    client.suback(first.max(second) + 1, 1);
+    assert!(!client.subscriptions.is_in_force(), "to nobody, and ignored");
+    client.suback(first, 1);
+    assert!(client.subscriptions.is_in_force(), "late, and as good");
+    client.suback(second, 1);
+    assert!(client.subscriptions.is_in_force());
+}
+
+#[test]
+fn a_refused_or_downgraded_subscription_is_asked_for_again_with_growing_pauses() {
+    for code in [0x87, 0x80, 0xA4, 0] {
+        let mut client = Client::new(&[("a", 1)], &[]);
+        client.connect(Version::V5, false);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            let id = client.subscribes()["a"];
+            client.suback(id, code);
+            assert!(!client.subscriptions.is_in_force());
+            let at = client.subscriptions.deadline().expect("asked for again");
+            pauses.push((at - client.now).as_secs());
+            client.now = at;
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60], "{code}");
+        let told = client.notes.iter().filter(|note| {
+            matches!(note, Note::Downgraded { .. } | Note::SubscriptionRefused { .. })
+        });
+        assert_eq!(told.count(), 8, "loud");
+    }
+}
+
+#[test]
+fn a_lower_qos_is_asked_for_again_once_a_connection_in_311_and_never_where_there_is_no_other() {
+    let mut client = Client::new(&[("a", 1)], &[]);
+    for _ in 0..2 {
+        client.connect(Version::V311, true);
+        for last in [false, true] {
+            let id = client.subscribes()["a"];
+            client.suback(id, 0);
+            let retry_in = (!last).then_some(SECOND);
+            assert_eq!(client.notes.pop(), Some(Note::Downgraded { route: 0, qos: 0, retry_in }));
+            client.now += SECOND;
+        }
+        assert_eq!(client.subscriptions.deadline(), None);
+    }
+    // Each of those SUBSCRIBEs would have replayed all retained messages.
+    let limits = ServerLimits { maximum_qos: Some(0), ..ServerLimits::default() };
+    let mut client = Client::new(&[("t/a", 1), ("t/#", 1)], &[]);
+    client.connect_to(Version::V5, false, &limits);
+    let id = client.subscribes()["t/#"];
+    client.suback(id, 0);
+    let told = Note::Downgraded { route: 1, qos: 0, retry_in: None };
+    assert_eq!(client.notes.last(), Some(&told));
+    assert_eq!(client.subscriptions.deadline(), None);
+    assert!(client.subscriptions.is_in_force());
+}
+
+/// A broker's session, as far as it matters here.
+#[derive(Debug, Default)]
+struct Session {
+    subscribed: BTreeSet<String>,
+}
+
+impl Session {
+    fn brings(&self, mqtt_topic: &str) -> bool {
+        self.subscribed
+            .iter()
+            .any(|filter| filter.parse::<Filter>().is_ok_and(|filter| filter.matches(mqtt_topic)))
+    }
+}
+
+/// Any of the filters; a plain and a shared one over the same MQTT topics are never configured.
+fn wanted() -> impl Strategy<Value = Vec<(&'static str, u8)>> {
+    const FILTERS: [&str; 8] =
+        ["#", "t/#", "t/a", "t/+", "+/a", "u/a", "$share/g/t/#", "$share/g/t/a"];
+    prop::collection::vec((prop::sample::select(&FILTERS[..]), 0..2_u8), 1..5).prop_map(|all| {
+        let mut chosen: Vec<(&str, u8)> = Vec::new();
+        for (filter, qos) in all {
+            let this: Filter = filter.parse().expect("legal");
+            let agrees = |(other, _): &(&str, u8)| {
+                *other != filter && this.agrees_with(&other.parse().expect("legal"))
+            };
+            if chosen.iter().all(agrees) {
+                chosen.push((filter, qos));
+            }
+        }
+        chosen
+    })
+}
+
+proptest! {
+    /// However the configuration changes from one run to the next, and wherever a run ends: the state
+    /// file knows all that the broker has, nothing that both configurations want is missing for a
+    /// moment, and in the end the broker has what is wanted and no more.
+    #[test]
+    fn from_one_configuration_to_the_next_nothing_is_missing_and_nothing_stays(
+        runs in prop::collection::vec((wanted(), 0..12_usize, any::<bool>()), 1..5),
+    ) {
+        const WORLD: [&str; 6] = ["t", "t/a", "t/b", "u/a", "u", "t/a/b"];
+        let mut session = Session::default();
+        let mut file: Vec<Held> = Vec::new();
+        let last = runs.len() - 1;
+        for (run, (wanted, steps, version)) in runs.into_iter().enumerate() {
+            let version = if version { Version::V5 } else { Version::V311 };
+            let policy = Policy { is_recorded: true, ..policy() };
+            let mut client = Client::with(policy, &wanted, &file);
+            let routes: Vec<Filter> =
+                wanted.iter().map(|(filter, _)| filter.parse().expect("legal")).collect();
+            let both: Vec<_> = WORLD
+                .into_iter()
+                .filter(|name| routes.iter().any(|route| route.matches(name)))
+                .filter(|name| session.brings(name))
+                .collect();
+            client.connect(version, true);
+            let steps = if run == last { usize::MAX } else { steps };
+            let mut queue: Vec<Request> = Vec::new();
+            for _ in 0..steps {
+                if let Some((number, record)) = client.subscriptions.to_record() {
+                    file = record.to_vec();
+                    client.subscriptions.recorded(number);
+                } else if queue.is_empty() {
+                    queue = client.requests();
+                    if queue.is_empty() {
+                        break;
+                    }
+                } else {
+                    match queue.remove(0) {
+                        Request::Subscribe { filter, packet_id, .. } => {
+                            session.subscribed.insert(filter);
+                            client.suback(packet_id, 1);
+                        }
+                        Request::Unsubscribe { filter, packet_id } => {
+                            session.subscribed.remove(&filter);
+                            client.unsuback(packet_id, 0);
+                        }
+                    }
+                }
+                let known: BTreeSet<_> =
+                    file.iter().map(|held| held.filter.to_string()).collect();
+                prop_assert!(known.is_superset(&session.subscribed), "{file:?} {session:?}");
+                for name in &both {
+                    prop_assert!(session.brings(name), "{name} is missing: {session:?}");
+                }
+            }
+            if run == last {
+                let active = |route: &usize| client.subscriptions.is_active(*route);
+                let expected: BTreeSet<_> = (0..routes.len())
+                    .filter(active)
+                    .map(|route| routes[route].to_string())
+                    .collect();
+                prop_assert_eq!(&session.subscribed, &expected);
+                prop_assert!(client.subscriptions.is_in_force());
+            }
+        }
+    }
+}
