@@ -58,6 +58,7 @@ fn message(number: u16) -> Arc<Message> {
         destination: router(1).route(b"bench/a", &payload),
         mqtt_topic,
         payload,
+        properties: Bytes::new(),
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),

@@ -99,6 +99,8 @@ pub struct Message {
     pub mqtt_topic: Bytes,
     /// The payload, untouched. Only its beginning where it was over `max_payload`.
     pub payload: Bytes,
+    /// The properties of MQTT 5 as they came, where they are kept.
+    pub properties: Bytes,
     /// How it was delivered to the bridge.
     pub qos: Qos,
     /// RETAIN of the PUBLISH.
@@ -125,7 +127,7 @@ impl Message {
 
     /// What it counts for in the byte bound of the window.
     pub fn window_bytes(&self) -> usize {
-        self.mqtt_topic.len() + self.payload.len()
+        self.mqtt_topic.len() + self.payload.len() + self.properties.len()
     }
 }
 

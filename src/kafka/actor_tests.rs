@@ -406,6 +406,7 @@ fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
             let message = Message {
                 mqtt_topic: Bytes::from(format!("sensors/{}", nth % 8)),
                 payload: value.clone(),
+                properties: Bytes::new(),
                 qos: Qos::AtLeastOnce,
                 retain: false,
                 received_at: Stamp::now(),

@@ -18,6 +18,7 @@ fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
     let message = Message {
         mqtt_topic: Bytes::from_static(b"sensors/a"),
         payload: payload.into(),
+        properties: Bytes::new(),
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at,

@@ -10,6 +10,7 @@ fn letter(payload: Vec<u8>) -> Letter {
     let message = Message {
         mqtt_topic: "sensors/a".into(),
         payload: payload.into(),
+        properties: bytes::Bytes::new(),
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),

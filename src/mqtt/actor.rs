@@ -31,7 +31,7 @@ use crate::mqtt::connection;
 use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::recorder::Recorder;
-use crate::mqtt::session::{Lost, Memory, Note, Settings};
+use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
@@ -43,6 +43,9 @@ use crate::supervisor::{Drained, Heartbeat, StopIntake};
 const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Repeated warnings are logged once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+/// So many bytes a message may keep in memory beside itself and as much again: a packet's header, or
+/// the answer to a PINGREQ in between.
+const PINNED_ALLOWANCE_BYTES: usize = 256;
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// The stage that messages are handed on to.
@@ -223,7 +226,8 @@ impl Core {
         let settings = Arc::clone(&self.settings);
         Link::Dialing(Box::pin(async move {
             let mqtt = &settings.mqtt;
-            connection::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout).await
+            let silence_max = dead_after(mqtt.keep_alive);
+            connection::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout, silence_max).await
         }))
     }
 
@@ -274,8 +278,14 @@ impl Core {
         format!("{}:{}", self.settings.mqtt.host, self.settings.mqtt.port)
     }
 
-    /// Takes a message in; gives it back if the window has no room for it.
-    pub(super) fn admit(&mut self, publish: Publish, received_at: Stamp) -> Option<Publish> {
+    /// Takes a message in; gives it back if the window has no room for it. `passed` are the bytes
+    /// that were read since the last message that was kept.
+    pub(super) fn admit(
+        &mut self,
+        mut publish: Publish,
+        received_at: Stamp,
+        passed: &mut usize,
+    ) -> Option<Publish> {
         if let Some(ack) = publish.ack
             && self.window.redelivered(ack, publish.dup, &publish.mqtt_topic, &publish.payload)
         {
@@ -293,10 +303,17 @@ impl Core {
             };
         }
         self.full_since = None;
+        // All that was read together is kept until the last message of it is gone. What was dropped
+        // must not be kept uncounted.
+        if *passed > 2 * publish.window_bytes() + PINNED_ALLOWANCE_BYTES {
+            publish.detach();
+        }
+        *passed = 0;
         let destination = self.destination(&publish);
         let message = Message {
             mqtt_topic: publish.mqtt_topic,
             payload: publish.payload,
+            properties: publish.properties,
             qos: publish.qos,
             retain: publish.retain,
             received_at,

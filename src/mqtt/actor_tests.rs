@@ -14,10 +14,12 @@ use crate::config::{
     Protocol, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::message::{Seq, Verdict};
+use crate::mqtt::open::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
 use crate::route::{PayloadForm, Route};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
+const PINGRESP: [u8; 2] = [0xD0, 0];
 const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
 
 fn config(port: u16) -> Config {
@@ -245,10 +247,21 @@ impl Peer {
         timeout(PATIENCE, read).await.expect("a packet in time")
     }
 
+    /// The packet id of the next PUBACK; PINGREQ before it is answered.
     async fn puback(&mut self) -> u16 {
-        let (kind, body) = self.packet().await;
+        let (kind, body) = self.acknowledgement().await;
         assert_eq!((kind, body.len()), (0x40, 2), "PUBACK");
         u16::from_be_bytes([body[0], body[1]])
+    }
+
+    /// The next packet, PINGREQ excepted, which is answered.
+    async fn acknowledgement(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            match self.packet().await {
+                (0xC0, _) => self.send(&PINGRESP).await,
+                packet => return packet,
+            }
+        }
     }
 
     /// The bridge has ended the connection.
@@ -435,9 +448,10 @@ fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
         peer.publish(0x30, 0, b"shed").await;
         peer.publish(0x32, 3, b"waits").await;
         stage.until("shed", |s| (s.metrics.conservation().shed == 1).then_some(())).await;
-        // Nobody reads, and the connection is kept alive: three pings are more than its 1.5 s.
+        // Nothing has room, and the connection is kept alive: three pings are more than its 1.5 s.
         for _ in 0..3 {
             assert_eq!(peer.packet().await.0, 0xC0, "PINGREQ");
+            peer.send(&PINGRESP).await;
         }
         let messages = stage.handed_on(2).await;
         assert_eq!(messages.len(), 2);
@@ -448,6 +462,167 @@ fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
         assert_eq!(messages[2].1, "waits");
         let counts = stage.metrics.conservation();
         assert!(counts.balances() && counts.received == 4, "{counts:?}");
+    });
+}
+
+#[test]
+fn what_comes_again_behind_its_puback_is_neither_forwarded_nor_acknowledged_and_its_id_stays_usable()
+ {
+    run(async {
+        let stage = Stage::new(|config| config.delivery.window_messages = 3).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        for id in 1..=3 {
+            peer.publish(0x32, id, &[id as u8]).await;
+        }
+        // The window is full; these wait behind a message without room.
+        peer.publish(0x32, 4, b"4").await;
+        for id in 1..=3 {
+            peer.publish(0x3A, id, &[id as u8]).await;
+        }
+        // Meanwhile the broker has read PUBACK 1 and gives the id to a message that says the same.
+        peer.publish(0x32, 1, &[1]).await;
+        let messages = stage.handed_on(3).await;
+        stage.deliver(&messages);
+        assert_eq!([peer.puback().await, peer.puback().await, peer.puback().await], [1, 2, 3]);
+        let messages = stage.handed_on(5).await;
+        assert_eq!(messages[3].1, "4");
+        assert_eq!(messages[4].1[..], [1], "the new message");
+        stage.deliver(&messages[3..4]);
+        assert_eq!(peer.puback().await, 4);
+        assert_eq!(stage.metrics.conservation().redelivered, 3);
+        stage.deliver(&messages[4..]);
+        assert_eq!(peer.puback().await, 1, "for the new message, once it is in Kafka");
+    });
+}
+
+#[test]
+fn a_broker_that_lost_a_puback_gets_another_once_it_has_answered_a_pingreq() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        // It says that it never came, again and again.
+        for _ in 0..3 {
+            peer.publish(0x3A, 1, b"x").await;
+        }
+        assert_eq!(peer.packet().await.0, 0xC0, "PINGREQ, at once");
+        peer.send(&PINGRESP).await;
+        peer.publish(0x3A, 1, b"x").await;
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&messages[1..]);
+        assert_eq!(peer.puback().await, 1);
+        let counts = stage.metrics.conservation();
+        assert_eq!((counts.received, counts.redelivered), (2, 3));
+    });
+}
+
+#[test]
+fn a_qos_2_message_gets_pubrec_each_time_and_is_forwarded_once_until_pubrel() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x34, 5, b"x").await;
+        let messages = stage.handed_on(1).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.packet().await, (0x50, vec![0, 5]), "PUBREC");
+        peer.publish(0x34, 5, b"x").await;
+        assert_eq!(peer.packet().await, (0x50, vec![0, 5]), "PUBREC again");
+        drop(peer);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        peer.publish(0x3C, 5, b"x").await;
+        assert_eq!(peer.packet().await, (0x50, vec![0, 5]), "PUBREC once more");
+        peer.send(&[0x62, 2, 0, 5]).await;
+        assert_eq!(peer.packet().await, (0x70, vec![0, 5]), "PUBCOMP");
+        assert_eq!(stage.metrics.conservation().received, 1);
+        peer.publish(0x34, 5, b"x").await;
+        assert_eq!(stage.handed_on(2).await.len(), 2, "a new message");
+    });
+}
+
+/// Fills the window with one message and lets `bytes` wait behind it: what was handed on.
+async fn fill(stage: &Stage, peer: &mut Peer, bytes: usize) -> Vec<(Seq, Bytes)> {
+    peer.publish(0x32, 1, b"x").await;
+    let messages = stage.handed_on(1).await;
+    let blocked = b"\x32\x08\0\x03a/b\0\x02y";
+    let filler = blocked.repeat(bytes.div_ceil(blocked.len()));
+    // As much as the sockets take.
+    let _ = timeout(Duration::from_millis(300), peer.stream.write_all(&filler)).await;
+    messages
+}
+
+/// The connection that is lost behind what the window has no room for is given up before anything is
+/// acknowledged on it, so that its messages are known when they come again.
+async fn lost_while_full(stage: Stage, messages: Vec<(Seq, Bytes)>) {
+    let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+    stage.deliver(&messages);
+    peer.publish(0x3A, 1, b"x").await;
+    assert_eq!(peer.puback().await, 1);
+    let counts = stage.metrics.conservation();
+    assert_eq!((counts.received, counts.redelivered), (1, 1));
+}
+
+#[test]
+fn an_end_behind_more_than_is_read_ahead_is_noticed_while_the_window_is_full() {
+    run(async {
+        let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        // More than is read ahead, less than the sockets hold.
+        let messages = fill(&stage, &mut peer, READ_AHEAD_MAX_BYTES + 20_000).await;
+        drop(peer);
+        lost_while_full(stage, messages).await;
+    });
+}
+
+#[test]
+fn a_reset_is_noticed_while_the_window_is_full() {
+    run(async {
+        let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        let messages = fill(&stage, &mut peer, 5_000_000).await;
+        // Closed like this, it sends a reset and no end.
+        peer.stream.set_zero_linger().expect("an option");
+        drop(peer);
+        lost_while_full(stage, messages).await;
+    });
+}
+
+#[test]
+fn nothing_is_acknowledged_to_a_broker_whose_end_waits_behind_5_mb_that_nobody_reads() {
+    run(async {
+        let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        let messages = fill(&stage, &mut peer, 5_000_000).await;
+        // Its end is queued behind what our side has no room for.
+        drop(peer);
+        actix_rt::time::sleep(QUIET_AFTER).await;
+        stage.deliver(&messages);
+        lost_while_full(stage, messages).await;
+    });
+}
+
+#[test]
+fn qos_0_behind_a_qos_1_message_of_its_mqtt_topic_that_has_no_room_does_not_overtake_it() {
+    run(async {
+        let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"first").await;
+        peer.publish(0x32, 2, b"second").await;
+        peer.publish(0x30, 0, b"third").await;
+        peer.send(b"\x30\x06\0\x03o/ty").await;
+        drop(peer);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        let messages = stage.handed_on(2).await;
+        assert_eq!(messages[1].1, "y", "of another MQTT topic");
+        stage.deliver(&messages);
+        peer.publish(0x3A, 1, b"first").await;
+        peer.publish(0x3A, 2, b"second").await;
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(stage.handed_on(3).await[2].1, "second");
+        let counts = stage.metrics.conservation();
+        assert!(counts.balances() && counts.shed == 1, "{counts:?}");
     });
 }
 
@@ -537,6 +712,31 @@ fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
         };
         stage.until("drained", drained).await;
         assert_eq!(stage.handed_on(1).await.len(), 1);
+    });
+}
+
+#[test]
+fn after_disconnect_the_broker_closes_first() {
+    run(async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        stage.deliver(&stage.handed_on(1).await);
+        assert_eq!(peer.puback().await, 1);
+        stage.actor.do_send(StopIntake);
+        assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
+        // A broker that sees an end of stream may throw away what it has received and not handled.
+        let mut byte = [0];
+        let read = timeout(CLOSE_WITHIN / 2, peer.stream.read(&mut byte)).await;
+        assert!(read.is_err(), "{read:?}");
+        let begin = Instant::now();
+        drop(peer);
+        let drained = |stage: &Stage| {
+            let told = stage.told.lock().expect("sound");
+            matches!(told.last(), Some(Told::Drained)).then_some(())
+        };
+        stage.until("drained", drained).await;
+        assert!(begin.elapsed() < CLOSE_WITHIN / 2, "it does not wait longer than it must");
     });
 }
 

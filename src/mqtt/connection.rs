@@ -2,29 +2,60 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-/// Connects to the first address of `host` that answers, each within `per_address`.
+/// Probes of a silent connection until the kernel gives it up.
+const KEEPALIVE_PROBES: u32 = 4;
+
+/// Connects to the first address of `host` that answers, each within `per_address`. The kernel ends
+/// the connection when the peer has answered nothing for `silence_max`.
 ///
 /// # Errors
 /// What went wrong with each address, in one line.
-pub async fn connect(host: &str, port: u16, per_address: Duration) -> Result<TcpStream, String> {
+pub async fn connect(
+    host: &str,
+    port: u16,
+    per_address: Duration,
+    silence_max: Duration,
+) -> Result<TcpStream, String> {
     let addresses = match timeout(per_address, lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
         Err(_) => return Err(format!("cannot resolve {host} within {per_address:?}")),
     };
-    connect_to_any(addresses, per_address).await.map_err(|failures| match failures.is_empty() {
+    let connected = connect_to_any(addresses, per_address).await;
+    let stream = connected.map_err(|failures| match failures.is_empty() {
         true => format!("{host} has no address"),
         false => failures.join("; "),
-    })
+    })?;
+    bound_silence(&stream, silence_max).map_err(|error| format!("{host}: {error}"))?;
+    Ok(stream)
+}
+
+/// A peer that vanished sends neither an end nor a reset; while nothing is read, the kernel alone
+/// can notice.
+fn bound_silence(stream: &TcpStream, silence_max: Duration) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    // Half of the time in silence, the other half for the probes; the kernel counts whole seconds.
+    let second = Duration::from_secs(1);
+    let keepalive = TcpKeepalive::new()
+        .with_time((silence_max / 2).max(second))
+        .with_interval((silence_max / 2 / KEEPALIVE_PROBES).max(second))
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // What was sent and is not acknowledged keeps the probes from being sent.
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(silence_max))?;
+    Ok(())
 }
 
 /// The first that answers, or what went wrong with each.
@@ -114,15 +145,48 @@ impl Connection {
         Poll::Ready(Ok(count))
     }
 
-    /// Writes what is left, says that nothing more will come, and reads the peer's stream to its
-    /// end without looking at it: closing with unread bytes would send a reset, which may cost the
-    /// acknowledgements just written.
+    /// Whether the connection is at its end, be that behind bytes that nobody has read: in order, or
+    /// by an error. Asks the kernel.
+    pub fn ended(&self) -> Option<io::Result<()>> {
+        #[cfg(target_os = "linux")]
+        let events = libc::POLLRDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let events = 0;
+        let mut polled = libc::pollfd { fd: self.stream.as_raw_fd(), events, revents: 0 };
+        // SAFETY: it writes one `pollfd`, and this is one; it does not wait.
+        let found = unsafe { libc::poll(&raw mut polled, 1, 0) };
+        let ends = events | libc::POLLHUP | libc::POLLERR;
+        (found == 1 && polled.revents & ends != 0).then(|| match self.stream.take_error() {
+            Ok(Some(error)) => Err(error),
+            _ => Ok(()),
+        })
+    }
+
+    /// Whether the peer's kernel has confirmed all that was ever given to the socket. A system that
+    /// cannot tell is believed to have.
+    pub fn is_confirmed(&self) -> bool {
+        let mut unconfirmed: libc::c_int = 0;
+        // SAFETY: this request writes one int, and this is one.
+        let told =
+            unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut unconfirmed) };
+        self.is_flushed() && (told != 0 || unconfirmed == 0)
+    }
+
+    /// Says that nothing more will come.
+    pub fn shut_down(&mut self) {
+        // It may be gone already.
+        let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Writes what is left, and reads the peer's stream to its end without looking at it: closing
+    /// with unread bytes would send a reset, which may cost the acknowledgements just written.
+    /// Nor does it say that nothing more will come: some brokers then throw away what they have
+    /// received and not looked at yet. A broker closes when it reads DISCONNECT.
     ///
     /// # Errors
     /// The socket's.
     pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_flush(cx))?;
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         let mut discarded = [0; 4096];
         loop {
             let mut read = ReadBuf::new(&mut discarded);
@@ -160,7 +224,9 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_host_that_does_not_exist_is_named() {
-        let error = connect("no-such-host.invalid", 1883, Duration::from_secs(5)).await;
+        let error =
+            connect("no-such-host.invalid", 1883, Duration::from_secs(5), Duration::from_secs(5))
+                .await;
         let error = error.expect_err("reserved never to exist (RFC 6761)");
         assert!(error.contains("cannot resolve no-such-host.invalid"), "{error}");
     }

@@ -97,6 +97,11 @@ impl FrameReader {
         &mut self.buffer
     }
 
+    /// Bytes that were read and are not part of a frame that was handed out.
+    pub fn unread(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next frame, if it is there whole.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! order of one function there. [`actor`] has what outlives a connection.
 
 pub mod wire;
+pub mod redelivery;
 pub mod window;
 pub mod publish;
 pub mod frame;

@@ -1,5 +1,6 @@
 //! A connection in use: the one function that orders what goes in and out, and what it calls.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
@@ -15,15 +16,27 @@ use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
 use crate::mqtt::packet::{self, Incoming, Version};
 use crate::mqtt::publish::Publish;
-use crate::mqtt::session::{Lost, Note, Session};
+use crate::mqtt::session::{Lost, Note, Reading, Session};
 use crate::observe::panics;
 
 /// After so many reads in one turn the mailbox gets its turn.
 const READS_PER_TURN: usize = 16;
 /// While so much waits for the socket nothing more is read: the broker does not read either.
 const UNSENT_MAX_BYTES: usize = 64 * 1024;
+/// So much is read behind a message that the window has no room for: the end of the connection may
+/// come behind it.
+pub(super) const READ_AHEAD_MAX_BYTES: usize = 1024 * 1024;
+/// The window must have had no room for so long: mostly it has some in a moment, and until then what
+/// comes may as well wait in TCP.
+const READ_AHEAD_AFTER: Duration = Duration::from_millis(100);
+/// How often the kernel is asked whether a connection that is not read has ended.
+const LOOK_FOR_END_EVERY: Duration = Duration::from_secs(1);
+/// Nothing came for so long: before anything is acknowledged the broker must show that it is there.
+pub(super) const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
 /// How long a broker may take to close its side after DISCONNECT.
-const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The reason of a connection that the broker ended without a word.
 pub(super) const CLOSED: &str = "closed_by_broker";
@@ -35,9 +48,19 @@ pub(super) struct Open {
     connection: Connection,
     pub(super) session: Session,
     frames: FrameReader,
-    /// A message that waits for room in the window; reading waits with it.
+    /// A message that waits for room in the window; what is behind it waits with it.
     blocked: Option<Publish>,
+    /// When the read returned that brought what is taken in now.
     read_at: Stamp,
+    /// Something was read behind `blocked`.
+    read_ahead: bool,
+    /// Bytes taken from what was read since the last message that was kept.
+    passed: usize,
+    /// When something came last, or the broker showed otherwise that it is there.
+    heard_at: Instant,
+    /// A PINGREQ is on its way, for the broker to show that it is there.
+    asked: bool,
+    end_looked_for_at: Instant,
     pub(super) opened_at: Instant,
     timer: Pin<Box<Sleep>>,
     /// DISCONNECT is said: until the broker closes its side, or the time for that is up.
@@ -69,6 +92,11 @@ impl Open {
             frames: FrameReader::new(version, core.max_payload),
             blocked: None,
             read_at: Stamp::now(),
+            read_ahead: false,
+            passed: 0,
+            heard_at: now,
+            asked: false,
+            end_looked_for_at: now,
             opened_at: now,
             timer: Box::pin(sleep_until(now.into())),
             closing: None,
@@ -95,27 +123,25 @@ impl Open {
                 self.close(core);
                 return self.poll_closed(cx);
             }
-            if !self.is_reading(core) {
-                // What was just acknowledged may have made room for what waits.
-                match &self.blocked {
-                    Some(publish)
-                        if !core.draining
-                            && core.window.has_room(publish.qos, publish.window_bytes()) =>
-                    {
-                        continue;
-                    }
-                    _ => return self.wait(core, cx),
+            // What was just acknowledged may have made room for what waits.
+            if let Some(publish) = &self.blocked
+                && !core.draining
+                && core.window.has_room(publish.qos, publish.window_bytes())
+            {
+                continue;
+            }
+            if self.reading(core) == Reading::Nothing {
+                if let Err(lost) = self.look_for_end_at_times() {
+                    return Poll::Ready(lost.into());
                 }
+                return self.wait(core, cx);
             }
             match self.connection.poll_read(cx, self.frames.space()) {
                 Poll::Pending => return self.wait(core, cx),
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Lost::new(CLOSED, "end of stream").into());
                 }
-                Poll::Ready(Ok(_)) => {
-                    self.read_at = Stamp::now();
-                    self.session.received(self.read_at.instant);
-                }
+                Poll::Ready(Ok(_)) => self.has_read(),
                 Poll::Ready(Err(error)) => {
                     return Poll::Ready(Lost::new(READ_FAILED, error.to_string()).into());
                 }
@@ -126,10 +152,24 @@ impl Open {
         Poll::Pending
     }
 
+    fn has_read(&mut self) {
+        let now = Stamp::now();
+        self.heard_at = now.instant;
+        self.session.received(now.instant);
+        // What waits for room was received before.
+        match self.blocked {
+            None => self.read_at = now,
+            Some(_) => self.read_ahead = true,
+        }
+    }
+
     /// Everything that has been read, up to the first message that the window has no room for.
     fn take_in(&mut self, core: &mut Core, notes: &mut Vec<Note>) -> Result<(), Lost> {
         if let Some(publish) = self.blocked.take() {
-            self.blocked = core.admit(publish, self.read_at);
+            self.blocked = core.admit(publish, self.read_at, &mut self.passed);
+            if self.blocked.is_none() && std::mem::take(&mut self.read_ahead) {
+                self.read_at = Stamp::now();
+            }
         }
         let mut any = false;
         while self.blocked.is_none() {
@@ -137,7 +177,7 @@ impl Open {
             if !std::mem::replace(&mut any, true) {
                 failpoint::hit(Site::MqttRead);
             }
-            self.blocked = core.admit(publish, self.read_at);
+            self.blocked = core.admit(publish, self.read_at, &mut self.passed);
         }
         Ok(())
     }
@@ -152,9 +192,20 @@ impl Open {
             let frame = self.frames.next_frame().map_err(|e| Lost::malformed(e.to_string()))?;
             let incoming = match frame {
                 None => return Ok(None),
-                Some(Frame::Oversize(publish)) => Incoming::Publish(publish),
-                Some(Frame::Whole(frame)) => decode(self.session.version(), &frame)?,
+                Some(Frame::Oversize(publish)) => {
+                    self.passed = self.passed.saturating_add(core.max_payload);
+                    Incoming::Publish(publish)
+                }
+                Some(Frame::Whole(frame)) => {
+                    self.passed = self.passed.saturating_add(frame.bytes.len());
+                    decode(self.session.version(), &frame)?
+                }
             };
+            match incoming {
+                Incoming::PingResp => core.window.ping_answered(),
+                Incoming::PubRel(packet_id) => core.window.released(packet_id),
+                _ => {}
+            }
             let now = self.read_at.instant;
             let out = self.connection.out();
             let publish = self.session.on_packet(incoming, now, &mut core.memory, out, notes);
@@ -173,22 +224,27 @@ impl Open {
         notes: &mut Vec<Note>,
         cx: &mut TaskContext<'_>,
     ) -> Result<(), Lost> {
-        let reading = self.is_reading(core);
+        let reading = self.reading(core);
         let now = Instant::now();
-        let subscriptions = &mut core.memory.subscriptions;
-        self.session.on_time(now, reading, subscriptions, self.connection.out(), notes)?;
+        let (subscriptions, out) = (&mut core.memory.subscriptions, self.connection.out());
+        if self.session.on_time(now, reading, subscriptions, out, notes)? {
+            core.window.ping_written();
+        }
         core.tell(notes);
+        if core.window.wants_ping() {
+            self.ping(core, now);
+        }
         let mut sent = self.flush(cx)?;
         // Only what can be begun to be written now is released: the rest stays known.
-        if self.connection.is_flushed() {
+        if self.connection.is_flushed() && self.may_acknowledge(core, now)? {
             let out = self.connection.out();
             core.window.release(|ack| packet::encode_ack(ack, out));
             let acknowledged = core.window.take_acknowledged();
             if acknowledged.len() > 0 {
                 core.metrics.record_acknowledged(acknowledged, now);
             }
-            sent |= self.flush(cx)?;
         }
+        sent |= self.flush(cx)?;
         if sent {
             self.session.sent(now);
         }
@@ -202,8 +258,64 @@ impl Open {
         Ok(matches!(written, Poll::Ready(1..)))
     }
 
-    fn is_reading(&self, core: &Core) -> bool {
-        self.blocked.is_none() && !core.draining && self.connection.unsent() < UNSENT_MAX_BYTES
+    fn ping(&mut self, core: &mut Core, now: Instant) {
+        self.session.ping(now, self.connection.out());
+        core.window.ping_written();
+    }
+
+    /// Whether the broker is there to take acknowledgements. What is written to one that is gone
+    /// counts as acknowledged, and all of it comes again. So, when nothing has come for a while, a
+    /// PINGREQ goes first, and the acknowledgements wait until the peer's kernel has confirmed it:
+    /// its PINGRESP may be behind what is not read.
+    fn may_acknowledge(&mut self, core: &mut Core, now: Instant) -> Result<bool, Lost> {
+        if now.saturating_duration_since(self.heard_at) < QUIET_AFTER {
+            self.asked = false;
+            return Ok(true);
+        }
+        if !core.window.is_ack_due() {
+            return Ok(false);
+        }
+        self.look_for_end(now)?;
+        if !std::mem::replace(&mut self.asked, true) {
+            self.ping(core, now);
+        } else if self.connection.is_confirmed() {
+            self.heard_at = now;
+            self.asked = false;
+        }
+        Ok(!self.asked)
+    }
+
+    fn look_for_end_at_times(&mut self) -> Result<(), Lost> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.end_looked_for_at) < LOOK_FOR_END_EVERY {
+            return Ok(());
+        }
+        self.look_for_end(now)
+    }
+
+    /// Whether the connection has ended behind what is not read.
+    fn look_for_end(&mut self, now: Instant) -> Result<(), Lost> {
+        self.end_looked_for_at = now;
+        match self.connection.ended() {
+            None => Ok(()),
+            Some(Ok(())) => Err(Lost::new(CLOSED, "end of stream, behind what is not read")),
+            Some(Err(error)) => Err(Lost::new(READ_FAILED, error.to_string())),
+        }
+    }
+
+    /// How far what the broker sends reaches us now.
+    fn reading(&self, core: &Core) -> Reading {
+        if core.draining || self.connection.unsent() >= UNSENT_MAX_BYTES {
+            return Reading::Nothing;
+        }
+        if self.blocked.is_none() {
+            return Reading::Packets;
+        }
+        let full_for = core.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+        match full_for >= READ_AHEAD_AFTER && self.frames.unread() < READ_AHEAD_MAX_BYTES {
+            true => Reading::Bytes,
+            false => Reading::Nothing,
+        }
     }
 
     fn owes_nothing(&self, core: &Core) -> bool {
@@ -212,7 +324,21 @@ impl Open {
 
     /// Until something can be read or written, mail comes, or the clock calls.
     fn wait(&mut self, core: &Core, cx: &mut TaskContext<'_>) -> Poll<End> {
-        let mut deadline = self.session.deadline(self.is_reading(core), &core.memory.subscriptions);
+        let reading = self.reading(core);
+        let mut deadline = self.session.deadline(reading, &core.memory.subscriptions);
+        if reading == Reading::Nothing {
+            deadline = deadline.min(self.end_looked_for_at + LOOK_FOR_END_EVERY);
+        }
+        if self.asked {
+            deadline = deadline.min(Instant::now() + LOOK_FOR_SIGN_EVERY);
+        }
+        if let (Some(full_since), Some(_)) = (core.full_since, &self.blocked)
+            && self.frames.unread() < READ_AHEAD_MAX_BYTES
+            && reading == Reading::Nothing
+            && !core.draining
+        {
+            deadline = deadline.min(full_since + READ_AHEAD_AFTER);
+        }
         // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
         if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
             && !core.draining
@@ -232,15 +358,21 @@ impl Open {
     }
 
     /// Of what was read and not taken in, what is not sent again: QoS 0. The rest is left to the
-    /// broker's memory.
+    /// broker's memory, and with it what is behind it in its MQTT topic: that must not overtake.
     pub(super) fn salvage(&mut self, core: &mut Core) {
         let mut notes = Vec::new();
+        let mut left = HashSet::new();
         let mut next = self.blocked.take();
         loop {
-            if let Some(publish) = next.filter(|publish| publish.qos == Qos::AtMostOnce)
-                && (core.draining || core.admit(publish, self.read_at).is_some())
-            {
-                core.shed();
+            if let Some(publish) = next {
+                if publish.qos == Qos::AtLeastOnce {
+                    left.insert(publish.mqtt_topic);
+                } else if core.draining
+                    || left.contains(&publish.mqtt_topic)
+                    || core.admit(publish, self.read_at, &mut self.passed).is_some()
+                {
+                    core.shed();
+                }
             }
             next = match self.next_publish(core, &mut notes) {
                 Ok(Some(publish)) => Some(publish),
@@ -268,6 +400,7 @@ impl Open {
         if !expired && self.connection.poll_close(cx).is_pending() {
             return Poll::Pending;
         }
+        self.connection.shut_down();
         Poll::Ready(End::Drained)
     }
 }

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::message::{Qos, Refusal};
 use crate::mqtt::window::{Ack, AckForm};
@@ -95,6 +95,15 @@ impl Publish {
     /// What it counts for in the byte bound of the window.
     pub fn window_bytes(&self) -> usize {
         self.mqtt_topic.len() + self.payload.len() + self.properties.len()
+    }
+
+    /// Copies what it has of the bytes that were read, so that those can go.
+    pub fn detach(&mut self) {
+        let mut copy = BytesMut::with_capacity(self.window_bytes());
+        for part in [&mut self.mqtt_topic, &mut self.payload, &mut self.properties] {
+            copy.extend_from_slice(part);
+            *part = copy.split().freeze();
+        }
     }
 }
 

@@ -48,6 +48,17 @@ impl Settings {
     }
 }
 
+/// How far what the broker sends reaches us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Its packets.
+    Packets,
+    /// Its bytes: packets wait behind a message that the window has no room for.
+    Bytes,
+    /// Nothing: silence proves nothing.
+    Nothing,
+}
+
 /// What this process remembers of the session from one connection to the next.
 #[derive(Debug)]
 pub struct Memory {
@@ -286,28 +297,29 @@ impl Session {
         Ok(())
     }
 
-    /// Does what is due at `now`. `reading` says whether packets from the broker can reach us: while
-    /// the window is full nothing is read, and then silence proves nothing.
+    /// Does what is due at `now`; returns whether a PINGREQ was appended.
     ///
     /// # Errors
     /// The connection is dead.
     pub fn on_time(
         &mut self,
         now: Instant,
-        reading: bool,
+        reading: Reading,
         subscriptions: &mut Subscriptions,
         out: &mut BytesMut,
         notes: &mut Vec<Note>,
-    ) -> Result<(), Lost> {
+    ) -> Result<bool, Lost> {
         if self.connack.is_none() {
             return if now < self.connack_due {
-                Ok(())
+                Ok(false)
             } else {
                 Err(Lost::new("connack_timeout", "no CONNACK within mqtt.connect_timeout"))
             };
         }
-        let resumed = std::mem::replace(&mut self.was_reading, reading) != reading;
-        if !reading || resumed {
+        // Bytes are enough: a PINGRESP among them breaks the silence before it is understood.
+        let hears = reading != Reading::Nothing;
+        let resumed = std::mem::replace(&mut self.was_reading, hears) != hears;
+        if !hears || resumed {
             self.last_received = now;
         } else if now >= self.dead_at() {
             let silent = now.saturating_duration_since(self.last_received);
@@ -316,20 +328,26 @@ impl Session {
                 ..Lost::new("keep_alive", format!("nothing received for {} s", silent.as_secs()))
             });
         }
-        if now >= self.ping_at() {
-            packet::encode_pingreq(out);
-            self.pinged_at = Some(now);
+        let ping_due = now >= self.ping_at();
+        if ping_due {
+            self.ping(now, out);
         }
-        subscriptions.on_time(now, reading, out, notes);
-        Ok(())
+        subscriptions.on_time(now, reading == Reading::Packets, out, notes);
+        Ok(ping_due)
+    }
+
+    /// Asks the broker for a sign of life.
+    pub fn ping(&mut self, now: Instant, out: &mut BytesMut) {
+        packet::encode_pingreq(out);
+        self.pinged_at = Some(now);
     }
 
     /// The next moment at which [`Session::on_time`] has something to do.
-    pub fn deadline(&self, reading: bool, subscriptions: &Subscriptions) -> Instant {
+    pub fn deadline(&self, reading: Reading, subscriptions: &Subscriptions) -> Instant {
         if self.connack.is_none() {
             return self.connack_due;
         }
-        let dead = reading.then(|| self.dead_at());
+        let dead = (reading != Reading::Nothing).then(|| self.dead_at());
         subscriptions.deadline().into_iter().chain(dead).fold(self.ping_at(), Instant::min)
     }
 
@@ -345,8 +363,13 @@ impl Session {
     }
 
     fn dead_at(&self) -> Instant {
-        self.last_received + self.keep_alive * 3 / 2
+        self.last_received + dead_after(self.keep_alive)
     }
+}
+
+/// A connection on which nothing came for so long is dead.
+pub fn dead_after(keep_alive: Duration) -> Duration {
+    keep_alive * 3 / 2
 }
 
 fn protocol_error(detail: &str) -> Lost {

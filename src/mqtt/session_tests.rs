@@ -79,6 +79,12 @@ impl Client {
 
     /// Lets the clock run to `now + pause`, doing what is due when it is due.
     fn wait(&mut self, pause: Duration, reading: bool) -> Result<(), Lost> {
+        let reading = if reading { Reading::Packets } else { Reading::Nothing };
+        self.wait_while(pause, reading)
+    }
+
+    /// The same, with what reaches us.
+    fn wait_while(&mut self, pause: Duration, reading: Reading) -> Result<(), Lost> {
         let end = self.now + pause;
         loop {
             let Self { session, memory, out, notes, now } = self;

@@ -1,7 +1,8 @@
 //! The in-flight window: which messages have no verdict yet, which may be acknowledged, and in what
 //! order. Pure: no socket, no clock, no actor.
 //!
-//! Every PUBLISH passes through here once ([`Window::admit`] or [`Window::redelivered`]), every
+//! Every PUBLISH passes through here once ([`Window::admit`], [`Window::redelivered`] or
+//! [`Window::owe_copy`]), every
 //! verdict comes here ([`Window::settle`]), and every PUBACK leaves from here ([`Window::release`]).
 //! So the promises are properties of this one type:
 //!
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::message::{ForwardMsg, Message, Qos, Seq, Verdict};
+use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
 use crate::observe::{Acknowledged, Conservation};
 
 /// How much the window holds before reading stops.
@@ -60,10 +62,18 @@ pub struct Window {
     unsettled: usize,
     /// What this connection is owed, in the order in which it sent.
     acks: VecDeque<OwedAck>,
-    /// By packet id, the turn of its acknowledgement; whether that is still among `acks` is seen there.
+    /// By packet id, the turn of its last acknowledgement; whether that is still among `acks` is
+    /// seen there.
     turns: Box<[u64]>,
-    /// How many have left `acks`: the turn of its first.
+    /// How many have left `acks`: the turn of its first. Turn 0 is nobody's.
     turn: u64,
+    /// By packet id, what was acknowledged in that turn, if it has been.
+    acknowledged_last: Box<[Fingerprint]>,
+    fingerprints: Fingerprints,
+    /// Whether the broker knows of an acknowledgement, by its turn.
+    barrier: Barrier,
+    /// QoS 2 messages whose PUBREL has not come, over connections; bounded by the packet ids.
+    unreleased: HashMap<u16, (Seq, Fingerprint)>,
     /// What lost connections were owed and what was never begun to be written, by packet id.
     known: HashMap<u16, OwedAck>,
     /// Everything below was handed on to the present producer.
@@ -99,8 +109,22 @@ impl Entry {
 #[derive(Debug)]
 struct OwedAck {
     ack: Ack,
+    /// It is due when this message has its verdict.
     seq: Seq,
-    message: Arc<Message>,
+    /// What came under the packet id; `None` where that does not matter any more.
+    message: Option<Arc<Message>>,
+}
+
+impl OwedAck {
+    fn says(&self, mqtt_topic: &[u8], payload: &[u8]) -> bool {
+        self.message
+            .as_ref()
+            .is_some_and(|message| message.mqtt_topic == mqtt_topic && message.payload == payload)
+    }
+
+    fn bytes(&self) -> usize {
+        self.message.as_ref().map_or(0, |message| message.window_bytes())
+    }
 }
 
 impl Window {
@@ -113,7 +137,11 @@ impl Window {
             unsettled: 0,
             acks: VecDeque::new(),
             turns: vec![0; 1 << 16].into(),
-            turn: 0,
+            turn: 1,
+            acknowledged_last: vec![Fingerprint::default(); 1 << 16].into(),
+            fingerprints: Fingerprints::random(),
+            barrier: Barrier::default(),
+            unreleased: HashMap::new(),
             known: HashMap::new(),
             forward_from: Seq(0),
             counts: Conservation::default(),
@@ -132,8 +160,8 @@ impl Window {
                 && self.bytes.saturating_add(bytes) <= self.limits.bytes)
     }
 
-    /// Takes a message in; `ack` is what its sender is owed (`None` for QoS 0).
-    pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>) {
+    /// Takes a message in; `ack` is what its sender is owed (`None` for QoS 0). Returns its number.
+    pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>) -> Seq {
         let seq = Seq::next();
         self.counts.received += 1;
         // What goes nowhere has no verdict to wait for.
@@ -145,11 +173,22 @@ impl Window {
         }
         let owed = ack.is_some();
         if let Some(ack) = ack {
-            self.owe(OwedAck { ack, seq, message: Arc::clone(&message) });
+            if ack.form == AckForm::PubRec {
+                let fingerprint = self.fingerprints.of(&message.mqtt_topic, &message.payload);
+                self.unreleased.insert(ack.packet_id, (seq, fingerprint));
+            }
+            self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)) });
         }
         self.bytes += message.window_bytes();
         self.entries.push_back(Entry { seq, message, settled, delivered_at: None, owed });
         self.drop_finished();
+        seq
+    }
+
+    /// A PUBLISH brought a copy of message `seq` under a packet id of its own: its sender is owed
+    /// `ack`, in its place in the order, once message `seq` has its verdict.
+    pub fn owe_copy(&mut self, ack: Ack, seq: Seq, message: Arc<Message>) {
+        self.owe(OwedAck { ack, seq, message: Some(message) });
     }
 
     /// Counts a QoS 0 message that is dropped on purpose.
@@ -158,32 +197,90 @@ impl Window {
         self.counts.shed += 1;
     }
 
-    /// Whether this PUBLISH is a message that is still known, sent again: same packet id, MQTT topic
-    /// and payload, and DUP set. If so it is counted, and this connection is owed its
-    /// acknowledgement, which follows the verdict of the first forwarding.
+    /// Whether this PUBLISH is a message that came before, sent again: same packet id, MQTT topic and
+    /// payload, and DUP set. If so it is counted, and not to be admitted. If its acknowledgement was
+    /// not begun yet, this connection is owed it once, and it follows the verdict of the first
+    /// forwarding.
     ///
     /// It may come from a lost connection, or on this one: 3.1.1 lets a broker send again what waits
     /// for its PUBACK for long, and some do (EMQX by `retry_interval`, NATS by `ack_wait`). Then one
-    /// PUBACK is owed, not two: the second could acknowledge what has the packet id next.
+    /// PUBACK is owed, not two: the second could acknowledge what has the packet id next. For the
+    /// same reason it is owed none if the PUBACK was written already, and the broker may have sent
+    /// this before it read that; see [`Window::wants_ping`].
     pub fn redelivered(&mut self, ack: Ack, dup: bool, mqtt_topic: &[u8], payload: &[u8]) -> bool {
-        let is_same = |owed: &OwedAck| {
-            dup && owed.message.mqtt_topic == mqtt_topic && owed.message.payload == payload
+        let again = match ack.form {
+            AckForm::PubRec => self.is_unreleased(ack, mqtt_topic, payload),
+            AckForm::PubAck => {
+                let owed = || self.owed(ack).is_some_and(|owed| owed.says(mqtt_topic, payload));
+                dup && (owed() || self.crossed_its_ack(ack, mqtt_topic, payload))
+                    || self.is_known(ack, dup, mqtt_topic, payload)
+            }
         };
-        if self.owed(ack).is_some_and(is_same) {
-            self.counts.redelivered += 1;
-            return true;
+        self.counts.redelivered += u64::from(again);
+        again
+    }
+
+    /// Until PUBREL a QoS 2 message that comes again is acknowledged again and not forwarded again,
+    /// whatever its DUP and however many connections later ([MQTT-4.3.3]). Other content under its
+    /// packet id is another message: the broker has forgotten the first.
+    fn is_unreleased(&mut self, ack: Ack, mqtt_topic: &[u8], payload: &[u8]) -> bool {
+        let Some(&(seq, fingerprint)) = self.unreleased.get(&ack.packet_id) else { return false };
+        let same = fingerprint == self.fingerprints.of(mqtt_topic, payload);
+        if same && self.owed(ack).is_none() {
+            self.owe(OwedAck { ack, seq, message: None });
         }
-        // Whatever comes under this id, the old message is done with it.
+        same
+    }
+
+    /// Whether this is what was acknowledged last under its packet id on this connection, and may
+    /// have been sent before the broker read that.
+    fn crossed_its_ack(&mut self, ack: Ack, mqtt_topic: &[u8], payload: &[u8]) -> bool {
+        let id = usize::from(ack.packet_id);
+        let turn = self.turns[id];
+        let crossed = turn < self.turn
+            && self.barrier.is_before(turn)
+            && self.acknowledged_last[id] == self.fingerprints.of(mqtt_topic, payload);
+        if crossed {
+            self.barrier.ask(turn);
+        }
+        crossed
+    }
+
+    /// Whether this is what a lost connection was owed under its packet id.
+    fn is_known(&mut self, ack: Ack, dup: bool, mqtt_topic: &[u8], payload: &[u8]) -> bool {
         if self.known.is_empty() {
             return false; // Nearly always, and without a hash.
         }
+        // Whatever comes under this id, the old message is done with it.
         let Some(owed) = self.known.remove(&ack.packet_id) else { return false };
-        let same = is_same(&owed);
+        let same = dup && owed.says(mqtt_topic, payload);
         if same {
-            self.counts.redelivered += 1;
             self.owe(OwedAck { ack, ..owed });
         }
         same
+    }
+
+    /// PUBREL came: the packet id of a QoS 2 message is free.
+    pub fn released(&mut self, packet_id: u16) {
+        self.unreleased.remove(&packet_id);
+    }
+
+    /// Whether a PINGREQ is to be written now. Something came again after its acknowledgement was
+    /// written, and counts for nothing until the broker has shown, by PINGRESP, that it has read
+    /// that. Should it come again after that, the acknowledgement was lost on the broker's side, and
+    /// it counts as new.
+    pub fn wants_ping(&self) -> bool {
+        self.barrier.wants_ping()
+    }
+
+    /// A PINGREQ is written, behind all acknowledgements that were released.
+    pub fn ping_written(&mut self) {
+        self.barrier.ping_written(self.turn);
+    }
+
+    /// A PINGRESP came.
+    pub fn ping_answered(&mut self) {
+        self.barrier.ping_answered();
     }
 
     /// Takes a verdict, told at `at`. Returns whether it was the first for a message that waits for
@@ -207,8 +304,7 @@ impl Window {
     /// messages with a verdict. The caller begins to write them at once: from here on they count as
     /// acknowledged, whatever becomes of the write.
     pub fn release(&mut self, mut write: impl FnMut(Ack)) {
-        while let Some(owed) = self.acks.front() {
-            let OwedAck { ack, seq, .. } = *owed;
+        while let Some(&OwedAck { ack, seq, .. }) = self.acks.front() {
             // What is no longer among the entries has had its verdict.
             if let Some(entry) = self.entry(seq) {
                 if !entry.settled {
@@ -219,11 +315,22 @@ impl Window {
                     Acknowledged::add(&mut self.acknowledged, route, delivered_at);
                 }
             }
-            self.acks.pop_front();
             self.turn += 1;
+            if let Some(OwedAck { message: Some(message), .. }) = self.acks.pop_front()
+                && ack.form == AckForm::PubAck
+            {
+                let fingerprint = self.fingerprints.of(&message.mqtt_topic, &message.payload);
+                self.acknowledged_last[usize::from(ack.packet_id)] = fingerprint;
+            }
             self.drop_finished();
             write(ack);
         }
+    }
+
+    /// Whether [`Window::release`] would yield anything.
+    pub fn is_ack_due(&mut self) -> bool {
+        let Some(seq) = self.acks.front().map(|owed| owed.seq) else { return false };
+        self.entry(seq).is_none_or(|entry| entry.settled)
     }
 
     /// Of what was released since the last call, what had been delivered.
@@ -250,7 +357,9 @@ impl Window {
     /// its verdict; what was owed stays known, so that its redelivery is recognised.
     pub fn connection_lost(&mut self) {
         self.turn += self.acks.len() as u64;
-        for owed in self.acks.drain(..) {
+        self.barrier.connection_lost(self.turn);
+        // What QoS 2 is owed is seen from `unreleased`.
+        for owed in self.acks.drain(..).filter(|owed| owed.ack.form == AckForm::PubAck) {
             self.known.insert(owed.ack.packet_id, owed);
         }
         for entry in &mut self.entries {
@@ -263,6 +372,7 @@ impl Window {
     /// The broker has no session: nothing that is known will be sent again.
     pub fn session_lost(&mut self) {
         self.known.clear();
+        self.unreleased.clear();
     }
 
     /// Whether everything received has its verdict.
@@ -319,14 +429,13 @@ impl Window {
     /// must not make it grow from one lost connection to the next. Twice the window is what two
     /// connections can leave. The oldest go first: at worst their redelivery is forwarded once more.
     fn bound_known(&mut self) {
-        let size = |owed: &OwedAck| owed.message.window_bytes();
         let (messages, limit) = (2 * self.limits.messages, self.limits.bytes.saturating_mul(2));
-        let mut bytes: usize = self.known.values().map(size).sum();
+        let mut bytes: usize = self.known.values().map(OwedAck::bytes).sum();
         if self.known.len() <= messages && bytes <= limit {
             return;
         }
         let mut by_age: Vec<_> =
-            self.known.iter().map(|(id, owed)| (owed.seq, *id, size(owed))).collect();
+            self.known.iter().map(|(id, owed)| (owed.seq, *id, owed.bytes())).collect();
         by_age.sort_unstable();
         for (_, packet_id, size) in by_age {
             if self.known.len() <= messages && bytes <= limit {

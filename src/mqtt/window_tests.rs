@@ -13,6 +13,7 @@ fn message(payload: &str, destination: Option<Destination>) -> Arc<Message> {
     Arc::new(Message {
         mqtt_topic: Bytes::from_static(b"a/b"),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
+        properties: Bytes::new(),
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),
@@ -162,11 +163,109 @@ fn what_a_broker_sends_again_on_the_same_connection_is_neither_new_nor_acknowled
     assert!(!window.redelivered(puback(9), true, b"a/b", b"x"));
     window.settle(Verdict::Delivered(seqs[0]), Instant::now());
     assert_eq!(released(&mut window), [7]);
-    assert!(!window.redelivered(puback(7), true, b"a/b", b"x"), "acknowledged, so it is new");
     window.settle(Verdict::Delivered(seqs[1]), Instant::now());
     assert_eq!(released(&mut window), [8]);
     let counts = window.snapshot();
     assert_eq!((counts.received, counts.redelivered), (2, 6));
+}
+
+#[test]
+fn what_crossed_its_acknowledgement_counts_for_nothing_until_the_broker_has_shown_that_it_read_that()
+ {
+    let mut window = Window::new(LIMITS);
+    for id in [7, 8] {
+        let seq = admit(&mut window, id, "x");
+        window.settle(Verdict::Delivered(seq), Instant::now());
+    }
+    window.ping_written();
+    assert_eq!(released(&mut window), [7, 8]);
+    assert!(!window.wants_ping());
+    // Sent before the broker read the PUBACKs, read by us after they were written.
+    for id in [7, 8, 7] {
+        assert!(window.redelivered(puback(id), true, b"a/b", b"x"));
+    }
+    assert!(window.owes_nothing(), "a second PUBACK could acknowledge another message");
+    assert!(!window.wants_ping(), "one is under way");
+    window.ping_answered();
+    assert!(window.wants_ping(), "that one was older than the PUBACKs");
+    window.ping_written();
+    assert!(!window.wants_ping());
+    assert!(window.redelivered(puback(7), true, b"a/b", b"x"), "it has not answered yet");
+    window.ping_answered();
+    assert!(!window.wants_ping());
+    // A broker that lost the PUBACK sends again until it gets one.
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"x"));
+    assert_eq!(window.snapshot().redelivered, 4);
+}
+
+#[test]
+fn only_what_was_acknowledged_last_under_its_id_on_this_connection_can_have_crossed() {
+    let mut window = Window::new(LIMITS);
+    let seq = admit(&mut window, 7, "x");
+    window.settle(Verdict::Delivered(seq), Instant::now());
+    assert_eq!(released(&mut window), [7]);
+    assert!(!window.redelivered(puback(7), false, b"a/b", b"x"), "a new message");
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"y"), "another message");
+    assert!(!window.redelivered(puback(7), true, b"a/c", b"x"), "another MQTT topic");
+    assert!(!window.redelivered(puback(8), true, b"a/b", b"x"), "another id");
+    // The id goes to a new message, which says the same, as sensors do.
+    let seq = admit(&mut window, 7, "x");
+    assert!(window.redelivered(puback(7), true, b"a/b", b"x"), "that one, again");
+    window.settle(Verdict::Delivered(seq), Instant::now());
+    assert_eq!(released(&mut window), [7]);
+    window.connection_lost();
+    assert!(!window.redelivered(puback(7), true, b"a/b", b"x"), "its PUBACK may be lost");
+}
+
+fn pubrec(packet_id: u16) -> Ack {
+    Ack { packet_id, form: AckForm::PubRec }
+}
+
+#[test]
+fn a_qos_2_message_is_acknowledged_again_and_never_forwarded_again_until_pubrel() {
+    let mut window = Window::new(LIMITS);
+    let seq = window.admit(message("x", somewhere()), Some(pubrec(5)));
+    assert!(window.redelivered(pubrec(5), false, b"a/b", b"x"), "whatever its DUP");
+    window.settle(Verdict::Delivered(seq), Instant::now());
+    assert_eq!(released(&mut window), [5], "one PUBREC, since the first was not written yet");
+    for dup in [false, true] {
+        assert!(window.redelivered(pubrec(5), dup, b"a/b", b"x"));
+        assert_eq!(released(&mut window), [5]);
+    }
+    window.connection_lost();
+    assert!(window.redelivered(pubrec(5), true, b"a/b", b"x"), "over connections too");
+    assert_eq!(released(&mut window), [5]);
+    assert!(!window.redelivered(pubrec(5), false, b"a/b", b"y"), "a broker that forgot it");
+    window.released(5);
+    assert!(!window.redelivered(pubrec(5), true, b"a/b", b"x"), "its id is free");
+    window.admit(message("x", somewhere()), Some(pubrec(5)));
+    window.session_lost();
+    assert!(!window.redelivered(pubrec(5), true, b"a/b", b"x"));
+}
+
+#[test]
+fn a_qos_2_message_that_comes_again_waits_for_the_verdict_of_its_first_forwarding() {
+    let mut window = Window::new(LIMITS);
+    let seq = window.admit(message("x", somewhere()), Some(pubrec(5)));
+    window.connection_lost();
+    assert!(window.redelivered(pubrec(5), true, b"a/b", b"x"));
+    assert!(released(&mut window).is_empty());
+    window.settle(Verdict::Delivered(seq), Instant::now());
+    assert_eq!(released(&mut window), [5]);
+}
+
+#[test]
+fn a_copy_is_acknowledged_in_its_turn_after_the_verdict_of_what_it_is_a_copy_of() {
+    let mut window = Window::new(LIMITS);
+    let first = admit(&mut window, 1, "x");
+    let between = admit(&mut window, 2, "y");
+    window.owe_copy(puback(3), first, message("x", somewhere()));
+    window.settle(Verdict::Delivered(between), Instant::now());
+    assert!(released(&mut window).is_empty());
+    window.settle(Verdict::Delivered(first), Instant::now());
+    assert_eq!(released(&mut window), [1, 2, 3]);
+    window.owe_copy(puback(4), first, message("x", somewhere()));
+    assert_eq!(released(&mut window), [4], "it is long in Kafka");
 }
 
 #[test]
@@ -242,7 +341,7 @@ fn what_a_flapping_link_leaves_known_stays_within_the_bound() {
 #[derive(Debug, Clone)]
 enum Step {
     Publish {
-        qos0: bool,
+        qos: u8,
         filtered: bool,
     },
     Verdict {
@@ -254,6 +353,22 @@ enum Step {
     NewProducer,
     /// The broker sends again, on this connection, what it has no PUBACK for.
     SendAgain,
+    /// It did so before it read the PUBACK, and we read it afterwards.
+    SendAgainAcross {
+        which: prop::sample::Index,
+    },
+    /// A PINGREQ is written, because it is time or because one is wanted.
+    Ping,
+    /// The broker answers the oldest PINGREQ; by then it has read what was written before that.
+    Pong,
+    /// It sends a QoS 2 message again for which it has no PUBREC, or lost it.
+    SendQos2Again {
+        which: prop::sample::Index,
+        dup: bool,
+    },
+    PubRel {
+        which: prop::sample::Index,
+    },
     LoseConnection {
         session_present: bool,
         redelivered: usize,
@@ -262,14 +377,20 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (any::<bool>(), prop::bool::weighted(0.1))
-            .prop_map(|(qos0, filtered)| Step::Publish { qos0, filtered }),
+        6 => (0..3_u8, prop::bool::weighted(0.1))
+            .prop_map(|(qos, filtered)| Step::Publish { qos, filtered }),
         6 => (any::<prop::sample::Index>(), any::<bool>())
             .prop_map(|(which, rejected)| Step::Verdict { which, rejected }),
         3 => Just(Step::Release),
         3 => Just(Step::Forward),
         1 => Just(Step::NewProducer),
         1 => Just(Step::SendAgain),
+        2 => any::<prop::sample::Index>().prop_map(|which| Step::SendAgainAcross { which }),
+        1 => Just(Step::Ping),
+        1 => Just(Step::Pong),
+        1 => (any::<prop::sample::Index>(), any::<bool>())
+            .prop_map(|(which, dup)| Step::SendQos2Again { which, dup }),
+        1 => any::<prop::sample::Index>().prop_map(|which| Step::PubRel { which }),
         1 => (prop::bool::weighted(0.8), 0..8_usize).prop_map(|(session_present, redelivered)| {
             Step::LoseConnection { session_present, redelivered }
         }),
@@ -281,7 +402,16 @@ fn step() -> impl Strategy<Value = Step> {
 struct Broker {
     next_id: u16,
     /// Sent on this connection and not acknowledged, in order, with the payload.
-    unacknowledged: Vec<(u16, String)>,
+    unacknowledged: Vec<(Ack, String)>,
+    /// QoS 1, acknowledged on this connection: its turn among all acknowledgements.
+    acknowledged: Vec<(Ack, String, usize)>,
+    acknowledgements: usize,
+    /// How many acknowledgements each PINGREQ without an answer came behind.
+    pings: VecDeque<usize>,
+    /// The broker has shown that it read so many.
+    shown: usize,
+    /// QoS 2, no PUBREL sent.
+    unreleased: Vec<(Ack, String)>,
 }
 
 proptest! {
@@ -295,21 +425,25 @@ proptest! {
         let mut at_producer: Vec<Seq> = Vec::new();
         for (number, step) in steps.into_iter().enumerate() {
             match step {
-                Step::Publish { qos0, filtered } => {
+                Step::Publish { qos: level, filtered } => {
                     let payload = format!("payload {number}");
-                    let qos = if qos0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+                    let qos = if level == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
                     if !window.has_room(qos, 3 + payload.len()) {
                         continue;
                     }
                     let destination = if filtered { None } else { somewhere() };
-                    let ack = (!qos0).then(|| {
+                    let ack = (level > 0).then(|| {
                         broker.next_id += 1;
-                        broker.unacknowledged.push((broker.next_id, payload.clone()));
-                        puback(broker.next_id)
+                        let id = broker.next_id;
+                        let ack = if level == 1 { puback(id) } else { pubrec(id) };
+                        broker.unacknowledged.push((ack, payload.clone()));
+                        if level == 2 {
+                            broker.unreleased.push((ack, payload.clone()));
+                        }
+                        ack
                     });
-                    window.admit(message(&payload, destination), ack);
+                    let seq = window.admit(message(&payload, destination), ack);
                     if !filtered {
-                        let seq = window.entries.back().expect("admitted").seq;
                         unsettled.push(seq);
                         by_payload.insert(payload, seq);
                     }
@@ -324,12 +458,18 @@ proptest! {
                 }
                 Step::Verdict { .. } => {}
                 Step::Release => {
-                    for id in released(&mut window) {
+                    let mut acks = Vec::new();
+                    window.release(|ack| acks.push(ack));
+                    for ack in acks {
                         let (expected, payload) = broker.unacknowledged.remove(0);
-                        prop_assert_eq!(id, expected, "PUBACKs in the order of PUBLISHes");
+                        prop_assert_eq!(ack, expected, "PUBACKs in the order of PUBLISHes");
                         if let Some(seq) = by_payload.get(&payload) {
                             prop_assert!(settled.contains_key(seq), "no PUBACK without a verdict");
                         }
+                        if ack.form == AckForm::PubAck {
+                            broker.acknowledged.push((ack, payload, broker.acknowledgements));
+                        }
+                        broker.acknowledgements += 1;
                     }
                     // Not one too few either.
                     if let Some((_, payload)) = broker.unacknowledged.first() {
@@ -345,24 +485,69 @@ proptest! {
                     prop_assert_eq!(&at_producer, &unsettled, "the replay is whole");
                 }
                 Step::SendAgain => {
-                    for (id, payload) in &broker.unacknowledged {
-                        prop_assert!(window.redelivered(puback(*id), true, b"a/b", payload.as_bytes()));
+                    for (ack, payload) in &broker.unacknowledged {
+                        prop_assert!(window.redelivered(*ack, true, b"a/b", payload.as_bytes()));
                     }
                 }
+                Step::SendAgainAcross { which } if !broker.acknowledged.is_empty() => {
+                    let (ack, payload, turn) =
+                        &broker.acknowledged[which.index(broker.acknowledged.len())];
+                    let crossed = window.redelivered(*ack, true, b"a/b", payload.as_bytes());
+                    prop_assert_eq!(crossed, *turn >= broker.shown, "until it is shown, no longer");
+                    let asked = broker.pings.iter().any(|behind| behind > turn);
+                    prop_assert!(
+                        !crossed || asked || window.wants_ping() || !broker.pings.is_empty(),
+                        "the broker is asked, or will be when it has answered"
+                    );
+                    if crossed && broker.pings.is_empty() {
+                        prop_assert!(window.wants_ping(), "no slot stays stuck");
+                    }
+                }
+                Step::Ping => {
+                    window.ping_written();
+                    broker.pings.push_back(broker.acknowledgements);
+                    prop_assert!(!window.wants_ping());
+                }
+                Step::Pong => {
+                    window.ping_answered();
+                    if let Some(behind) = broker.pings.pop_front() {
+                        broker.shown = behind;
+                    }
+                }
+                Step::SendQos2Again { which, dup } if !broker.unreleased.is_empty() => {
+                    let again = broker.unreleased[which.index(broker.unreleased.len())].clone();
+                    prop_assert!(window.redelivered(again.0, dup, b"a/b", again.1.as_bytes()));
+                    if !broker.unacknowledged.contains(&again) {
+                        broker.unacknowledged.push(again);
+                    }
+                }
+                Step::PubRel { which } if !broker.unreleased.is_empty() => {
+                    let at = which.index(broker.unreleased.len());
+                    if !broker.unacknowledged.contains(&broker.unreleased[at]) {
+                        let (ack, _) = broker.unreleased.remove(at);
+                        window.released(ack.packet_id);
+                    }
+                }
+                Step::SendAgainAcross { .. } | Step::SendQos2Again { .. } | Step::PubRel { .. } => {}
                 Step::LoseConnection { session_present, redelivered } => {
                     window.connection_lost();
+                    prop_assert!(!window.wants_ping());
                     let mut again = std::mem::take(&mut broker.unacknowledged);
+                    broker.acknowledged.clear();
+                    broker.pings.clear();
+                    broker.shown = broker.acknowledgements;
                     if !session_present {
                         window.session_lost();
+                        broker.unreleased.clear();
                         continue;
                     }
                     // The connection may be lost again before all came.
                     let rest = again.split_off(redelivered.min(again.len()));
-                    for (id, payload) in &again {
-                        prop_assert!(window.redelivered(puback(*id), true, b"a/b", payload.as_bytes()));
+                    for (ack, payload) in &again {
+                        prop_assert!(window.redelivered(*ack, true, b"a/b", payload.as_bytes()));
                     }
-                    for (id, _) in &rest {
-                        prop_assert!(!window.redelivered(puback(*id), true, b"a/b", b"another"));
+                    for (ack, _) in &rest {
+                        prop_assert!(!window.redelivered(*ack, true, b"a/b", b"another"));
                     }
                     broker.unacknowledged = again;
                 }

@@ -94,6 +94,7 @@ impl DataPath {
                 let message = Message {
                     mqtt_topic: publish.mqtt_topic,
                     payload: publish.payload,
+                    properties: publish.properties,
                     qos: publish.qos,
                     retain: publish.retain,
                     received_at: now,
