@@ -11,16 +11,17 @@ use std::time::Duration;
 use actix::{System, SystemRegistry};
 use actix_rt::Arbiter;
 use slog::{Logger, error, info, o, warn};
+use tokio::runtime::Builder;
 
 use crate::config::Config;
-use crate::exit::Exit;
-use crate::http::{HttpServer, Pages};
+use crate::exit::{Cause, Exit, Failure};
+use crate::http::{HttpServer, NotServed, Pages};
 use crate::kafka::dead_letter_file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
 use crate::mqtt::actor::NextStage;
 use crate::mqtt::state_file::{StateError, StateFile};
-use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys};
+use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
 use crate::supervisor::{
     Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
 };
@@ -60,26 +61,11 @@ pub fn run(
     let log = logging.logger();
     info!(log, "starting"; keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
 
-    let system = System::new();
-    let started = system.block_on(async { start(config, &logging, metrics, shutdown, &log) });
-    let exit = match started {
-        Ok(threads) => {
-            let code = system.run_with_code();
-            threads.watchdog.stop();
-            if !join_within(JOIN_WITHIN, [threads.mqtt, threads.kafka]) {
-                warn!(log, "an arbiter does not end, leaving without it";
-                    keys::COMPONENT => "bridge");
-            }
-            if let Some(web) = threads.web {
-                drop(web.probe);
-                web.server.stop();
-            }
-            code.map_or(Exit::BudgetSpent, Exit::of_code)
-        }
-        Err(NotStarted::Thread(error)) => {
-            error!(log, "cannot start a thread";
-                keys::COMPONENT => "bridge", keys::ERROR => %error);
-            Exit::BudgetSpent
+    let exit = match live(config, &logging, &metrics, shutdown, &log) {
+        Ok(exit) => exit,
+        Err(NotStarted::System(error)) => {
+            metrics.health().set_failure(Failure::new(Cause::NotStarted, error));
+            Exit::Failed
         }
         Err(NotStarted::State(error)) => {
             error!(log, "state file of a newer bridge";
@@ -97,8 +83,49 @@ pub fn run(
             Exit::Configuration
         }
     };
-    info!(log, "stopped"; keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code());
+    say_end(exit, metrics.health().failure(), &log);
     exit
+}
+
+/// The last line of the log, which names the cause.
+fn say_end(exit: Exit, failure: Option<&Failure>, log: &Logger) {
+    let log = log.new(o!(keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code()));
+    match (exit, failure) {
+        (Exit::Drained, _) => info!(log, "stopped"),
+        (Exit::Failed, Some(Failure { cause, detail })) => {
+            error!(log, "stopped"; keys::REASON => cause.name(), keys::DETAIL => detail);
+        }
+        _ => error!(log, "stopped"; keys::REASON => exit.meaning()),
+    }
+}
+
+/// From the first thread to the end of the last.
+fn live(
+    config: Config,
+    logging: &Logging,
+    metrics: &Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + 'static,
+    log: &Logger,
+) -> Result<Exit, NotStarted> {
+    let metrics = Arc::clone(metrics);
+    // Libraries panic where the system gives no thread or no file handle.
+    let started = panics::catch(|| {
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
+        let system = System::with_tokio_rt(|| runtime);
+        let threads = system.block_on(async { start(config, logging, metrics, shutdown, log) })?;
+        Ok::<_, NotStarted>((system, threads))
+    });
+    let (system, threads) = started.map_err(|panic| NotStarted::System(panic.message))??;
+    let code = system.run_with_code();
+    threads.watchdog.stop();
+    if !join_within(JOIN_WITHIN, [threads.mqtt, threads.kafka]) {
+        warn!(log, "an arbiter does not end, leaving without it"; keys::COMPONENT => "bridge");
+    }
+    if let Some(web) = threads.web {
+        drop(web.probe);
+        web.server.stop();
+    }
+    Ok(code.map_or(Exit::Failed, Exit::of_code))
 }
 
 /// Waits for the arbiters' threads, which actix does not join: without that the process could end
@@ -121,8 +148,8 @@ fn join_within(limit: Duration, arbiters: [Arbiter; 2]) -> bool {
 
 /// Why a run does not begin.
 enum NotStarted {
-    /// The system gives no thread.
-    Thread(io::Error),
+    /// The system gives no thread, no file handle or no memory, or a library panicked over that.
+    System(String),
     /// The address for HTTP is not to be had. Without its probes the bridge would be killed sooner
     /// or later by whoever probes it: better at once, with the reason.
     Http(SocketAddr, io::Error),
@@ -134,7 +161,7 @@ enum NotStarted {
 
 impl From<io::Error> for NotStarted {
     fn from(error: io::Error) -> Self {
-        Self::Thread(error)
+        Self::System(error.to_string())
     }
 }
 
@@ -148,7 +175,10 @@ fn start_web(
 ) -> Result<Option<Web>, NotStarted> {
     let Some(address) = config.http.listen else { return Ok(None) };
     let pages = Arc::new(Pages::new(config, Arc::clone(metrics), beats, logging.clone()));
-    let server = HttpServer::start(address, pages).map_err(|e| NotStarted::Http(address, e))?;
+    let server = HttpServer::start(address, pages).map_err(|error| match error {
+        NotServed::Address(error) => NotStarted::Http(address, error),
+        NotServed::System(error) => NotStarted::System(error.to_string()),
+    })?;
     info!(log, "http listens";
         keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
     Ok(Some(Web { probe: Probe::start(config, Arc::clone(metrics))?, server }))
@@ -205,7 +235,7 @@ fn start(
     )
     .start();
 
-    let kafka_arbiter = Arbiter::new();
+    let kafka_arbiter = Arbiter::try_new()?;
     let kafka = {
         let (config, metrics, timing) =
             (Arc::clone(&config), Arc::clone(&metrics), logging.timing());
@@ -219,7 +249,7 @@ fn start(
     };
     SystemRegistry::set(kafka.clone());
 
-    let mqtt_arbiter = Arbiter::new();
+    let mqtt_arbiter = Arbiter::try_new()?;
     let mqtt = {
         let (next, drained) = (NextStage::of(&kafka), supervisor.clone().recipient());
         let (log, heartbeat) = (log.clone(), Arc::clone(&mqtt_beat));

@@ -1,15 +1,17 @@
 //! The command line: what can be asked for, and how the process is told to stop.
 
+use std::io;
 use std::path::PathBuf;
+use std::task::Poll;
 
 use clap::{Args, Parser, Subcommand};
-use slog::{info, o, warn};
+use slog::{error, info, o, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, ConfigErrors, environment};
-use crate::exit::Exit;
-use crate::observe::keys;
+use crate::exit::{Cause, Exit};
 use crate::observe::log::Logging;
+use crate::observe::{keys, panics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -33,7 +35,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the bridge until SIGTERM or SIGINT, then drain; a second signal leaves at once
+    /// Run the bridge until SIGTERM, SIGINT, SIGQUIT or SIGHUP, then drain; a second one of the first
+    /// three leaves at once
     Run(ConfigArgs),
     /// Print what the configuration resolves to, secrets redacted, or everything wrong with it
     Check(ConfigArgs),
@@ -86,42 +89,92 @@ fn after_help() -> String {
     format!("{EXAMPLES}\n\nExit codes:\n{}", codes.join("\n"))
 }
 
-/// Completes at the first SIGTERM or SIGINT. At a second one the log is flushed and the process ends
-/// at once. To be polled on a Tokio runtime, and the signals count from the first poll.
+/// Signals that ask the bridge to stop, and once more to leave at once. SIGPIPE is ignored, as in
+/// every Rust program: a reader of the log that went away is no reason to end.
+const STOP: [(SignalKind, &str); 3] = [
+    (SignalKind::terminate(), "SIGTERM"),
+    (SignalKind::interrupt(), "SIGINT"),
+    (SignalKind::quit(), "SIGQUIT"),
+];
+
+/// Completes at the first SIGTERM, SIGINT, SIGQUIT or SIGHUP. At a second one the log is flushed and
+/// the process ends at once. To be polled on a Tokio runtime, and the signals count from the first
+/// poll.
+///
+/// SIGHUP never counts as the second: a closed terminal sends it twice, and systemd right behind
+/// SIGTERM. Where it is ignored from the start (`nohup`), it stays ignored.
 pub async fn shutdown_signal(logging: Logging) {
     let log = logging.logger().new(o!(keys::COMPONENT => "signal"));
-    let signals = signal(SignalKind::terminate())
-        .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
-    let (mut terminate, mut interrupt) = match signals {
+    let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            // Without a handler, a signal ends the process in its default way.
-            warn!(log, "signals cannot be handled"; keys::ERROR => %error);
-            return std::future::pending().await;
+            // Nothing was received yet. Going on would mean to be ended without a drain one day.
+            let exit = Exit::Failed;
+            error!(log, "signals cannot be handled"; keys::ERROR => error,
+                keys::REASON => Cause::NotStarted.name(), keys::EXIT_CODE => exit.code());
+            logging.flush();
+            std::process::exit(exit.code());
         }
     };
-    let name = next(&mut terminate, &mut interrupt).await;
+    let name = signals.next().await;
     info!(log, "stopping"; keys::SIGNAL => name);
-    actix_rt::spawn(leave_at_next(terminate, interrupt, logging, log));
+    actix_rt::spawn(async move {
+        let name = loop {
+            match signals.next().await {
+                HANGUP => {}
+                name => break name,
+            }
+        };
+        let exit = Exit::DeadlinePassed;
+        warn!(log, "second signal, leaving at once";
+            keys::SIGNAL => name, keys::EXIT_CODE => exit.code());
+        logging.flush();
+        std::process::exit(exit.code());
+    });
 }
 
-/// The name of the next signal.
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+const HANGUP: &str = "SIGHUP";
+
+/// What is listened for.
+struct Signals(Vec<(Signal, &'static str)>);
+
+impl Signals {
+    fn listen() -> Result<Self, String> {
+        let mut wanted = STOP.to_vec();
+        if !is_ignored(libc::SIGHUP) {
+            wanted.push((SignalKind::hangup(), HANGUP));
+        }
+        let listen = |(kind, name)| Ok((signal(kind)?, name));
+        // Tokio panics where the system has no file handle left.
+        let listening: Result<io::Result<Vec<_>>, _> =
+            panics::catch(|| wanted.into_iter().map(listen).collect());
+        match listening {
+            Ok(Ok(signals)) => Ok(Self(signals)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic.message),
+        }
+    }
+
+    /// The name of the next one.
+    async fn next(&mut self) -> &'static str {
+        std::future::poll_fn(|cx| {
+            for (signal, name) in &mut self.0 {
+                if signal.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*name);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
-async fn leave_at_next(
-    mut terminate: Signal,
-    mut interrupt: Signal,
-    logging: Logging,
-    log: slog::Logger,
-) {
-    let name = next(&mut terminate, &mut interrupt).await;
-    let exit = Exit::DeadlinePassed;
-    warn!(log, "second signal, leaving at once"; keys::SIGNAL => name, keys::EXIT_CODE => exit.code());
-    logging.flush();
-    std::process::exit(exit.code());
+/// Whether whoever started us has the signal ignored.
+fn is_ignored(signal: libc::c_int) -> bool {
+    // SAFETY: the structure is plain data that sigaction(2) fills; a null pointer changes nothing.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    }
 }

@@ -1,5 +1,6 @@
 //! How the process ends, for whoever started it.
 
+use std::fmt;
 use std::process::ExitCode;
 
 /// Why the process ends, the graver the higher.
@@ -15,9 +16,8 @@ pub enum Exit {
     /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged: 3.
     /// The broker sends the rest again at the next start.
     DeadlinePassed,
-    /// An actor failed `supervisor.failures_max` times in a row, or something ended that must not
-    /// (a thread, SupervisorActor): 70.
-    BudgetSpent,
+    /// The bridge itself failed, for one of the [`Cause`]s: 70.
+    Failed,
     /// An actor made no progress for `supervisor.hang_after`: 75.
     Hung,
     /// The configuration is wrong, or `http.listen` is not to be had: 78.
@@ -31,7 +31,7 @@ impl Exit {
         Self::Unhealthy,
         Self::Usage,
         Self::DeadlinePassed,
-        Self::BudgetSpent,
+        Self::Failed,
         Self::Hung,
         Self::Configuration,
     ];
@@ -44,7 +44,7 @@ impl Exit {
             Self::Usage => 2,
             Self::DeadlinePassed => 3,
             // As in sysexits.h: EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG.
-            Self::BudgetSpent => 70,
+            Self::Failed => 70,
             Self::Hung => 75,
             Self::Configuration => 78,
         }
@@ -52,7 +52,7 @@ impl Exit {
 
     /// The exit with this code; one that is not ours is a failure.
     pub fn of_code(code: i32) -> Self {
-        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::BudgetSpent)
+        Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
     }
 
     /// What it means, in one line.
@@ -62,10 +62,73 @@ impl Exit {
             Self::Unhealthy => "healthcheck: not ready, not alive, or not there",
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => "the drain deadline passed, or a second signal came",
-            Self::BudgetSpent => "an actor failed too often in a row (supervisor.failures_max)",
+            Self::Failed => "the bridge itself failed; the last log line names the cause",
             Self::Hung => "an actor made no progress (supervisor.hang_after)",
             Self::Configuration => "the configuration is wrong, or http.listen is taken",
         }
+    }
+}
+
+/// Why the bridge failed by itself ([`Exit::Failed`]). docs/operations.md says of each what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The system gave no thread, no file handle or no memory at the start.
+    NotStarted,
+    /// An actor failed `supervisor.failures_max` times in a row.
+    ActorFailed,
+    /// An actor panicked while it was made.
+    ActorNotBuilt,
+    /// A thread ended that must not: of the log, the watchdog, HTTP or the Kafka probe.
+    ThreadEnded,
+    /// SupervisorActor ended.
+    SupervisorEnded,
+    /// A panic that nothing else caught.
+    Panic,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::NotStarted,
+        Self::ActorFailed,
+        Self::ActorNotBuilt,
+        Self::ThreadEnded,
+        Self::SupervisorEnded,
+        Self::Panic,
+    ];
+
+    /// The word in the log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotStarted => "not_started",
+            Self::ActorFailed => "actor_failed",
+            Self::ActorNotBuilt => "actor_not_built",
+            Self::ThreadEnded => "thread_ended",
+            Self::SupervisorEnded => "supervisor_ended",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// A cause, and what or who it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind.
+    pub cause: Cause,
+    /// For people.
+    pub detail: String,
+}
+
+impl Failure {
+    /// With the detail that people are told.
+    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
+        Self { cause, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.cause.name(), self.detail)
     }
 }
 

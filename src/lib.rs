@@ -32,6 +32,7 @@ pub mod kafka;
 pub mod supervisor;
 pub mod bridge;
 pub mod backoff;
+pub mod visible;
 pub mod observe;
 pub mod http;
 pub mod failpoint;

@@ -1,19 +1,31 @@
 //! Arguments -> configuration -> logger -> bridge -> exit code; nothing else.
 
 use std::io::Write;
+use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
 use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, HealthcheckArgs, shutdown_signal};
-use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::exit::{Cause, Exit, Failure};
 use mqtt_kafka_bridge::kafka::dead_letter_file::DeadLetterFile;
 use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    // A panic that nothing caught ends with a code of ours too, not with Rust's 101. The hook has
+    // said which it was.
+    panic::catch_unwind(|| obey(command)).unwrap_or_else(|_| {
+        let failure = Failure::new(Cause::Panic, "nothing caught it; the line before names it");
+        eprintln!("{failure}");
+        Exit::Failed.into()
+    })
+}
+
+fn obey(command: Command) -> ExitCode {
+    match command {
         Command::Run(args) => run(&args).into(),
         Command::Check(args) => check(&args).into(),
         Command::Healthcheck(args) => healthcheck(&args).into(),

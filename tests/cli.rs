@@ -1,10 +1,16 @@
 //! The command line as a user meets it: the real binary, its output and its exit codes.
 
-use std::io::{BufRead, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
+
+/// Long enough for a crowded machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const MINIMAL: &str = r#"
 [mqtt]
@@ -231,36 +237,144 @@ fn an_address_that_is_taken_ends_run_with_78_and_is_named() {
     assert!(text.contains("cannot listen on http.listen") && text.contains(&address), "{text}");
 }
 
-/// Both brokers are absent, which is no reason to end; a signal is.
-#[test]
-fn a_signal_ends_run_with_0_when_nothing_is_in_flight() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
+/// A run whose brokers are both absent, which is no reason to end. Killed when dropped.
+struct Run(Child, #[expect(dead_code, reason = "it is there as long as the run")] NamedTempFile);
+
+impl Run {
+    fn start(change: impl FnOnce(&mut Command)) -> Self {
         let config = file(MINIMAL);
         let mut command = bridge(&["run", "--config", path(&config)]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
-        wait_until_it_handles(signal, child.id());
-        let pid = libc::pid_t::try_from(child.id()).expect("a pid is positive");
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        change(&mut command);
+        Self(command.spawn().expect("it starts"), config)
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = libc::pid_t::try_from(self.0.id()).expect("a pid is positive");
         // SAFETY: kill has no memory effects; the child is ours and not yet waited for.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-        let status = child.wait().expect("it ends");
-        assert_eq!(status.code(), Some(0), "signal {signal}");
     }
-}
 
-/// Returns once the process has a handler for the signal (`SigCgt` in its status).
-fn wait_until_it_handles(signal: i32, pid: u32) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    loop {
-        let status = std::fs::File::open(format!("/proc/{pid}/status")).expect("it runs");
+    /// Returns once it has a handler for the signal.
+    fn wait_until_it_handles(&self, signal: i32) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.handles(signal) {
+            assert!(Instant::now() < deadline, "no handler for signal {signal}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Whether it has a handler for the signal (`SigCgt` in its status).
+    fn handles(&self, signal: i32) -> bool {
+        let status = File::open(format!("/proc/{}/status", self.0.id())).expect("it is there");
         let caught = BufReader::new(status).lines().map_while(Result::ok).find_map(|line| {
             let mask = line.strip_prefix("SigCgt:")?.trim().to_owned();
             u64::from_str_radix(&mask, 16).ok()
         });
-        if caught.is_some_and(|mask| mask & (1 << (signal - 1)) != 0) {
-            return;
-        }
-        assert!(std::time::Instant::now() < deadline, "no handler for signal {signal}");
-        std::thread::sleep(std::time::Duration::from_millis(5));
+        caught.is_some_and(|mask| mask & (1 << (signal - 1)) != 0)
     }
+
+    /// How it ended: exit code, and what it said, where stderr is a pipe.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut text = String::new();
+        if let Some(mut pipe) = self.0.stderr.take() {
+            pipe.read_to_string(&mut text).expect("UTF-8");
+        }
+        (self.0.wait().expect("it ends").code(), text)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // It has most likely ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_signal_ends_run_with_0_when_nothing_is_in_flight() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+        let run = Run::start(|_| {});
+        run.wait_until_it_handles(signal);
+        run.signal(signal);
+        assert_eq!(run.end().0, Some(0), "signal {signal}");
+    }
+}
+
+#[test]
+fn under_nohup_a_closed_terminal_does_not_end_it() {
+    let run = Run::start(|command| {
+        // SAFETY: between fork and exec only signal(2) is called.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_IGN);
+                Ok(())
+            });
+        }
+    });
+    run.wait_until_it_handles(libc::SIGTERM);
+    assert!(!run.handles(libc::SIGHUP));
+    run.signal(libc::SIGHUP);
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.end().0, Some(0));
+}
+
+#[test]
+fn a_reader_of_the_log_that_goes_away_does_not_end_it() {
+    let mut run = Run::start(|command| {
+        command.stderr(Stdio::piped());
+    });
+    drop(run.0.stderr.take());
+    run.wait_until_it_handles(libc::SIGTERM);
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.end().0, Some(0));
+}
+
+#[test]
+fn however_few_file_handles_there_are_it_ends_with_a_code_of_ours_and_says_why() {
+    let limited = |limit: libc::rlim_t| {
+        let mut run = Run::start(|command| {
+            command.env("BRIDGE_HTTP__LISTEN", "127.0.0.1:0").stderr(Stdio::piped());
+            // SAFETY: between fork and exec only setrlimit(2) is called.
+            unsafe {
+                command.pre_exec(move || {
+                    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+                    match libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) {
+                        0 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                });
+            }
+        });
+        while run.0.try_wait().expect("ours").is_none() {
+            if run.handles(libc::SIGTERM) {
+                run.signal(libc::SIGTERM);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let (code, text) = run.end();
+        let last = text.lines().last().unwrap_or_default().to_owned();
+        match code {
+            Some(0) => {}
+            Some(70) => assert!(last.contains("\"exit_code\":70,\"reason\":"), "{limit}: {text}"),
+            Some(78) => assert!(last.contains("Too many open files"), "{limit}: {text}"),
+            code => panic!("with {limit} file handles it ended with {code:?}: {text}"),
+        }
+        code
+    };
+    // Below 4 the dynamic linker itself fails.
+    let codes = std::thread::scope(|scope| {
+        let groups: Vec<_> = (0..8)
+            .map(|group| {
+                scope.spawn(move || {
+                    let limits = (4..=60).filter(move |limit| limit % 8 == group);
+                    limits.map(|limit| (limit, limited(limit))).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        groups.into_iter().flat_map(|group| group.join().expect("a group")).collect::<Vec<_>>()
+    });
+    assert!(codes.contains(&(60, Some(0))) && codes.contains(&(10, Some(70))), "{codes:?}");
 }

@@ -7,6 +7,7 @@ use super::keys::SECTIONS;
 use super::properties::{REDACTED, shown};
 use super::resolved::{Config, LogFormat, Protocol, Resubscribe, TimingPolicy, Unmatched};
 use crate::route::PayloadForm;
+use crate::visible::is_hidden;
 
 impl Config {
     /// The configuration as TOML: every key, defaults included, secrets as `[redacted]`.
@@ -204,7 +205,7 @@ fn quote(text: &str) -> String {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
-            c if c.is_control() => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
+            c if is_hidden(c) => quoted.push_str(&format!("\\U{:08X}", u32::from(c))),
             c => quoted.push(c),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::visible::Visible;
+
 /// Where something was written. Ordered as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
@@ -70,5 +72,5 @@ impl std::error::Error for ConfigErrors {}
 
 /// No text from outside breaks a line or reaches a terminal as a command.
 fn one_line(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    Visible(text.trim_end()).to_string()
 }

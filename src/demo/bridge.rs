@@ -50,14 +50,14 @@ impl Bridge {
 
     /// Waits until it ended by itself; gives its exit.
     pub(super) async fn ended(&mut self) -> Exit {
-        (&mut self.exit).await.unwrap_or(Exit::BudgetSpent)
+        (&mut self.exit).await.unwrap_or(Exit::Failed)
     }
 
     /// Asks it to drain, waits for its end and gives its exit.
     pub(super) async fn drain(self) -> Exit {
         // Fails if it ended by itself meanwhile; its code is there all the same.
         let _ = self.shutdown.send(());
-        let code = self.exit.await.unwrap_or(Exit::BudgetSpent);
+        let code = self.exit.await.unwrap_or(Exit::Failed);
         // It has nothing left to do.
         let _ = self.thread.join();
         code

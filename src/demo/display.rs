@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::consumer::Sample;
 use crate::observe::Conservation;
+use crate::visible::Visible;
 
 /// The column heads are repeated after so many lines.
 const HEAD_INTERVAL: u64 = 20;
@@ -167,8 +168,8 @@ Join in from another terminal:
             "  {whose} {kafka_topic}/{}@{}  {}  {}",
             sample.kafka_partition,
             sample.kafka_offset,
-            sample.key.escape_debug(),
-            value.escape_debug().to_string().replace("\\\"", "\""),
+            Visible(&sample.key),
+            Visible(&value),
         ));
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::visible::Visible;
 
 /// For all of it: connection, question and answer.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -88,7 +89,7 @@ fn judge(answer: &str, path: &str) -> Result<(), String> {
         }
     }
     let said: Value = serde_json::from_str(body).unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let text = |value: &Value| Visible(value.as_str().unwrap_or("?")).to_string();
     let reasons = said["reasons"].as_array().into_iter().flatten().map(|reason| {
         let [component, code, detail] = ["component", "reason", "detail"].map(|k| text(&reason[k]));
         format!("{component}: {code}: {detail}")

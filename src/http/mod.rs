@@ -11,4 +11,4 @@ mod exposition;
 pub mod check;
 
 pub use pages::Pages;
-pub use server::HttpServer;
+pub use server::{HttpServer, NotServed};

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpResponse, rt, web};
+use slog::error;
+use tokio::runtime::Builder;
 
 use super::pages::{Page, Pages};
+use crate::observe::keys;
 
 /// Connections served at once; those beyond wait in the backlog.
 const CONNECTIONS_MAX: usize = 32;
@@ -37,30 +40,38 @@ impl HttpServer {
     /// Listens on `address` and serves `pages` until [`HttpServer::stop`].
     ///
     /// # Errors
-    /// The address is not to be had, or no thread.
-    pub fn start(address: SocketAddr, pages: Arc<Pages>) -> io::Result<Self> {
+    /// The address is not to be had; or no thread, no file handle.
+    pub fn start(address: SocketAddr, pages: Arc<Pages>) -> Result<Self, NotServed> {
         let (tell, told) = mpsc::channel();
         let living = Arc::new(());
         let alive = Arc::downgrade(&living);
         let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
             let _living = living;
-            rt::System::new().block_on(async move {
-                let bound = bind(address, pages);
-                match bound {
+            let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tell.send(Err(NotServed::System(error)))),
+            };
+            rt::System::with_tokio_rt(|| runtime).block_on(async move {
+                match bind(address, &pages) {
                     Ok((address, server)) => {
                         // Whoever started us waits for this.
                         let _ = tell.send(Ok((address, server.handle())));
-                        // An error here is one of its threads' end: ours ends too, and is noticed.
-                        let _ = server.await;
+                        // Our end is noticed, whatever it came from.
+                        if let Err(error) = server.await {
+                            error!(pages.logging.logger(), "http server ended";
+                                keys::COMPONENT => "http", keys::ERROR => %error);
+                        }
                     }
-                    Err(error) => drop(tell.send(Err(error))),
+                    Err(error) => drop(tell.send(Err(error.into()))),
                 }
             });
-        })?;
+        });
+        let thread = thread.map_err(NotServed::System)?;
         match told.recv() {
             Ok(Ok((address, handle))) => Ok(Self { address, handle, alive, thread }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(io::Error::other("the server's thread ended")),
+            Err(_) => Err(NotServed::System(io::Error::other("the server's thread panicked"))),
         }
     }
 
@@ -87,10 +98,31 @@ impl HttpServer {
     }
 }
 
+/// Why there is no server.
+#[derive(Debug)]
+pub enum NotServed {
+    /// The address is taken, is not ours, or is not allowed: another one would do.
+    Address(io::Error),
+    /// The system gives no thread, no file handle or no memory.
+    System(io::Error),
+}
+
+impl From<io::Error> for NotServed {
+    fn from(error: io::Error) -> Self {
+        const SCARCE: [i32; 5] =
+            [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN];
+        match error.raw_os_error() {
+            Some(code) if SCARCE.contains(&code) => Self::System(error),
+            _ => Self::Address(error),
+        }
+    }
+}
+
 fn bind(
     address: SocketAddr,
-    pages: Arc<Pages>,
+    pages: &Arc<Pages>,
 ) -> io::Result<(SocketAddr, actix_web::dev::Server)> {
+    let pages = Arc::clone(pages);
     let app = move || {
         let serve = |path, page: fn(&Pages) -> Page| {
             let pages = Arc::clone(&pages);

@@ -105,6 +105,7 @@ pub struct KafkaProducerActor {
     sources: BTreeMap<SourceId, Attach>,
     gate: Gate,
     unconfirmed_gate: Gate,
+    panic_gate: Gate,
     state: State,
 }
 
@@ -128,6 +129,7 @@ impl KafkaProducerActor {
             sources: BTreeMap::new(),
             gate: Gate::every(WARN_INTERVAL),
             unconfirmed_gate: Gate::every(AWAY_INTERVAL),
+            panic_gate: Gate::every(WARN_INTERVAL),
             state,
         }
     }
@@ -153,9 +155,12 @@ impl KafkaProducerActor {
         }
     }
 
-    fn log_panic(&self, what: &'static str, panic: &PanicReport) {
-        error!(self.log, "{}", what; keys::ACTOR => self.heartbeat.actor(),
-            keys::PANIC => &panic.message, keys::LOCATION => &panic.location);
+    fn log_panic(&mut self, what: &'static str, panic: &PanicReport) {
+        if let Some(suppressed) = self.panic_gate.pass(Instant::now()) {
+            error!(self.log, "{}", what; keys::ACTOR => self.heartbeat.actor(),
+                keys::PANIC => &panic.message, keys::LOCATION => &panic.location,
+                keys::SUPPRESSED => suppressed);
+        }
     }
 
     fn dead_letter(&mut self, item: Item, refusal: Option<(&'static str, String)>) {

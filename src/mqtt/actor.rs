@@ -100,6 +100,8 @@ pub(super) struct Core {
     shed_gate: Gate,
     filtered_gate: Gate,
     subscription_gate: Gate,
+    suback_gate: Gate,
+    panic_gate: Gate,
 }
 
 enum Link {
@@ -161,6 +163,8 @@ impl MqttActor {
             shed_gate: Gate::every(WARN_EVERY),
             filtered_gate: Gate::every(WARN_EVERY),
             subscription_gate: Gate::every(WARN_EVERY),
+            suback_gate: Gate::every(WARN_EVERY),
+            panic_gate: Gate::every(WARN_EVERY),
             settings,
         };
         Self { core, link: Link::Paused(Box::pin(sleep(Duration::ZERO))) }
@@ -352,10 +356,13 @@ impl Core {
                 None
             }
             Err(panic) => {
-                warn!(self.log, "panic while a message was routed, it goes to the dead letter";
-                    keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),
-                    keys::PANIC => &panic.message,
-                    keys::LOCATION => &panic.location);
+                if let Some(suppressed) = self.panic_gate.pass(Instant::now()) {
+                    warn!(self.log, "panic while a message was routed, it goes to the dead letter";
+                        keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),
+                        keys::PANIC => &panic.message,
+                        keys::LOCATION => &panic.location,
+                        keys::SUPPRESSED => suppressed);
+                }
                 let detail = format!("{} at {}", panic.message, panic.location);
                 let refusal = Refusal { reason: "panic", detail, whole: None };
                 Some(Destination::DeadLetter(Box::new(refusal)))
@@ -429,7 +436,7 @@ impl Core {
             }
             Note::SubackMissing { route } => {
                 let filter = filter(route);
-                if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
+                if let Some(suppressed) = self.suback_gate.pass(Instant::now()) {
                     warn!(self.log, "no suback, will ask again";
                         keys::MQTT_FILTER => filter, keys::SUPPRESSED => suppressed);
                 }

@@ -1,5 +1,6 @@
 //! The records of libraries that log through the `log` crate, brought into our log.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,12 @@ use super::{Gate, keys};
 
 static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
 
-/// What the HTTP server complains of, a hostile client may have caused, as often as it likes.
-static SERVER: Mutex<Gate> = Mutex::new(Gate::every(Duration::from_secs(10)));
+/// One warning of each library in this time: what one complains of, a stranger may have caused, as
+/// often as he likes.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// By library, of which there are as many as are linked.
+static GATES: Mutex<BTreeMap<String, Gate>> = Mutex::new(BTreeMap::new());
 
 /// Sends what libraries log through the `log` crate to this log, from its level up; `component` is
 /// the library. Called again, it changes the log.
@@ -40,21 +45,16 @@ impl Log for Bridge {
         let Some(logging) = logging else { return };
         let library = record.target().split("::").next().unwrap_or_default();
         let said = *record.args();
-        let mut log = logging.logger();
         let mut level = record.level();
-        if library.starts_with("actix") {
-            if level == log::Level::Info {
-                level = log::Level::Debug; // That it starts and stops, we say ourselves.
-            }
-            let mut gate = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
-            let suppressed = match level {
-                log::Level::Error | log::Level::Warn => gate.pass(Instant::now()),
-                _ => Some(0),
-            };
-            drop(gate);
-            let Some(suppressed) = suppressed else { return };
-            log = log.new(o!(keys::SUPPRESSED => suppressed));
+        if library.starts_with("actix") && level == log::Level::Info {
+            level = log::Level::Debug; // That it starts and stops, we say ourselves.
         }
+        let suppressed = match level {
+            log::Level::Debug | log::Level::Trace => Some(0),
+            _ => pass(library),
+        };
+        let Some(suppressed) = suppressed else { return };
+        let log = logging.logger().new(o!(keys::SUPPRESSED => suppressed));
         match level {
             log::Level::Error => slog::error!(log, "{}", said; keys::COMPONENT => library),
             log::Level::Warn => slog::warn!(log, "{}", said; keys::COMPONENT => library),
@@ -65,6 +65,13 @@ impl Log for Bridge {
     }
 
     fn flush(&self) {}
+}
+
+/// How many records of this library were left out since the last one that passed; `None`: this one too.
+fn pass(library: &str) -> Option<u64> {
+    let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
+    let gate = gates.entry(library.to_owned()).or_insert_with(|| Gate::every(WARN_EVERY));
+    gate.pass(Instant::now())
 }
 
 fn filter(level: Level) -> LevelFilter {
@@ -87,6 +94,7 @@ mod tests {
         let (logging, lines) = json_log();
         bridge_log_crate(&logging);
         log::warn!(target: "rumqttc::v5::state", "odd packet {:?}", "a\tb");
+        log::error!(target: "rumqttc::v5::state", "odd again, and so soon");
         log::debug!(target: "rumqttc", "below the level");
         logging.flush();
         let records = json_lines(&lines);

@@ -5,14 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::metrics::{Hold, lock};
+use crate::exit::Failure;
 use crate::route::Route;
+use crate::visible::Visible;
 
 /// The longest `detail`, in characters: brokers' words are quoted there.
 const DETAIL_MAX: usize = 300;
@@ -30,7 +32,8 @@ pub struct Reason {
 
 impl Reason {
     fn new(component: &'static str, reason: &'static str, detail: impl Into<String>) -> Self {
-        let detail: String = detail.into();
+        // Once here, so that whoever shows it need not.
+        let detail = Visible(&detail.into()).to_string();
         let detail = match detail.char_indices().nth(DETAIL_MAX) {
             Some((end, _)) => format!("{}...", &detail[..end]),
             None => detail,
@@ -156,6 +159,7 @@ pub struct Health {
     producer: Mutex<Option<String>>,
     unconfirmed: Mutex<Option<Duration>>,
     draining: AtomicBool,
+    failure: OnceLock<Failure>,
 }
 
 impl Health {
@@ -187,6 +191,16 @@ impl Health {
     /// A drain has begun.
     pub fn set_draining(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// The bridge has failed by itself, and ends. The first cause is the one that counts.
+    pub fn set_failure(&self, failure: Failure) {
+        let _ = self.failure.set(failure);
+    }
+
+    /// Why the bridge failed by itself, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
+        self.failure.get()
     }
 
     /// All of it as it is now. `holds` and `actors` come from elsewhere.

@@ -9,11 +9,13 @@ use serde::Serialize;
 use slog::{KV, Key, Level, OwnedKVList, Record, SerdeValue, Serializer, Value};
 
 use super::{ErrorChain, keys};
+use crate::visible::{Quoted, Visible, escape_json, is_hidden};
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// `{"ts":"...","level":"info","msg":"...","component":"...",...}`: always valid JSON.
+    /// `{"ts":"...","level":"info","msg":"...","component":"...",...}`: always valid JSON, what a
+    /// terminal would obey escaped.
     Json,
     /// `TIMESTAMP LEVEL component: message key=value ...`, always one line; what could confuse a
     /// reader or steer the terminal is quoted and escaped.
@@ -169,7 +171,7 @@ pub(crate) fn push_json_str(out: &mut Vec<u8>, text: &str) {
 
 /// Appends a JSON string. The text should be UTF-8; what is ASCII is not looked at twice.
 pub(crate) fn push_json_utf8(out: &mut Vec<u8>, text: &[u8]) {
-    let plain = |byte| (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\';
+    let plain = |byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
     // No early exit, so that it becomes vector instructions.
     if text.iter().fold(true, |all, &byte| all & plain(byte)) {
         out.push(b'"');
@@ -187,22 +189,24 @@ fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
         out.truncate(start);
         out.extend_from_slice(b"null");
     }
+    escape_json(out, start);
 }
 
-/// Appends text without control characters: as it is, or escaped.
+/// Appends text, nothing in it hidden.
 fn push_printable(out: &mut Vec<u8>, text: &str) {
-    if text.chars().any(char::is_control) {
-        out.extend_from_slice(text.escape_debug().to_string().as_bytes());
-    } else {
-        out.extend_from_slice(text.as_bytes());
-    }
+    push_shown(out, Visible(text));
+}
+
+fn push_shown(out: &mut Vec<u8>, shown: impl fmt::Display) {
+    // A `Vec` takes everything.
+    let _ = std::io::Write::write_fmt(out, format_args!("{shown}"));
 }
 
 /// Appends text as one word: as it is, or quoted and escaped.
 fn push_word(out: &mut Vec<u8>, text: &str) {
-    let odd = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '=' | '\\');
+    let odd = |c: char| is_hidden(c) || c.is_whitespace() || matches!(c, '"' | '=' | '\\');
     if text.is_empty() || text.chars().any(odd) {
-        out.extend_from_slice(format!("{text:?}").as_bytes());
+        push_shown(out, Quoted(text));
     } else {
         out.extend_from_slice(text.as_bytes());
     }
@@ -352,6 +356,7 @@ mod tests {
 
     use super::*;
     use crate::observe::test_support::{json_lines, json_log, terminal_log};
+    use crate::visible::tests::odd_text;
 
     #[test]
     fn a_record_is_one_json_object_with_its_fields_in_order() {
@@ -399,6 +404,23 @@ mod tests {
         assert_eq!((&record["f"], &record["g"]), (&json!(u64::MAX), &json!(i64::MIN)));
         assert_eq!((&record["h"], &record["i"]), (&json!("x"), &Json::Null));
         assert_eq!(record["j"], u128::MAX.to_string());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn nothing_that_a_stranger_sends_reaches_a_terminal_hidden(
+            msg in odd_text(), value in odd_text()
+        ) {
+            for (logging, lines) in [json_log(), terminal_log()] {
+                info!(logging.logger(), "{}", msg;
+                    "a" => &value, "b" => %value, "c" => ?value, "component" => &value);
+                logging.flush();
+                let text = lines.text();
+                let line = text.strip_suffix('\n').expect("one line");
+                prop_assert!(!line.contains(is_hidden), "{:?}", line);
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod stages;
 pub mod health;
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(test)]
+mod log_lines_tests;
 
 pub use error::ErrorChain;
 pub use foreign::bridge_log_crate;

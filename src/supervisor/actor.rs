@@ -16,7 +16,7 @@ use super::policy::{Decision, RestartPolicy};
 use super::summary::Summary;
 use super::{Cause, ChildDown, Directive, Drain, Drained, Heartbeat, StopIntake, Supervise};
 use crate::config::SupervisorConfig;
-use crate::exit::Exit;
+use crate::exit::{Cause as Why, Exit, Failure};
 use crate::failpoint::{self, Site};
 use crate::observe::{Metrics, PanicReport, keys};
 
@@ -92,20 +92,22 @@ impl SupervisorActor {
     }
 
     /// Starts it on this thread's arbiter, which should be the system's. If it ends before the
-    /// system does, even by a panic, the system ends with [`Exit::BudgetSpent`].
+    /// system does, even by a panic, the system ends with [`Exit::Failed`].
     ///
     /// # Panics
     /// Outside a `System`.
     pub fn start(self) -> Addr<Self> {
-        let log = self.log.clone();
+        let (log, metrics) = (self.log.clone(), Arc::clone(&self.metrics));
         let actor = Context::new().into_future(self);
         let addr = actor.address();
         actix_rt::spawn(LastResort::new(actor, move |panic: Option<PanicReport>| {
             let (panic, location) = panic.map(|p| (p.message, p.location)).unzip();
+            let detail = panic.clone().unwrap_or_else(|| "it stopped".to_owned());
+            metrics.health().set_failure(Failure::new(Why::SupervisorEnded, detail));
             error!(log, "supervisor ended";
                 keys::PANIC => panic,
                 keys::LOCATION => location,
-                keys::EXIT_CODE => Exit::BudgetSpent.code());
+                keys::EXIT_CODE => Exit::Failed.code());
         }));
         addr
     }
@@ -122,7 +124,8 @@ impl SupervisorActor {
         self.threads = alive;
         for WatchedThread { name, .. } in ended {
             error!(self.log, "thread ended"; keys::THREAD => name);
-            self.drain(Exit::BudgetSpent, ctx);
+            self.metrics.health().set_failure(Failure::new(Why::ThreadEnded, name));
+            self.drain(Exit::Failed, ctx);
         }
     }
 
@@ -185,12 +188,16 @@ impl SupervisorActor {
         self.ask_to_stop_intake();
     }
 
-    fn give_up(&mut self, child: &Failed, failures: u32, message: &'static str) {
+    fn give_up(&mut self, child: &Failed, failures: u32, message: &'static str, cause: Why) {
+        let panic = child.panic.as_ref().map_or("", |panic| &panic.message);
+        let detail =
+            format!("{}: {failures} times in a row, now: {} {panic}", child.actor, child.reason);
+        self.metrics.health().set_failure(Failure::new(cause, detail.trim_end()));
         error!(self.log, "{}", message;
             child,
             keys::FAILURES => failures,
-            keys::EXIT_CODE => Exit::BudgetSpent.code());
-        self.stop(Exit::BudgetSpent);
+            keys::EXIT_CODE => Exit::Failed.code());
+        self.stop(Exit::Failed);
     }
 }
 
@@ -218,8 +225,12 @@ impl Handler<ChildDown> for SupervisorActor {
         let decision = policy.failed(Instant::now(), settled, fastrand::f64());
         let failures = policy.failures();
         match decision {
-            _ if !buildable => self.give_up(&child, failures, "actor cannot be built"),
-            Decision::GiveUp => self.give_up(&child, failures, "restart budget spent"),
+            _ if !buildable => {
+                self.give_up(&child, failures, "actor cannot be built", Why::ActorNotBuilt);
+            }
+            Decision::GiveUp => {
+                self.give_up(&child, failures, "restart budget spent", Why::ActorFailed);
+            }
             Decision::RestartAfter(pause) => {
                 warn!(self.log, "actor failed, will restart";
                     &child,

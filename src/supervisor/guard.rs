@@ -36,7 +36,7 @@ const MAILBOX_CAPACITY: usize = 1024;
 ///
 /// Any end of the actor while it has addresses is a failure: a panic in a handler, in `started()`
 /// or in a future of its context, and a `ctx.stop()`. While it waits for its restart its heartbeat
-/// is paused. If `supervisor` is gone, the system ends with [`Exit::BudgetSpent`].
+/// is paused. If `supervisor` is gone, the system ends with [`Exit::Failed`].
 pub fn start<A>(
     arbiter: &ArbiterHandle,
     supervisor: Recipient<ChildDown>,
@@ -141,12 +141,12 @@ impl Down {
 
 fn end_system() {
     if let Some(system) = System::try_current() {
-        system.stop_with_code(Exit::BudgetSpent.code());
+        system.stop_with_code(Exit::Failed.code());
     }
 }
 
 /// Polls SupervisorActor itself. It is not restarted: whatever ends it, ends the system with
-/// [`Exit::BudgetSpent`].
+/// [`Exit::Failed`].
 pub(super) struct LastResort<A: Actor<Context = Context<A>>, F: Fn(Option<PanicReport>)> {
     actor: ContextFut<A, Context<A>>,
     ended: F,

@@ -25,7 +25,7 @@
 //! 2. MqttActor takes nothing more, waits until every message has its verdict, writes the PUBACKs,
 //!    disconnects and sends [`Drained`]: the system stops with [`Exit::Drained`](crate::exit::Exit::Drained). At the
 //!    deadline it stops with [`Exit::DeadlinePassed`](crate::exit::Exit::DeadlinePassed). A spent budget, the end of one of our
-//!    threads, or that of SupervisorActor makes it [`Exit::BudgetSpent`](crate::exit::Exit::BudgetSpent).
+//!    threads, or that of SupervisorActor makes it [`Exit::Failed`](crate::exit::Exit::Failed).
 //! 3. `run_with_code` returns at once, while the arbiters still end: their actors' futures are
 //!    dropped. [`Watchdog::stop`], since nobody beats any more; then the arbiters are joined, within
 //!    a limit, since `join` has none.

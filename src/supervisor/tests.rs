@@ -169,6 +169,8 @@ struct Running {
 /// How a run ended.
 struct Ended {
     code: i32,
+    /// Why it failed by itself; empty: it did not.
+    failure: String,
     records: Vec<Value>,
 }
 
@@ -226,7 +228,8 @@ fn play(setup: Setup, story: impl FnOnce(&Running)) -> Ended {
         assert!(dropped > 0 && dropped <= restarts + 1, "{name} {dropped} {restarts}: joined");
     }
     logging.flush();
-    Ended { code, records: json_lines(&lines) }
+    let failure = running.metrics.health().failure().map(ToString::to_string);
+    Ended { code, failure: failure.unwrap_or_default(), records: json_lines(&lines) }
 }
 
 /// The sequence of the module's documentation.
@@ -378,12 +381,13 @@ fn a_failure_that_comes_back_each_time_ends_with_70() {
             running.mqtt.do_send(Order::PanicInHandler);
         }
     });
-    assert_eq!(ended.code, Exit::BudgetSpent.code());
+    assert_eq!(ended.code, Exit::Failed.code());
     assert_eq!(ended.records("actor failed, will restart").len(), 3);
     let spent = ended.records("restart budget spent");
     assert_eq!(spent.len(), 1);
     assert_eq!((&spent[0]["failures"], &spent[0]["exit_code"]), (&4.into(), &70.into()));
     assert_eq!(spent[0]["panic"], "in handler");
+    assert_eq!(ended.failure, "actor_failed: mqtt: 4 times in a row, now: panic in handler");
 }
 
 #[test]
@@ -394,8 +398,9 @@ fn an_actor_that_cannot_be_built_ends_with_70() {
         let supervisor = running.supervisor.clone().recipient();
         guard::start(&arbiter, supervisor, beat, ToyActor::<false>::default);
     });
-    assert_eq!(ended.code, Exit::BudgetSpent.code());
+    assert_eq!(ended.code, Exit::Failed.code());
     assert_eq!(ended.records("actor cannot be built")[0]["panic"], "only run() builds it");
+    assert!(ended.failure.starts_with("actor_not_built: third: "), "{}", ended.failure);
 }
 
 #[test]
@@ -427,8 +432,9 @@ fn a_drain_deadline_that_passes_is_3_and_says_what_is_in_flight() {
 #[test]
 fn the_end_of_a_thread_of_ours_drains_and_is_70() {
     let ended = play(Setup::default(), |running| running.thread_ended.store(1, SeqCst));
-    assert_eq!(ended.code, Exit::BudgetSpent.code());
+    assert_eq!(ended.code, Exit::Failed.code());
     assert_eq!(ended.records("thread ended")[0]["thread"], "toy");
+    assert_eq!(ended.failure, "thread_ended: toy");
     assert_eq!(ended.records("drained").len(), 1);
     assert!(!ended.records("summary").is_empty());
 }
@@ -453,10 +459,11 @@ fn the_end_of_the_supervisor_itself_is_70() {
         wait_for("the failure", || running.metrics.restarts_total() == 1);
         running.supervisor.do_send(Die);
     });
-    assert_eq!(ended.code, Exit::BudgetSpent.code());
+    assert_eq!(ended.code, Exit::Failed.code());
     let records = ended.records("supervisor ended");
     assert_eq!(records.len(), 1);
     assert_eq!(records[0]["panic"], "the supervisor itself");
+    assert_eq!(ended.failure, "supervisor_ended: the supervisor itself");
 }
 
 #[test]

@@ -166,7 +166,21 @@ fn table(section: &str) -> String {
 }
 
 #[test]
+fn every_cause_of_exit_code_70_is_documented() {
+    let document = shipped("docs/operations.md");
+    for cause in crate::exit::Cause::ALL {
+        assert!(document.contains(&format!("\n| `{}` | ", cause.name())), "{cause:?}");
+    }
+}
+
+#[test]
 fn every_exit_code_is_documented() {
+    for document in ["docs/operations.md", "README.md"] {
+        let document = shipped(document);
+        for exit in crate::exit::Exit::ALL.into_iter().filter(|exit| exit.code() != 1) {
+            assert!(document.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
+        }
+    }
     let document = shipped("docs/configuration.md");
     for exit in crate::exit::Exit::ALL {
         assert!(document.contains(&format!("| {} |", exit.code())), "{exit:?}");

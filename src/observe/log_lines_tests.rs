@@ -1,0 +1,76 @@
+//! No log line of the data path is unbounded: it passes a [`Gate`](super::Gate), and says how many did
+//! not, or it is in the table with what bounds it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where strangers and brokers can cause lines.
+const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
+
+/// Lines without a gate, and what bounds them.
+const BOUNDED: [(&str, &str); 12] = [
+    ("producer at its end", "the backoff of producers that deliver nothing"),
+    ("no more messages are taken in", "once a drain, and a restart of an actor"),
+    ("connected to mqtt", "one a connection: the backoff between connections"),
+    ("the broker keeps the session for less time than asked", "one a connection"),
+    ("subscribed", "one a connection and route, or the backoff of a subscription"),
+    ("kafka is still away", "once in AWAY_INTERVAL"),
+    ("batch for another epoch", "debug; one a batch that was under way when a producer ended"),
+    ("producer started", "the backoff of producers that deliver nothing"),
+    ("producer not started", "the budget of restarts"),
+    ("kafka is back", "only after \"kafka is away\", which has a gate"),
+    ("http server ended", "once"),
+    ("librdkafka says", "a gate for each of its facilities, of which there are a few"),
+];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory of the sources") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if name.ends_with(".rs") && !name.contains("tests") {
+            found.push(path);
+        }
+    }
+}
+
+/// The text between the parenthesis that `rest` begins behind and the one that closes it.
+fn call(rest: &str) -> &str {
+    let mut depth = 1;
+    let end = rest.char_indices().find(|(_, c)| {
+        depth += match c {
+            '(' => 1,
+            ')' => -1,
+            _ => 0,
+        };
+        depth == 0
+    });
+    &rest[..end.expect("a call ends").0]
+}
+
+#[test]
+fn every_line_that_a_stranger_can_cause_has_a_gate_or_another_bound() {
+    let mut files = Vec::new();
+    for directory in SOURCES {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut files);
+    }
+    let mut lines = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).expect("UTF-8");
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for level in ["error!(", "warn!(", "info!(", "debug!("] {
+            for (at, _) in text.match_indices(level) {
+                let call = call(&text[at + level.len()..]);
+                lines += 1;
+                let bounded = BOUNDED.iter().any(|(line, _)| call.contains(&format!("\"{line}\"")));
+                assert!(
+                    bounded || call.contains("keys::SUPPRESSED"),
+                    "{}: this line has no gate: {call}",
+                    file.display()
+                );
+            }
+        }
+    }
+    assert!(lines > 20, "the sources were found: {lines}");
+}
