@@ -22,7 +22,7 @@ use crate::message::{
 use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Gate, Hold, Metrics, TimingSink, keys};
 use crate::supervisor::heartbeat::Heartbeat;
-use epochs::{AWAY_INTERVAL, Flight, Live, elapsed_ms};
+use epochs::{AWAY_INTERVAL, Away, Flight, Live, elapsed_ms};
 use kafka_topics::KafkaTopics;
 use settle::Outbox;
 
@@ -85,7 +85,7 @@ struct State {
     /// Producers in a row that delivered nothing.
     barren: u32,
     start_at: Option<Instant>,
-    away: Option<(Instant, Gate)>,
+    away: Option<Away>,
     stale_batches: u64,
     /// What a source will hand on again although it is here: it attached anew.
     here: HashSet<Seq>,
@@ -106,6 +106,7 @@ pub struct KafkaProducerActor {
     gate: Gate,
     unconfirmed_gate: Gate,
     panic_gate: Gate,
+    away_gate: Gate,
     state: State,
 }
 
@@ -130,6 +131,7 @@ impl KafkaProducerActor {
             gate: Gate::every(WARN_INTERVAL),
             unconfirmed_gate: Gate::every(AWAY_INTERVAL),
             panic_gate: Gate::every(WARN_INTERVAL),
+            away_gate: Gate::every(WARN_INTERVAL),
             state,
         }
     }
@@ -245,10 +247,11 @@ impl KafkaProducerActor {
     fn tick(&mut self) {
         self.heartbeat.beat();
         self.publish_holds();
-        if let Some((since, gate)) = &mut self.state.away
-            && gate.pass(Instant::now()).is_some()
+        if let Some(away) = &mut self.state.away
+            && away.still.pass(Instant::now()).is_some()
         {
-            warn!(self.log, "kafka is still away"; keys::ELAPSED_MS => elapsed_ms(*since));
+            away.is_told = true;
+            warn!(self.log, "kafka is still away"; keys::ELAPSED_MS => elapsed_ms(away.since));
         }
         self.watch_for_silence();
     }

@@ -29,6 +29,15 @@ const BARREN_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.
 const BARREN_MAX: Duration = Duration::from_secs(10);
 
+/// No broker is to be reached.
+pub(super) struct Away {
+    pub(super) since: Instant,
+    /// When it is said again.
+    pub(super) still: Gate,
+    /// The log says so: then it will also say that it is over.
+    pub(super) is_told: bool,
+}
+
 /// What is in flight in librdkafka.
 pub(super) enum Flight {
     Record { item: Item, lane: usize, produced_at: Stamp },
@@ -186,7 +195,7 @@ impl KafkaProducerActor {
 
     /// A broker answers.
     pub(super) fn reached(&mut self) {
-        if let Some((since, _)) = self.state.away.take() {
+        if let Some(Away { since, .. }) = self.state.away.take().filter(|away| away.is_told) {
             info!(self.log, "kafka is back"; keys::ELAPSED_MS => elapsed_ms(since));
         }
     }
@@ -216,10 +225,14 @@ impl KafkaProducerActor {
             self.end_epoch(&detail);
         } else if code == classify::ALL_BROKERS_DOWN {
             if self.state.away.is_none() {
-                let mut gate = Gate::every(AWAY_INTERVAL);
-                let _ = gate.pass(Instant::now());
-                self.state.away = Some((Instant::now(), gate));
-                warn!(self.log, "kafka is away"; keys::DETAIL => detail);
+                let (since, mut still) = (Instant::now(), Gate::every(AWAY_INTERVAL));
+                let _ = still.pass(since);
+                let told = self.away_gate.pass(since);
+                self.state.away = Some(Away { since, still, is_told: told.is_some() });
+                if let Some(suppressed) = told {
+                    warn!(self.log, "kafka is away"; keys::DETAIL => detail,
+                        keys::SUPPRESSED => suppressed);
+                }
             }
         } else if let Some(suppressed) = self.gate.pass(Instant::now()) {
             warn!(self.log, "trouble with kafka"; keys::REASON => classify::name(code),
