@@ -14,7 +14,7 @@ use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Builder;
 
 use crate::config::Config;
-use crate::exit::{Cause, Exit, Failure};
+use crate::exit::{Cause, Exit, Failure, is_exhausted};
 use crate::http::{HttpServer, NotServed, Pages};
 use crate::kafka::dead_letter_file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
@@ -159,6 +159,17 @@ enum NotStarted {
     State(StateError),
 }
 
+impl From<FileError> for NotStarted {
+    fn from(error: FileError) -> Self {
+        match &error {
+            FileError::Io { error: cause, .. } if is_exhausted(cause) => {
+                Self::System(error.to_string())
+            }
+            _ => Self::DeadLetters(error),
+        }
+    }
+}
+
 impl From<io::Error> for NotStarted {
     fn from(error: io::Error) -> Self {
         Self::System(error.to_string())
@@ -195,9 +206,7 @@ fn start(
     let [mqtt_beat, kafka_beat, supervisor_beat] =
         ["mqtt", "kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
     let beats = [&mqtt_beat, &kafka_beat, &supervisor_beat].map(Arc::clone).to_vec();
-    if let Some(word) =
-        DeadLetterFile::check(&config.dead_letter).map_err(NotStarted::DeadLetters)?
-    {
+    if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
         warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
     let state = StateFile::of(&config);
@@ -212,6 +221,7 @@ fn start(
     };
     // First, so that nothing else has begun if the address is not to be had.
     let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
+    let (kafka_arbiter, mqtt_arbiter) = (Arbiter::try_new()?, Arbiter::try_new()?);
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
 
     let log_writer = logging.clone();
@@ -235,7 +245,6 @@ fn start(
     )
     .start();
 
-    let kafka_arbiter = Arbiter::try_new()?;
     let kafka = {
         let (config, metrics, timing) =
             (Arc::clone(&config), Arc::clone(&metrics), logging.timing());
@@ -249,7 +258,6 @@ fn start(
     };
     SystemRegistry::set(kafka.clone());
 
-    let mqtt_arbiter = Arbiter::try_new()?;
     let mqtt = {
         let (next, drained) = (NextStage::of(&kafka), supervisor.clone().recipient());
         let (log, heartbeat) = (log.clone(), Arc::clone(&mqtt_beat));

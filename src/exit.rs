@@ -1,6 +1,7 @@
 //! How the process ends, for whoever started it.
 
 use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 /// Why the process ends, the graver the higher.
@@ -108,6 +109,12 @@ impl Cause {
             Self::Panic => "panic",
         }
     }
+}
+
+/// Whether the system lacks file handles, threads or memory: no fault of the configuration.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
 /// A cause, and what or who it was.

@@ -13,6 +13,7 @@ use slog::error;
 use tokio::runtime::Builder;
 
 use super::pages::{Page, Pages};
+use crate::exit::is_exhausted;
 use crate::observe::keys;
 
 /// Connections served at once; those beyond wait in the backlog.
@@ -109,12 +110,7 @@ pub enum NotServed {
 
 impl From<io::Error> for NotServed {
     fn from(error: io::Error) -> Self {
-        const SCARCE: [i32; 5] =
-            [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN];
-        match error.raw_os_error() {
-            Some(code) if SCARCE.contains(&code) => Self::System(error),
-            _ => Self::Address(error),
-        }
+        if is_exhausted(&error) { Self::System(error) } else { Self::Address(error) }
     }
 }
 
