@@ -12,7 +12,7 @@ use crate::message::Qos;
 use crate::mqtt::publish::{self, PublishError};
 use crate::mqtt::reason::{self, Words};
 use crate::mqtt::window::{Ack, AckForm};
-use crate::mqtt::wire::{Fields, Malformed, Value, property};
+use crate::mqtt::wire::{Fields, Malformed, Value, property, put_text, put_var_int};
 
 pub use crate::mqtt::publish::Publish;
 pub use crate::mqtt::wire::{RawFrame, Version};
@@ -297,22 +297,6 @@ pub fn encode_connect(version: Version, connect: &Connect<'_>, out: &mut BytesMu
     out.put_u8(0x10);
     put_var_int(body.len(), out);
     out.extend_from_slice(&body);
-}
-
-fn put_text(text: &str, out: &mut BytesMut) {
-    out.put_u16(u16::try_from(text.len()).expect("a string that the configuration has bounded"));
-    out.put_slice(text.as_bytes());
-}
-
-fn put_var_int(mut value: usize, out: &mut BytesMut) {
-    loop {
-        let seven_bits = (value & 0x7F) as u8;
-        value >>= 7;
-        out.put_u8(if value > 0 { seven_bits | 0x80 } else { seven_bits });
-        if value == 0 {
-            return;
-        }
-    }
 }
 
 /// One SUBSCRIBE with one filter.

@@ -1,7 +1,7 @@
 //! The terms of MQTT on the wire: versions, frames, the types of fields (MQTT 5, section 1.5), and
 //! properties (section 2.2.2). Pure.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 
 /// A protocol version on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,5 +228,26 @@ impl<'a> Fields<'a> {
             _ => return Err("a property that does not exist"),
         };
         Ok((id, value))
+    }
+}
+
+/// Appends a UTF-8 string.
+///
+/// # Panics
+/// It has more than 65,535 bytes; the configuration has bounded what is written.
+pub fn put_text(text: &str, out: &mut impl BufMut) {
+    out.put_u16(u16::try_from(text.len()).expect("a string that the configuration has bounded"));
+    out.put_slice(text.as_bytes());
+}
+
+/// Appends a variable byte integer of at most 28 bits.
+pub fn put_var_int(mut value: usize, out: &mut impl BufMut) {
+    loop {
+        let seven_bits = (value & 0x7F) as u8;
+        value >>= 7;
+        out.put_u8(if value > 0 { seven_bits | 0x80 } else { seven_bits });
+        if value == 0 {
+            return;
+        }
     }
 }
