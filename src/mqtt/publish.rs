@@ -141,15 +141,18 @@ fn published(section: &[u8]) -> impl Iterator<Item = Result<(u8, Value<'_>), &[u
 ///
 /// # Errors
 /// See [`PublishError`].
+#[inline]
 pub fn parse(version: Version, frame: &RawFrame) -> Result<Publish, PublishError> {
-    let body = frame.body();
-    let head = Head::read(version, frame.first_byte(), body, body.len(), usize::MAX)?;
-    // Nothing is missing where all of it is there.
-    let head = head.ok_or(PublishError { cause: TOO_SHORT, mqtt_topic: None })?;
-    let start = frame.header_len;
-    let payload = frame.bytes.slice(start + head.payload_at..);
-    Ok(head
-        .into_publish(payload, |range| frame.bytes.slice(start + range.start..start + range.end)))
+    let (body, start) = (frame.body(), frame.header_len);
+    let slice = |range: Range<usize>| frame.bytes.slice(start + range.start..start + range.end);
+    let payload = |at| frame.bytes.slice(start + at..);
+    read(version, frame.first_byte(), body, body.len(), usize::MAX, slice, payload).map_err(|end| {
+        match end {
+            Unread::Unusable(error) => error,
+            // Nothing is missing where all of it is there.
+            Unread::Incomplete => PublishError { cause: TOO_SHORT, mqtt_topic: None },
+        }
+    })
 }
 
 /// Takes apart the beginning of a PUBLISH whose body has `length` bytes, from those that have
@@ -165,133 +168,171 @@ pub fn parse_head(
     length: usize,
     properties_max: usize,
 ) -> Result<Option<(Publish, usize)>, PublishError> {
-    let head = Head::read(version, first_byte, arrived, length, properties_max)?;
-    Ok(head.map(|head| {
-        let payload_at = head.payload_at;
-        // Copies, since the bytes that have arrived are part of what only passes by.
-        let copy = |range: Range<usize>| Bytes::copy_from_slice(&arrived[range]);
-        (head.into_publish(Bytes::new(), copy), payload_at)
-    }))
+    let arrived = &arrived[..arrived.len().min(length)];
+    // Copies, since the bytes that have arrived are part of what only passes by.
+    let copy = |range: Range<usize>| Bytes::copy_from_slice(&arrived[range]);
+    let mut payload_at = 0;
+    let no_payload = |at| {
+        payload_at = at;
+        Bytes::new()
+    };
+    match read(version, first_byte, arrived, length, properties_max, copy, no_payload) {
+        Ok(publish) => Ok(Some((publish, payload_at))),
+        Err(Unread::Incomplete) => Ok(None),
+        Err(Unread::Unusable(error)) => Err(error),
+    }
 }
 
 const TOO_SHORT: &str = "an MQTT topic or packet identifier that does not fit into it";
 const QOS_3: &str = "QoS 3";
 const PACKET_ID_0: &str = "packet identifier 0";
 
-/// All of a PUBLISH but its payload, by where it stands in the body.
-struct Head {
-    dup: bool,
-    qos: Qos,
-    retain: bool,
-    ack: Option<Ack>,
-    mqtt_topic: Range<usize>,
-    properties: Range<usize>,
-    subscription_ids: SubscriptionIds,
-    expires: bool,
-    payload_at: usize,
-    refusal: Option<Box<Refusal>>,
+enum Unread {
+    Incomplete,
+    Unusable(PublishError),
 }
 
-impl Head {
-    fn read(
-        version: Version,
-        first_byte: u8,
-        arrived: &[u8],
-        length: usize,
-        properties_max: usize,
-    ) -> Result<Option<Self>, PublishError> {
-        let arrived = &arrived[..arrived.len().min(length)];
-        let too_short = || PublishError { cause: TOO_SHORT, mqtt_topic: None };
-        let Some(topic_len) = arrived.first_chunk::<2>() else {
-            return if length < 2 { Err(too_short()) } else { Ok(None) };
-        };
-        let topic_end = 2 + usize::from(u16::from_be_bytes(*topic_len));
-        let qos = (first_byte >> 1) & 0b11;
-        let id_end = if qos == 0 { topic_end } else { topic_end + 2 };
-        if id_end > length {
-            return Err(too_short());
-        }
-        let (Some(topic), Some(id)) = (arrived.get(2..topic_end), arrived.get(topic_end..id_end))
-        else {
-            return Ok(None);
-        };
-        let unusable =
-            |cause| Err(PublishError { cause, mqtt_topic: Some(Bytes::copy_from_slice(topic)) });
-        let form = match qos {
-            0 => None,
-            1 => Some(AckForm::PubAck),
-            2 => Some(AckForm::PubRec),
-            _ => return unusable(QOS_3), // [MQTT-3.3.1-4]
-        };
-        let ack = match (form, id) {
-            (None, _) => None,
-            (Some(_), [0, 0]) => return unusable(PACKET_ID_0), // [MQTT-2.2.1-3], 3.1.1: [MQTT-2.3.1-1]
-            (Some(form), id) => Some(Ack { packet_id: u16::from_be_bytes([id[0], id[1]]), form }),
-        };
-        let mut head = Self {
-            dup: first_byte & 0b1000 != 0,
-            qos: if qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
-            retain: first_byte & 1 != 0,
-            ack,
-            mqtt_topic: 2..topic_end,
-            properties: 0..0,
-            subscription_ids: SubscriptionIds::None,
-            expires: false,
-            payload_at: id_end,
-            refusal: None,
-        };
-        if version == Version::V5
-            && !head.find_properties(&arrived[id_end..], length - id_end, properties_max)
-        {
-            return Ok(None);
-        }
-        head.check_topic(topic);
-        Ok(Some(head))
+/// `slice` gives a part of `arrived` to keep, `payload` what begins at this place of the body.
+#[inline]
+fn read(
+    version: Version,
+    first_byte: u8,
+    arrived: &[u8],
+    length: usize,
+    properties_max: usize,
+    slice: impl Fn(Range<usize>) -> Bytes,
+    payload: impl FnOnce(usize) -> Bytes,
+) -> Result<Publish, Unread> {
+    let unusable = |cause, mqtt_topic| Err(Unread::Unusable(PublishError { cause, mqtt_topic }));
+    let Some(topic_len) = arrived.first_chunk::<2>() else {
+        return if length < 2 { unusable(TOO_SHORT, None) } else { Err(Unread::Incomplete) };
+    };
+    let topic_end = 2 + usize::from(u16::from_be_bytes(*topic_len));
+    let level = (first_byte >> 1) & 0b11;
+    let id_end = if level == 0 { topic_end } else { topic_end + 2 };
+    if id_end > length {
+        return unusable(TOO_SHORT, None);
     }
+    if id_end > arrived.len() {
+        return Err(Unread::Incomplete);
+    }
+    let (qos, form) = match level {
+        0 => (Qos::AtMostOnce, None),
+        1 => (Qos::AtLeastOnce, Some(AckForm::PubAck)),
+        2 => (Qos::AtLeastOnce, Some(AckForm::PubRec)),
+        _ => return unusable(QOS_3, Some(slice(2..topic_end))), // [MQTT-3.3.1-4]
+    };
+    let ack = match (form, &arrived[topic_end..id_end]) {
+        (Some(form), &[high, low]) => {
+            Some(Ack { packet_id: u16::from_be_bytes([high, low]), form })
+        }
+        _ => None,
+    };
+    if ack.is_some_and(|ack| ack.packet_id == 0) {
+        return unusable(PACKET_ID_0, Some(slice(2..topic_end))); // [MQTT-2.2.1-3], 3.1.1: [MQTT-2.3.1-1]
+    }
+    let section = match (version, arrived.get(id_end)) {
+        (Version::V311, _) => Section::default(),
+        (Version::V5, Some(0)) => Section { end: 1, ..Section::default() }, // Nearly always.
+        (Version::V5, _) => Section::find(&arrived[id_end..], length - id_end, properties_max)
+            .ok_or(Unread::Incomplete)?,
+    };
+    let mut refusal = section.malformed.map(malformed);
+    if !is_plain(&arrived[2..topic_end]) {
+        check_topic(&arrived[2..topic_end], &mut refusal);
+    }
+    let Range { start, end } = section.kept;
+    Ok(Publish {
+        dup: first_byte & 0b1000 != 0,
+        qos,
+        retain: first_byte & 1 != 0,
+        ack,
+        mqtt_topic: slice(2..topic_end),
+        payload: payload(id_end + section.end),
+        properties: if end == 0 { Bytes::new() } else { slice(id_end + start..id_end + end) },
+        subscription_ids: section.subscription_ids,
+        expires: section.expires,
+        refusal,
+    })
+}
 
-    /// Finds and reads the properties at the beginning of what has `arrived` behind packet identifier
-    /// or MQTT topic, where `length` bytes belong to the packet; `false` if more are needed.
-    fn find_properties(&mut self, arrived: &[u8], length: usize, properties_max: usize) -> bool {
-        let (size, size_len) = match var_int(arrived) {
-            VarInt::Is(0, 1) => {
-                self.payload_at += 1;
-                return true; // Nearly always.
-            }
-            VarInt::Is(size, size_len) if size <= length - size_len => (size, size_len),
-            // The message is lost to sense, not to the dead letter: its bytes are kept.
-            VarInt::Is(..) => {
-                self.refuse("properties longer than the packet");
-                return true;
-            }
-            VarInt::Incomplete if arrived.len() < length => return false,
+/// Not empty and ASCII without the null character, as nearly every MQTT topic. Looks at all bytes,
+/// which for few is less work than to stop at the first.
+fn is_plain(mqtt_topic: &[u8]) -> bool {
+    !mqtt_topic.is_empty()
+        && mqtt_topic.iter().fold(true, |plain, byte| plain & (byte.cast_signed() > 0))
+}
+
+/// Wildcards, which a broker must not let through ([MQTT-3.3.2-2]), harm nobody here.
+#[cold]
+fn check_topic(mqtt_topic: &[u8], refusal: &mut Option<Box<Refusal>>) {
+    match std::str::from_utf8(mqtt_topic) {
+        Err(error) => {
+            let detail = format!("an MQTT topic that is not UTF-8: {error}");
+            *refusal = Some(Box::new(Refusal { reason: TOPIC_NOT_UTF8, detail, whole: None }));
+        }
+        // [MQTT-4.7.3-1]
+        Ok("") if refusal.is_none() => *refusal = Some(malformed("an empty MQTT topic")),
+        // [MQTT-1.5.4-2]
+        Ok(text) if text.contains('\0') => {
+            *refusal = Some(malformed("a null character in its MQTT topic"));
+        }
+        Ok(_) => {}
+    }
+}
+
+#[cold]
+fn malformed(what: Malformed) -> Box<Refusal> {
+    let detail = format!("a malformed PUBLISH: {what}");
+    Box::new(Refusal { reason: MALFORMED, detail, whole: None })
+}
+
+/// The properties, their length included.
+#[derive(Default)]
+struct Section {
+    /// Where they end.
+    end: usize,
+    /// What of them is kept.
+    kept: Range<usize>,
+    subscription_ids: SubscriptionIds,
+    expires: bool,
+    malformed: Option<Malformed>,
+}
+
+impl Section {
+    /// Finds and reads them at the beginning of what has `arrived` behind MQTT topic and packet
+    /// identifier, where `length` bytes belong to the packet; `None` if more are needed.
+    fn find(arrived: &[u8], length: usize, properties_max: usize) -> Option<Self> {
+        // The message is lost to sense, not to the dead letter: its bytes are kept as payload.
+        let lost = |what| Some(Self { malformed: Some(what), ..Self::default() });
+        let (start, size) = match var_int(arrived) {
+            VarInt::Is(size, size_len) if size <= length - size_len => (size_len, size),
+            VarInt::Is(..) => return lost("properties longer than the packet"),
+            VarInt::Incomplete if arrived.len() < length => return None,
             VarInt::Incomplete | VarInt::TooLong => {
-                self.refuse("a malformed length of its properties");
-                return true;
+                return lost("a malformed length of its properties");
             }
         };
-        if size <= properties_max {
-            let Some(section) = arrived.get(size_len..size_len + size) else { return false };
-            let start = self.payload_at + size_len;
-            match self.read_properties(section) {
-                Ok(only_ids) if only_ids && size <= SUBSCRIPTION_IDS_MAX_BYTES => {}
-                Ok(_) => self.properties = start..start + size,
-                Err(malformed) => {
-                    self.properties = start..start + size;
-                    self.refuse(malformed);
-                }
-            }
+        let end = start + size;
+        let mut section = Self { end, kept: start..end, ..Self::default() };
+        if size > properties_max {
+            section.kept = 0..0;
+            return Some(section);
         }
-        self.payload_at += size_len + size;
-        true
+        match section.read(arrived.get(start..end)?) {
+            Ok(only_ids) if only_ids && size <= SUBSCRIPTION_IDS_MAX_BYTES => section.kept = 0..0,
+            Ok(_) => {}
+            Err(malformed) => section.malformed = Some(malformed),
+        }
+        Some(section)
     }
 
     /// Returns whether there is nothing but subscription identifiers.
-    fn read_properties(&mut self, section: &[u8]) -> Result<bool, Malformed> {
+    fn read(&mut self, section: &[u8]) -> Result<bool, Malformed> {
         let mut fields = Fields::new(section);
         let mut seen = 0_u64;
         while !fields.is_empty() {
             let (id, value) = fields.property()?;
-            let bit = 1_u64 << id;
             match (id, value) {
                 (property::SUBSCRIPTION_IDENTIFIER, Value::Number(0)) => {
                     return Err("subscription identifier 0"); // Section 3.3.2.3.8
@@ -307,69 +348,25 @@ impl Head {
                     return Err("a payload format indicator that is neither 0 nor 1"); // 3.3.2.3.2
                 }
                 (property::MESSAGE_EXPIRY_INTERVAL, _) => self.expires = true,
-                (property::USER_PROPERTY, _) => {
-                    seen |= bit;
-                    continue; // As often as one likes (section 3.3.2.3.7).
-                }
                 (
                     property::PAYLOAD_FORMAT_INDICATOR
                     | property::CONTENT_TYPE
                     | property::RESPONSE_TOPIC
                     | property::CORRELATION_DATA
-                    | property::TOPIC_ALIAS,
+                    | property::TOPIC_ALIAS
+                    | property::USER_PROPERTY,
                     _,
                 ) => {}
                 _ => return Err("a property that a PUBLISH cannot have"), // Table 2-4
             }
-            if seen & bit != 0 {
+            // User properties as often as one likes (section 3.3.2.3.7), the others once.
+            let bit = 1_u64 << id;
+            if seen & bit != 0 && id != property::USER_PROPERTY {
                 return Err("a property twice that may be there once"); // Section 3.3.2.3
             }
             seen |= bit;
         }
         Ok(seen == 0)
-    }
-
-    /// Wildcards, which a broker must not let through ([MQTT-3.3.2-2]), harm nobody here.
-    fn check_topic(&mut self, topic: &[u8]) {
-        match std::str::from_utf8(topic) {
-            Err(error) => {
-                self.refusal = Some(Box::new(Refusal {
-                    reason: TOPIC_NOT_UTF8,
-                    detail: format!("an MQTT topic that is not UTF-8: {error}"),
-                    whole: None,
-                }));
-            }
-            Ok("") if self.refusal.is_none() => self.refuse("an empty MQTT topic"), // [MQTT-4.7.3-1]
-            Ok(topic) if topic.as_bytes().contains(&0) => {
-                self.refuse("a null character in its MQTT topic"); // [MQTT-1.5.4-2]
-            }
-            Ok(_) => {}
-        }
-    }
-
-    fn refuse(&mut self, what: Malformed) {
-        self.refusal = Some(Box::new(Refusal {
-            reason: MALFORMED,
-            detail: format!("a malformed PUBLISH: {what}"),
-            whole: None,
-        }));
-    }
-
-    fn into_publish(self, payload: Bytes, slice: impl Fn(Range<usize>) -> Bytes) -> Publish {
-        let properties =
-            if self.properties.is_empty() { Bytes::new() } else { slice(self.properties) };
-        Publish {
-            dup: self.dup,
-            qos: self.qos,
-            retain: self.retain,
-            ack: self.ack,
-            mqtt_topic: slice(self.mqtt_topic),
-            payload,
-            properties,
-            subscription_ids: self.subscription_ids,
-            expires: self.expires,
-            refusal: self.refusal,
-        }
     }
 }
 
