@@ -47,6 +47,10 @@ const ROUND_EVERY: Duration = Duration::from_millis(1);
 const WIDE: usize = 24;
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
+/// A partition that has refused for so long what should pass is told of.
+const FAILING_AFTER: Duration = Duration::from_secs(30);
+/// So many of them are named.
+const FAILING_NAMED: usize = 5;
 /// A repeated warning appears once in this time.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -244,9 +248,24 @@ impl KafkaProducerActor {
         self.metrics.set_holds(holds);
     }
 
+    /// Tells of partitions whose records come back again and again with a code that should pass.
+    fn publish_failing(&self) {
+        let now = Instant::now();
+        let lanes = self.state.kafka_topics.lanes();
+        let failing = lanes.iter().filter(|lane| lane.failing_for(now) >= FAILING_AFTER);
+        let named = failing.clone().take(FAILING_NAMED);
+        let mut details: Vec<String> = named.map(|lane| failing_detail(lane, now)).collect();
+        let unnamed = failing.count() - details.len();
+        if unnamed > 0 {
+            details.push(format!("and {unnamed} more partitions"));
+        }
+        self.metrics.health().set_failing_partitions(details);
+    }
+
     fn tick(&mut self) {
         self.heartbeat.beat();
         self.publish_holds();
+        self.publish_failing();
         if let Some(away) = &mut self.state.away
             && away.still.pass(Instant::now()).is_some()
         {
@@ -304,6 +323,14 @@ impl State {
         let letters = self.letters.waiting().map(|letter| letter.msg.seq);
         flying.chain(waiting).chain(letters).collect()
     }
+}
+
+fn failing_detail(lane: &Lane<Item>, now: Instant) -> String {
+    let code = lane.trouble().map_or(0, |trouble| trouble.code);
+    let (name, seconds) = (classify::name(code), lane.failing_for(now).as_secs());
+    let kafka_topic = lane.kafka_topic();
+    let partition = lane.kafka_partition().map_or(String::new(), |at| format!(", partition {at}"));
+    format!("{kafka_topic}{partition}: {name} ({code}) for {seconds} s")
 }
 
 /// The verdict that a message has had. Which one is not kept: a record that Kafka refused counts as

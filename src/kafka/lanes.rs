@@ -119,6 +119,12 @@ impl<T: Queued> Lane<T> {
         self.trouble.is_some_and(|trouble| trouble.held)
     }
 
+    /// For how long records have come back with a code that should pass, and none was delivered.
+    pub fn failing_for(&self, now: Instant) -> Duration {
+        let failing = self.trouble.filter(|trouble| !trouble.held);
+        failing.map_or(Duration::ZERO, |trouble| now.saturating_duration_since(trouble.since))
+    }
+
     /// How many records the main producer may be given now.
     pub fn ready(&self) -> usize {
         match self.mode {

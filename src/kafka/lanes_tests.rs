@@ -236,6 +236,30 @@ fn what_passes_by_itself_is_tried_again_with_growing_pauses_and_never_given_up()
 }
 
 #[test]
+fn a_lane_tells_for_how_long_what_should_pass_does_not() {
+    let now = Instant::now();
+    let mut lane = lane_with([thing(1, 1)]);
+    let mut at = now;
+    for _ in 0..12 {
+        let (via, item) = lane.next(at, true).expect("time to try again");
+        assert_eq!(lane.refused(via, item, TRANSIENT, at, None), None);
+        at = lane.next_try().unwrap_or(at);
+    }
+    assert!(lane.failing_for(at) > Duration::from_secs(20), "{:?}", lane.failing_for(at));
+    lane.restart();
+    lane.push(thing(1, 1));
+    assert!(lane.failing_for(at) > Duration::from_secs(20), "a new producer mends nothing");
+    let (via, item) = lane.next(at, true).expect("time to try again");
+    lane.delivered(via, &item, PARTITION);
+    assert_eq!(lane.failing_for(at), Duration::ZERO);
+
+    let mut held = lane_with([thing(1, 1)]);
+    let (via, item) = held.next(now, true).expect("an open lane");
+    assert_eq!(held.refused(via, item, HOLD, now, None), None);
+    assert_eq!(held.failing_for(now + RETRY_MAX), Duration::ZERO, "that is told elsewhere");
+}
+
+#[test]
 fn what_was_suspicious_stays_so_with_a_new_producer_and_its_replay() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1), thing(2, 2)]);

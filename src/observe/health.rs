@@ -50,7 +50,7 @@ impl Display for Reason {
 }
 
 /// All values of [`Reason::reason`]. docs/observability.md says of each what to do.
-pub const CODES: [&str; 17] = [
+pub const CODES: [&str; 18] = [
     DRAINING,
     ACTOR_HANGS,
     ACTOR_RESTARTING,
@@ -63,6 +63,7 @@ pub const CODES: [&str; 17] = [
     KAFKA_AUTHENTICATION,
     KAFKA_PRODUCER_FAILING,
     KAFKA_UNCONFIRMED,
+    KAFKA_PARTITION_FAILING,
     KAFKA_TOPIC_MISSING,
     KAFKA_TOPIC_DENIED,
     KAFKA_TOPIC_UNAVAILABLE,
@@ -82,6 +83,7 @@ const KAFKA_UNREACHABLE: &str = "kafka_unreachable";
 const KAFKA_AUTHENTICATION: &str = "kafka_authentication";
 const KAFKA_PRODUCER_FAILING: &str = "kafka_producer_failing";
 const KAFKA_UNCONFIRMED: &str = "kafka_unconfirmed";
+const KAFKA_PARTITION_FAILING: &str = "kafka_partition_failing";
 const KAFKA_TOPIC_MISSING: &str = "kafka_topic_missing";
 const KAFKA_TOPIC_DENIED: &str = "kafka_topic_denied";
 const KAFKA_TOPIC_UNAVAILABLE: &str = "kafka_topic_unavailable";
@@ -158,6 +160,7 @@ pub struct Health {
     kafka: Mutex<KafkaHealth>,
     producer: Mutex<Option<String>>,
     unconfirmed: Mutex<Option<Duration>>,
+    failing_partitions: Mutex<Vec<String>>,
     draining: AtomicBool,
     failure: OnceLock<Failure>,
 }
@@ -188,6 +191,11 @@ impl Health {
         *lock(&self.unconfirmed) = waited;
     }
 
+    /// What is to be said of the partitions that have refused for too long what should pass.
+    pub fn set_failing_partitions(&self, details: Vec<String>) {
+        *lock(&self.failing_partitions) = details;
+    }
+
     /// A drain has begun.
     pub fn set_draining(&self) {
         self.draining.store(true, Relaxed);
@@ -210,6 +218,7 @@ impl Health {
             kafka: lock(&self.kafka).clone(),
             producer_failing: lock(&self.producer).clone(),
             unconfirmed: *lock(&self.unconfirmed),
+            failing_partitions: lock(&self.failing_partitions).clone(),
             draining: self.draining.load(Relaxed),
             holds,
             actors,
@@ -228,6 +237,8 @@ pub struct Snapshot {
     pub producer_failing: Option<String>,
     /// How long a record has waited for Kafka's answer, if that is too long.
     pub unconfirmed: Option<Duration>,
+    /// Partitions that have refused for too long what should pass, for people.
+    pub failing_partitions: Vec<String>,
     /// A drain has begun.
     pub draining: bool,
     /// What waits for a person.
@@ -313,6 +324,9 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
     }
     if let Some(why) = &seen.producer_failing {
         add(KAFKA_PRODUCER_FAILING, why);
+    }
+    for detail in &seen.failing_partitions {
+        add(KAFKA_PARTITION_FAILING, detail);
     }
     for hold in &seen.holds {
         match &*hold.kafka_topic {
@@ -435,6 +449,10 @@ mod tests {
             (
                 said(|seen| seen.unconfirmed = Some(Duration::from_secs(11))),
                 "kafka: kafka_unconfirmed: a record has waited for 11 s",
+            ),
+            (
+                said(|seen| seen.failing_partitions = vec!["t, partition 3: why".to_owned()]),
+                "kafka: kafka_partition_failing: t, partition 3: why",
             ),
             (hold("t"), "kafka: kafka_topic_held: t: why"),
             (hold(Hold::DEAD_LETTER), "kafka: dead_letter_blocked: why"),
