@@ -42,6 +42,9 @@ const ROUND_FULL: usize = 64;
 /// A round that is not full begins no sooner than this after the last one: what comes often comes
 /// together, and what comes seldom goes at once.
 const ROUND_EVERY: Duration = Duration::from_millis(1);
+/// A round waits no longer for the one before it: a partition that answers late, or never, is not to
+/// hold up the others.
+const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 /// With records of more partitions in flight, a round waits no longer for the one before it: librdkafka
 /// sends one request a broker at a time, and has enough to do.
 const WIDE: usize = 24;
@@ -65,6 +68,11 @@ impl Queued for Item {
     fn seq(&self) -> Seq {
         self.msg.seq
     }
+
+    fn bytes(&self) -> usize {
+        let value = self.msg.message.record().map_or(0, |(_, value)| value.len());
+        self.key().len() + value
+    }
 }
 
 impl Item {
@@ -81,6 +89,8 @@ struct State {
     kafka_topics: KafkaTopics,
     /// When the last round began.
     round_at: Option<Instant>,
+    /// How many records of it are in flight.
+    round_left: usize,
     letters: Letters,
     /// When something is to be tried again.
     alarms: BTreeSet<Instant>,
@@ -91,6 +101,8 @@ struct State {
     start_at: Option<Instant>,
     away: Option<Away>,
     stale_batches: u64,
+    /// The next producer is told of, since the end of the last one was.
+    tells_epochs: bool,
     /// What a source will hand on again although it is here: it attached anew.
     here: HashSet<Seq>,
     /// Of a source that attached anew: up to this one, what it hands on again and is not here has
@@ -111,6 +123,7 @@ pub struct KafkaProducerActor {
     unconfirmed_gate: Gate,
     panic_gate: Gate,
     away_gate: Gate,
+    epochs_gate: Gate,
     state: State,
 }
 
@@ -136,6 +149,7 @@ impl KafkaProducerActor {
             unconfirmed_gate: Gate::every(AWAY_INTERVAL),
             panic_gate: Gate::every(WARN_INTERVAL),
             away_gate: Gate::every(WARN_INTERVAL),
+            epochs_gate: Gate::every(WARN_INTERVAL),
             state,
         }
     }
@@ -191,14 +205,15 @@ impl KafkaProducerActor {
         }
         let is_due = self.round_due(now.instant) == Some(now.instant);
         let room = if is_due { ROUND_BYTES } else { 0 };
-        let mut begun = false;
+        let mut begun = 0;
         for lane in 0..self.state.kafka_topics.lanes().len() {
-            begun |= self.send_lane(lane, room, now, ctx);
+            begun += self.send_lane(lane, room, now, ctx);
         }
-        if begun {
+        if begun > 0 {
             self.state.round_at = Some(now.instant);
-            if let Some(live) = &self.state.live {
-                live.main.producer.flush();
+            self.state.round_left = begun;
+            if let Some(Live { main, .. }) = &self.state.live {
+                main.producer.flush(main.flights.len() - begun);
             }
         }
         if self.config.dead_letter.kafka_topic.is_some() {
@@ -211,20 +226,19 @@ impl KafkaProducerActor {
 
     /// When the next round may begin, `now` or later, if something waits for it.
     fn round_due(&self, now: Instant) -> Option<Instant> {
-        let State { live, kafka_topics, full, round_at, .. } = &self.state;
+        let State { live, kafka_topics, full, round_at, round_left, .. } = &self.state;
         let live = live.as_ref().filter(|live| live.ending.is_none() && !full)?;
         let lanes = kafka_topics.lanes();
         let in_flight = live.main.flights.len();
         let is_wide =
             in_flight > WIDE && lanes.iter().filter(|lane| lane.is_in_flight()).count() > WIDE;
-        if in_flight >= ROUND_BELOW && !is_wide {
-            return None;
-        }
         let ready = lanes.iter().map(Lane::ready).sum::<usize>();
         let whole = ROUND_FULL.min(self.config.delivery.window_messages / 4);
         let pause = if is_wide {
             // As long again as the flush, so that not all of the time goes into flushing.
             2 * ROUND_EVERY
+        } else if *round_left >= ROUND_BELOW {
+            ROUND_PATIENCE
         } else if ready < whole {
             ROUND_EVERY
         } else {
@@ -236,11 +250,11 @@ impl KafkaProducerActor {
 
     fn publish_holds(&self) {
         let mut holds: Vec<Hold> = Vec::new();
-        for lane in self.state.kafka_topics.lanes() {
+        for (at, lane) in self.state.kafka_topics.lanes().iter().enumerate() {
             let Some(trouble) = lane.trouble().filter(|trouble| trouble.held) else { continue };
             // Its partitions have the same cause.
             if holds.iter().all(|hold| hold.kafka_topic != lane.kafka_topic()) {
-                let reason = classify::name(trouble.code).to_owned();
+                let reason = self.state.kafka_topics.why_held(at, trouble.code);
                 holds.push(Hold { kafka_topic: lane.kafka_topic().to_owned(), reason });
             }
         }
@@ -264,6 +278,7 @@ impl KafkaProducerActor {
 
     fn tick(&mut self) {
         self.heartbeat.beat();
+        self.state.kafka_topics.forget_sizes(Instant::now());
         self.publish_holds();
         self.publish_failing();
         if let Some(away) = &mut self.state.away
@@ -307,6 +322,7 @@ impl State {
         Self {
             kafka_topics: KafkaTopics::new(partitioner),
             letters: Letters::new(&config.dead_letter),
+            tells_epochs: true,
             ..Self::default()
         }
     }

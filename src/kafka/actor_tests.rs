@@ -29,6 +29,8 @@ use crate::observe::test_support::passes_alone;
 use crate::route::{PayloadForm, Route};
 
 const PARTITIONS: i32 = 4;
+/// Of the Kafka topic `wide`.
+const WIDE_PARTITIONS: i32 = 32;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Failpoints are the process's, so these tests run one at a time.
@@ -50,7 +52,7 @@ impl Mock {
         let (orders, inbox) = mpsc::channel::<Order>();
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
-            let cluster = MockCluster::new(1).expect("a mock cluster");
+            let cluster = MockCluster::new(2).expect("a mock cluster");
             for kafka_topic in ["a", "b", "dead"] {
                 cluster.create_topic(kafka_topic, PARTITIONS, 1).expect("a Kafka topic");
             }
@@ -87,7 +89,7 @@ impl Mock {
             .create()
             .expect("a consumer");
         let mut partitions = TopicPartitionList::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..partitions_of(kafka_topic) {
             partitions
                 .add_partition_offset(kafka_topic, partition, Offset::Beginning)
                 .expect("an offset");
@@ -95,7 +97,7 @@ impl Mock {
         consumer.assign(&partitions).expect("assigned");
         let (mut records, mut ends) = (Vec::new(), 0);
         let deadline = Instant::now() + PATIENCE;
-        while ends < PARTITIONS {
+        while ends < partitions_of(kafka_topic) {
             assert!(Instant::now() < deadline, "{kafka_topic} is not read to its end");
             match consumer.poll(Duration::from_millis(50)) {
                 Some(Ok(record)) => {
@@ -118,6 +120,10 @@ impl Mock {
         }
         records
     }
+}
+
+fn partitions_of(kafka_topic: &str) -> i32 {
+    if kafka_topic == "wide" { WIDE_PARTITIONS } else { PARTITIONS }
 }
 
 /// A record as a consumer sees it.
@@ -283,6 +289,11 @@ impl Stage {
         .await;
     }
 
+    /// Waits until all but `count` messages have their verdict.
+    async fn settled_but(&self, count: usize) {
+        self.until("all others settled", |stage| stage.journal().unsettled.len() == count).await;
+    }
+
     fn rejected(&self) -> Vec<Seq> {
         let rejected = |verdict: &Verdict| match verdict {
             Verdict::Rejected(seq) => Some(*seq),
@@ -392,6 +403,11 @@ fn config(brokers: &str, file: PathBuf) -> Config {
 
 /// `count` messages of eight MQTT topics; the value of each is its sequence number.
 fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
+    messages_of(kafka_topic, 8, count)
+}
+
+/// The same of so many MQTT topics.
+fn messages_of(kafka_topic: &str, mqtt_topics: usize, count: usize) -> Vec<ForwardMsg> {
     let route = Arc::new(Route {
         index: 0,
         filter: "#".parse().expect("a filter"),
@@ -404,7 +420,7 @@ fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
             let seq = Seq::next();
             let value = Bytes::from(seq.0.to_string());
             let message = Message {
-                mqtt_topic: Bytes::from(format!("sensors/{}", nth % 8)),
+                mqtt_topic: Bytes::from(format!("sensors/{}", nth % mqtt_topics)),
                 payload: value.clone(),
                 properties: Bytes::new(),
                 qos: Qos::AtLeastOnce,
@@ -521,7 +537,7 @@ fn what_librdkafka_only_believes_to_be_delivered_is_sent_again_with_all_behind_i
         stage.settled(50).await;
         // The next request fails while those behind it are on their way, which do not.
         stage.mock.order(|cluster| {
-            cluster.broker_round_trip_time(1, Duration::from_millis(100)).expect("set");
+            cluster.broker_round_trip_time(-1, Duration::from_millis(100)).expect("set");
         });
         stage.mock.fail_produce(&[NOT_PERSISTED]);
         for message in &all[50..] {
@@ -568,6 +584,112 @@ fn what_kafka_refuses_alone_is_dead_lettered_and_the_rest_arrives() {
         let file = std::fs::read_to_string(&stage.file).expect("written");
         assert!(file.contains("kafka_too_large") && file.lines().count() == 1, "{file}");
         stage.assert_arrived("a", &all[1..]);
+    });
+}
+
+#[test]
+fn what_is_refused_whatever_it_is_is_the_kafka_topics_fault_and_waits_until_that_is_mended() {
+    use RDKafkaRespErr::*;
+    story(|| async {
+        for (errors, name) in [
+            (&[RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP; 300], "INVALID_TIMESTAMP"),
+            (&[RD_KAFKA_RESP_ERR_INVALID_RECORD; 300], "INVALID_RECORD"),
+            (&[RD_KAFKA_RESP_ERR_POLICY_VIOLATION; 300], "POLICY_VIOLATION"),
+            (&[RD_KAFKA_RESP_ERR_INVALID_REQUEST; 300], "INVALID_REQUEST"),
+        ] {
+            let stage = Stage::new(|_| {});
+            let all = messages("a", 400);
+            stage.publish(all[..100].to_vec());
+            stage.settled(100).await;
+            stage.mock.fail_produce(errors);
+            all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
+            stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
+            let hold = Hold { kafka_topic: "a".to_owned(), reason: name.to_owned() };
+            assert_eq!(stage.metrics.holds(), [hold]);
+            stage.mock.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
+            stage.settled(400).await;
+            stage.until("it goes on", |stage| stage.metrics.holds().is_empty()).await;
+            let rejected = stage.rejected();
+            assert!(rejected.len() <= 2, "{name}: {rejected:?}");
+            let delivered: Vec<_> =
+                all.into_iter().filter(|msg| !rejected.contains(&msg.seq)).collect();
+            stage.assert_arrived("a", &delivered);
+            assert!(stage.epochs() <= 3, "{name}: {} epochs", stage.epochs());
+        }
+    });
+}
+
+#[test]
+fn what_one_device_sends_is_its_own_fault_and_so_is_a_size_whoever_sends_it() {
+    use RDKafkaRespErr::*;
+    story(|| async {
+        for (errors, mqtt_topics) in [
+            (&[RD_KAFKA_RESP_ERR_POLICY_VIOLATION; 300], 1),
+            (&[RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE; 300], 8),
+        ] {
+            let stage = Stage::new(|_| {});
+            stage.mock.fail_produce(errors);
+            stage.publish(messages_of("a", mqtt_topics, 20));
+            stage.settled(20).await;
+            assert_eq!(stage.rejected().len(), 20, "{errors:?}");
+            assert_eq!(stage.metrics.holds(), []);
+        }
+    });
+}
+
+#[test]
+fn what_is_held_for_too_long_ends_in_the_dead_letter_whoever_is_to_blame() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_POLICY_VIOLATION as REFUSED;
+    story(|| async {
+        let stage = Stage::new(|config| config.dead_letter.after = Some(Duration::from_secs(1)));
+        stage.mock.fail_produce(&[REFUSED; 300]);
+        stage.publish(messages("a", 20));
+        stage.settled(20).await;
+        let file = std::fs::read_to_string(&stage.file).expect("written");
+        let count = |reason: &str| file.matches(&format!("\"reason\":\"{reason}\"")).count();
+        assert_eq!((count("kafka_refused"), count("held_too_long")), (2, 18), "{file}");
+    });
+}
+
+/// On both sides of the number of partitions from which rounds do not wait for each other.
+#[test]
+fn a_partition_whose_leader_is_away_stops_no_other() {
+    story(|| async {
+        for (kafka_topic, mqtt_topics) in [("a", 32), ("wide", 500)] {
+            let stage = Stage::new(|_| {});
+            stage
+                .mock
+                .order(|cluster| cluster.create_topic("wide", WIDE_PARTITIONS, 1).expect("made"));
+            let all = messages_of(kafka_topic, mqtt_topics, 4 * mqtt_topics);
+            stage.publish(all[..mqtt_topics].to_vec());
+            stage.settled(mqtt_topics).await;
+            let records = stage.mock.read(kafka_topic);
+            let stuck = records[0].kafka_partition;
+            let keys: BTreeSet<_> = records
+                .iter()
+                .filter(|record| record.kafka_partition == stuck)
+                .map(|record| record.key.clone())
+                .collect();
+            let is_stuck = |msg: &ForwardMsg| keys.contains(&msg.message.mqtt_topic[..]);
+            stage.mock.order(move |cluster| {
+                for partition in 0..partitions_of(kafka_topic) {
+                    let leader = if partition == stuck { 2 } else { 1 };
+                    cluster.partition_leader(kafka_topic, partition, Some(leader)).expect("set");
+                }
+                cluster.broker_down(2).expect("down");
+            });
+            for message in &all[mqtt_topics..] {
+                stage.publish(vec![message.clone()]);
+                tokio::time::sleep(Duration::from_micros(100)).await;
+            }
+            let waiting = all[mqtt_topics..].iter().filter(|msg| is_stuck(msg)).count();
+            assert!(waiting > 10 && waiting < mqtt_topics * 2, "{waiting}");
+            stage.settled_but(waiting).await;
+            stage.mock.order(|cluster| cluster.broker_up(2).expect("up"));
+            stage.settled(all.len()).await;
+            assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
+            stage.assert_arrived(kafka_topic, &all);
+        }
     });
 }
 

@@ -9,7 +9,7 @@ pub enum Class {
     /// Will pass: send it again, with a pause.
     Transient,
     /// It, or another record of its request, is refused: send it alone, and if it is refused then,
-    /// it goes to the dead letter.
+    /// it goes to the dead letter, unless so many are that the Kafka topic is to blame ([`is_too_large`]).
     Suspect,
     /// Refused only for the company it was in: send it again.
     Innocent,
@@ -67,7 +67,8 @@ pub fn refusal_reason(code: i32) -> &'static str {
     if is_too_large(code) { "kafka_too_large" } else { "kafka_refused" }
 }
 
-/// Whether a shorter record in its place may pass.
+/// Whether a shorter record in its place may pass. Such a refusal is always the record's own fault; any
+/// other may be the Kafka topic's.
 pub fn is_too_large(code: i32) -> bool {
     matches!(code, MSG_SIZE_TOO_LARGE | RECORD_LIST_TOO_LARGE)
 }
@@ -330,6 +331,17 @@ mod tests {
         // All that is not listed above passes by itself.
         let named: usize = cases.iter().filter(|case| case.0 != Transient).map(|c| c.1.len()).sum();
         assert_eq!(TABLE.iter().filter(|row| row.2 != Transient).count(), named);
+    }
+
+    #[test]
+    fn of_the_refusals_only_those_for_size_are_always_the_records_own() {
+        let sizes: Vec<i32> =
+            TABLE.iter().map(|row| row.0).filter(|code| is_too_large(*code)).collect();
+        assert_eq!(sizes, [10, 18]);
+        assert!(sizes.iter().all(|code| refusal_reason(*code) == "kafka_too_large"));
+        assert!(
+            [4, 32, 42, 44, 87, -199].iter().all(|code| refusal_reason(*code) == "kafka_refused")
+        );
     }
 
     #[test]

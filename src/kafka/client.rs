@@ -16,6 +16,7 @@ use rdkafka::error::KafkaError;
 use super::events::Events;
 use super::ffi;
 use super::partitions::Partitions;
+use super::sentences::Sentences;
 
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 pub(super) const UNASSIGNED: i32 = -1;
@@ -30,6 +31,8 @@ pub(super) struct Client {
     handle: NonNull<sys::rd_kafka_t>,
     /// What librdkafka may ask as long as it lives, and so dropped after it.
     partitions: Mutex<Vec<Arc<Partitions>>>,
+    /// The same for what it is told.
+    _sentences: Option<Arc<Sentences>>,
 }
 
 // SAFETY: librdkafka's functions may be called from any thread, with one client from several at once.
@@ -43,6 +46,17 @@ impl Client {
     /// # Errors
     /// librdkafka's sentence. It may quote a property's value.
     pub(super) fn new(settings: &ClientConfig) -> Result<Self, String> {
+        Self::heard_by(None, settings)
+    }
+
+    /// The same, and `sentences` hears why records are refused.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn heard_by(
+        sentences: Option<&Arc<Sentences>>,
+        settings: &ClientConfig,
+    ) -> Result<Self, String> {
         let mut settings = settings.clone();
         // What it logs comes as events, and not to stderr.
         settings.set("log.queue", "true");
@@ -51,6 +65,10 @@ impl Client {
             KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
             other => other.to_string(),
         })?;
+        if let Some(sentences) = sentences {
+            // SAFETY: the configuration is valid, and the client keeps what it tells.
+            unsafe { Sentences::listen(sentences, native.ptr()) };
+        }
         let mut text = [0; TEXT_MAX];
         // SAFETY: the configuration is valid, and the client's from here on if there is one; librdkafka
         // writes at most so many bytes.
@@ -68,7 +86,7 @@ impl Client {
         };
         let Some(handle) = NonNull::new(handle) else { return Err(sentence(&text)) };
         mem::forget(native);
-        let client = Self { handle, partitions: Mutex::default() };
+        let client = Self { handle, partitions: Mutex::default(), _sentences: sentences.cloned() };
         // SAFETY: the client is valid; no queue stands for the main one.
         unsafe { ffi::rd_kafka_set_log_queue(client.ptr(), ptr::null_mut()) };
         Ok(client)

@@ -10,6 +10,9 @@
 //! that producer has written to the partition (docs/decisions/0002-gapless.md). Therefore a lane is
 //! *primed* first: until one record of it is delivered by this producer, one is in flight.
 //!
+//! A record of a size that was refused before goes alone at once: the lane settles before it, and is open
+//! again behind it.
+//!
 //! As long as it is not known how many partitions a Kafka topic has, its records share one lane that
 //! stays unprimed: any two of them may be neighbours in a partition.
 
@@ -17,6 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ROUND_BELOW;
 use super::classify::Class;
 use crate::message::Seq;
 
@@ -29,6 +33,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub trait Queued {
     /// Its number; ascends within a source.
     fn seq(&self) -> Seq;
+    /// The size of its key and its value.
+    fn bytes(&self) -> usize;
 }
 
 /// Which producer a record goes through.
@@ -71,6 +77,8 @@ pub struct Lane<T> {
     careful: bool,
     /// The lane is careful up to this record.
     until: Seq,
+    /// From this size on a record goes alone.
+    alone_from: usize,
     trouble: Option<Trouble>,
     attempts: u32,
     next_try: Option<Instant>,
@@ -91,6 +99,7 @@ impl<T: Queued> Lane<T> {
             main: 0,
             careful: false,
             until: Seq(0),
+            alone_from: usize::MAX,
             trouble: None,
             attempts: 0,
             next_try: None,
@@ -125,10 +134,20 @@ impl<T: Queued> Lane<T> {
         failing.map_or(Duration::ZERO, |trouble| now.saturating_duration_since(trouble.since))
     }
 
+    /// Whether a round may have records of it. What is in flight here already is enough if not.
+    pub fn has_room(&self) -> bool {
+        self.main < ROUND_BELOW
+    }
+
+    /// From this size on, in bytes of key and value, a record goes alone.
+    pub fn send_alone_from(&mut self, bytes: usize) {
+        self.alone_from = bytes;
+    }
+
     /// How many records the main producer may be given now.
     pub fn ready(&self) -> usize {
         match self.mode {
-            Mode::Open if self.primed => self.queue.len(),
+            Mode::Open if self.primed && self.has_room() => self.queue.len(),
             Mode::Open if self.main == 0 => self.queue.len().min(1),
             Mode::Open | Mode::Settling | Mode::Careful => 0,
         }
@@ -188,12 +207,18 @@ impl<T: Queued> Lane<T> {
     /// the main producer takes any.
     pub fn next(&mut self, now: Instant, main: bool) -> Option<(Via, T)> {
         let front = self.queue.front()?;
+        let (seq, goes_alone) = (front.seq(), front.bytes() >= self.alone_from);
         let idle = self.main == 0 && !self.careful;
         if self.mode == Mode::Settling && idle {
             self.mode = Mode::Careful;
         }
-        if self.mode == Mode::Careful && idle && front.seq() > self.until {
+        if self.mode == Mode::Careful && idle && seq > self.until {
             self.open();
+        }
+        if self.mode == Mode::Open && goes_alone {
+            // It stays primed: the main producer goes on where it was.
+            self.until = self.until.max(seq);
+            self.mode = if idle { Mode::Careful } else { Mode::Settling };
         }
         match self.mode {
             Mode::Settling => None,
@@ -268,6 +293,8 @@ impl<T: Queued> Lane<T> {
         } else {
             let pause = if held { RETRY_MAX } else { backoff(self.attempts) };
             self.attempts = self.attempts.saturating_add(1);
+            // It may be another partition of the same name by the time that this is over.
+            self.primed = false;
             self.next_try = Some(now + pause);
         }
         if held || via == Via::Careful {

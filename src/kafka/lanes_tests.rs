@@ -10,16 +10,21 @@ use super::*;
 struct Thing {
     seq: u64,
     key: u8,
+    bytes: usize,
 }
 
 impl Queued for Thing {
     fn seq(&self) -> Seq {
         Seq(self.seq)
     }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 fn thing(seq: u64, key: u8) -> Thing {
-    Thing { seq, key }
+    Thing { seq, key, bytes: 10 }
 }
 
 /// A lane that has delivered one record already.
@@ -260,6 +265,45 @@ fn a_lane_tells_for_how_long_what_should_pass_does_not() {
 }
 
 #[test]
+fn a_partition_with_five_records_in_flight_takes_part_in_no_round() {
+    let now = Instant::now();
+    let mut lane = lane_with((1..=7).map(|seq| thing(seq, 1)));
+    let sent: Vec<_> = std::iter::from_fn(|| lane.next(now, true)).take(5).collect();
+    assert_eq!((lane.has_room(), lane.ready()), (false, 0));
+    assert!(lane.next(now, true).is_some(), "within its round it is given all");
+    for (via, item) in &sent[..2] {
+        lane.delivered(*via, item, PARTITION);
+    }
+    assert_eq!((lane.has_room(), lane.ready()), (true, 1));
+}
+
+#[test]
+fn a_record_of_a_size_that_is_refused_goes_alone_at_once_and_the_lane_is_open_before_and_behind_it()
+{
+    let now = Instant::now();
+    let large = |seq| Thing { bytes: 100, ..thing(seq, 1) };
+    let mut lane = lane_with([thing(1, 1), thing(2, 1), large(3), thing(4, 1), large(5)]);
+    lane.send_alone_from(100);
+    let sent: Vec<_> = std::iter::from_fn(|| lane.next(now, true)).collect();
+    assert_eq!(sent, [(Via::Main, thing(1, 1)), (Via::Main, thing(2, 1))]);
+    assert_eq!(lane.ready(), 0);
+    lane.delivered(Via::Main, &thing(1, 1), PARTITION);
+    assert_eq!(lane.next(now, true), None, "what is before it is not settled");
+    lane.delivered(Via::Main, &thing(2, 1), PARTITION);
+    assert_eq!(lane.next(now, true), Some((Via::Careful, large(3))));
+    assert_eq!(lane.next(now, true), None, "alone");
+    assert!(lane.refused(Via::Careful, large(3), SUSPECT, now, None).is_some());
+    assert_eq!(lane.ready(), 2, "the main producer knows the partition still");
+    assert_eq!(lane.next(now, true), Some((Via::Main, thing(4, 1))));
+    lane.delivered(Via::Main, &thing(4, 1), PARTITION);
+    assert_eq!(lane.next(now, true), Some((Via::Careful, large(5))), "with nothing before it");
+    lane.delivered(Via::Careful, &large(5), PARTITION);
+    lane.push(large(6));
+    lane.send_alone_from(usize::MAX);
+    assert_eq!(lane.next(now, true), Some((Via::Main, large(6))), "the size is forgotten");
+}
+
+#[test]
 fn what_was_suspicious_stays_so_with_a_new_producer_and_its_replay() {
     let now = Instant::now();
     let mut lane = lane_with([thing(1, 1), thing(2, 2)]);
@@ -304,7 +348,8 @@ impl Kafka {
 }
 
 proptest! {
-    /// Any mix of keys, poison and batch sizes: nothing is lost, what is refused is exactly the
+    /// Any mix of keys, poison and batch sizes, whether it is remembered which size is refused or not:
+    /// nothing is lost, what is refused is exactly the
     /// poison, and the first arrivals of each key are in order.
     #[test]
     fn any_refusal_keeps_the_order_of_each_key(
@@ -313,11 +358,17 @@ proptest! {
         in_flight in 1usize..12,
         batch in 1usize..5,
         partitions in 1u8..4,
+        sizes_are_known in any::<bool>(),
+        innocent in prop::collection::btree_set(0u64..60, 0..8),
     ) {
         let poison: BTreeSet<u64> =
             poison.into_iter().filter(|seq| *seq < keys.len() as u64).collect();
         let all: Vec<Thing> =
             keys.iter().enumerate().map(|(seq, key)| thing(seq as u64, *key)).collect();
+        let all: Vec<Thing> = all.into_iter().map(|item| {
+            let is_large = poison.contains(&item.seq) || innocent.contains(&item.seq);
+            Thing { bytes: if is_large { 100 } else { 10 }, ..item }
+        }).collect();
         let mut kafka = Kafka {
             partitions, poison: poison.clone(), log: vec![], dead: vec![],
             known: BTreeSet::new(), gap: BTreeSet::new(),
@@ -333,6 +384,7 @@ proptest! {
             rounds += 1;
             prop_assert!(rounds < 2_000, "it does not end");
             now += Duration::from_secs(10);
+            let size_is_known = sizes_are_known && !kafka.dead.is_empty();
             let mut sent: Vec<(Via, Thing)> = Vec::new();
             for lane in &mut lanes {
                 sent.extend(std::iter::from_fn(|| lane.next(now, true)).take(in_flight));
@@ -347,6 +399,9 @@ proptest! {
                         let dead = lane.refused(via, item, SUSPECT, now, None).expect("alone");
                         kafka.dead.push(dead.seq);
                         settled.insert(dead.seq);
+                        if sizes_are_known {
+                            lanes.iter_mut().for_each(|lane| lane.send_alone_from(100));
+                        }
                     } else {
                         kafka.log.push(item.clone());
                         lane.delivered(via, &item, PARTITION);
@@ -362,6 +417,7 @@ proptest! {
             }
             for batch in batches.into_values().flatten() {
                 let refused = batch.iter().any(|item| kafka.poison.contains(&item.seq));
+                prop_assert!(!(refused && size_is_known), "it should have gone alone");
                 for item in batch {
                     let lane = &mut lanes[lane_of(&item)];
                     if kafka.produce(&item, refused) {

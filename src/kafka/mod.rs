@@ -5,6 +5,8 @@ mod ffi;
 mod client;
 mod events;
 pub mod lanes;
+pub mod refusals;
+mod sentences;
 pub mod partitions;
 pub mod producer;
 pub mod dead_letter;
@@ -22,10 +24,10 @@ use crate::message::Epoch;
 use crate::observe::panics::PanicReport;
 use lanes::Via;
 
-/// A round is handed to librdkafka when fewer records than this are in flight, or very many partitions
-/// have some (docs/decisions/0006-whole-rounds.md). With this many in flight in a partition an
-/// idempotent producer sends nothing more there, and its thread turns in a busy loop over what waits
-/// (docs/decisions/0004-rounds.md).
+/// A partition takes part in a round of records while fewer than this are in flight there: with more an
+/// idempotent producer sends nothing, and its thread turns in a busy loop over what waits
+/// (docs/decisions/0004-rounds.md). And the next round begins when fewer than this of the last one are in
+/// flight, or it has waited for long enough (docs/decisions/0012-one-stops-itself.md).
 const ROUND_BELOW: usize = 5;
 
 /// What a producer's poll thread tells the actor.

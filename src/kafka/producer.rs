@@ -15,6 +15,7 @@ use super::client::{Batch, Client, Topic, UNASSIGNED};
 use super::events::Listener;
 use super::lanes::Via;
 use super::partitions::Partitions;
+use super::sentences::Sentences;
 use super::{Event, ProducerEvent, ROUND_BELOW, classify};
 use crate::config::{Config, KAFKA_SETTINGS};
 use crate::failpoint::{self, Site};
@@ -84,6 +85,8 @@ struct Context {
     waiting: Mutex<Waiting>,
     /// Records that were handed over and not reported.
     in_flight: AtomicUsize,
+    /// So many of them are of older rounds than the last one.
+    left_behind: AtomicUsize,
     /// For [`Client::remind_of_brokers`].
     brokers: CString,
     /// Brokers are to be asked for metadata until one answers.
@@ -110,7 +113,8 @@ impl Context {
     fn tell_reports(&self, waiting: &mut Waiting) -> Option<Duration> {
         let first = waiting.reports.first().filter(|_| !waiting.told)?;
         let left = GATHER.saturating_sub(first.at.instant.elapsed());
-        if self.in_flight.load(Relaxed) >= ROUND_BELOW && !left.is_zero() {
+        let enough = ROUND_BELOW + self.left_behind.load(Relaxed);
+        if self.in_flight.load(Relaxed) >= enough && !left.is_zero() {
             return Some(left);
         }
         waiting.told = true;
@@ -169,6 +173,8 @@ pub struct Producer {
     topics: Vec<Option<Counted>>,
     /// A round is sent when it is whole, and not when `linger.ms` is over.
     flushes: bool,
+    /// Of the careful producer.
+    sentences: Option<Arc<Sentences>>,
     shared: Option<Arc<Shared>>,
 }
 
@@ -210,6 +216,7 @@ impl Producer {
             brokers: brokers(config),
             waiting: Mutex::default(),
             in_flight: AtomicUsize::new(0),
+            left_behind: AtomicUsize::new(0),
             probe: AtomicBool::new(true),
             reported: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -217,7 +224,9 @@ impl Producer {
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
             gates: Mutex::default(),
         };
-        let client = Arc::new(Client::new(&settings(config, name.1))?);
+        let sentences = (name.1 == Via::Careful).then(Arc::<Sentences>::default);
+        let client = Client::heard_by(sentences.as_ref(), &settings(config, name.1))?;
+        let client = Arc::new(client);
         let shared = Arc::new(Shared { client, context });
         let polled = Arc::clone(&shared);
         thread::Builder::new()
@@ -226,7 +235,7 @@ impl Producer {
             .map_err(|error| format!("the poll thread does not start: {error}"))?;
         let lingers = |key: &String| LINGER.contains(&key.as_str());
         let flushes = name.1 == Via::Main && !config.kafka.properties.keys().any(lingers);
-        Ok(Self { topics: Vec::new(), flushes, shared: Some(shared) })
+        Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
     }
 
     /// Hands records to librdkafka, which copies them: index for the report, key, value. Never blocks.
@@ -262,7 +271,11 @@ impl Producer {
     /// Lets librdkafka send what it was given, each partition's records as one request, and waits
     /// until all is reported, but no longer than a millisecond: docs/decisions/0006-whole-rounds.md.
     /// Nothing where the configuration has a `linger.ms` of its own.
-    pub fn flush(&self) {
+    ///
+    /// `left_behind` says how many records are in flight that were given before this round: its reports
+    /// are told of without waiting for those.
+    pub fn flush(&self, left_behind: usize) {
+        self.shared().context.left_behind.store(left_behind, Relaxed);
         if self.flushes {
             self.shared().client.flush(FLUSH_MS);
         }
@@ -298,6 +311,11 @@ impl Producer {
             context.in_flight.fetch_sub(1, Relaxed);
         }
         sent
+    }
+
+    /// What Kafka said about this record, which it refused. Only the careful producer knows.
+    pub fn sentence(&self, index: usize) -> Option<String> {
+        self.sentences.as_ref()?.take(index)
     }
 
     /// Swaps the reports that came since the last call into `reports`, which must be empty.

@@ -21,6 +21,7 @@ mod kafka_cluster;
 mod mosquitto_restarts;
 mod panics;
 mod partitions;
+mod refusals;
 mod restarts;
 mod sizes;
 mod straight;

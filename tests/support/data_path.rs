@@ -29,6 +29,11 @@ impl Queued for Item {
     fn seq(&self) -> Seq {
         self.0.seq
     }
+
+    fn bytes(&self) -> usize {
+        let message = &self.0.message;
+        message.mqtt_topic.len() + message.record().map_or(0, |(_, value)| value.len())
+    }
 }
 
 /// All that the path needs from one batch to the next.

@@ -29,6 +29,7 @@ pub struct Record {
     pub key: Option<Vec<u8>>,
     pub value: Vec<u8>,
     pub headers: Vec<(String, Vec<u8>)>,
+    pub timestamp_ms: i64,
 }
 
 /// A Kafka node, which may be frozen, killed, and started again with its data.
@@ -262,6 +263,7 @@ pub fn records(bootstrap: &str, kafka_topic: &str) -> Vec<Record> {
                 key: record.key().map(<[u8]>::to_vec),
                 value: record.payload().unwrap_or_default().to_vec(),
                 headers: record.headers().map(headers_of).unwrap_or_default(),
+                timestamp_ms: record.timestamp().to_millis().unwrap_or_default(),
             });
         }
     }

@@ -29,6 +29,13 @@ const BARREN_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.
 const BARREN_MAX: Duration = Duration::from_secs(10);
 
+/// Each refusal is a gap in the careful producer's sequence, and librdkafka counts its epoch up for it, to
+/// 32,767 and then from 0 again, which Kafka takes for an older producer. So there is a new one after so
+/// many gaps, when nothing is in flight;
+const GAPS_MAX: u32 = 16_000;
+/// and a new epoch of ours if that never was so.
+const GAPS_AT_MOST: u32 = 30_000;
+
 /// No broker is to be reached.
 pub(super) struct Away {
     pub(super) since: Instant,
@@ -48,6 +55,8 @@ pub(super) enum Flight {
 pub(super) struct Side {
     pub(super) producer: Producer,
     pub(super) flights: Slab<Flight>,
+    /// Records that came back refused.
+    pub(super) gaps: u32,
 }
 
 /// The producers of one epoch.
@@ -99,8 +108,10 @@ impl KafkaProducerActor {
         let epoch = Epoch::next();
         match self.start_side(epoch, Via::Main, ctx) {
             Ok(main) => {
-                info!(self.log, "producer started"; keys::EPOCH => epoch.0,
-                    keys::KAFKA_BROKERS => self.config.kafka.brokers.join(","));
+                if self.state.tells_epochs {
+                    info!(self.log, "producer started"; keys::EPOCH => epoch.0,
+                        keys::KAFKA_BROKERS => self.config.kafka.brokers.join(","));
+                }
                 self.state.start_at = None;
                 self.state.live = Some(Live {
                     epoch,
@@ -130,7 +141,7 @@ impl KafkaProducerActor {
     ) -> Result<Side, String> {
         let actor = ctx.address().recipient();
         let producer = Producer::start(&self.config, (epoch, via), actor, &self.log)?;
-        Ok(Side { producer, flights: Slab::new() })
+        Ok(Side { producer, flights: Slab::new(), gaps: 0 })
     }
 
     /// The producer is at its end: no more is sent, and a new one follows.
@@ -138,7 +149,12 @@ impl KafkaProducerActor {
         let Some(live) = self.state.live.as_mut().filter(|live| live.ending.is_none()) else {
             return;
         };
-        warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0, keys::DETAIL => detail);
+        let suppressed = self.epochs_gate.pass(Instant::now());
+        self.state.tells_epochs = suppressed.is_some();
+        if let Some(suppressed) = suppressed {
+            warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0,
+                keys::DETAIL => detail, keys::SUPPRESSED => suppressed);
+        }
         self.metrics.count_restart("producer", "fatal_error");
         if self.state.barren > 0 && !live.delivered {
             self.metrics.health().set_producer_failing(Some(detail.to_owned()));
@@ -160,6 +176,7 @@ impl KafkaProducerActor {
             };
             self.state.live = None;
             self.state.full = false;
+            self.state.round_left = 0;
             self.state.kafka_topics.restart();
             self.state.letters.restart();
             // Only a dead letter that is being written outlives its epoch.
@@ -172,15 +189,29 @@ impl KafkaProducerActor {
         }
     }
 
+    /// The careful producer has one gap more.
+    pub(super) fn count_gap(&mut self) {
+        let careful = self.state.live.as_mut().and_then(|live| live.careful.as_mut());
+        let Some(careful) = careful else { return };
+        careful.gaps += 1;
+        if careful.gaps >= GAPS_AT_MOST {
+            self.end_epoch("the careful producer has no epochs left");
+        }
+    }
+
     pub(super) fn is_sending(&self) -> bool {
         self.state.live.as_ref().is_some_and(|live| live.ending.is_none())
     }
 
     /// The side to send through; the careful one is made now if need be.
     pub(super) fn side(&mut self, via: Via, ctx: &mut Context<Self>) -> Option<&mut Side> {
-        let live = self.state.live.as_ref()?;
+        let live = self.state.live.as_mut()?;
+        if via == Via::Careful {
+            live.careful.take_if(|side| side.gaps >= GAPS_MAX && side.flights.is_empty());
+        }
         if via == Via::Careful && live.careful.is_none() {
-            let side = self.start_side(live.epoch, via, ctx);
+            let epoch = live.epoch;
+            let side = self.start_side(epoch, via, ctx);
             let live = self.state.live.as_mut()?;
             match side {
                 Ok(side) => live.careful = Some(side),

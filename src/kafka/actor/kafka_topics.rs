@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Item;
+use crate::kafka::classify;
 use crate::kafka::lanes::{Lane, Via};
 use crate::kafka::partitions::Partitions;
 use crate::kafka::producer::Target;
+use crate::kafka::refusals::Refusals;
 
 /// All that were needed so far. Routes bound their number, and Kafka that of their partitions.
 #[derive(Default)]
@@ -29,9 +32,17 @@ struct KafkaTopic {
     divided: Vec<Option<usize>>,
     /// A lane of it is held, and most likely by what concerns all of them.
     is_held: bool,
+    refusals: Refusals,
+    /// What Kafka said of the last record that was held, and the code.
+    sentence: Option<(i32, String)>,
 }
 
 impl KafkaTopic {
+    /// A lane is told whether what it has in flight is delivered: that ends something.
+    fn awaits_delivery(&self) -> bool {
+        self.is_held || self.refusals.await_delivery()
+    }
+
     /// There are lanes for more partitions than there are.
     fn has_shrunk(&self) -> bool {
         (1..self.divided.len()).contains(&self.partitions.count())
@@ -62,6 +73,8 @@ impl KafkaTopics {
             undivided,
             divided: Vec::new(),
             is_held: false,
+            refusals: Refusals::default(),
+            sentence: None,
         });
         self.by_name.insert(name, owner);
         owner
@@ -86,7 +99,12 @@ impl KafkaTopics {
         if let Some(lane) = divided[at] {
             return lane;
         }
-        let lane = Lane::new(name, Some(kafka_partition));
+        let mut lane = Lane::new(name, Some(kafka_partition));
+        let kafka_topic = &self.all[owner];
+        lane.send_alone_from(kafka_topic.refusals.alone_from());
+        if kafka_topic.awaits_delivery() {
+            lane.doubt();
+        }
         let lane = self.add_lane(owner, lane);
         self.all[owner].divided[at] = Some(lane);
         lane
@@ -147,8 +165,15 @@ impl KafkaTopics {
 
     /// A record of this lane is in Kafka, in this partition.
     pub(super) fn delivered(&mut self, lane: usize, via: Via, item: &Item, kafka_partition: i32) {
-        let owner = self.owner[lane];
-        if self.lanes[lane].delivered(via, item, kafka_partition) && self.all[owner].is_held {
+        if self.lanes[lane].delivered(via, item, kafka_partition) {
+            self.proved(self.owner[lane]);
+        }
+    }
+
+    /// A record is in Kafka where that was in doubt.
+    fn proved(&mut self, owner: usize) {
+        self.all[owner].refusals.delivered();
+        if self.all[owner].is_held {
             // A lane where nothing waits would not notice by itself that the cause is gone.
             self.lanes_of(owner).for_each(Lane::forget_trouble);
             let is_held = self.lanes_of(owner).any(|lane| lane.is_held());
@@ -156,17 +181,59 @@ impl KafkaTopics {
         }
     }
 
-    /// A record of this lane is held.
-    pub(super) fn held(&mut self, lane: usize) {
+    /// A record of this lane is held, and this is what Kafka said, if it said anything. Whether it is
+    /// the first one.
+    pub(super) fn held(&mut self, lane: usize, code: i32, sentence: Option<String>) -> bool {
         let owner = self.owner[lane];
-        if !std::mem::replace(&mut self.all[owner].is_held, true) {
+        if let Some(sentence) = sentence {
+            self.all[owner].sentence = Some((code, sentence));
+        }
+        let is_first = !std::mem::replace(&mut self.all[owner].is_held, true);
+        if is_first {
             self.lanes_of(owner).for_each(Lane::doubt);
+        }
+        is_first
+    }
+
+    /// A record of this lane was refused alone, and not for its size. How many messages went to the dead
+    /// letter before it, if the cause is the Kafka topic's.
+    pub(super) fn refused_alone(&mut self, lane: usize, item: &Item) -> Option<u64> {
+        let owner = self.owner[lane];
+        // Any delivery is to end the row.
+        self.lanes_of(owner).for_each(Lane::doubt);
+        self.all[owner].refusals.add(item.msg.seq, &item.msg.message.mqtt_topic)
+    }
+
+    /// A record of this lane was refused alone for its size.
+    pub(super) fn too_large(&mut self, lane: usize, bytes: usize, now: Instant) {
+        let owner = self.owner[lane];
+        self.all[owner].refusals.add_size(bytes, now);
+        let alone_from = self.all[owner].refusals.alone_from();
+        self.lanes_of(owner).for_each(|lane| lane.send_alone_from(alone_from));
+    }
+
+    /// Forgets the sizes whose time is over.
+    pub(super) fn forget_sizes(&mut self, now: Instant) {
+        for owner in 0..self.all.len() {
+            if self.all[owner].refusals.forget_size(now) {
+                self.lanes_of(owner).for_each(|lane| lane.send_alone_from(usize::MAX));
+            }
         }
     }
 
-    /// Before a lane is asked for records: if another of its Kafka topic is held, one of them tries.
+    /// Why a lane is held, for people.
+    pub(super) fn why_held(&self, lane: usize, code: i32) -> String {
+        let name = classify::name(code);
+        match &self.all[self.owner[lane]].sentence {
+            Some((of, sentence)) if *of == code => format!("{name}: {sentence}"),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// Before a lane is asked for records: if another of its Kafka topic is held, or had one refused that
+    /// may be the Kafka topic's fault, one of them tries.
     pub(super) fn beware(&mut self, lane: usize) {
-        if self.all[self.owner[lane]].is_held {
+        if self.all[self.owner[lane]].awaits_delivery() {
             self.lanes[lane].beware();
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix::prelude::*;
 
 use super::epochs::Flight;
-use super::settle::Outbox;
+use super::settle::{Outbox, Refusal};
 use super::{Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::lanes::Via;
@@ -14,23 +14,26 @@ use crate::message::{Stamp, Verdict};
 
 impl KafkaProducerActor {
     /// Hands over what may be sent of a lane now: as many bytes as it has room for in the round, or
-    /// one record if it is careful. Returns whether it takes part in the round.
+    /// one record if it is careful. Returns how many the main producer took.
     pub(super) fn send_lane(
         &mut self,
         lane: usize,
         mut room: usize,
         now: Stamp,
         ctx: &mut Context<Self>,
-    ) -> bool {
+    ) -> usize {
         self.state.kafka_topics.beware(lane);
-        let mut taken = false;
+        if !self.state.kafka_topics.lanes()[lane].has_room() {
+            room = 0;
+        }
+        let mut taken = 0;
         loop {
             let round = self.next_of_lane(lane, &mut room, now, ctx);
             if round.is_empty() {
                 return taken;
             }
             // What is refused at once may go another way now: look again.
-            taken |= self.produce(lane, Via::Main, round, now, ctx);
+            taken += self.produce(lane, Via::Main, round, now, ctx);
         }
     }
 
@@ -59,7 +62,7 @@ impl KafkaProducerActor {
         round
     }
 
-    /// Whether librdkafka took any of them.
+    /// How many of them librdkafka took.
     fn produce(
         &mut self,
         lane: usize,
@@ -67,13 +70,13 @@ impl KafkaProducerActor {
         items: Vec<Item>,
         produced_at: Stamp,
         ctx: &mut Context<Self>,
-    ) -> bool {
+    ) -> usize {
         if self.side(via, ctx).is_none() {
             for item in items.into_iter().rev() {
                 self.state.kafka_topics.lanes_mut()[lane].put_back(via, item);
             }
             self.state.full = true;
-            return false;
+            return 0;
         }
         let State { live, kafka_topics, full, .. } = &mut self.state;
         let side = live.as_mut().and_then(|live| live.side(via)).expect("it is there");
@@ -88,11 +91,11 @@ impl KafkaProducerActor {
             Flight::Letter(_) => unreachable!("a record was put there"),
         });
         let codes = match side.producer.send(kafka_topics.target(lane), records) {
-            Ok(codes) if codes.is_empty() => return true,
+            Ok(codes) if codes.is_empty() => return keys.len(),
             Ok(codes) => codes,
             Err(code) => vec![code; keys.len()],
         };
-        let taken = codes.contains(&0);
+        let taken = codes.iter().filter(|code| **code == 0).count();
         let not_taken = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
         let (mut back, mut refused) = (Vec::new(), Vec::new());
         let mut fatal = None;
@@ -107,7 +110,7 @@ impl KafkaProducerActor {
                     fatal = Some(code);
                     back.push(item);
                 }
-                class => refused.push((item, (class, code))),
+                class => refused.push((item, Refusal { class, code, sentence: None })),
             }
         }
         for item in back.into_iter().rev() {

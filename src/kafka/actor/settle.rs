@@ -11,10 +11,18 @@ use super::{Item, KafkaProducerActor};
 use crate::failpoint::{self, Site};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::Letter;
-use crate::kafka::lanes::Via;
+use crate::kafka::lanes::{Queued as _, Via};
 use crate::kafka::producer::Report;
 use crate::message::{Attach, SourceId, Stamp, Verdict, Verdicts};
 use crate::observe::{Delivered, TimingRecord, keys};
+
+/// Why a record came back.
+pub(super) struct Refusal {
+    pub(super) class: Class,
+    pub(super) code: i32,
+    /// Kafka's own words, if it sent the record back and had any.
+    pub(super) sentence: Option<String>,
+}
 
 /// Verdicts by source, one mail each.
 #[derive(Default)]
@@ -44,26 +52,48 @@ impl KafkaProducerActor {
         lane: usize,
         via: Via,
         item: Item,
-        why: (Class, i32),
+        refusal: Refusal,
         now: Instant,
     ) {
-        let hold_max = self.config.dead_letter.after;
-        let (_, code) = why;
-        if why.0 == Class::Hold {
-            self.state.kafka_topics.held(lane);
+        let Refusal { mut class, code, sentence } = refusal;
+        let kafka_topics = &mut self.state.kafka_topics;
+        let mut dead_lettered = None;
+        if class == Class::Suspect && via == Via::Careful {
+            if classify::is_too_large(code) {
+                kafka_topics.too_large(lane, item.bytes(), now);
+            } else {
+                dead_lettered = kafka_topics.refused_alone(lane, &item);
+            }
         }
-        let lane = &mut self.state.kafka_topics.lanes_mut()[lane];
+        if dead_lettered.is_some() {
+            class = Class::Hold;
+        }
+        let said = sentence.as_deref().unwrap_or_default().to_owned();
+        if class == Class::Hold
+            && kafka_topics.held(lane, code, sentence)
+            && let Some(count) = dead_lettered
+        {
+            error!(self.log, "kafka topic refuses all that comes, holding it";
+                keys::KAFKA_TOPIC => kafka_topics.lanes()[lane].kafka_topic(),
+                keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
+                keys::DETAIL => &said, keys::DEAD_LETTERED => count);
+        }
+        let lane = &mut kafka_topics.lanes_mut()[lane];
         if let Some(suppressed) = self.gate.pass(now) {
             warn!(self.log, "record refused"; keys::KAFKA_TOPIC => lane.kafka_topic(),
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
-                keys::SUPPRESSED => suppressed);
+                keys::DETAIL => &said, keys::SUPPRESSED => suppressed);
         }
-        if let Some(item) = lane.refused(via, item, why, now, hold_max) {
-            let reason = match why.0 {
+        let hold_max = self.config.dead_letter.after;
+        if let Some(item) = lane.refused(via, item, (class, code), now, hold_max) {
+            let reason = match class {
                 Class::Hold => "held_too_long",
                 _ => classify::refusal_reason(code),
             };
-            let detail = format!("Kafka refused it with {} ({code})", classify::name(code));
+            let mut detail = format!("Kafka refused it with {} ({code})", classify::name(code));
+            if !said.is_empty() {
+                detail = format!("{detail}: {said}");
+            }
             self.dead_letter(item, Some((reason, detail)));
         }
     }
@@ -89,6 +119,9 @@ impl KafkaProducerActor {
             match flight {
                 Some(Flight::Record { lane, .. }) if live.overtaken.contains(&lane) => {}
                 Some(Flight::Record { item, lane, produced_at }) => {
+                    if via == Via::Main && self.state.round_at == Some(produced_at.instant) {
+                        self.state.round_left = self.state.round_left.saturating_sub(1);
+                    }
                     let class = classify::of_report(report.code);
                     if class == Class::Delivered {
                         if let Some((route, _)) = item.msg.message.record() {
@@ -109,7 +142,16 @@ impl KafkaProducerActor {
                                 }
                                 self.end_epoch(classify::name(report.code));
                             }
-                            _ => self.refused(lane, via, item, (class, report.code), at.instant),
+                            _ => {
+                                let side = live.side(via);
+                                let sentence =
+                                    side.and_then(|side| side.producer.sentence(report.index));
+                                if via == Via::Careful {
+                                    self.count_gap();
+                                }
+                                let refusal = Refusal { class, code: report.code, sentence };
+                                self.refused(lane, via, item, refusal, at.instant);
+                            }
                         }
                     }
                 }
@@ -118,6 +160,7 @@ impl KafkaProducerActor {
                     verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
                 }
                 Some(Flight::Letter(letter)) => {
+                    self.count_gap();
                     self.letter_refused(*letter, report.code, at.instant)
                 }
                 None => {}

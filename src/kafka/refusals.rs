@@ -1,0 +1,163 @@
+//! What refusals teach about one Kafka topic. Pure: no I/O, no clock.
+//!
+//! A record that is refused alone is most often to blame itself, and goes to the dead letter. But where
+//! the cause lies with us or with the Kafka topic (a clock that is wrong, a policy), all would go there,
+//! one after the other. So several refusals in a row, of several MQTT topics, are the Kafka topic's
+//! (docs/decisions/0011-whose-refusal.md).
+//!
+//! And a record that is too large for the Kafka topic ends a producer when it goes with others. What is
+//! at least as large as one that was refused goes alone at once (docs/decisions/0012-one-stops-itself.md).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::message::Seq;
+
+/// So many refusals in a row, with nothing delivered in between, are the Kafka topic's.
+const IN_A_ROW: u64 = 3;
+/// So many of them are known when they come again.
+const KNOWN: usize = 16;
+/// A size that was refused is forgotten when none was refused for so long: the limit may be raised.
+const FORGET_AFTER: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// How many records were refused since the last delivery, each alone.
+    in_a_row: u64,
+    /// The last of them: one may come again, with a new producer.
+    last: VecDeque<Seq>,
+    /// The MQTT topic of the first of them.
+    first: Bytes,
+    /// Others have another one.
+    are_mixed: bool,
+    /// The smallest size that was refused, and when one was refused for its size at last.
+    too_large: Option<(usize, Instant)>,
+}
+
+impl Refusals {
+    /// A record of this MQTT topic was refused alone, and not for its size. How many messages went to
+    /// the dead letter since the last delivery if the cause is the Kafka topic's; else this one is to
+    /// follow them.
+    pub fn add(&mut self, seq: Seq, mqtt_topic: &Bytes) -> Option<u64> {
+        if self.in_a_row == 0 {
+            self.first = mqtt_topic.clone();
+        }
+        self.are_mixed |= self.first != *mqtt_topic;
+        if self.last.contains(&seq) {
+            return None;
+        }
+        let before = self.in_a_row;
+        if self.are_mixed && before + 1 >= IN_A_ROW {
+            return Some(before);
+        }
+        self.in_a_row += 1;
+        self.last.truncate(KNOWN - 1);
+        self.last.push_front(seq);
+        None
+    }
+
+    /// Whether a delivery is to be told by [`Refusals::delivered`].
+    pub fn await_delivery(&self) -> bool {
+        self.in_a_row > 0
+    }
+
+    /// A record is in Kafka: the next refusal is the first again.
+    pub fn delivered(&mut self) {
+        self.in_a_row = 0;
+        self.are_mixed = false;
+        self.first = Bytes::new();
+        self.last.clear();
+    }
+
+    /// A record of so many bytes, key and value, was refused alone for its size.
+    pub fn add_size(&mut self, bytes: usize, now: Instant) {
+        self.too_large = Some((bytes.min(self.alone_from()), now));
+    }
+
+    /// From this size on, in bytes, a record goes alone.
+    pub fn alone_from(&self) -> usize {
+        self.too_large.map_or(usize::MAX, |(bytes, _)| bytes)
+    }
+
+    /// Forgets a size whose time is over; whether it did.
+    pub fn forget_size(&mut self, now: Instant) -> bool {
+        self.too_large
+            .take_if(|(_, at)| now.saturating_duration_since(*at) >= FORGET_AFTER)
+            .is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds a refusal of each; what the last one brought.
+    fn after(refusals: &mut Refusals, mqtt_topics: &[&'static str]) -> Option<u64> {
+        let add = |mqtt_topic: &&'static str| {
+            refusals.add(Seq::next(), &Bytes::from_static(mqtt_topic.as_bytes()))
+        };
+        mqtt_topics.iter().map(add).last().flatten()
+    }
+
+    #[test]
+    fn three_in_a_row_of_two_mqtt_topics_are_the_kafka_topics_and_anything_less_is_the_messages() {
+        for (mqtt_topics, expected) in [
+            (&["a"][..], None),
+            (&["a", "b"], None),
+            (&["a", "a", "a", "a", "a"], None),
+            (&["a", "b", "a"], Some(2)),
+            (&["a", "b", "c"], Some(2)),
+            (&["a", "a", "b"], Some(2)),
+            (&["a", "a", "a", "a", "b"], Some(4)),
+            (&["a", "b", "c", "d", "d"], Some(2)),
+        ] {
+            assert_eq!(after(&mut Refusals::default(), mqtt_topics), expected, "{mqtt_topics:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_comes_again_with_a_new_producer_counts_once() {
+        let mut refusals = Refusals::default();
+        let seqs = [Seq::next(), Seq::next(), Seq::next()];
+        for seq in [seqs[0], seqs[1], seqs[0], seqs[1], seqs[1]] {
+            let mqtt_topic = if seq == seqs[0] { "a" } else { "b" };
+            assert_eq!(refusals.add(seq, &Bytes::from(mqtt_topic)), None);
+        }
+        assert_eq!(refusals.add(seqs[2], &Bytes::from("a")), Some(2));
+        assert_eq!(
+            refusals.add(seqs[2], &Bytes::from("a")),
+            Some(2),
+            "it is held, and tried again"
+        );
+    }
+
+    #[test]
+    fn a_delivery_in_between_begins_anew() {
+        let mut refusals = Refusals::default();
+        assert_eq!(after(&mut refusals, &["a", "b"]), None);
+        assert!(refusals.await_delivery());
+        refusals.delivered();
+        assert!(!refusals.await_delivery());
+        assert_eq!(after(&mut refusals, &["a", "b"]), None);
+        assert_eq!(after(&mut refusals, &["b"]), Some(2));
+        refusals.delivered();
+        assert_eq!(after(&mut refusals, &["a", "a", "a"]), None, "the others are forgotten");
+    }
+
+    #[test]
+    fn the_smallest_size_that_was_refused_is_known_until_none_was_for_a_minute() {
+        let (now, mut refusals) = (Instant::now(), Refusals::default());
+        assert_eq!(refusals.alone_from(), usize::MAX);
+        refusals.add_size(3000, now);
+        refusals.add_size(2000, now + FORGET_AFTER / 2);
+        refusals.add_size(9000, now + FORGET_AFTER);
+        assert_eq!(refusals.alone_from(), 2000);
+        assert!(!refusals.forget_size(now + 2 * FORGET_AFTER - Duration::from_millis(1)));
+        assert!(refusals.forget_size(now + 2 * FORGET_AFTER));
+        assert_eq!(refusals.alone_from(), usize::MAX);
+        assert!(!refusals.forget_size(now + 3 * FORGET_AFTER), "there is nothing to forget");
+    }
+}
