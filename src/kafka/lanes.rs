@@ -144,6 +144,11 @@ impl<T: Queued> Lane<T> {
         self.alone_from = bytes;
     }
 
+    /// Whether the next record is of so many bytes at most.
+    pub fn fits(&self, bytes: usize) -> bool {
+        self.queue.front().is_none_or(|front| front.bytes() <= bytes)
+    }
+
     /// How many records the main producer may be given now.
     pub fn ready(&self) -> usize {
         match self.mode {

@@ -6,7 +6,9 @@
 //! (docs/decisions/0011-whose-refusal.md).
 //!
 //! And a record that is too large for the Kafka topic ends a producer when it goes with others. What is
-//! at least as large as one that was refused goes alone at once (docs/decisions/0012-one-stops-itself.md).
+//! at least as large as one that was refused goes alone at once. Kafka's limit is that of a whole request
+//! for a partition, so those are kept smaller too, once one was refused for its size
+//! (docs/decisions/0012-one-stops-itself.md).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,7 +22,9 @@ const IN_A_ROW: u64 = 3;
 /// So many of them are known when they come again.
 const KNOWN: usize = 16;
 /// A size that was refused is forgotten when none was refused for so long: the limit may be raised.
-const FORGET_AFTER: Duration = Duration::from_secs(60);
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Requests are not kept smaller than this, in bytes.
+const REQUEST_MIN: usize = 512;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,6 +39,8 @@ pub struct Refusals {
     are_mixed: bool,
     /// The smallest size that was refused, and when one was refused for its size at last.
     too_large: Option<(usize, Instant)>,
+    /// Half of the smallest request that was refused for its size, and when.
+    request: Option<(usize, Instant)>,
 }
 
 impl Refusals {
@@ -82,11 +88,24 @@ impl Refusals {
         self.too_large.map_or(usize::MAX, |(bytes, _)| bytes)
     }
 
-    /// Forgets a size whose time is over; whether it did.
-    pub fn forget_size(&mut self, now: Instant) -> bool {
-        self.too_large
-            .take_if(|(_, at)| now.saturating_duration_since(*at) >= FORGET_AFTER)
-            .is_some()
+    /// A request of several records, of so many bytes, was refused for its size. What is to blame is not
+    /// known yet, but the next one is half as large at most.
+    pub fn add_request(&mut self, bytes: usize, now: Instant) {
+        let half = (bytes / 2).max(REQUEST_MIN);
+        self.request = Some((half.min(self.request_max()), now));
+    }
+
+    /// So many bytes of keys and values may go in one request; a record that is larger goes by itself.
+    pub fn request_max(&self) -> usize {
+        self.request.map_or(usize::MAX, |(bytes, _)| bytes)
+    }
+
+    /// Forgets what is over; whether there was anything.
+    pub fn forget_sizes(&mut self, now: Instant) -> bool {
+        let is_over = |at: &Instant| now.saturating_duration_since(*at) >= FORGET_AFTER;
+        let record = self.too_large.take_if(|(_, at)| is_over(at));
+        let request = self.request.take_if(|(_, at)| is_over(at));
+        record.is_some() || request.is_some()
     }
 }
 
@@ -148,16 +167,30 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_size_that_was_refused_is_known_until_none_was_for_a_minute() {
+    fn the_smallest_size_that_was_refused_is_known_until_none_was_for_ten_minutes() {
         let (now, mut refusals) = (Instant::now(), Refusals::default());
         assert_eq!(refusals.alone_from(), usize::MAX);
         refusals.add_size(3000, now);
         refusals.add_size(2000, now + FORGET_AFTER / 2);
         refusals.add_size(9000, now + FORGET_AFTER);
         assert_eq!(refusals.alone_from(), 2000);
-        assert!(!refusals.forget_size(now + 2 * FORGET_AFTER - Duration::from_millis(1)));
-        assert!(refusals.forget_size(now + 2 * FORGET_AFTER));
+        assert!(!refusals.forget_sizes(now + 2 * FORGET_AFTER - Duration::from_millis(1)));
+        assert!(refusals.forget_sizes(now + 2 * FORGET_AFTER));
         assert_eq!(refusals.alone_from(), usize::MAX);
-        assert!(!refusals.forget_size(now + 3 * FORGET_AFTER), "there is nothing to forget");
+        assert!(!refusals.forget_sizes(now + 3 * FORGET_AFTER), "there is nothing to forget");
+    }
+    #[test]
+    fn a_request_is_half_as_large_as_the_smallest_that_was_refused() {
+        let (now, mut refusals) = (Instant::now(), Refusals::default());
+        refusals.add_request(60_000, now);
+        assert_eq!(refusals.request_max(), 30_000);
+        refusals.add_request(90_000, now);
+        assert_eq!(refusals.request_max(), 30_000);
+        for _ in 0..20 {
+            refusals.add_request(refusals.request_max(), now);
+        }
+        assert_eq!(refusals.request_max(), REQUEST_MIN);
+        assert!(refusals.forget_sizes(now + FORGET_AFTER));
+        assert_eq!(refusals.request_max(), usize::MAX);
     }
 }

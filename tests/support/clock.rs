@@ -13,10 +13,10 @@ const SOURCE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,12 +37,11 @@ int gettimeofday(struct timeval *restrict now, void *restrict zone) {
     return (int)failed;
 }
 
-int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex,
-                           const struct timespec *restrict until) {
-    static int (*wait)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
-    static const char *versions[] = {"GLIBC_2.3.2", "GLIBC_2.17", NULL};
-    for (int at = 0; !wait && versions[at]; at++)
-        *(void **)&wait = dlvsym(RTLD_NEXT, "pthread_cond_timedwait", versions[at]);
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex,
+                  const struct timespec *restrict until) {
+    static int (*wait)(cnd_t *, mtx_t *, const struct timespec *);
+    if (!wait)
+        *(void **)&wait = dlsym(RTLD_NEXT, "cnd_timedwait");
     struct timespec right = *until;
     struct timeval now;
     syscall(SYS_gettimeofday, &now, NULL);

@@ -212,11 +212,22 @@ impl KafkaTopics {
         self.lanes_of(owner).for_each(|lane| lane.send_alone_from(alone_from));
     }
 
+    /// A request of several records of this lane was refused for its size.
+    pub(super) fn request_too_large(&mut self, lane: usize, bytes: usize, now: Instant) {
+        self.all[self.owner[lane]].refusals.add_request(bytes, now);
+    }
+
+    /// So many bytes of this lane may go in one request.
+    pub(super) fn request_max(&self, lane: usize) -> usize {
+        self.all[self.owner[lane]].refusals.request_max()
+    }
+
     /// Forgets the sizes whose time is over.
     pub(super) fn forget_sizes(&mut self, now: Instant) {
         for owner in 0..self.all.len() {
-            if self.all[owner].refusals.forget_size(now) {
-                self.lanes_of(owner).for_each(|lane| lane.send_alone_from(usize::MAX));
+            if self.all[owner].refusals.forget_sizes(now) {
+                let alone_from = self.all[owner].refusals.alone_from();
+                self.lanes_of(owner).for_each(|lane| lane.send_alone_from(alone_from));
             }
         }
     }

@@ -9,7 +9,7 @@ use super::epochs::Flight;
 use super::settle::{Outbox, Refusal};
 use super::{Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
-use crate::kafka::lanes::Via;
+use crate::kafka::lanes::{Queued as _, Via};
 use crate::message::{Stamp, Verdict};
 
 impl KafkaProducerActor {
@@ -23,6 +23,7 @@ impl KafkaProducerActor {
         ctx: &mut Context<Self>,
     ) -> usize {
         self.state.kafka_topics.beware(lane);
+        room = room.min(self.state.kafka_topics.request_max(lane));
         if !self.state.kafka_topics.lanes()[lane].has_room() {
             room = 0;
         }
@@ -47,10 +48,11 @@ impl KafkaProducerActor {
     ) -> Vec<Item> {
         let mut round = Vec::new();
         while !self.state.full && self.is_sending() {
-            let next = self.state.kafka_topics.lanes_mut()[lane].next(now.instant, *room > 0);
-            match next {
+            let lane_now = &mut self.state.kafka_topics.lanes_mut()[lane];
+            let has_room = *room > 0 && (round.is_empty() || lane_now.fits(*room));
+            match lane_now.next(now.instant, has_room) {
                 Some((Via::Main, item)) => {
-                    *room = room.saturating_sub(item.msg.message.window_bytes());
+                    *room = room.saturating_sub(item.bytes());
                     round.push(item);
                 }
                 Some((Via::Careful, item)) => {

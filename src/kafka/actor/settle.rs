@@ -46,6 +46,24 @@ impl Outbox {
     }
 }
 
+/// What the main producer got back for its size, by lane: records and their bytes.
+#[derive(Default)]
+struct TooLarge(BTreeMap<usize, (usize, usize)>);
+
+impl TooLarge {
+    fn add(&mut self, lane: usize, record_bytes: usize) {
+        let (records, bytes) = self.0.entry(lane).or_default();
+        *records += 1;
+        *bytes += record_bytes;
+    }
+
+    /// Lanes where several came back, and how many bytes.
+    fn requests(self) -> impl Iterator<Item = (usize, usize)> {
+        let several = |(lane, (records, bytes))| (records > 1).then_some((lane, bytes));
+        self.0.into_iter().filter_map(several)
+    }
+}
+
 impl KafkaProducerActor {
     pub(super) fn refused(
         &mut self,
@@ -110,6 +128,7 @@ impl KafkaProducerActor {
             reports.iter().any(|report| report.code != 0).then(|| side.producer.fatal_error());
         let fatal = fatal.flatten();
         let mut verdicts = Outbox::default();
+        let mut too_large = TooLarge::default();
         let mut runs = Vec::new();
         let timing = self.timing.clone();
         let mut timing = timing.batch();
@@ -146,8 +165,12 @@ impl KafkaProducerActor {
                                 let side = live.side(via);
                                 let sentence =
                                     side.and_then(|side| side.producer.sentence(report.index));
-                                if via == Via::Careful {
-                                    self.count_gap();
+                                match via {
+                                    Via::Careful => self.count_gap(),
+                                    Via::Main if classify::is_too_large(report.code) => {
+                                        too_large.add(lane, item.bytes());
+                                    }
+                                    Via::Main => {}
                                 }
                                 let refusal = Refusal { class, code: report.code, sentence };
                                 self.refused(lane, via, item, refusal, at.instant);
@@ -167,6 +190,9 @@ impl KafkaProducerActor {
             }
         }
         drop(timing);
+        for (lane, bytes) in too_large.requests() {
+            self.state.kafka_topics.request_too_large(lane, bytes, at.instant);
+        }
         if let Some((_, detail)) = fatal {
             self.end_epoch(&detail);
         }
