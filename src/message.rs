@@ -18,6 +18,10 @@ use crate::route::Route;
 /// So much of a payload a dead letter keeps, in bytes; of a larger one also its size and hash.
 pub const DEAD_LETTER_PAYLOAD_MAX: usize = 512 * 1024;
 
+/// The reason code of a message that no route matches. Its dead letter holds nobody up: at its own
+/// bound, and where it cannot be written, the message is dropped (`mqtt.unmatched`).
+pub const NO_ROUTE: &str = "no_route";
+
 /// Number of a received message. Never repeats within a process and grows in the order of receipt,
 /// so that a verdict which waited out a restart in a mailbox can only mean the message it was given
 /// for.
@@ -225,13 +229,16 @@ pub enum Verdict {
     Delivered(Seq),
     /// Refused for good, and its dead letter is written durably.
     Rejected(Seq),
+    /// No route matched it, and its dead letter could not be written: dropped, as
+    /// [`NO_ROUTE`] allows.
+    Dropped(Seq),
 }
 
 impl Verdict {
     /// The message that it is about.
     pub fn seq(self) -> Seq {
         match self {
-            Self::Delivered(seq) | Self::Rejected(seq) => seq,
+            Self::Delivered(seq) | Self::Rejected(seq) | Self::Dropped(seq) => seq,
         }
     }
 }

@@ -57,12 +57,12 @@ impl Pages {
 
     /// `/livez`
     pub(super) fn livez(&self) -> Page {
-        verdict("alive", &health::not_live(&self.actors(), self.silent_max))
+        verdict("alive", &health::not_live(&self.actors(), self.silent_max), &[])
     }
 
     /// `/readyz`
     pub(super) fn readyz(&self) -> Page {
-        verdict("ready", &self.not_ready())
+        verdict("ready", &self.not_ready(), &self.metrics.health().warnings())
     }
 
     /// `/metrics`
@@ -96,12 +96,17 @@ impl Pages {
     }
 }
 
-/// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200.
-fn verdict(what: &str, reasons: &[Reason]) -> Page {
+/// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200; with
+/// `"warnings":[...]` if there are some.
+fn verdict(what: &str, reasons: &[Reason], warnings: &[Reason]) -> Page {
     let good = reasons.is_empty();
+    let mut body = json!({ what: good, "reasons": reasons });
+    if !warnings.is_empty() {
+        body["warnings"] = json!(warnings);
+    }
     Page {
         status: if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE },
         content_type: "application/json",
-        body: json!({ what: good, "reasons": reasons }).to_string() + "\n",
+        body: body.to_string() + "\n",
     }
 }

@@ -17,7 +17,8 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::kafka::dead_letter::{Extent, Letter};
 use crate::message::{
-    Attach, Destination, ForwardBatch, ForwardMsg, ProducerStarted, Seq, SourceId, Stamp, Verdict,
+    Attach, Destination, ForwardBatch, ForwardMsg, NO_ROUTE, ProducerStarted, Seq, SourceId, Stamp,
+    Verdict,
 };
 use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Gate, Hold, Metrics, TimingSink, keys};
@@ -92,6 +93,8 @@ struct State {
     /// How many records of it are in flight.
     round_left: usize,
     letters: Letters,
+    /// Of messages that no route matches.
+    unmatched: Letters,
     /// When something is to be tried again.
     alarms: BTreeSet<Instant>,
     /// librdkafka has no room.
@@ -124,6 +127,7 @@ pub struct KafkaProducerActor {
     panic_gate: Gate,
     away_gate: Gate,
     epochs_gate: Gate,
+    unmatched_gate: Gate,
     state: State,
 }
 
@@ -150,6 +154,7 @@ impl KafkaProducerActor {
             panic_gate: Gate::every(WARN_INTERVAL),
             away_gate: Gate::every(WARN_INTERVAL),
             epochs_gate: Gate::every(WARN_INTERVAL),
+            unmatched_gate: Gate::every(WARN_INTERVAL),
             state,
         }
     }
@@ -192,7 +197,9 @@ impl KafkaProducerActor {
         };
         let (reason, detail) = refusal.or(given).unwrap_or_default();
         let extent = Extent::default();
-        self.state.letters.push(Letter { msg, source, reason, detail, kafka_topic, extent });
+        let pile = Pile::of(reason);
+        let letter = Letter { msg, source, reason, detail, kafka_topic, extent };
+        self.state.pile(pile).push(letter);
     }
 
     /// Sends all that may be sent, and sets the alarm for the rest.
@@ -217,9 +224,9 @@ impl KafkaProducerActor {
             }
         }
         if self.config.dead_letter.kafka_topic.is_some() {
-            self.produce_letters(now.instant, ctx);
+            Pile::BOTH.into_iter().for_each(|pile| self.produce_letters(pile, now.instant, ctx));
         } else {
-            self.write_letters(now.instant, ctx);
+            Pile::BOTH.into_iter().for_each(|pile| self.write_letters(pile, now.instant, ctx));
         }
         self.set_alarm(ctx);
     }
@@ -288,6 +295,7 @@ impl KafkaProducerActor {
             warn!(self.log, "kafka is still away"; keys::ELAPSED_MS => elapsed_ms(away.since));
         }
         self.watch_for_silence();
+        self.give_up_late_letters();
     }
 
     /// Sets an alarm to when something is to be tried again.
@@ -298,7 +306,9 @@ impl KafkaProducerActor {
         let lanes = state.kafka_topics.lanes().iter().filter_map(Lane::next_try).min();
         let full = state.full.then(|| now + FULL_RETRY);
         let ending = state.live.as_ref().and_then(|live| live.ending);
-        let at = [round, lanes, full, ending, state.start_at, state.letters.next_try()];
+        let letters = [&state.letters, &state.unmatched].into_iter();
+        let letters = letters.filter_map(Letters::next_try).min();
+        let at = [round, lanes, full, ending, state.start_at, letters];
         let Some(at) = at.into_iter().flatten().min() else { return };
         // One that is set already, and soon enough, will do.
         if state.alarms.first().is_some_and(|set| *set <= at) {
@@ -316,13 +326,38 @@ impl KafkaProducerActor {
     }
 }
 
+/// Where dead letters wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pile {
+    /// Held until they can be written.
+    Refused,
+    /// Of messages that no route matches: given up if they cannot.
+    Unmatched,
+}
+
+impl Pile {
+    const BOTH: [Self; 2] = [Self::Refused, Self::Unmatched];
+
+    fn of(reason: &str) -> Self {
+        if reason == NO_ROUTE { Self::Unmatched } else { Self::Refused }
+    }
+}
+
 impl State {
+    fn pile(&mut self, pile: Pile) -> &mut Letters {
+        match pile {
+            Pile::Refused => &mut self.letters,
+            Pile::Unmatched => &mut self.unmatched,
+        }
+    }
+
     fn new(config: &Config) -> Self {
         let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
         Self {
             kafka_topics: KafkaTopics::new(partitioner),
             letters: Letters::new(&config.dead_letter),
             tells_epochs: true,
+            unmatched: Letters::unmatched(&config.dead_letter),
             ..Self::default()
         }
     }
@@ -332,11 +367,12 @@ impl State {
         let sides = self.live.iter().flat_map(Live::sides);
         let flying = sides.flat_map(|side| side.flights.iter()).map(|(_, flight)| match flight {
             Flight::Record { item, .. } => item.msg.seq,
-            Flight::Letter(letter) => letter.msg.seq,
+            Flight::Letter { letter, .. } => letter.msg.seq,
         });
         let waiting =
             self.kafka_topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
-        let letters = self.letters.waiting().map(|letter| letter.msg.seq);
+        let letters = self.letters.waiting().chain(self.unmatched.waiting());
+        let letters = letters.map(|letter| letter.msg.seq);
         flying.chain(waiting).chain(letters).collect()
     }
 }

@@ -23,7 +23,7 @@ use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
     Protocol, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
-use crate::message::{Epoch, Message, Qos, Refusal, Verdicts};
+use crate::message::{Epoch, Message, NO_ROUTE, Qos, Refusal, Verdicts};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
 use crate::route::{PayloadForm, Route};
@@ -127,6 +127,7 @@ fn partitions_of(kafka_topic: &str) -> i32 {
 }
 
 /// A record as a consumer sees it.
+#[derive(Debug)]
 struct Record {
     kafka_partition: i32,
     key: Vec<u8>,
@@ -297,9 +298,14 @@ impl Stage {
     fn rejected(&self) -> Vec<Seq> {
         let rejected = |verdict: &Verdict| match verdict {
             Verdict::Rejected(seq) => Some(*seq),
-            Verdict::Delivered(_) => None,
+            Verdict::Delivered(_) | Verdict::Dropped(_) => None,
         };
         self.journal().verdicts.iter().filter_map(rejected).collect()
+    }
+
+    fn dropped(&self) -> usize {
+        let journal = self.journal();
+        journal.verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Dropped(_))).count()
     }
 
     fn unconfirmed(&self) -> Option<Duration> {
@@ -434,8 +440,12 @@ fn messages_of(kafka_topic: &str, mqtt_topics: usize, count: usize) -> Vec<Forwa
 }
 
 fn refused_before() -> ForwardMsg {
+    refused_for("payload_not_json")
+}
+
+fn refused_for(reason: &'static str) -> ForwardMsg {
     let ForwardMsg { seq, message } = messages("a", 1).remove(0);
-    let (reason, detail) = ("payload_not_json", "found x".to_owned());
+    let detail = "found x".to_owned();
     let refusal = Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None }));
     let message = Arc::into_inner(message).expect("nobody else has it");
     ForwardMsg { seq, message: Arc::new(Message { destination: Some(refusal), ..message }) }
@@ -913,6 +923,74 @@ fn dead_letters_go_to_their_kafka_topic_with_their_reasons() {
         for header in ["reason=payload_not_json", "detail=found x", "mqtt_topic=sensors/0"] {
             assert!(headers.contains(&header.to_owned()), "{header} is not in {headers:?}");
         }
+    });
+}
+
+#[test]
+fn what_no_route_matches_has_a_file_and_a_bound_of_its_own_and_is_dropped_there() {
+    story(|| async {
+        let stage = Stage::new(|config| {
+            // What is refused otherwise would be held.
+            config.dead_letter.file_max_bytes = 10;
+            config.dead_letter.unmatched_max_bytes = 500;
+        });
+        let file = stage.file.with_extension("unmatched.jsonl");
+        let lines = || std::fs::read_to_string(&file).unwrap_or_default().lines().count();
+        let mut sent = 0;
+        while stage.dropped() == 0 {
+            stage.publish(vec![refused_for(NO_ROUTE)]);
+            sent += 1;
+            stage.settled(sent).await;
+        }
+        assert_eq!((stage.rejected().len(), stage.dropped()), (sent - 1, 1));
+        assert_eq!(lines(), sent - 1);
+        assert!(lines() > 0);
+        assert_eq!(stage.metrics.holds(), [], "nobody is held");
+        let warnings = stage.metrics.health().warnings();
+        assert!(warnings[0].detail.contains("dead_letter.unmatched_max"), "{warnings:?}");
+        // An operator moves it away.
+        std::fs::remove_file(&file).expect("removed");
+        stage.publish(vec![refused_for(NO_ROUTE)]);
+        stage.settled(sent + 1).await;
+        assert_eq!((lines(), stage.dropped()), (1, 1));
+        stage.until("all is well", |stage| stage.metrics.health().warnings().is_empty()).await;
+    });
+}
+
+#[test]
+fn what_no_route_matches_is_dropped_where_its_dead_letter_cannot_be_written() {
+    story(|| async {
+        let stage = Stage::new(|config| {
+            let dir = config.dead_letter.file.with_extension("d");
+            config.dead_letter.file = dir.join("dead.jsonl");
+        });
+        let all = messages("a", 10);
+        stage.publish(vec![refused_for(NO_ROUTE), refused_for(NO_ROUTE)]);
+        stage.publish(all.clone());
+        stage.settled(12).await;
+        assert_eq!((stage.dropped(), stage.metrics.holds()), (2, vec![]));
+        stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn what_no_route_matches_goes_to_the_kafka_topic_up_to_its_bound() {
+    story(|| async {
+        let stage = Stage::new(|config| {
+            config.dead_letter.kafka_topic = Some("dead".to_owned());
+            config.dead_letter.unmatched_max_bytes = 30;
+        });
+        stage.publish((0..10).map(|_| refused_for(NO_ROUTE)).collect());
+        stage.publish(vec![refused_before()]);
+        stage.settled(11).await;
+        let letters = stage.mock.read("dead");
+        assert_eq!(stage.dropped(), 11 - letters.len());
+        let with = |reason: &str| {
+            let header = format!("reason={reason}");
+            letters.iter().filter(|letter| letter.headers.contains(&header)).count()
+        };
+        assert!(with(NO_ROUTE) > 0 && with(NO_ROUTE) < 10, "{letters:?}");
+        assert_eq!(with("payload_not_json"), 1, "not of that bound");
     });
 }
 

@@ -19,8 +19,10 @@ const OTHERS: u32 = 0o007;
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file is at its bound.
-    #[error("{path}: at its bound of {max} bytes (dead_letter.file_max); move it away")]
+    #[error("{path}: at its bound of {max} bytes ({key}); move it away")]
     Full {
+        /// What sets the bound.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// Its bound.
@@ -42,12 +44,27 @@ pub enum FileError {
 pub struct DeadLetterFile {
     path: PathBuf,
     max: u64,
+    /// What sets it.
+    key: &'static str,
 }
 
 impl DeadLetterFile {
     /// At this path, up to `max` bytes.
     pub fn new(path: PathBuf, max: u64) -> Self {
-        Self { path, max }
+        Self { path, max, key: "dead_letter.file_max" }
+    }
+
+    /// The one beside it, for messages that no route matches: `dead-letter.unmatched.jsonl`.
+    pub fn of_unmatched(config: &DeadLetterConfig) -> Self {
+        let extension = match config.file.extension() {
+            Some(extension) => format!("unmatched.{}", extension.to_string_lossy()),
+            None => "unmatched".to_owned(),
+        };
+        Self {
+            path: config.file.with_extension(extension),
+            max: config.unmatched_max_bytes,
+            key: "dead_letter.unmatched_max",
+        }
     }
 
     /// Its bound in bytes.
@@ -81,7 +98,8 @@ impl DeadLetterFile {
                 "{shown}: everybody may use it; the next dead letter ends that, if it can"
             ))
         } else if metadata.len() >= config.file_max_bytes {
-            Some(FileError::Full { path: path.clone(), max: config.file_max_bytes }.to_string())
+            let (key, max) = ("dead_letter.file_max", config.file_max_bytes);
+            Some(FileError::Full { key, path: path.clone(), max }.to_string())
         } else {
             None
         })
@@ -110,7 +128,8 @@ impl DeadLetterFile {
             })
             .count();
         if fits == 0 && !lines.is_empty() {
-            return Err(FileError::Full { path: self.path.clone(), max: self.max });
+            let Self { path, max, key } = self.clone();
+            return Err(FileError::Full { key, path, max });
         }
         let written = file.write_all(&lines[..fits].concat()).and_then(|()| file.sync_data());
         if let Err(error) = written {

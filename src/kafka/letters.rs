@@ -23,6 +23,8 @@ pub struct Letters {
     queue: VecDeque<Letter>,
     /// In a write that has not ended, in order; `None` if there is no such write.
     writing: Option<Vec<Letter>>,
+    /// What may still go to the Kafka topic, in bytes, where that is bounded.
+    room: Option<u64>,
     blocked: Option<String>,
     next_try: Option<Instant>,
     gate: Gate,
@@ -34,6 +36,7 @@ impl Default for Letters {
             file: DeadLetterFile::new("dead-letter.jsonl".into(), 0),
             queue: VecDeque::new(),
             writing: None,
+            room: None,
             blocked: None,
             next_try: None,
             gate: Gate::every(WARN_INTERVAL),
@@ -46,6 +49,28 @@ impl Letters {
     pub fn new(config: &DeadLetterConfig) -> Self {
         let file = DeadLetterFile::new(config.file.clone(), config.file_max_bytes);
         Self { file, ..Self::default() }
+    }
+
+    /// Of messages that no route matches: none wait.
+    pub fn unmatched(config: &DeadLetterConfig) -> Self {
+        let room = Some(config.unmatched_max_bytes);
+        Self { file: DeadLetterFile::of_unmatched(config), room, ..Self::default() }
+    }
+
+    /// Takes so many bytes of what may go to the Kafka topic; whether there was room. Never again to be
+    /// had: a Kafka topic has no size to look at.
+    pub fn take_room(&mut self, bytes: usize) -> bool {
+        let Some(room) = self.room else { return true };
+        let left = room.checked_sub(bytes as u64);
+        self.room = Some(left.unwrap_or(room));
+        left.is_some()
+    }
+
+    /// All that wait are given up, and why none could be written.
+    pub fn give_up(&mut self) -> Option<(Vec<Letter>, String)> {
+        let why = self.blocked.clone()?;
+        self.free();
+        Some((self.queue.drain(..).collect(), why))
     }
 
     /// One more, behind the others.

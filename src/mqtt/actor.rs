@@ -21,11 +21,11 @@ use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::backoff::Backoff;
-use crate::config::Config;
+use crate::config::{Config, Unmatched};
 use crate::failpoint::{self, Site};
 use crate::message::{
-    Attach, Destination, Epoch, ForwardBatch, Message, ProducerStarted, Qos, Refusal, SourceId,
-    Stamp, Verdicts,
+    Attach, Destination, Epoch, ForwardBatch, Message, NO_ROUTE, ProducerStarted, Qos, Refusal,
+    SourceId, Stamp, Verdicts,
 };
 use crate::mqtt::connection;
 use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
@@ -36,7 +36,7 @@ use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::{Gate, Metrics, keys, panics};
-use crate::route::Router;
+use crate::route::{Filter, Router};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
 
 /// A connection that lived this long was a good one: the next pause is the shortest again.
@@ -46,6 +46,8 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// So many bytes a message may keep in memory beside itself and as much again: a packet's header, or
 /// the answer to a PINGREQ in between.
 const PINNED_ALLOWANCE_BYTES: usize = 256;
+/// So many filters are named where one of them brought a message that no route matches.
+const NAMED_MAX: usize = 5;
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// The stage that messages are handed on to.
@@ -348,13 +350,7 @@ impl Core {
         });
         match routed {
             Ok(Some(destination)) => Some(destination),
-            Ok(None) => {
-                if let Some(suppressed) = self.filtered_gate.pass(Instant::now()) {
-                    warn!(self.log, "no route for a message, perhaps an old subscription";
-                        keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(), keys::SUPPRESSED => suppressed);
-                }
-                None
-            }
+            Ok(None) => self.unmatched(publish),
             Err(panic) => {
                 if let Some(suppressed) = self.panic_gate.pass(Instant::now()) {
                     warn!(self.log, "panic while a message was routed, it goes to the dead letter";
@@ -368,6 +364,31 @@ impl Core {
                 Some(Destination::DeadLetter(Box::new(refusal)))
             }
         }
+    }
+
+    /// What becomes of a message that no route matches: it came by a subscription of older days, or
+    /// under another name than the filter says.
+    fn unmatched(&mut self, publish: &Publish) -> Option<Destination> {
+        let ids = publish.subscription_ids.as_slice();
+        let mut names = self.memory.subscriptions.names(ids).map(Filter::as_str);
+        let mut subscribed = names.by_ref().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+        if names.next().is_some() {
+            subscribed.push_str(", ...");
+        }
+        let mqtt_topic = publish.mqtt_topic_lossy();
+        if let Some(suppressed) = self.filtered_gate.pass(Instant::now()) {
+            warn!(self.log, "no route matches a message";
+                keys::MQTT_TOPIC => %mqtt_topic,
+                keys::DETAIL => format!("subscribed {subscribed}, received {mqtt_topic}"),
+                keys::SUPPRESSED => suppressed);
+        }
+        let is_kept = self.settings.mqtt.unmatched == Unmatched::DeadLetter;
+        // Nobody was promised that a message of QoS 0 arrives.
+        (is_kept && publish.qos == Qos::AtLeastOnce).then(|| {
+            let detail = format!("no route matches it; subscribed: {subscribed}");
+            let refusal = Refusal { reason: NO_ROUTE, detail, whole: None };
+            Destination::DeadLetter(Box::new(refusal))
+        })
     }
 
     /// Hands on what the producer was not given yet.

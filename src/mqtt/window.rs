@@ -295,6 +295,7 @@ impl Window {
         match verdict {
             Verdict::Delivered(_) => self.counts.delivered += 1,
             Verdict::Rejected(_) => self.counts.dead_lettered += 1,
+            Verdict::Dropped(_) => self.counts.filtered += 1,
         }
         self.drop_finished();
         true

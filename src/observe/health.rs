@@ -49,7 +49,10 @@ impl Display for Reason {
     }
 }
 
-/// All values of [`Reason::reason`]. docs/observability.md says of each what to do.
+/// A warning, which does not make the bridge unready.
+const UNMATCHED_DROPPED: &str = "unmatched_dropped";
+
+/// All values of [`Reason::reason`] that mean not ready. docs/observability.md says of each what to do.
 pub const CODES: [&str; 18] = [
     DRAINING,
     ACTOR_HANGS,
@@ -161,6 +164,7 @@ pub struct Health {
     producer: Mutex<Option<String>>,
     unconfirmed: Mutex<Option<Duration>>,
     failing_partitions: Mutex<Vec<String>>,
+    unmatched: Mutex<Option<String>>,
     draining: AtomicBool,
     failure: OnceLock<Failure>,
 }
@@ -194,6 +198,19 @@ impl Health {
     /// What is to be said of the partitions that have refused for too long what should pass.
     pub fn set_failing_partitions(&self, details: Vec<String>) {
         *lock(&self.failing_partitions) = details;
+    }
+
+    /// Why messages that no route matches are dropped now; `None`: they are not, or the last of them
+    /// has its dead letter.
+    pub fn set_unmatched_dropped(&self, why: Option<String>) {
+        *lock(&self.unmatched) = why;
+    }
+
+    /// What a person should look at although the bridge is ready. What is configured works: only what
+    /// an old subscription brings is lost, and to be called not ready would end good work for it.
+    pub fn warnings(&self) -> Vec<Reason> {
+        let unmatched = lock(&self.unmatched).clone();
+        unmatched.map(|why| Reason::new("mqtt", UNMATCHED_DROPPED, why)).into_iter().collect()
     }
 
     /// A drain has begun.
@@ -479,7 +496,7 @@ mod tests {
     fn every_reason_is_explained() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
         let document = std::fs::read_to_string(path).expect("docs/observability.md");
-        for code in CODES {
+        for code in CODES.into_iter().chain([UNMATCHED_DROPPED]) {
             assert!(document.contains(&format!("| `{code}` |")), "{code} is not explained");
         }
     }

@@ -21,7 +21,7 @@ pub struct Conservation {
     pub delivered: u64,
     /// Written to the dead letter.
     pub dead_lettered: u64,
-    /// Matched no route.
+    /// Matched no route, and has no dead letter.
     pub filtered: u64,
     /// QoS 0 dropped on purpose while the window was full.
     pub shed: u64,

@@ -48,7 +48,7 @@ pub(super) struct Away {
 /// What is in flight in librdkafka.
 pub(super) enum Flight {
     Record { item: Item, lane: usize, produced_at: Stamp },
-    Letter(Box<Letter>),
+    Letter { letter: Box<Letter>, sent_at: Instant },
 }
 
 /// One producer and what it has in flight, by the index that its reports name.
@@ -89,7 +89,7 @@ impl Live {
         let flights = self.sides().flat_map(|side| side.flights.iter());
         let produced_at = flights.filter_map(|(_, flight)| match flight {
             Flight::Record { produced_at, .. } => Some(produced_at.instant),
-            Flight::Letter(_) => None,
+            Flight::Letter { .. } => None,
         });
         produced_at.min()
     }
@@ -179,6 +179,7 @@ impl KafkaProducerActor {
             self.state.round_left = 0;
             self.state.kafka_topics.restart();
             self.state.letters.restart();
+            self.state.unmatched.restart();
             // Only a dead letter that is being written outlives its epoch.
             self.state.here = self.state.seqs();
             self.state.settled_to.clear();

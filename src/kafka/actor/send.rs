@@ -7,7 +7,7 @@ use actix::prelude::*;
 
 use super::epochs::Flight;
 use super::settle::{Outbox, Refusal};
-use super::{Item, KafkaProducerActor, State};
+use super::{Item, KafkaProducerActor, Pile, State};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::lanes::{Queued as _, Via};
 use crate::message::{Stamp, Verdict};
@@ -90,7 +90,7 @@ impl KafkaProducerActor {
                 let (_, value) = item.msg.message.record().expect("only records are in lanes");
                 (*key, item.key(), &value[..])
             }
-            Flight::Letter(_) => unreachable!("a record was put there"),
+            Flight::Letter { .. } => unreachable!("a record was put there"),
         });
         let codes = match side.producer.send(kafka_topics.target(lane), records) {
             Ok(codes) if codes.is_empty() => return keys.len(),
@@ -127,15 +127,20 @@ impl KafkaProducerActor {
         taken
     }
 
-    pub(super) fn produce_letters(&mut self, now: Instant, ctx: &mut Context<Self>) {
+    pub(super) fn produce_letters(&mut self, pile: Pile, now: Instant, ctx: &mut Context<Self>) {
         let config = Arc::clone(&self.config);
         let Some(kafka_topic) = &config.dead_letter.kafka_topic else { return };
         while !self.state.full && self.is_sending() {
-            let Some(letter) = self.state.letters.next(now) else { return };
-            let Some(side) = self.side(Via::Careful, ctx) else {
-                self.state.letters.put_back(letter);
+            let Some(letter) = self.state.pile(pile).next(now) else { return };
+            if self.side(Via::Careful, ctx).is_none() {
+                self.state.pile(pile).put_back(letter);
                 return;
-            };
+            }
+            if !self.state.pile(pile).take_room(letter.kept().len() + letter.key().len()) {
+                self.drop_unmatched(vec![letter], "at the bound of dead_letter.unmatched_max");
+                continue;
+            }
+            let Some(side) = self.side(Via::Careful, ctx) else { return };
             let entry = side.flights.vacant_entry();
             let (key, kept, headers) = (letter.key(), letter.kept(), letter.headers());
             let headers: Vec<_> =
@@ -144,15 +149,15 @@ impl KafkaProducerActor {
                 side.producer.send_with_headers(entry.key(), kafka_topic, key, kept, &headers);
             match sent {
                 Ok(()) => {
-                    entry.insert(Flight::Letter(Box::new(letter)));
+                    entry.insert(Flight::Letter { letter: Box::new(letter), sent_at: now });
                 }
                 Err(code) => match classify::of_send(code) {
                     Class::QueueFull => {
-                        self.state.letters.put_back(letter);
+                        self.state.pile(pile).put_back(letter);
                         self.state.full = true;
                     }
                     Class::Fatal => {
-                        self.state.letters.put_back(letter);
+                        self.state.pile(pile).put_back(letter);
                         self.end_epoch(classify::name(code));
                     }
                     _ => self.letter_refused(letter, code, now),
@@ -161,20 +166,26 @@ impl KafkaProducerActor {
         }
     }
 
-    /// Starts one write of the dead letter file, off this thread, if there is none.
-    pub(super) fn write_letters(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        let Some((file, lines)) = self.state.letters.next_write(now) else { return };
+    /// Starts one write of the file of a pile, off this thread, if there is none.
+    pub(super) fn write_letters(&mut self, pile: Pile, now: Instant, ctx: &mut Context<Self>) {
+        let Some((file, lines)) = self.state.pile(pile).next_write(now) else { return };
         let write = tokio::task::spawn_blocking(move || {
             file.append(&lines).map_err(|error| error.to_string())
         });
-        ctx.spawn(write.into_actor(self).map(|written, actor, ctx| {
+        ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| {
             let written = written.unwrap_or_else(|error| Err(error.to_string()));
             let mut verdicts = Outbox::default();
-            for letter in actor.state.letters.written(written, Instant::now()) {
+            for letter in actor.state.pile(pile).written(written, Instant::now()) {
                 verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
             }
             verdicts.send(&actor.sources, Instant::now());
-            actor.letters_blocked();
+            match pile {
+                Pile::Refused => actor.letters_blocked(),
+                Pile::Unmatched => match actor.state.unmatched.give_up() {
+                    Some((letters, why)) => actor.drop_unmatched(letters, &why),
+                    None => actor.metrics.health().set_unmatched_dropped(None),
+                },
+            }
             actor.pump(Stamp::now(), ctx);
         }));
     }

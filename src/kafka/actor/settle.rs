@@ -1,13 +1,13 @@
 //! What comes back: delivery reports become verdicts, or go where a refused record goes.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use slog::{error, warn};
 
 use super::epochs::Flight;
-use super::{Item, KafkaProducerActor};
+use super::{Item, KafkaProducerActor, Pile};
 use crate::failpoint::{self, Site};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::Letter;
@@ -15,6 +15,9 @@ use crate::kafka::lanes::{Queued as _, Via};
 use crate::kafka::producer::Report;
 use crate::message::{Attach, SourceId, Stamp, Verdict, Verdicts};
 use crate::observe::{Delivered, TimingRecord, keys};
+
+/// How long the dead letter of a message that no route matches may wait for Kafka while others go on.
+const UNMATCHED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why a record came back.
 pub(super) struct Refusal {
@@ -178,11 +181,14 @@ impl KafkaProducerActor {
                         }
                     }
                 }
-                Some(Flight::Letter(letter)) if report.code == 0 => {
-                    self.state.letters.delivered();
+                Some(Flight::Letter { letter, .. }) if report.code == 0 => {
+                    match Pile::of(letter.reason) {
+                        Pile::Refused => self.state.letters.delivered(),
+                        Pile::Unmatched => self.metrics.health().set_unmatched_dropped(None),
+                    }
                     verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
                 }
-                Some(Flight::Letter(letter)) => {
+                Some(Flight::Letter { letter, .. }) => {
                     self.count_gap();
                     self.letter_refused(*letter, report.code, at.instant)
                 }
@@ -212,15 +218,59 @@ impl KafkaProducerActor {
 
     pub(super) fn letter_refused(&mut self, mut letter: Letter, code: i32, now: Instant) {
         if classify::is_too_large(code) && letter.shorten() {
-            self.state.letters.put_back(letter);
+            self.state.pile(Pile::of(letter.reason)).put_back(letter);
             return;
         }
         let why = match code {
             classify::WITHOUT_OFFSET => "Kafka did not confirm a dead letter".to_owned(),
             _ => format!("Kafka refuses dead letters with {} ({code})", classify::name(code)),
         };
+        if Pile::of(letter.reason) == Pile::Unmatched {
+            self.drop_unmatched(vec![letter], &why);
+            return;
+        }
         self.state.letters.refused(letter, &why, now);
         self.letters_blocked();
+    }
+
+    /// Messages that no route matches and whose dead letters cannot be written: they hold nobody up.
+    pub(super) fn drop_unmatched(&mut self, letters: Vec<Letter>, why: &str) {
+        let now = Instant::now();
+        if let Some(suppressed) = self.unmatched_gate.pass(now) {
+            warn!(self.log, "messages that no route matches are dropped"; keys::REASON => why,
+                keys::COUNT => letters.len(), keys::SUPPRESSED => suppressed);
+        }
+        self.metrics.health().set_unmatched_dropped(Some(why.to_owned()));
+        let mut verdicts = Outbox::default();
+        for letter in letters {
+            verdicts.push(letter.source, Verdict::Dropped(letter.msg.seq));
+        }
+        verdicts.send(&self.sources, now);
+    }
+
+    /// A dead letter that waits for a partition without a leader would hold up what other partitions
+    /// take. Should it be written after all, it is there and counted as dropped. While Kafka is away
+    /// everything waits.
+    pub(super) fn give_up_late_letters(&mut self) {
+        let Some(live) = self.state.live.as_ref().filter(|_| self.state.away.is_none()) else {
+            return;
+        };
+        let now = Instant::now();
+        let mut verdicts = Outbox::default();
+        let mut count = 0;
+        for (_, flight) in live.careful.iter().flat_map(|side| side.flights.iter()) {
+            let Flight::Letter { letter, sent_at } = flight else { continue };
+            let is_late = now.saturating_duration_since(*sent_at) > UNMATCHED_WITHIN;
+            if is_late && Pile::of(letter.reason) == Pile::Unmatched {
+                verdicts.push(letter.source, Verdict::Dropped(letter.msg.seq));
+                count += 1;
+            }
+        }
+        if count > 0 {
+            let why = "Kafka does not confirm their dead letters".to_owned();
+            self.metrics.health().set_unmatched_dropped(Some(why));
+            verdicts.send(&self.sources, now);
+        }
     }
 
     pub(super) fn letters_blocked(&mut self) {
