@@ -4,7 +4,6 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
 
 use crate::support::broker::{Broker, Kind};
 use crate::support::line::{Names, Plan};
@@ -27,11 +26,21 @@ struct Allowed {
 
 impl<B: Broker> Lines<B> {
     fn start(story: &Story, kafka: &Kafka, broker: impl Fn(Kind, &Path) -> B) -> Self {
+        Self::start_at(300, story, kafka, broker)
+    }
+
+    /// With devices that publish so many messages a second.
+    fn start_at(
+        rate: u32,
+        story: &Story,
+        kafka: &Kafka,
+        broker: impl Fn(Kind, &Path) -> B,
+    ) -> Self {
         let line = |kind: Kind| {
             // RabbitMQ is shared by the stories.
             let name = slug(&format!("{} {}", story.name, kind.name()));
             let plan = Plan {
-                load: Load { rate: 300, window: 100, ..Load::default() },
+                load: Load { rate, window: 100, ..Load::default() },
                 config: vec![("delivery", "window_messages", WINDOW.into())],
                 names: Names { client_id: name.clone(), devices: name },
                 ..Plan::default()
@@ -60,6 +69,22 @@ impl<B: Broker> Lines<B> {
         self.each(|line| line.publisher.pause());
     }
 
+    /// Freezes Kafka and publishes so many messages, until each bridge has all that it is given.
+    fn fill(&mut self, kafka: &mut Kafka, messages: u64) {
+        self.each(|line| {
+            line.publisher.publish(500);
+            line.wait_delivered(500);
+            line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
+        });
+        kafka.freeze();
+        self.each(|line| line.publisher.publish(messages));
+        for (kind, line) in &self.0 {
+            let most = in_flight(*kind).min(messages);
+            line.bridge.wait_summary("it has what it is given", SOON, |now| now.in_flight == most);
+            line.publisher.wait_done(PATIENT);
+        }
+    }
+
     /// Ends all lines: nothing is lost, and no more happened to them than is `allowed`.
     #[track_caller]
     fn settle(mut self, allowed: impl Fn(Kind) -> Allowed) {
@@ -77,14 +102,8 @@ impl<B: Broker> Lines<B> {
 }
 
 /// Everything once, in order.
-fn exact(kind: Kind) -> Allowed {
-    Allowed { duplicated: read_too_late(kind), reordered: 0 }
-}
-
-/// A redelivery that is read after its PUBACK was written is forwarded again, as often as the broker
-/// gives up waiting while Kafka is away or slow. To be mended: then this is 0.
-fn read_too_late(kind: Kind) -> u64 {
-    if kind.redelivers_after().is_some() { u64::MAX } else { 0 }
+fn exact(_: Kind) -> Allowed {
+    Allowed { duplicated: 0, reordered: 0 }
 }
 
 /// Most messages that are on their way to a bridge, and unacknowledged, at one moment.
@@ -108,70 +127,55 @@ fn every_broker_passes_on_each_message_once_in_order() {
 #[test]
 fn sigterm_with_every_broker_loses_nothing() {
     let story = Story::new("SIGTERM, 3 times");
-    let mut lines = Lines::start(&story, Kafka::shared(), Kind::start);
+    let mut lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
     lines.harm_under_load(|line| {
         assert_eq!(line.bridge.terminate(), 0);
         line.bridge.run();
     });
-    lines.settle(|kind| Allowed { duplicated: read_too_late(kind), reordered: late(kind, TIMES) });
+    lines.settle(|kind| Allowed { duplicated: 0, reordered: late(kind, TIMES) });
 }
 
 #[test]
 fn kill_9_with_every_broker_loses_nothing() {
     let story = Story::new("kill -9, 3 times");
-    let mut lines = Lines::start(&story, Kafka::shared(), Kind::start);
+    let mut lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
     lines.harm_under_load(|line| {
         line.bridge.kill();
         line.bridge.run();
     });
     lines.settle(|kind| Allowed {
-        duplicated: (TIMES * in_flight(kind)).max(read_too_late(kind)),
+        duplicated: TIMES * in_flight(kind),
         reordered: late(kind, TIMES),
     });
 }
 
 #[test]
-fn kafka_frozen_for_longer_than_any_broker_waits_for_a_puback_loses_nothing() {
+fn kafka_frozen_for_longer_than_any_broker_waits_for_a_puback_duplicates_nothing() {
     let story = Story::new("Kafka frozen 12 s");
-    let mut kafka = Kafka::start(story.dir());
-    let mut lines = Lines::start(&story, &kafka, Kind::start);
-    lines.each(|line| {
-        line.publisher.publish(500);
-        line.wait_delivered(500);
-    });
-    kafka.freeze();
-    // More than any of them has in flight.
-    lines.each(|line| line.publisher.publish(2_000));
-    let twice = |kind: Kind| kind.redelivers_after().map(|after| after * 2 + after / 2);
-    let span = Kind::ALL.into_iter().filter_map(twice).max().expect("one of them redelivers");
-    throughout("the bridges live", span.max(Duration::from_secs(12)), || {
+    let mut kafka = Kafka::start_forgiving(story.dir());
+    let mut lines = Lines::start_at(3_000, &story, &kafka, Kind::start_impatient);
+    lines.fill(&mut kafka, 2 * WINDOW);
+    // NATS renumbers a redelivery that crosses its PUBACK (docs/brokers.md), so Kafka is back between
+    // the second redelivery and the third.
+    let after = Kind::ALL.into_iter().filter_map(Kind::redelivers_after).max();
+    let frozen = after.expect("one of them redelivers") * 5 / 2;
+    throughout("the bridges live", frozen, || {
         lines.0.iter_mut().all(|(_, line)| line.bridge.is_running())
     });
     kafka.thaw();
     // Behind what came again.
     lines.each(|line| line.publisher.publish(500));
-    lines.settle(|kind| Allowed { duplicated: read_too_late(kind), reordered: late(kind, 1) });
+    lines.settle(exact);
 }
 
 #[test]
 fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
-    const IN_FLIGHT: u64 = 300;
+    // More than the window: Mosquitto has them all in flight, the bridge has no room for half of them.
+    const UNACKNOWLEDGED: u64 = 2 * WINDOW;
     let story = Story::new("broker restarted");
-    let mut kafka = Kafka::start(story.dir());
-    let mut lines = Lines::start(&story, &kafka, Kind::start_own);
-    lines.each(|line| {
-        line.publisher.publish(500);
-        line.wait_delivered(500);
-        line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
-    });
-    kafka.freeze();
-    lines.each(|line| line.publisher.publish(IN_FLIGHT));
-    for (kind, line) in &mut lines.0 {
-        line.publisher.wait_done(PATIENT);
-        let received = kind.in_flight().map_or(IN_FLIGHT, |most| most.min(IN_FLIGHT));
-        line.bridge
-            .wait_summary("the bridge has what it gets", SOON, |now| now.in_flight == received);
-    }
+    let mut kafka = Kafka::start_forgiving(story.dir());
+    let mut lines = Lines::start_at(3_000, &story, &kafka, Kind::start_own);
+    lines.fill(&mut kafka, UNACKNOWLEDGED);
     thread::scope(|scope| {
         for (_, line) in &mut lines.0 {
             scope.spawn(|| {
@@ -190,7 +194,7 @@ fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
     lines.settle(|kind| Allowed {
         duplicated: match kind {
             Kind::Mosquitto => 0,
-            _ => in_flight(kind).min(IN_FLIGHT).max(read_too_late(kind)),
+            _ => in_flight(kind),
         },
         reordered: late(kind, 1),
     });
@@ -199,10 +203,10 @@ fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
 #[test]
 fn a_client_that_takes_the_session_over_on_every_broker_loses_nothing() {
     let story = Story::new("client id taken over, 3 times");
-    let mut lines = Lines::start(&story, Kafka::shared(), Kind::start);
+    let mut lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
     lines.harm_under_load(|line| line.take_over());
     lines.settle(|kind| Allowed {
-        duplicated: (TIMES * in_flight(kind)).max(read_too_late(kind)),
+        duplicated: TIMES * in_flight(kind),
         reordered: late(kind, TIMES),
     });
 }

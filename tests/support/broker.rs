@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::mosquitto::Setup;
-use super::{Mosquitto, Nats, RabbitMq};
+use super::{Mosquitto, Nats, RabbitMq, nats, rabbitmq};
 
 /// A running broker.
 pub trait Broker: Send {
@@ -57,19 +57,29 @@ impl Kind {
 
     /// A running one, which other stories may use too: RabbitMQ is slow to start.
     pub fn start(self, dir: &Path) -> Box<dyn Broker> {
+        self.start_with(dir, nats::ACK_WAIT)
+    }
+
+    /// As [`Self::start`]; what is unacknowledged it sends again as soon as
+    /// [`Self::redelivers_after`] says.
+    pub fn start_impatient(self, dir: &Path) -> Box<dyn Broker> {
+        self.start_with(dir, nats::SHORT_ACK_WAIT)
+    }
+
+    fn start_with(self, dir: &Path, ack_wait: Duration) -> Box<dyn Broker> {
         match self {
             Self::Mosquitto => Box::new(Mosquitto::start(dir, &Setup::default().persistent())),
             Self::RabbitMq => Box::new(RabbitMq::shared()),
-            Self::Nats => Box::new(Nats::start(dir)),
+            Self::Nats => Box::new(Nats::start(dir, ack_wait)),
         }
     }
 
-    /// A running one that nobody else uses.
+    /// As [`Self::start_impatient`]; nobody else uses it.
     pub fn start_own(self, dir: &Path) -> Box<dyn OwnBroker> {
         match self {
             Self::Mosquitto => Box::new(Mosquitto::start(dir, &Setup::default().persistent())),
             Self::RabbitMq => Box::new(RabbitMq::start(dir)),
-            Self::Nats => Box::new(Nats::start(dir)),
+            Self::Nats => Box::new(Nats::start(dir, nats::SHORT_ACK_WAIT)),
         }
     }
 
@@ -77,14 +87,14 @@ impl Kind {
     pub fn in_flight(self) -> Option<u64> {
         match self {
             Self::Mosquitto => None,
-            Self::RabbitMq => Some(u64::from(super::rabbitmq::PREFETCH)),
-            Self::Nats => Some(u64::from(super::nats::MAX_ACK_PENDING)),
+            Self::RabbitMq => Some(u64::from(rabbitmq::PREFETCH)),
+            Self::Nats => Some(u64::from(nats::MAX_ACK_PENDING)),
         }
     }
 
     /// After what time it sends an unacknowledged message again on the same connection; `None`: never.
     pub fn redelivers_after(self) -> Option<Duration> {
-        (self == Self::Nats).then_some(super::nats::ACK_WAIT)
+        (self == Self::Nats).then_some(nats::SHORT_ACK_WAIT)
     }
 
     /// Whether what was unacknowledged comes before what is newer.

@@ -9,9 +9,12 @@ use super::broker::{Broker, OwnBroker};
 use super::process::{Process, free_port, with_sbin};
 use super::{MqttClient, SOON, Version, eventually};
 
-/// After so long it sends an unacknowledged message again, on the same connection. 30 s as it is
-/// installed: shorter here, so that a story need not freeze Kafka for longer than that.
-pub const ACK_WAIT: Duration = Duration::from_secs(5);
+/// After so long it sends an unacknowledged message again, on the same connection, where a story waits
+/// for that.
+pub const SHORT_ACK_WAIT: Duration = Duration::from_secs(5);
+
+/// The same as it is installed.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// Most unacknowledged messages of one subscription; its default.
 pub const MAX_ACK_PENDING: u16 = 1024;
@@ -26,7 +29,7 @@ pub struct Nats {
 
 impl Nats {
     /// Starts one with its files under `dir`, and waits until it serves.
-    pub fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path, ack_wait: Duration) -> Self {
         let (port, own_protocol) = (free_port(), free_port());
         let dir = dir.join(format!("nats-{port}"));
         fs::create_dir_all(&dir).unwrap();
@@ -34,7 +37,7 @@ impl Nats {
             "server_name: stories".to_owned(),
             format!("listen: \"127.0.0.1:{own_protocol}\""),
             format!("jetstream {{ store_dir: {:?} }}", dir.join("data")),
-            format!("mqtt {{ host: 127.0.0.1, port: {port}, ack_wait: \"{ACK_WAIT:?}\" }}"),
+            format!("mqtt {{ host: 127.0.0.1, port: {port}, ack_wait: \"{ack_wait:?}\" }}"),
         ];
         fs::write(dir.join("nats.conf"), config.join("\n")).unwrap();
         let mut nats = Self { port, dir, process: None };
