@@ -688,9 +688,10 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
                 }
                 cluster.broker_down(2).expect("down");
             });
-            for message in &all[mqtt_topics..] {
-                stage.publish(vec![message.clone()]);
-                tokio::time::sleep(Duration::from_micros(100)).await;
+            // More than five of each partition in a round.
+            for chunk in all[mqtt_topics..].chunks(mqtt_topics) {
+                stage.publish(chunk.to_vec());
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             let waiting = all[mqtt_topics..].iter().filter(|msg| is_stuck(msg)).count();
             assert!(waiting > 10 && waiting < mqtt_topics * 2, "{waiting}");

@@ -22,6 +22,36 @@ fn nodes_of_a_cluster_restarted_killed_and_frozen_in_turn_lose_duplicate_and_reo
     }
 }
 
+/// On both sides of the number of partitions from which rounds do not wait for each other.
+#[test]
+fn partitions_of_a_node_that_is_frozen_stop_no_other_until_the_window_is_full() {
+    let story = Story::new("Kafka node with partitions frozen");
+    let mut nodes = Kafka::start_cluster(story.dir());
+    nodes[0].keep_one_replica();
+    let plan = |partitions| Plan {
+        load: Load { rate: 2_000, window: 5_000, mqtt_topics: 200, ..Load::default() },
+        partitions: Some(partitions),
+        kafka_topic: vec![("min.insync.replicas", "1")],
+        ..Plan::default()
+    };
+    let mut lines =
+        [4, 32].map(|partitions| Line::start(&story, &nodes[0], Version::V5, &plan(partitions)));
+    lines.iter().for_each(|line| line.publisher.keep_publishing());
+    lines.iter().for_each(|line| line.wait_delivered(1_000));
+    nodes[2].freeze();
+    for line in &lines {
+        // Without the others' verdicts it would be the whole window.
+        let full = line.bridge.wait_window_full();
+        tell(&format!("{}: {} of 1000 wait", story.name, full.in_flight));
+        assert!((1..800).contains(&full.in_flight), "{full:?}");
+    }
+    nodes[2].thaw();
+    for line in &mut lines {
+        line.publisher.pause();
+        line.settle().assert_nothing_lost_or_reordered();
+    }
+}
+
 fn restart(node: &mut Kafka, _: &[Line]) {
     node.stop();
     node.run();

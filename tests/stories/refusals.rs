@@ -98,6 +98,28 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
     assert!(letters.iter().all(|letter| letter.reason() == "kafka_too_large"));
 }
 
+/// librdkafka counts up a number of 15 bits for each, and Kafka takes 0 after 32,767 for an older producer.
+#[test]
+fn what_is_refused_has_no_number_from_which_on_nothing_passes() {
+    const MANY: u64 = 33_500;
+    let story = Story::new("33500 too large");
+    // They go through the same producer as what is refused.
+    Kafka::shared().create("dead-33500", 1, &[]);
+    let plan = Plan {
+        config: vec![("dead_letter", "kafka_topic", "dead-33500".into())],
+        load: Load { rate: 1_000_000, window: 1_000, filler: 300, ..Load::default() },
+        kafka_topic: vec![("max.message.bytes", "300")],
+        ..Plan::default()
+    };
+    let mut line = Line::start(&story, Kafka::shared(), Version::V5, &plan);
+    let start = Instant::now();
+    line.publisher.publish(MANY);
+    line.bridge.wait_summary("all are dead-lettered", PATIENT, |now| now.dead_lettered == MANY);
+    tell(&format!("{}: {:?}", story.name, start.elapsed()));
+    assert_eq!(line.bridge.terminate(), 0);
+    line.bridge.assert_logs_sound();
+}
+
 #[test]
 fn a_partition_that_fails_for_ever_is_named_by_readiness_until_it_does_not() {
     let story = Story::new("one partition fails");

@@ -70,6 +70,11 @@ impl Kafka {
         Self::start_nodes(dir, 3, &[])
     }
 
+    /// Kafka topics that are created through this node from here on have each partition on one node only.
+    pub fn keep_one_replica(&mut self) {
+        self.replicas = 1;
+    }
+
     fn start_nodes(dir: &Path, nodes: i32, settings: &[&str]) -> Vec<Self> {
         let ports: Vec<_> = (0..nodes).map(|_| (free_port(), free_port())).collect();
         let bootstrap: Vec<_> = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();

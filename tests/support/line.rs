@@ -25,6 +25,8 @@ pub struct Plan {
     pub load: Load,
     /// Keys of the bridge's configuration: section, key, value.
     pub config: Vec<(&'static str, &'static str, serde_json::Value)>,
+    /// How many partitions the Kafka topic has; 4 if that does not matter.
+    pub partitions: Option<i32>,
     /// Settings of the Kafka topic.
     pub kafka_topic: Vec<(&'static str, &'static str)>,
     /// What `BRIDGE_FAILPOINTS` says in the bridge's first run; empty: nothing.
@@ -95,7 +97,7 @@ impl<B: Broker> Line<B> {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("mqtt{}-{number}", version.level());
         let kafka_topic = format!("{}-{name}", slug(story.name));
-        kafka.create(&kafka_topic, 4, &plan.kafka_topic);
+        kafka.create(&kafka_topic, plan.partitions.unwrap_or(4), &plan.kafka_topic);
         let Names { client_id, devices } = &plan.names;
         let proxy = Proxy::start(&broker.address());
         let mut config = ConfigFile::new(&proxy.address(), client_id, &kafka.bootstrap());
