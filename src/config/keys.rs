@@ -214,7 +214,7 @@ pub const KEYS: &[Key] = keys! {
         "The name of the session. Keep it stable, and its own for each bridge; required with a persistent session.",
         "Another client with the same name takes the session over; the bridge then backs off.";
     "mqtt.protocol", Form::Choice(&["auto", "5", "3.1.1"]), Value("auto"),
-        "auto speaks MQTT 5, and 3.1.1 if the broker refuses that.",
+        "auto speaks MQTT 5, and 3.1.1 if the broker does not know that: it says so, answers with what is no MQTT 5, closes, or is silent.",
         "With a fixed version that the broker refuses, the bridge tries again and says so.";
     "mqtt.keep_alive", Form::Seconds("1s", "65535s"), Value("30s"),
         "Shorter notices a dead connection sooner, and sends more.",

@@ -28,10 +28,11 @@ use crate::message::{
     SourceId, Stamp, Verdicts,
 };
 use crate::mqtt::connection;
-use crate::mqtt::open::{CLOSED, End, Open, READ_FAILED};
+use crate::mqtt::open::{End, Open};
+use crate::mqtt::poison::Poison;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::recorder::Recorder;
-use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after};
+use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after, lost};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
@@ -98,6 +99,7 @@ pub(super) struct Core {
     pub(super) full_since: Option<Instant>,
     backoff: Backoff,
     attempt: u64,
+    poison: Poison,
     lost_gate: Gate,
     shed_gate: Gate,
     filtered_gate: Gate,
@@ -161,6 +163,7 @@ impl MqttActor {
             full_since: None,
             backoff: Backoff::new(settings.mqtt.reconnect_min, settings.mqtt.reconnect_max),
             attempt: 0,
+            poison: Poison::default(),
             lost_gate: Gate::every(WARN_EVERY),
             shed_gate: Gate::every(WARN_EVERY),
             filtered_gate: Gate::every(WARN_EVERY),
@@ -206,7 +209,7 @@ impl MqttActor {
                 }
                 Link::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
                     Ok(stream) => Link::Open(Box::new(Open::new(stream, core))),
-                    Err(detail) => core.pause_after(&Lost::new("connect_failed", detail)),
+                    Err(detail) => core.pause_after(&Lost::new(lost::CONNECT_FAILED, detail)),
                 },
                 Link::Open(open) => match ready!(open.pump(core, cx)) {
                     End::Lost(lost) => core.lose(open, &lost, cx),
@@ -249,15 +252,19 @@ impl Core {
             if open.opened_at.elapsed() >= STABLE_AFTER {
                 self.backoff.reset();
             }
-        } else if matches!(lost.reason, CLOSED | READ_FAILED) {
-            self.memory.not_accepted(open.session.version(), false);
+        } else {
+            self.memory.not_accepted(open.session.version(), lost);
         }
         if self.draining { Link::Off } else { self.pause_after(lost) }
     }
 
     fn pause_after(&mut self, lost: &Lost) -> Link {
+        let detail = match &lost.culprit {
+            Some(culprit) => self.poison.describe(culprit, &self.settings.mqtt.client_id),
+            None => lost.detail.clone(),
+        };
         self.metrics.count_reconnect(lost.reason);
-        self.metrics.health().mqtt_lost(format!("{}: {}", lost.reason, lost.detail));
+        self.metrics.health().mqtt_lost(format!("{}: {detail}", lost.reason));
         let jitter = fastrand::f64();
         let pause = match lost.taken_over {
             true => self.backoff.longest(jitter),
@@ -266,7 +273,7 @@ impl Core {
         if let Some(suppressed) = self.lost_gate.pass(Instant::now()) {
             warn!(self.log, "no mqtt connection, will connect again";
                 keys::REASON => lost.reason,
-                keys::DETAIL => &lost.detail,
+                keys::DETAIL => detail,
                 keys::MQTT_BROKER => self.broker(),
                 keys::ATTEMPT => self.attempt,
                 keys::DELAY_MS => millis(pause),
@@ -411,13 +418,14 @@ impl Core {
         let filter = |route: usize| self.settings.routes[route].filter.to_string();
         self.metrics.health().mqtt(|mqtt| note.apply(mqtt));
         match note {
-            Note::Connected { session_present, keep_alive_s, limits } => {
+            Note::Connected { version, session_present, keep_alive_s, limits } => {
                 if !session_present {
                     self.window.session_lost();
                 }
                 self.attempt = 0;
                 info!(self.log, "connected to mqtt";
                     keys::MQTT_BROKER => self.broker(),
+                    keys::MQTT_PROTOCOL => version.name(),
                     keys::CLIENT_ID =>
                         limits.assigned_client_id.as_ref().unwrap_or(&self.settings.mqtt.client_id),
                     keys::SESSION_PRESENT => session_present,

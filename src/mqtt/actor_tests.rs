@@ -784,7 +784,7 @@ fn a_drain_without_a_connection_waits_for_verdicts_only() {
         peer.publish(0x32, 1, b"x").await;
         let messages = stage.handed_on(1).await;
         drop(peer);
-        stage.until("lost", |s| s.metrics.reconnects().get(CLOSED).map(drop)).await;
+        stage.until("lost", |s| s.metrics.reconnects().get(lost::CLOSED).map(drop)).await;
         stage.actor.send(StopIntake).await.expect("alive");
         assert!(matches!(stage.told.lock().expect("sound").last(), Some(Told::Batch { .. })));
         stage.deliver(&messages);

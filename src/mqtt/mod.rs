@@ -13,6 +13,8 @@ pub mod frame;
 pub mod reason;
 pub mod packet;
 pub mod note;
+pub mod negotiation;
+pub mod poison;
 pub mod subscriptions;
 pub mod state_file;
 mod recorder;

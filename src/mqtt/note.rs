@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::mqtt::packet::ServerLimits;
+use crate::mqtt::packet::{ServerLimits, Version};
 use crate::observe::MqttHealth;
 use crate::observe::health::Subscription as Answer;
 
@@ -11,6 +11,8 @@ use crate::observe::health::Subscription as Answer;
 pub enum Note {
     /// CONNACK accepted us.
     Connected {
+        /// What is spoken.
+        version: Version,
         /// The broker kept our session.
         session_present: bool,
         /// In force, in seconds.

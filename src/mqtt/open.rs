@@ -16,7 +16,7 @@ use crate::mqtt::connection::Connection;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
 use crate::mqtt::packet::{self, Incoming, Version};
 use crate::mqtt::publish::Publish;
-use crate::mqtt::session::{Lost, Note, Reading, Session};
+use crate::mqtt::session::{Lost, Note, Reading, Session, lost};
 use crate::observe::panics;
 
 /// After so many reads in one turn the mailbox gets its turn.
@@ -37,11 +37,6 @@ pub(super) const QUIET_AFTER: Duration = Duration::from_secs(1);
 const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
 /// How long a broker may take to close its side after DISCONNECT.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-
-/// The reason of a connection that the broker ended without a word.
-pub(super) const CLOSED: &str = "closed_by_broker";
-/// The same by a reset, or a broken network.
-pub(super) const READ_FAILED: &str = "read_failed";
 
 /// A connection in use.
 pub(super) struct Open {
@@ -139,11 +134,11 @@ impl Open {
             match self.connection.poll_read(cx, self.frames.space()) {
                 Poll::Pending => return self.wait(core, cx),
                 Poll::Ready(Ok(0)) => {
-                    return Poll::Ready(Lost::new(CLOSED, "end of stream").into());
+                    return Poll::Ready(Lost::new(lost::CLOSED, "end of stream").into());
                 }
                 Poll::Ready(Ok(_)) => self.has_read(),
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Lost::new(READ_FAILED, error.to_string()).into());
+                    return Poll::Ready(Lost::new(lost::READ_FAILED, error.to_string()).into());
                 }
             }
         }
@@ -189,7 +184,7 @@ impl Open {
         notes: &mut Vec<Note>,
     ) -> Result<Option<Publish>, Lost> {
         loop {
-            let frame = self.frames.next_frame().map_err(|e| Lost::malformed(e.to_string()))?;
+            let frame = self.frames.next_frame()?;
             let incoming = match frame {
                 None => return Ok(None),
                 Some(Frame::Oversize(publish)) => {
@@ -254,7 +249,7 @@ impl Open {
     /// Whether all was written, and there was something.
     fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Lost> {
         let flushed = self.connection.poll_flush(cx);
-        let written = flushed.map_err(|e| Lost::new("write_failed", e.to_string()))?;
+        let written = flushed.map_err(|e| Lost::new(lost::WRITE_FAILED, e.to_string()))?;
         Ok(matches!(written, Poll::Ready(1..)))
     }
 
@@ -298,8 +293,8 @@ impl Open {
         self.end_looked_for_at = now;
         match self.connection.ended() {
             None => Ok(()),
-            Some(Ok(())) => Err(Lost::new(CLOSED, "end of stream, behind what is not read")),
-            Some(Err(error)) => Err(Lost::new(READ_FAILED, error.to_string())),
+            Some(Ok(())) => Err(Lost::new(lost::CLOSED, "end of stream, behind what is not read")),
+            Some(Err(error)) => Err(Lost::new(lost::READ_FAILED, error.to_string())),
         }
     }
 

@@ -146,6 +146,7 @@ pub fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, PacketErro
 fn connack(version: Version, mut fields: Fields<'_>) -> Result<ConnAck, Malformed> {
     let session_present = fields.byte()? & 1 != 0;
     let code = fields.byte()?;
+    let is_of_v311 = fields.is_empty();
     let properties = fields.properties();
     if is_refusal(version, code) {
         let words = properties.map(Words::among).unwrap_or_default();
@@ -157,6 +158,7 @@ fn connack(version: Version, mut fields: Fields<'_>) -> Result<ConnAck, Malforme
     }
     let limits = match version {
         Version::V311 => ServerLimits::default(),
+        Version::V5 if is_of_v311 => return Err("an acceptance in the form of MQTT 3.1.1"),
         Version::V5 => server_limits(properties?)?,
     };
     Ok(ConnAck { refused: None, session_present, limits })

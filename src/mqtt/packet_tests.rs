@@ -31,17 +31,11 @@ fn a_disconnect_is_understood_with_and_without_a_body() {
 }
 
 #[test]
-fn a_refusal_in_the_old_form_is_understood_on_a_connection_of_mqtt_5() {
-    let Ok(Incoming::ConnAck(ack)) = decode(Version::V5, &frame(&[0x20, 2, 0, 1])) else {
-        panic!("a CONNACK");
-    };
-    assert!(ack.refused.expect("refused").unsupported_version);
-}
-
-#[test]
 fn connack_limits_are_read() {
-    // Session present, success; keep-alive 60, maximum QoS 0, no wildcards, no shared, expiry 7.
-    let bytes = [0x20, 17, 1, 0, 14, 0x13, 0, 60, 0x24, 0, 0x28, 0, 0x2A, 0, 0x11, 0, 0, 0, 7];
+    // Session present, success; keep-alive 60, maximum QoS 0, no wildcards, no shared, no subscription
+    // identifiers, expiry 7.
+    let bytes =
+        [0x20, 19, 1, 0, 16, 0x13, 0, 60, 0x24, 0, 0x28, 0, 0x2A, 0, 0x29, 0, 0x11, 0, 0, 0, 7];
     let Ok(Incoming::ConnAck(ack)) = decode(Version::V5, &frame(&bytes)) else {
         panic!("a CONNACK");
     };
@@ -51,6 +45,7 @@ fn connack_limits_are_read() {
         maximum_qos: Some(0),
         no_wildcards: true,
         no_shared: true,
+        no_subscription_ids: true,
         session_expiry_s: Some(7),
         ..ServerLimits::default()
     };
@@ -79,4 +74,169 @@ fn what_we_write_by_hand_is_what_the_codecs_read() {
     let mut out = BytesMut::new();
     encode_disconnect(Version::V5, 0x81, &mut out);
     assert_eq!(&out[..], [0xE0, 1, 0x81]);
+}
+
+/// The answer to CONNECT in these bytes.
+fn connack(version: Version, bytes: &[u8]) -> Result<ConnAck, PacketError> {
+    match decode(version, &frame(bytes))? {
+        Incoming::ConnAck(ack) => Ok(ack),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_refusal_by_any_code_is_understood_with_what_the_broker_says() {
+    for (version, bytes, unsupported_version, text) in [
+        (Version::V311, &[0x20, 2, 0, 1][..], true, "unacceptable protocol version"),
+        (Version::V311, &[0x20, 2, 0, 5], false, "not authorized (return code 5 of MQTT 3.1.1)"),
+        // Codes of 5, in the form of either version, and ones that nobody knows.
+        (Version::V311, &[0x20, 2, 0, 0x84], true, "Unsupported Protocol Version (0x84)"),
+        (Version::V311, &[0x20, 3, 0, 0x84, 0], true, "Unsupported Protocol Version (0x84)"),
+        (Version::V311, &[0x20, 2, 0, 6], false, "an unknown code (0x06)"),
+        (Version::V311, &[0x20, 2, 0, 0xFE], false, "a failure with an unknown code (0xFE)"),
+        (Version::V5, &[0x20, 2, 0, 1], true, "unacceptable protocol version"),
+        (Version::V5, &[0x20, 2, 0, 4], false, "bad user name or password"),
+        (Version::V5, &[0x20, 3, 0, 0x87, 0], false, "Not authorized (0x87)"),
+        (Version::V5, &[0x20, 3, 0, 0xA4, 0], false, "a failure with an unknown code (0xA4)"),
+        // With a reason string and a Server Reference; or properties that cannot be read.
+        (
+            Version::V5,
+            &[0x20, 13, 0, 0x9C, 10, 0x1F, 0, 2, b'g', b'o', 0x1C, 0, 2, b'b', b'2'],
+            false,
+            "Use another server (0x9C): go; the broker names another server: b2",
+        ),
+        (Version::V5, &[0x20, 4, 0, 0x89, 9, 0x7F], false, "Server busy (0x89)"),
+    ] {
+        let ack = connack(version, bytes).expect("understood");
+        let refused = ack.refused.expect("refused");
+        assert_eq!(refused.unsupported_version, unsupported_version, "{bytes:02x?}");
+        assert!(refused.text.contains(text), "{bytes:02x?}: {}", refused.text);
+        assert!(!ack.session_present, "what is refused has no session");
+    }
+}
+
+#[test]
+fn an_acceptance_must_have_all_that_its_version_says() {
+    for (version, bytes) in [
+        (Version::V311, &[0x20, 2, 0, 0][..]),
+        (Version::V5, &[0x20, 3, 0, 0, 0]),
+        // A success that nobody knows (section 2.4).
+        (Version::V5, &[0x20, 3, 0, 0x10, 0]),
+    ] {
+        assert_eq!(connack(version, bytes), Ok(ConnAck::default()), "{bytes:02x?}");
+    }
+    for (version, bytes) in [
+        (Version::V311, &[0x20, 1, 0][..]),
+        // In the form of 3.1.1; properties that are cut, or do not exist: a limit may be among them.
+        (Version::V5, &[0x20, 2, 0, 0]),
+        (Version::V5, &[0x20, 4, 0, 0, 3, 0x24]),
+        (Version::V5, &[0x20, 5, 0, 0, 2, 0x7F, 0]),
+    ] {
+        let read = connack(version, bytes);
+        assert!(matches!(read, Err(PacketError::Malformed { kind: 2, .. })), "{read:?}");
+    }
+}
+
+#[test]
+fn no_code_of_suback_unsuback_pubrel_or_disconnect_is_the_end() {
+    for code in 0..=u8::MAX {
+        let said = reason::text(code);
+        let expected = |packet_id| Incoming::SubAck { packet_id, code, text: said.clone() };
+        let v311 = decode(Version::V311, &frame(&[0x90, 3, 0, 7, code]));
+        assert_eq!(v311, Ok(expected(7)), "any code of 0x80 or more refuses that filter alone");
+        assert_eq!(decode(Version::V5, &frame(&[0x90, 4, 0, 7, 0, code])), Ok(expected(7)));
+
+        let unsuback = Incoming::UnsubAck { packet_id: 7, code, text: said.clone() };
+        assert_eq!(decode(Version::V5, &frame(&[0xB0, 4, 0, 7, 0, code])), Ok(unsuback));
+        assert_eq!(decode(Version::V5, &frame(&[0x62, 3, 0, 7, code])), Ok(Incoming::PubRel(7)),);
+        let disconnect = Incoming::Disconnect { code, text: said };
+        assert_eq!(decode(Version::V5, &frame(&[0xE0, 1, code])), Ok(disconnect));
+    }
+    let unsuback = Incoming::UnsubAck { packet_id: 7, code: 0, text: "Success (0x00)".to_owned() };
+    assert_eq!(decode(Version::V311, &frame(&[0xB0, 2, 0, 7])), Ok(unsuback));
+    let with_reason = [0x90, 9, 0, 7, 5, 0x1F, 0, 2, b'n', b'o', 0x87];
+    let text = "Not authorized (0x87): no".to_owned();
+    let refused = Incoming::SubAck { packet_id: 7, code: 0x87, text };
+    assert_eq!(decode(Version::V5, &frame(&with_reason)), Ok(refused));
+}
+
+#[test]
+fn an_answer_without_its_packet_identifier_or_code_is_an_error() {
+    for (version, bytes) in [
+        (Version::V311, &[0x90, 2, 0, 7][..]),
+        (Version::V311, &[0x90, 3, 0, 0, 1]),
+        (Version::V5, &[0x90, 3, 0, 7, 0]),
+        (Version::V5, &[0x90, 3, 0, 7, 9]),
+        (Version::V5, &[0xB0, 3, 0, 7, 0]),
+        (Version::V311, &[0xB0, 1, 0]),
+        (Version::V311, &[0x62, 2, 0, 0]),
+        (Version::V5, &[0x62, 1, 7]),
+    ] {
+        let read = decode(version, &frame(bytes));
+        assert!(matches!(read, Err(PacketError::Malformed { .. })), "{bytes:02x?}: {read:?}");
+    }
+}
+
+#[test]
+fn subscribe_and_unsubscribe_are_what_the_codecs_read() {
+    let subscribe = |subscription_id, only_if_new| Subscribe {
+        packet_id: 7,
+        mqtt_filter: "a/#",
+        qos: Qos::AtLeastOnce,
+        subscription_id,
+        only_if_new,
+    };
+    for (id, only_if_new) in [(None, false), (Some(1), true), (Some(268_435_455), false)] {
+        let mut out = BytesMut::new();
+        encode_subscribe(Version::V5, &subscribe(id, only_if_new), &mut out);
+        let Ok(Packet5::Subscribe(read)) = Packet5::read(&mut out, None) else { panic!() };
+        assert_eq!((read.pkid, read.filters[0].path.as_str()), (7, "a/#"));
+        assert_eq!(read.properties.and_then(|p| p.id), id.map(|id| id as usize));
+        let rule = v5::RetainForwardRule::OnNewSubscribe;
+        assert_eq!(read.filters[0].retain_forward_rule == rule, only_if_new);
+
+        encode_subscribe(Version::V311, &subscribe(id, only_if_new), &mut out);
+        assert_eq!(&out[..], [0x82, 8, 0, 7, 0, 3, b'a', b'/', b'#', 1], "3.1.1 has neither");
+    }
+    let mut out = BytesMut::new();
+    encode_unsubscribe(Version::V311, 7, "a", &mut out);
+    assert_eq!(&out[..], [0xA2, 5, 0, 7, 0, 1, b'a']);
+    out.clear();
+    encode_unsubscribe(Version::V5, 7, "a", &mut out);
+    assert_eq!(&out[..], [0xA2, 6, 0, 7, 0, 0, 1, b'a']);
+}
+
+#[test]
+fn connect_is_what_the_codecs_read() {
+    let connect = Connect {
+        client_id: "bridge-1",
+        keep_alive_s: 30,
+        clean_start: true,
+        session_expiry_s: 9,
+        receive_maximum: 1000,
+        username: Some("u"),
+        password: Some("p"),
+    };
+    let mut out = BytesMut::new();
+    encode_connect(Version::V311, &connect, &mut out);
+    let mut expected = v4::Connect::new("bridge-1");
+    expected.keep_alive = 30;
+    expected.set_login("u", "p");
+    let read = v4::Packet::read(&mut out, 1000).expect("3.1.1");
+    assert_eq!(read, v4::Packet::Connect(expected));
+
+    encode_connect(Version::V5, &connect, &mut out);
+    let Ok(Packet5::Connect(read, None, login)) = Packet5::read(&mut out, None) else { panic!() };
+    assert_eq!(
+        (read.client_id.as_str(), read.keep_alive, read.clean_start),
+        ("bridge-1", 30, true)
+    );
+    assert_eq!(login, Some(v5::Login::new("u", "p")));
+    let properties = read.properties.expect("properties");
+    assert_eq!(properties.session_expiry_interval, Some(9));
+    assert_eq!(properties.receive_maximum, Some(1000));
+
+    // 3.1.1 has no password without a user name ([MQTT-3.1.2-22]): an empty one makes it legal.
+    encode_connect(Version::V311, &Connect { username: None, ..connect }, &mut out);
+    assert_eq!(out[9] & 0xC0, 0xC0);
 }

@@ -113,7 +113,8 @@ impl<'a> Words<'a> {
     }
 }
 
-fn cut(text: &str) -> &str {
+/// `text`, or its beginning, short enough for a log line.
+pub fn cut(text: &str) -> &str {
     let mut end = text.len().min(WORDS_MAX_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;

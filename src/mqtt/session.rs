@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::config::{MqttConfig, Protocol};
-use crate::mqtt::packet::{self, ConnAck, Connect, Incoming, PacketError, Version};
-use crate::mqtt::publish::Publish;
+use crate::mqtt::frame::FrameError;
+use crate::mqtt::negotiation::{Answer, Negotiation};
+use crate::mqtt::packet::{self, ConnAck, Connect, ConnectRefused, Incoming, PacketError, Version};
+use crate::mqtt::publish::{Publish, PublishError};
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::route::Route;
 
@@ -69,18 +71,6 @@ pub struct Memory {
     negotiation: Negotiation,
 }
 
-/// Which protocol version to speak next under `protocol = "auto"`: 5, unless the broker has shown
-/// that it does not know it.
-#[derive(Debug, Default)]
-struct Negotiation {
-    v5_proven: bool,
-    /// The broker said so.
-    v5_refused: bool,
-    /// It ended the connection before CONNACK without a word, as some brokers do with a version that
-    /// they do not know; perhaps for another cause, so this holds for one attempt.
-    try_v311: bool,
-}
-
 impl Memory {
     /// Before the first connection.
     pub fn new(subscriptions: Subscriptions) -> Self {
@@ -89,12 +79,7 @@ impl Memory {
 
     /// The version for the next connection.
     pub fn version(&self, protocol: Protocol) -> Version {
-        let Negotiation { v5_refused, try_v311, .. } = self.negotiation;
-        match protocol {
-            Protocol::V311 => Version::V311,
-            Protocol::Auto if v5_refused || try_v311 => Version::V311,
-            Protocol::V5 | Protocol::Auto => Version::V5,
-        }
+        self.negotiation.version(protocol)
     }
 
     /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and
@@ -106,23 +91,42 @@ impl Memory {
         }
     }
 
-    /// A connection in `version` was accepted.
-    fn accepted(&mut self, version: Version) {
-        self.negotiation.try_v311 = false;
-        if version == Version::V5 {
-            self.negotiation = Negotiation { v5_proven: true, ..Negotiation::default() };
-        }
+    /// A connection in `version` ended without being accepted.
+    pub fn not_accepted(&mut self, version: Version, lost: &Lost) {
+        self.negotiation.learn(version, Answer::of(lost));
     }
+}
 
-    /// A connection in `version` was not accepted: the broker `said` that it does not speak it, or
-    /// ended the connection before CONNACK without a word.
-    pub fn not_accepted(&mut self, version: Version, said: bool) {
-        let negotiation = &mut self.negotiation;
-        match version {
-            Version::V5 if said => negotiation.v5_refused = true,
-            Version::V5 => negotiation.try_v311 = !negotiation.v5_proven,
-            Version::V311 if said => *negotiation = Negotiation::default(),
-            Version::V311 => negotiation.try_v311 = false,
+/// Values of [`Lost::reason`].
+#[allow(missing_docs, reason = "they are what they say")]
+pub mod lost {
+    pub const CONNECT_FAILED: &str = "connect_failed";
+    /// By the broker, without a word.
+    pub const CLOSED: &str = "closed_by_broker";
+    /// The same by a reset, or a broken network.
+    pub const READ_FAILED: &str = "read_failed";
+    pub const WRITE_FAILED: &str = "write_failed";
+    pub const CONNACK_TIMEOUT: &str = "connack_timeout";
+    pub const PROTOCOL_REFUSED: &str = "protocol_refused";
+    pub const CONNECTION_REFUSED: &str = "connection_refused";
+    pub const MALFORMED_PACKET: &str = "malformed_packet";
+    pub const PROTOCOL_ERROR: &str = "protocol_error";
+    pub const KEEP_ALIVE: &str = "keep_alive";
+    pub const SESSION_TAKEN_OVER: &str = "session_taken_over";
+    pub const SERVER_DISCONNECT: &str = "server_disconnect";
+}
+
+impl Answer {
+    /// What the end of a connection that was not accepted says.
+    pub fn of(lost: &Lost) -> Self {
+        match lost.reason {
+            lost::PROTOCOL_REFUSED | lost::MALFORMED_PACKET | lost::PROTOCOL_ERROR => {
+                Self::OtherVersion
+            }
+            lost::CONNECTION_REFUSED | lost::SERVER_DISCONNECT | lost::SESSION_TAKEN_OVER => {
+                Self::Refused
+            }
+            _ => Self::Nothing,
         }
     }
 }
@@ -130,10 +134,12 @@ impl Memory {
 /// Why a connection ended or could not be had.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost {
-    /// One of a fixed set, for logs and counters.
+    /// One of [`lost`], for logs and counters.
     pub reason: &'static str,
     /// For people.
     pub detail: String,
+    /// The message that could be neither taken nor acknowledged.
+    pub culprit: Option<PublishError>,
     /// Another client took our id: pause as long as a pause gets, else both would fight for ever.
     pub taken_over: bool,
     /// The reason code to say in DISCONNECT, if the end is ours.
@@ -143,22 +149,47 @@ pub struct Lost {
 impl Lost {
     /// An end that calls for nothing special.
     pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), taken_over: false, say: None }
+        Self { reason, detail: detail.into(), culprit: None, taken_over: false, say: None }
     }
 
     /// The peer broke the protocol.
     pub fn malformed(detail: impl Into<String>) -> Self {
-        Self { say: Some(MALFORMED_PACKET), ..Self::new("malformed_packet", detail) }
+        Self { say: Some(MALFORMED_PACKET), ..Self::new(lost::MALFORMED_PACKET, detail) }
+    }
+}
+
+impl From<PublishError> for Lost {
+    fn from(error: PublishError) -> Self {
+        Self { culprit: Some(error.clone()), ..Self::malformed(error.to_string()) }
     }
 }
 
 impl From<PacketError> for Lost {
     fn from(error: PacketError) -> Self {
-        let say = match error {
-            PacketError::Unexpected { .. } => PROTOCOL_ERROR,
-            _ => MALFORMED_PACKET,
+        match error {
+            PacketError::Publish(error) => error.into(),
+            PacketError::Unexpected { .. } => protocol_error(&error.to_string()),
+            PacketError::Malformed { .. } => Self::malformed(error.to_string()),
+        }
+    }
+}
+
+impl From<FrameError> for Lost {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Publish(error) => error.into(),
+            _ => Self::malformed(error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectRefused> for Lost {
+    fn from(ConnectRefused { unsupported_version, text }: ConnectRefused) -> Self {
+        let reason = match unsupported_version {
+            true => lost::PROTOCOL_REFUSED,
+            false => lost::CONNECTION_REFUSED,
         };
-        Self { say: Some(say), ..Self::new("malformed_packet", error.to_string()) }
+        Self::new(reason, text)
     }
 }
 
@@ -189,7 +220,7 @@ impl Session {
         let connect = Connect {
             client_id: &mqtt.client_id,
             keep_alive_s,
-            clean_start: mqtt.session_expiry_s == 0,
+            clean_start: is_clean(mqtt),
             session_expiry_s: mqtt.session_expiry_s,
             receive_maximum: settings.receive_maximum,
             username: mqtt.username.as_deref(),
@@ -271,18 +302,22 @@ impl Session {
     ) -> Result<(), Lost> {
         memory.unanswered = false;
         if let Some(refused) = ack.refused {
-            if refused.unsupported_version {
-                memory.not_accepted(self.version, true);
-                return Err(Lost::new("protocol_refused", refused.text));
-            }
-            return Err(Lost::new("connection_refused", refused.text));
+            return Err(refused.into());
         }
-        memory.accepted(self.version);
+        memory.negotiation.learn(self.version, Answer::Accepted);
+        let ack = self.connack.insert(ack);
+        // 3.1.1: [MQTT-3.2.2-1]; 5: [MQTT-3.2.2-2]. What such a session holds is not ours to take.
+        if ack.session_present && is_clean(&self.settings.mqtt) {
+            return Err(protocol_error(
+                "a CONNACK with a session, though a clean one was asked for",
+            ));
+        }
         // 0 turns keep-alive off (MQTT 5, section 3.2.2.3.14); ours goes on, to notice a dead link.
         if let Some(seconds @ 1..) = ack.limits.keep_alive_s {
             self.keep_alive = Duration::from_secs(u64::from(seconds));
         }
         notes.push(Note::Connected {
+            version: self.version,
             session_present: ack.session_present,
             keep_alive_s: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
             limits: ack.limits.clone(),
@@ -293,7 +328,6 @@ impl Session {
         }
         let (limits, present) = (&ack.limits, ack.session_present);
         memory.subscriptions.connected(self.version, limits, present, now, notes);
-        self.connack = Some(ack);
         Ok(())
     }
 
@@ -313,7 +347,7 @@ impl Session {
             return if now < self.connack_due {
                 Ok(false)
             } else {
-                Err(Lost::new("connack_timeout", "no CONNACK within mqtt.connect_timeout"))
+                Err(Lost::new(lost::CONNACK_TIMEOUT, "no CONNACK within mqtt.connect_timeout"))
             };
         }
         // Bytes are enough: a PINGRESP among them breaks the silence before it is understood.
@@ -325,7 +359,10 @@ impl Session {
             let silent = now.saturating_duration_since(self.last_received);
             return Err(Lost {
                 say: Some(KEEP_ALIVE_TIMEOUT),
-                ..Lost::new("keep_alive", format!("nothing received for {} s", silent.as_secs()))
+                ..Lost::new(
+                    lost::KEEP_ALIVE,
+                    format!("nothing received for {} s", silent.as_secs()),
+                )
             });
         }
         let ping_due = now >= self.ping_at();
@@ -372,13 +409,18 @@ pub fn dead_after(keep_alive: Duration) -> Duration {
     keep_alive * 3 / 2
 }
 
+/// Whether no session is to outlive the connection.
+fn is_clean(mqtt: &MqttConfig) -> bool {
+    mqtt.session_expiry_s == 0
+}
+
 fn protocol_error(detail: &str) -> Lost {
-    Lost { say: Some(PROTOCOL_ERROR), ..Lost::new("protocol_error", detail) }
+    Lost { say: Some(PROTOCOL_ERROR), ..Lost::new(lost::PROTOCOL_ERROR, detail) }
 }
 
 fn disconnected(code: u8, text: String) -> Lost {
     let taken_over = code == SESSION_TAKEN_OVER;
-    let reason = if taken_over { "session_taken_over" } else { "server_disconnect" };
+    let reason = if taken_over { lost::SESSION_TAKEN_OVER } else { lost::SERVER_DISCONNECT };
     Lost { taken_over, ..Lost::new(reason, text) }
 }
 

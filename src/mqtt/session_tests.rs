@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{MqttConfig, Resubscribe, Unmatched};
+use crate::config::{MqttConfig, Resubscribe, Secret, Unmatched};
 use crate::message::Qos;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
 use crate::mqtt::reason;
@@ -61,6 +61,15 @@ impl Client {
         let mut out = BytesMut::new();
         let session = Session::open(settings(filters), version, now, &mut out);
         Self { session, memory, out, notes: Vec::new(), now }
+    }
+
+    /// Opened with other settings, CONNECT on its way.
+    fn opened_with(version: Version, change: impl Fn(&mut MqttConfig)) -> Self {
+        let mut settings = settings(&["a"]);
+        change(&mut Arc::get_mut(&mut settings).expect("nobody else has it").mqtt);
+        let (now, mut out) = (Instant::now(), BytesMut::new());
+        let session = Session::open(settings, version, now, &mut out);
+        Self { session, memory: fresh(), out, notes: Vec::new(), now }
     }
 
     /// Accepted, with what the broker said.
@@ -248,29 +257,78 @@ fn auto_speaks_311_to_a_broker_that_refuses_5_and_stays_with_it() {
     let mut client = Client::open(Version::V5, &["a"], fresh());
     let refused = ConnectRefused { unsupported_version: true, text: String::new() };
     let ack = ConnAck { refused: Some(refused), ..ConnAck::default() };
-    assert_eq!(
-        client.take(Incoming::ConnAck(ack)).expect_err("refused").reason,
-        "protocol_refused"
-    );
+    let lost = client.take(Incoming::ConnAck(ack)).expect_err("refused");
+    assert_eq!(lost.reason, lost::PROTOCOL_REFUSED);
+    client.memory.not_accepted(Version::V5, &lost);
     assert_eq!(client.memory.version(Protocol::Auto), Version::V311);
     let client = Client::connected(Version::V311, &["a"], client.memory, accepted(false));
     assert_eq!(client.memory.version(Protocol::Auto), Version::V311);
     assert_eq!(client.memory.version(Protocol::V5), Version::V5);
+    let told = |note: &Note| matches!(note, Note::Connected { version: Version::V311, .. });
+    assert!(client.notes.iter().any(told), "and says so");
 }
 
 #[test]
-fn auto_tries_311_once_after_a_wordless_end_and_then_5_again() {
-    let mut memory = fresh();
-    memory.not_accepted(Version::V5, false);
-    assert_eq!(memory.version(Protocol::Auto), Version::V311);
-    memory.not_accepted(Version::V311, false);
-    assert_eq!(memory.version(Protocol::Auto), Version::V5);
-    memory.not_accepted(Version::V5, false);
-    memory.accepted(Version::V311);
-    assert_eq!(memory.version(Protocol::Auto), Version::V5);
-    memory.accepted(Version::V5);
-    memory.not_accepted(Version::V5, false);
-    assert_eq!(memory.version(Protocol::Auto), Version::V5, "5 is proven");
+fn a_session_in_answer_to_a_clean_start_is_a_protocol_error() {
+    for version in [Version::V311, Version::V5] {
+        for (session_expiry_s, session_present, ends) in
+            [(0, true, true), (0, false, false), (3600, true, false)]
+        {
+            let mut client = Client::opened_with(version, |mqtt| {
+                mqtt.session_expiry_s = session_expiry_s;
+            });
+            let answered = client.take(Incoming::ConnAck(accepted(session_present)));
+            assert_eq!(answered.is_err(), ends, "{version:?} {session_expiry_s} {session_present}");
+            if let Err(lost) = answered {
+                assert_eq!((lost.reason, lost.say), (lost::PROTOCOL_ERROR, Some(0x82)));
+                assert_eq!(client.notes, [], "nothing of that session counts");
+            }
+        }
+    }
+}
+
+/// The payload of a CONNECT behind the client id, and its flags, without clean start: read apart from
+/// what writes it.
+fn login_on_the_wire(version: Version, connect: &[u8]) -> (u8, &[u8]) {
+    // Fixed header, protocol name and level, flags, keep-alive; in 5 eight bytes of properties.
+    let (flags, rest) = (connect[9] & !0x02, &connect[12..]);
+    let rest = if version == Version::V5 { &rest[1 + usize::from(rest[0])..] } else { rest };
+    let client_id = "bridge-1";
+    assert_eq!(usize::from(connect[1]), connect.len() - 2, "one packet");
+    assert_eq!(&rest[2..2 + client_id.len()], client_id.as_bytes());
+    (flags, &rest[2 + client_id.len()..])
+}
+
+#[test]
+fn user_name_and_password_are_on_the_wire_as_they_are_configured() {
+    let none: &[u8] = &[];
+    let (empty, user, password): (&[u8], &[u8], &[u8]) = (&[0, 0], &[0, 1, b'u'], &[0, 1, b'p']);
+    // User name, password, flags (0x80: user name, 0x40: password), the fields behind the client id.
+    // That 3.1.1 has no password without a user name ([MQTT-3.1.2-22]) is refused by `check`.
+    for (username, secret, flags, fields, versions) in [
+        (None, None, 0x00, [none, none], &[Version::V311, Version::V5][..]),
+        (None, Some(""), 0x40, [none, empty], &[Version::V5]),
+        (None, Some("p"), 0x40, [none, password], &[Version::V5]),
+        (Some(""), None, 0x80, [empty, none], &[Version::V311, Version::V5]),
+        (Some(""), Some(""), 0xC0, [empty, empty], &[Version::V311, Version::V5]),
+        (Some(""), Some("p"), 0xC0, [empty, password], &[Version::V311, Version::V5]),
+        (Some("u"), None, 0x80, [user, none], &[Version::V311, Version::V5]),
+        (Some("u"), Some(""), 0xC0, [user, empty], &[Version::V311, Version::V5]),
+        (Some("u"), Some("p"), 0xC0, [user, password], &[Version::V311, Version::V5]),
+    ] {
+        for version in versions {
+            let client = Client::opened_with(*version, |mqtt| {
+                mqtt.username = username.map(str::to_owned);
+                mqtt.password = secret.map(|secret| Secret::new(secret.to_owned()));
+            });
+            let written = login_on_the_wire(*version, &client.out);
+            assert_eq!(
+                written,
+                (flags, &fields.concat()[..]),
+                "{version:?} {username:?} {secret:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -168,6 +168,34 @@ fn the_environment_appends_routes_one_past_the_end() {
 }
 
 #[test]
+fn user_name_and_password_are_taken_as_given_or_refused_where_a_version_has_no_such_login() {
+    for protocol in ["auto", "5", "3.1.1"] {
+        for username in [None, Some(""), Some("u")] {
+            for password in [None, Some(""), Some("p")] {
+                let key = |name: &str, value: Option<&str>| {
+                    value.map_or_else(String::new, |value| format!("{name} = \"{value}\"\n"))
+                };
+                let keys = format!(
+                    "protocol = \"{protocol}\"\n{}{}client_id",
+                    key("username", username),
+                    key("password", password),
+                );
+                let loaded = load(&MINIMAL.replace("client_id", &keys), &[]);
+                // [MQTT-3.1.2-22] of 3.1.1, which `auto` may come to speak.
+                if protocol != "5" && username.is_none() && password.is_some() {
+                    let errors = loaded.expect_err(&keys).to_string();
+                    assert!(errors.contains("mqtt.username: expected a user name"), "{errors}");
+                    continue;
+                }
+                let mqtt = loaded.expect(&keys).mqtt;
+                assert_eq!(mqtt.username.as_deref(), username, "{keys}");
+                assert_eq!(mqtt.password.as_ref().map(Secret::expose), password, "{keys}");
+            }
+        }
+    }
+}
+
+#[test]
 fn names_that_orchestrators_inject_are_ignored() {
     let variables = [("BRIDGE_PORT", "tcp://10.0.0.1:1883"), ("BRIDGE_SERVICE_HOST", "10.0.0.1")];
     assert_eq!(legal(MINIMAL, &variables), legal(MINIMAL, &[]));

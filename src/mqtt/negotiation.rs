@@ -1,0 +1,66 @@
+//! Which protocol version to speak under `protocol = "auto"`. Pure.
+//!
+//! 5 first. What can mean "I do not know this version" makes the next attempt in the other one: brokers
+//! of 3.1.1 answer a CONNECT of 5 by a code, by bytes that are no CONNACK of 5, by closing, or not at
+//! all. The pause between attempts is the backoff, as after any lost connection.
+
+use crate::config::Protocol;
+use crate::mqtt::packet::Version;
+
+/// What a broker makes of a CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A CONNACK that accepts.
+    Accepted,
+    /// It does not speak the version: it says so, or answers with what is none in that version.
+    OtherVersion,
+    /// A refusal for another cause: login, client id, load.
+    Refused,
+    /// It closes, or is silent until the time is up; perhaps for another cause.
+    Nothing,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub struct Negotiation {
+    /// From here on nothing speaks against 5 any more.
+    v5_accepted: bool,
+    /// The broker has shown that it does not speak 5.
+    v5_refused: bool,
+    /// The next attempt is in 3.1.1.
+    try_v311: bool,
+}
+
+impl Negotiation {
+    /// The version for the next connection.
+    pub fn version(&self, protocol: Protocol) -> Version {
+        match protocol {
+            Protocol::V311 => Version::V311,
+            Protocol::Auto if self.try_v311 => Version::V311,
+            Protocol::V5 | Protocol::Auto => Version::V5,
+        }
+    }
+
+    /// A connection in `version` was answered like this.
+    pub fn learn(&mut self, version: Version, answer: Answer) {
+        match (version, answer) {
+            (Version::V5, Answer::Accepted) => {
+                *self = Self { v5_accepted: true, ..Self::default() };
+            }
+            _ if self.v5_accepted => {}
+            (_, Answer::Refused) => {}
+            (Version::V5, Answer::OtherVersion) => {
+                self.v5_refused = true;
+                self.try_v311 = true;
+            }
+            (Version::V5, Answer::Nothing) => self.try_v311 = true,
+            // If 5 was only left without an answer, it has its next chance at the next connection.
+            (Version::V311, Answer::Accepted) => self.try_v311 = self.v5_refused,
+            (Version::V311, Answer::OtherVersion | Answer::Nothing) => *self = Self::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "negotiation_tests.rs"]
+mod tests;
