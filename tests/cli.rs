@@ -147,7 +147,9 @@ fn a_missing_file_ends_with_78() {
 
 #[test]
 fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
-    let config = file(&format!("{MINIMAL}[kafka.properties]\nsasl.password = \"${{SECRET}}\"\n"));
+    let config = file(&format!(
+        "{MINIMAL}[kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"PLAIN\"\nsasl.username = \"u\"\nsasl.password = \"${{SECRET}}\"\n"
+    ));
     let mut command = bridge(&["check", "--config", path(&config)]);
     command.env("SECRET", "hunter2").env("BRIDGE_MQTT__USERNAME", "u");
     command.env("BRIDGE_MQTT__PASSWORD", "hunter2").env("BRIDGE_DELIVERY__WINDOW_MESSAGES", "77");

@@ -12,6 +12,8 @@ mod properties;
 mod resolve;
 mod resolved;
 mod source;
+mod text;
+mod transport;
 mod value;
 
 #[cfg(test)]
@@ -39,10 +41,12 @@ impl Config {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
         let name = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::from_toml(&text, &name, env),
-            Err(error) => {
-                let text = format!("expected a file that can be read, found {error}");
+        let read = std::fs::read(path)
+            .map_err(|error| format!("expected a file that can be read, found {error}"));
+        let read = read.as_ref().map_err(String::clone).and_then(|bytes| text::decode(bytes));
+        match read {
+            Ok(text) => Self::from_toml(text, &name, env),
+            Err(text) => {
                 let error = ConfigError { place: Place::File, key: String::new(), text };
                 Err(ConfigErrors::new(&name, vec![error]))
             }

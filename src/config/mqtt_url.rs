@@ -26,6 +26,13 @@ pub(crate) fn parse(text: &str) -> Result<MqttUrl, String> {
         "ws" | "wss" => return Err(refuse(" (WebSocket is not supported yet)")),
         _ => return Err(refuse("")),
     }
+    let rest = &text[scheme.len() + "://".len()..];
+    // Where the host ends for whoever reads a URL.
+    if rest.find(['/', '?', '#']).is_some_and(|end| rest[end..].contains('@')) {
+        return Err(refuse(
+            " (user and password percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40)",
+        ));
+    }
     let url = Url::parse(text).map_err(|error| refuse(&format!(" ({error})")))?;
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err(refuse(" and nothing behind it"));
@@ -120,9 +127,22 @@ mod tests {
             "mqtt://user:hunter2@ho st",
             "mqtt://user:%zhunter2@host",
             "mqtt://user:hunter2@host:99999",
+            "mqtt://user:hun#ter2@host",
+            "mqtt://user:hun/ter2@host",
+            "mqtt://user:7/hunter2@host",
+            "mqtt://user:hun?ter2@host",
         ] {
             let error = parse(text).expect_err(text);
             assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
         }
+    }
+    #[test]
+    fn what_ends_the_host_too_early_is_told_how_to_be_written() {
+        for text in ["mqtt://u:a#b@h", "mqtt://u:a/b@h:1", "mqtt://u#:a@h", "mqtt://u:1?b@h"] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains("user and password percent-encoded: # is %23"), "{error}");
+        }
+        let url = parse("mqtt://u:a%23b%2Fc@d@h").expect("a second @ is no riddle");
+        assert_eq!((url.host.as_str(), url.password.as_deref()), ("h", Some("a#b/c@d")));
     }
 }

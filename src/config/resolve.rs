@@ -15,12 +15,16 @@ use super::resolved::{
     MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use super::source::Source;
+use super::text;
+use super::transport;
 use super::value::{Value, is_kafka_topic, quoted};
 use crate::message::Qos;
 use crate::route::{Filter, PayloadForm, Route};
 
 /// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
 const MQTT_STRING_MAX: usize = 65_535;
+/// So much of a file with a secret is read: all of one that is legal, twice that in UTF-16, and a bit.
+const SECRET_FILE_MAX: u64 = 2 * MQTT_STRING_MAX as u64 + 4;
 
 /// Resolves `source`.
 ///
@@ -288,6 +292,9 @@ impl Reader {
         let joined = brokers.as_ref().map(|brokers| brokers.join(","));
         if !properties.is_empty() {
             errors.extend(properties::check(&properties, joined.as_deref()));
+            if errors.is_empty() {
+                errors.extend(transport::check(&properties));
+            }
         }
         for (name, text) in errors {
             let place = self.source.properties.get(&name).map(|given| given.place.clone());
@@ -531,13 +538,13 @@ fn is_host_port(address: &str) -> bool {
 
 /// The secret in a file, without the newline at its end.
 fn read_secret(path: &str) -> Result<String, String> {
-    let mut text = String::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(MQTT_STRING_MAX as u64 + 3).read_to_string(&mut text));
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SECRET_FILE_MAX).read_to_end(&mut bytes));
     if let Err(error) = read {
         return Err(format!("expected a file that can be read, found {}: {error}", quoted(path)));
     }
-    let secret = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text::decode_secret(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))?;
+    let secret = text.strip_suffix('\n').unwrap_or(text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     if secret.len() > MQTT_STRING_MAX || secret.contains('\0') {
         return Err(format!("expected a file with at most {MQTT_STRING_MAX} bytes, without NUL"));

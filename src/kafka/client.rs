@@ -211,6 +211,33 @@ impl Client {
         }
     }
 
+    /// Asks the leader of a partition for its end, which changes nothing, and waits for so long. Whatever
+    /// it answers, it is there.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(super) fn ask_leader(&self, leader: &Leader, within: Duration) -> Result<(), i32> {
+        /// In place of a time: the end.
+        const LATEST: i64 = -1;
+        let timeout_ms = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
+        let kafka_topic = CString::new(leader.kafka_topic.as_str()).map_err(|_| TOPIC_EXCEPTION)?;
+        // SAFETY: the client is valid; the list is ours from here until it is destroyed, once, and has
+        // the one element that is written to.
+        let code = unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(1);
+            let partition = sys::rd_kafka_topic_partition_list_add(
+                list,
+                kafka_topic.as_ptr(),
+                leader.kafka_partition,
+            );
+            (&raw mut (*partition).offset).write(LATEST);
+            let code = ffi::rd_kafka_offsets_for_times(self.ptr(), list, timeout_ms);
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            code
+        };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
     /// Tells librdkafka once more where the brokers are (`host:port` each, separated by commas). An
     /// answer without any broker, as Kafka may give one while it starts, makes it forget them all, and
     /// it then asks nobody ever again (librdkafka #5301). What it still knows stays as it is.
@@ -327,6 +354,43 @@ impl Metadata {
             })
         }
     }
+}
+
+impl Metadata {
+    /// Each broker that leads a partition of these Kafka topics, once.
+    pub(super) fn leaders(&self) -> Vec<Leader> {
+        // SAFETY: as in `topics`.
+        unsafe {
+            let metadata = self.0.as_ref();
+            let brokers = elements(metadata.brokers, metadata.broker_count);
+            let leader = |broker: &ffi::Broker| {
+                let topics = elements(metadata.topics, metadata.topic_count);
+                let mut led = topics.iter().flat_map(|topic| {
+                    let partitions = elements(topic.partitions, topic.partition_count).iter();
+                    partitions
+                        .filter(|partition| partition.leader == broker.id)
+                        .map(move |partition| (topic.name, partition.id))
+                });
+                let (name, kafka_partition) = led.next()?;
+                let host = CStr::from_ptr(broker.host).to_string_lossy();
+                Some(Leader {
+                    address: format!("{host}:{}", broker.port),
+                    kafka_topic: CStr::from_ptr(name).to_string_lossy().into_owned(),
+                    kafka_partition,
+                })
+            };
+            brokers.iter().filter_map(leader).collect()
+        }
+    }
+}
+
+/// A broker that leads partitions of our Kafka topics, and one of them.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// `host:port`, as Kafka tells its clients (`advertised.listeners`).
+    pub(super) address: String,
+    pub(super) kafka_topic: String,
+    pub(super) kafka_partition: i32,
 }
 
 impl Drop for Metadata {

@@ -25,12 +25,20 @@ pub(super) struct Message {
 /// `rd_kafka_metadata_t`.
 #[repr(C)]
 pub(super) struct Metadata {
-    _broker_count: c_int,
-    _brokers: *mut c_void,
+    pub(super) broker_count: c_int,
+    pub(super) brokers: *const Broker,
     pub(super) topic_count: c_int,
     pub(super) topics: *const Topic,
     _origin_id: i32,
     _origin_name: *mut c_char,
+}
+
+/// `rd_kafka_metadata_broker_t`.
+#[repr(C)]
+pub(super) struct Broker {
+    pub(super) id: i32,
+    pub(super) host: *const c_char,
+    pub(super) port: c_int,
 }
 
 /// `rd_kafka_metadata_topic_t`.
@@ -76,7 +84,15 @@ same_layout!(
     offset = offset,
     opaque = _private
 );
-same_layout!(Metadata, sys::rd_kafka_metadata_t, topic_count = topic_cnt, topics = topics);
+same_layout!(
+    Metadata,
+    sys::rd_kafka_metadata_t,
+    broker_count = broker_cnt,
+    brokers = brokers,
+    topic_count = topic_cnt,
+    topics = topics
+);
+same_layout!(Broker, sys::rd_kafka_metadata_broker_t, id = id, host = host, port = port);
 same_layout!(
     Topic,
     sys::rd_kafka_metadata_topic_t,
@@ -103,6 +119,11 @@ unsafe extern "C" {
         all_topics: c_int,
         only_topic: *mut sys::rd_kafka_topic_t,
         metadata: *mut *const Metadata,
+        timeout_ms: c_int,
+    ) -> c_int;
+    pub(super) fn rd_kafka_offsets_for_times(
+        client: *mut sys::rd_kafka_t,
+        offsets: *mut sys::rd_kafka_topic_partition_list_t,
         timeout_ms: c_int,
     ) -> c_int;
     pub(super) fn rd_kafka_metadata_destroy(metadata: *const Metadata);

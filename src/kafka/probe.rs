@@ -4,20 +4,21 @@
 //! and so that asking for a Kafka topic never creates it. Only this client's answers count: errors
 //! that librdkafka tells come late, or not at all from a broker that is frozen.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::classify;
-use super::client::{self, Topic};
+use super::client::{self, Leader, Topic};
 use super::events::Listener;
 use super::lanes::Via;
 use super::producer::{Report, brokers, settings};
 use crate::config::Config;
-use crate::observe::{KafkaHealth, Metrics, TopicTrouble};
+use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 
 /// Pause between an answer and the next question. With [`ANSWER_WITHIN`] it bounds how long
 /// readiness can be wrong: 6 s.
@@ -35,6 +36,17 @@ const UNKNOWN_TOPIC: i32 = 3;
 const TOPIC_DENIED: i32 = 29;
 /// Kafka's errors of a broker that knows the caller and refuses him: SASL_AUTHENTICATION_FAILED.
 const SASL_FAILED: i32 = 58;
+
+/// Under this name librdkafka logs that a connection ended.
+const FAILED: &str = "FAIL";
+/// How long the leader of a partition may take to answer.
+const LEADER_WITHIN: Duration = Duration::from_secs(2);
+/// How long all of them may take; who has not been asked by then is asked first the next time.
+const LEADERS_WITHIN: Duration = Duration::from_secs(4);
+/// librdkafka's codes of a broker that is not to be reached: `_RESOLVE`, `_SSL`, `_ALL_BROKERS_DOWN` and
+/// the three above.
+const AWAY: [i32; 6] =
+    [-193, -181, classify::ALL_BROKERS_DOWN, AUTHENTICATION, TIMED_OUT, TRANSPORT];
 
 /// The probe's thread.
 #[derive(Debug)]
@@ -110,7 +122,13 @@ struct Ears(RefCell<Trouble>);
 impl Listener for Ears {
     fn reports(&self, _: &[Report]) {}
 
-    fn log(&self, _: i32, _: &str, _: &str) {}
+    /// Of what some listeners do to us it tells nothing but a line for the log.
+    fn log(&self, _: i32, facility: &str, line: &str) {
+        if facility == FAILED {
+            let detail = line.split_once("]: ").map_or(line, |(_thread, rest)| rest);
+            self.0.borrow_mut().detail.get_or_insert_with(|| detail.to_owned());
+        }
+    }
 
     fn error(&self, code: i32, detail: &str) {
         if code == classify::ALL_BROKERS_DOWN {
@@ -130,6 +148,10 @@ struct Client {
     /// For [`client::Client::remind_of_brokers`].
     brokers: CString,
     ears: Ears,
+    /// A broker has answered, since there was none last.
+    answered: Cell<bool>,
+    /// Which leader is asked first.
+    turn: Cell<usize>,
 }
 
 impl Client {
@@ -145,7 +167,14 @@ impl Client {
             inner.topic(name, None).map_err(|code| io::Error::other(classify::name(code)))
         });
         let topics = topics.collect::<io::Result<_>>()?;
-        Ok(Self { inner, _topics: topics, brokers: brokers(config), ears: Ears::default() })
+        Ok(Self {
+            inner,
+            _topics: topics,
+            brokers: brokers(config),
+            ears: Ears::default(),
+            answered: Cell::new(false),
+            turn: Cell::new(0),
+        })
     }
 
     /// One question and what came of it.
@@ -155,11 +184,14 @@ impl Client {
         self.listen(if answer.is_ok() { Duration::ZERO } else { EVENTS_WITHIN });
         match answer {
             Ok(metadata) => {
-                self.ears.0.take();
+                self.answered.set(true);
                 let troubles = metadata.topics().filter_map(|(name, code, leaderless)| {
                     Some((name, trouble(code, leaderless)?))
                 });
-                KafkaHealth::Reachable(troubles.collect())
+                let mut troubles: BTreeMap<_, _> = troubles.collect();
+                self.ask_leaders(metadata.leaders(), &mut troubles);
+                self.ears.0.take();
+                KafkaHealth::Reachable(troubles)
             }
             Err(code) => {
                 self.inner.remind_of_brokers(&self.brokers);
@@ -169,12 +201,42 @@ impl Client {
                     TRANSPORT => "no connection to a broker".to_owned(),
                     code => classify::name(code).to_owned(),
                 };
-                let detail = match &trouble.detail {
-                    Some(detail) => format!("{found}; {detail}"),
-                    None => found,
-                };
+                let heard = trouble.detail.as_deref().unwrap_or_default();
+                let likely = diagnosis::of_kafka(code, heard, self.answered.get());
+                let detail = [likely.map(ToString::to_string), Some(found), trouble.detail.clone()];
+                let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
                 let authentication = trouble.authentication || code == AUTHENTICATION;
                 KafkaHealth::Unreachable { authentication, detail }
+            }
+        }
+    }
+
+    /// A broker that answers for the cluster may name leaders that are not to be reached: librdkafka
+    /// goes there for the first record only, so they are asked.
+    fn ask_leaders(&self, leaders: Vec<Leader>, troubles: &mut BTreeMap<String, TopicTrouble>) {
+        let deadline = Instant::now() + LEADERS_WITHIN;
+        let first = self.turn.get() % leaders.len().max(1);
+        let (later, sooner) = leaders.split_at(first);
+        for (asked, leader) in sooner.iter().chain(later).enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.turn.set(first + asked);
+                return;
+            }
+            let Err(code) = self.inner.ask_leader(leader, left.min(LEADER_WITHIN)) else {
+                continue;
+            };
+            self.listen(EVENTS_WITHIN);
+            if AWAY.contains(&code) {
+                let Leader { address, kafka_topic, kafka_partition } = leader;
+                let heard = self.ears.0.take().detail.filter(|heard| heard.contains(address));
+                let likely =
+                    heard.as_ref().and_then(|heard| diagnosis::of_kafka(code, heard, true));
+                let found =
+                    format!("{address}, which leads partition {kafka_partition}, is not reached");
+                let detail = [Some(found), likely.map(ToString::to_string), heard];
+                let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
+                troubles.entry(kafka_topic.clone()).or_insert(TopicTrouble::LeaderAway(detail));
             }
         }
     }
@@ -207,8 +269,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     #[test]

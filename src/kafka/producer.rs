@@ -20,7 +20,7 @@ use super::{Event, ProducerEvent, ROUND_BELOW, classify};
 use crate::config::{Config, KAFKA_SETTINGS};
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
-use crate::observe::{Gate, keys, panics};
+use crate::observe::{Gate, diagnosis, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
 const GAPLESS: &str = "enable.gapless.guarantee";
@@ -148,8 +148,10 @@ impl Listener for Context {
             gates[at].1.pass(Instant::now())
         };
         let Some(suppressed) = suppressed else { return };
+        let answered = !self.probe.load(Relaxed) || self.reported.load(Relaxed);
+        let likely = diagnosis::of_kafka(0, line, answered).map(ToString::to_string);
         let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => line.to_owned(),
-            keys::SUPPRESSED => suppressed);
+            keys::LIKELY => likely, keys::SUPPRESSED => suppressed);
         match level {
             ..=3 => slog::error!(self.log, "librdkafka says"; line),
             4 => slog::warn!(self.log, "librdkafka says"; line),

@@ -28,6 +28,7 @@ use crate::message::{
     SourceId, Stamp, Verdicts,
 };
 use crate::mqtt::connection;
+use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
 use crate::mqtt::open::{End, Open};
 use crate::mqtt::poison::Poison;
 use crate::mqtt::publish::Publish;
@@ -36,12 +37,11 @@ use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after, lost};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
+use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::{Gate, Metrics, keys, panics};
 use crate::route::{Filter, Router};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
 
-/// A connection that lived this long was a good one: the next pause is the shortest again.
-const STABLE_AFTER: Duration = Duration::from_secs(5);
 /// Repeated warnings are logged once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 /// So many bytes a message may keep in memory beside itself and as much again: a packet's header, or
@@ -98,6 +98,8 @@ pub(super) struct Core {
     /// Since when the window has had no room for what came.
     pub(super) full_since: Option<Instant>,
     backoff: Backoff,
+    evictions: Evictions,
+    evicted: bool,
     attempt: u64,
     poison: Poison,
     lost_gate: Gate,
@@ -162,6 +164,8 @@ impl MqttActor {
             draining: false,
             full_since: None,
             backoff: Backoff::new(settings.mqtt.reconnect_min, settings.mqtt.reconnect_max),
+            evictions: Evictions::new(settings.mqtt.reconnect_max),
+            evicted: false,
             attempt: 0,
             poison: Poison::default(),
             lost_gate: Gate::every(WARN_EVERY),
@@ -209,7 +213,7 @@ impl MqttActor {
                 }
                 Link::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
                     Ok(stream) => Link::Open(Box::new(Open::new(stream, core))),
-                    Err(detail) => core.pause_after(&Lost::new(lost::CONNECT_FAILED, detail)),
+                    Err(detail) => core.pause_after(&Lost::new(lost::CONNECT_FAILED, detail), None),
                 },
                 Link::Open(open) => match ready!(open.pump(core, cx)) {
                     End::Lost(lost) => core.lose(open, &lost, cx),
@@ -248,25 +252,40 @@ impl Core {
         open.salvage(self);
         self.window.connection_lost();
         self.full_since = None;
+        let without_a_word =
+            matches!(lost.reason, lost::CLOSED | lost::READ_FAILED | lost::WRITE_FAILED);
+        let likely;
         if open.session.is_connected() {
-            if open.opened_at.elapsed() >= STABLE_AFTER {
+            let lived = open.opened_at.elapsed();
+            if lived >= STABLE_AFTER {
                 self.backoff.reset();
             }
+            let evicted = without_a_word && self.evictions.closed(lived);
+            if evicted && !self.evicted {
+                // It is said when it is first noticed.
+                self.lost_gate.reset();
+            }
+            self.evicted = evicted;
+            likely = evicted.then_some(&diagnosis::MQTT_EVICTED);
         } else {
             self.memory.not_accepted(open.session.version(), lost);
+            likely = open.diagnosis(lost.reason);
         }
-        if self.draining { Link::Off } else { self.pause_after(lost) }
+        if self.draining { Link::Off } else { self.pause_after(lost, likely) }
     }
 
-    fn pause_after(&mut self, lost: &Lost) -> Link {
-        let detail = match &lost.culprit {
+    fn pause_after(&mut self, lost: &Lost, likely: Option<&Diagnosis>) -> Link {
+        let mut detail = match &lost.culprit {
             Some(culprit) => self.poison.describe(culprit, &self.settings.mqtt.client_id),
             None => lost.detail.clone(),
         };
+        if let Some(likely) = likely.or_else(|| diagnosis::of_mqtt(&detail)) {
+            detail = format!("{likely}; {detail}");
+        }
         self.metrics.count_reconnect(lost.reason);
         self.metrics.health().mqtt_lost(format!("{}: {detail}", lost.reason));
         let jitter = fastrand::f64();
-        let pause = match lost.taken_over {
+        let pause = match lost.taken_over || likely == Some(&diagnosis::MQTT_EVICTED) {
             true => self.backoff.longest(jitter),
             false => self.backoff.pause(jitter),
         };

@@ -102,6 +102,11 @@ impl FrameReader {
         self.buffer.len()
     }
 
+    /// What was read and is not taken yet.
+    pub fn buffered(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// The next frame, if it is there whole.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod state_file;
 mod recorder;
 pub mod session;
 pub mod connection;
+mod eviction;
 mod open;
 pub mod actor;
 

@@ -17,6 +17,7 @@ use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
 use crate::mqtt::packet::{self, Incoming, Version};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::session::{Lost, Note, Reading, Session, lost};
+use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::panics;
 
 /// After so many reads in one turn the mailbox gets its turn.
@@ -35,6 +36,8 @@ const LOOK_FOR_END_EVERY: Duration = Duration::from_secs(1);
 pub(super) const QUIET_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether it has.
 const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
+/// So many of the first bytes tell what is no MQTT.
+const FIRST_BYTES: usize = 5;
 /// How long a broker may take to close its side after DISCONNECT.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -57,6 +60,8 @@ pub(super) struct Open {
     asked: bool,
     end_looked_for_at: Instant,
     pub(super) opened_at: Instant,
+    /// The first that came, up to CONNACK: what is no MQTT shows there.
+    first_bytes: Vec<u8>,
     timer: Pin<Box<Sleep>>,
     /// DISCONNECT is said: until the broker closes its side, or the time for that is up.
     closing: Option<Pin<Box<Sleep>>>,
@@ -93,6 +98,7 @@ impl Open {
             asked: false,
             end_looked_for_at: now,
             opened_at: now,
+            first_bytes: Vec::new(),
             timer: Box::pin(sleep_until(now.into())),
             closing: None,
         }
@@ -147,7 +153,18 @@ impl Open {
         Poll::Pending
     }
 
+    /// What an end before CONNACK most likely comes from.
+    pub(super) fn diagnosis(&self, reason: &str) -> Option<&'static Diagnosis> {
+        let silent = self.first_bytes.is_empty()
+            && matches!(reason, lost::CLOSED | lost::READ_FAILED | lost::CONNACK_TIMEOUT);
+        diagnosis::of_first_bytes(&self.first_bytes)
+            .or_else(|| silent.then_some(&diagnosis::MQTT_CLOSED))
+    }
+
     fn has_read(&mut self) {
+        if self.first_bytes.is_empty() && !self.session.is_connected() {
+            self.first_bytes.extend(self.frames.buffered().iter().take(FIRST_BYTES));
+        }
         let now = Stamp::now();
         self.heard_at = now.instant;
         self.session.received(now.instant);

@@ -17,7 +17,7 @@ use crate::route::Route;
 use crate::visible::Visible;
 
 /// The longest `detail`, in characters: brokers' words are quoted there.
-const DETAIL_MAX: usize = 300;
+const DETAIL_MAX: usize = 600;
 
 /// Why the bridge is not ready, or not alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,6 +69,7 @@ pub const CODES: [&str; 18] = [
     KAFKA_PARTITION_FAILING,
     KAFKA_TOPIC_MISSING,
     KAFKA_TOPIC_DENIED,
+    KAFKA_LEADER_UNREACHABLE,
     KAFKA_TOPIC_UNAVAILABLE,
     KAFKA_TOPIC_HELD,
     DEAD_LETTER_BLOCKED,
@@ -89,6 +90,7 @@ const KAFKA_UNCONFIRMED: &str = "kafka_unconfirmed";
 const KAFKA_PARTITION_FAILING: &str = "kafka_partition_failing";
 const KAFKA_TOPIC_MISSING: &str = "kafka_topic_missing";
 const KAFKA_TOPIC_DENIED: &str = "kafka_topic_denied";
+const KAFKA_LEADER_UNREACHABLE: &str = "kafka_leader_unreachable";
 const KAFKA_TOPIC_UNAVAILABLE: &str = "kafka_topic_unavailable";
 const KAFKA_TOPIC_HELD: &str = "kafka_topic_held";
 const DEAD_LETTER_BLOCKED: &str = "dead_letter_blocked";
@@ -140,6 +142,8 @@ pub enum TopicTrouble {
     Missing,
     /// We may not see it.
     Denied,
+    /// A broker that leads a partition of it is not to be reached, for people.
+    LeaderAway(String),
     /// Anything else, for people.
     Unavailable(String),
 }
@@ -328,6 +332,9 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
                 match trouble {
                     TopicTrouble::Missing => add(KAFKA_TOPIC_MISSING, name),
                     TopicTrouble::Denied => add(KAFKA_TOPIC_DENIED, name),
+                    TopicTrouble::LeaderAway(detail) => {
+                        add(KAFKA_LEADER_UNREACHABLE, &format!("{name}: {detail}"));
+                    }
                     TopicTrouble::Unavailable(detail) => {
                         add(KAFKA_TOPIC_UNAVAILABLE, &format!("{name}: {detail}"));
                     }
@@ -454,6 +461,10 @@ mod tests {
             (kafka(unreachable(false)), "kafka: kafka_unreachable: why"),
             (kafka(unreachable(true)), "kafka: kafka_authentication: why"),
             (topic(TopicTrouble::Missing), "kafka: kafka_topic_missing: t"),
+            (
+                topic(TopicTrouble::LeaderAway("why".to_owned())),
+                "kafka: kafka_leader_unreachable: t: why",
+            ),
             (topic(TopicTrouble::Denied), "kafka: kafka_topic_denied: t"),
             (
                 topic(TopicTrouble::Unavailable("why".to_owned())),

@@ -12,6 +12,7 @@ keys! {
     ERROR = "error";
     REASON = "reason";
     DETAIL = "detail";
+    LIKELY = "likely";
     LOCATION = "location";
     PANIC = "panic";
     THREAD = "thread";

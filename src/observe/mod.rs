@@ -13,11 +13,13 @@ pub mod rate;
 pub mod metrics;
 pub mod stages;
 pub mod health;
+pub mod diagnosis;
 #[cfg(test)]
 pub(crate) mod test_support;
 #[cfg(test)]
 mod log_lines_tests;
 
+pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
 pub use foreign::bridge_log_crate;
 pub use health::{Health, KafkaHealth, MqttHealth, Subscription, TopicTrouble};

@@ -328,6 +328,7 @@ fn a_description_has_every_key_and_no_secret() {
         [dead_letter]
         kafka_topic = \"d\"
         [kafka.properties]
+        security.protocol = \"SASL_SSL\"
         sasl.mechanism = \"PLAIN\"
         sasl.username = \"u\"
         sasl.password = \"hunter2\"
@@ -349,7 +350,9 @@ fn a_description_has_every_key_and_no_secret() {
 
 #[test]
 fn a_debug_print_of_the_configuration_shows_no_secret_property() {
-    let text = format!("{MINIMAL}[kafka.properties]\nsasl.password = \"hunter2\"\n");
+    let text = format!(
+        "{MINIMAL}[kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"PLAIN\"\nsasl.username = \"u\"\nsasl.password = \"hunter2\"\n"
+    );
     let config = legal(&text, &[]);
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
 }

@@ -13,7 +13,7 @@ use crate::kafka::dead_letter::Letter;
 use crate::kafka::lanes::Via;
 use crate::kafka::producer::Producer;
 use crate::message::{Epoch, ProducerStarted, Seq, SourceId, Stamp};
-use crate::observe::{Gate, keys};
+use crate::observe::{Gate, diagnosis, keys};
 
 /// How often it is said that Kafka is still away, or still confirms nothing.
 pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
@@ -267,8 +267,9 @@ impl KafkaProducerActor {
                 }
             }
         } else if let Some(suppressed) = self.gate.pass(Instant::now()) {
+            let likely = diagnosis::of_kafka(code, detail, true).map(ToString::to_string);
             warn!(self.log, "trouble with kafka"; keys::REASON => classify::name(code),
-                keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail,
+                keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail, keys::LIKELY => likely,
                 keys::SUPPRESSED => suppressed);
         }
     }
