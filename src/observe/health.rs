@@ -53,7 +53,7 @@ impl Display for Reason {
 const UNMATCHED_DROPPED: &str = "unmatched_dropped";
 
 /// All values of [`Reason::reason`] that mean not ready. docs/observability.md says of each what to do.
-pub const CODES: [&str; 18] = [
+pub const CODES: [&str; 19] = [
     DRAINING,
     ACTOR_HANGS,
     ACTOR_RESTARTING,

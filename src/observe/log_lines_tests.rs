@@ -9,12 +9,12 @@ const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 
 /// Lines without a gate, and what bounds them.
 const BOUNDED: [(&str, &str); 14] = [
+    ("kafka topic refuses all that comes, holding it", "one when a hold begins"),
     (
         "state file not written, old subscriptions may stay after a restart",
         "one a change of the subscriptions",
     ),
     ("unsubscribed what no route needs", "once for each filter of an older configuration"),
-    ("producer at its end", "the backoff of producers that deliver nothing"),
     ("no more messages are taken in", "once a drain, and a restart of an actor"),
     ("connected to mqtt", "one a connection: the backoff between connections"),
     ("the broker keeps the session for less time than asked", "one a connection"),

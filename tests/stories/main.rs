@@ -12,6 +12,7 @@ mod acknowledgement;
 mod away_at_start;
 mod brokers;
 mod connection;
+mod diagnosis;
 mod harness;
 mod health;
 mod hostile_http;

@@ -44,6 +44,32 @@ pub struct Kafka {
     process: Option<Process>,
 }
 
+/// Listeners beside the plain one, each `host:port`.
+#[derive(Debug)]
+pub struct Listeners {
+    /// TLS, with a certificate that nobody knows.
+    pub tls: String,
+    /// Without TLS, with a login: SASL PLAIN, `bridge` and `secret`.
+    pub sasl: String,
+    /// Plain, and advertised under a name without an address.
+    pub unresolved: String,
+    /// The controller's.
+    pub controller: String,
+}
+
+/// A certificate for `localhost` that nobody has signed, with its key in one file.
+pub fn self_signed(dir: &Path) -> PathBuf {
+    let [key, certificate, both] = ["key.pem", "certificate.pem", "both.pem"].map(|f| dir.join(f));
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]);
+    command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    let code = Process::start(command, &dir.join("openssl.log")).wait(PATIENT);
+    assert_eq!(code, 0, "openssl makes a certificate");
+    let text = [key, certificate].map(|file| fs::read_to_string(file).unwrap()).concat();
+    fs::write(&both, text).unwrap();
+    both
+}
+
 impl Kafka {
     /// The node for stories that do not disturb it.
     pub fn shared() -> &'static Self {
@@ -75,23 +101,61 @@ impl Kafka {
         self.replicas = 1;
     }
 
+    /// Starts one with listeners that are not spoken to as the others are.
+    pub fn start_with_listeners(dir: &Path) -> (Self, Listeners) {
+        let certificate = self_signed(dir);
+        let [plain, tls, sasl, unresolved, controller] = std::array::from_fn(|_| free_port());
+        let here = |port: u16| format!("127.0.0.1:{port}");
+        // Of two lines for one property the last one counts.
+        let properties = format!(
+            "
+listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://{lost},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://kafka.invalid:{unresolved}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL,LOGIN:SASL_PLAINTEXT,LOST:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.quorum.voters=0@{controller}
+ssl.keystore.type=PEM
+ssl.keystore.location={certificate}
+sasl.enabled.mechanisms=PLAIN
+listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+  required username=\"admin\" password=\"admin\" user_bridge=\"secret\";",
+            plain = here(plain),
+            tls = here(tls),
+            sasl = here(sasl),
+            lost = here(unresolved),
+            controller = here(controller),
+            certificate = certificate.display(),
+        );
+        let mut kafka = Self::prepare(dir, 0, &[(plain, controller)], &here(plain), &properties);
+        kafka.begin_to_run();
+        kafka.wait_until_ready();
+        let [tls, sasl, unresolved, controller] = [tls, sasl, unresolved, controller].map(here);
+        (kafka, Listeners { tls, sasl, unresolved, controller })
+    }
+
     fn start_nodes(dir: &Path, nodes: i32, settings: &[&str]) -> Vec<Self> {
+        let more: String = settings.iter().map(|setting| format!("\n{setting}")).collect();
         let ports: Vec<_> = (0..nodes).map(|_| (free_port(), free_port())).collect();
         let bootstrap: Vec<_> = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        let node = |(id, &(port, _)): (usize, &(u16, u16))| {
-            let dir = dir.join(format!("kafka-{port}"));
-            format(&dir.join("data"), id);
-            let mut properties = server_properties(id, &ports, &dir.join("data"));
-            settings.iter().for_each(|setting| properties.push_str(&format!("\n{setting}")));
-            fs::write(dir.join("server.properties"), properties).unwrap();
-            let mut node =
-                Self { port, bootstrap: bootstrap.join(","), replicas: nodes, dir, process: None };
+        let node = |id| {
+            let mut node = Self::prepare(dir, id, &ports, &bootstrap.join(","), &more);
             node.begin_to_run();
             node
         };
-        let mut nodes: Vec<_> = ports.iter().enumerate().map(node).collect();
+        let mut nodes: Vec<_> = (0..ports.len()).map(node).collect();
         nodes.iter_mut().for_each(Self::wait_until_ready);
         nodes
+    }
+
+    /// Its files; `more` properties stand behind the others.
+    fn prepare(dir: &Path, id: usize, ports: &[(u16, u16)], bootstrap: &str, more: &str) -> Self {
+        let port = ports[id].0;
+        let dir = dir.join(format!("kafka-{port}"));
+        format(&dir.join("data"), id);
+        let properties = server_properties(id, ports, &dir.join("data")) + more;
+        fs::write(dir.join("server.properties"), properties).unwrap();
+        let replicas = i32::try_from(ports.len()).expect("a few");
+        Self { port, bootstrap: bootstrap.to_owned(), replicas, dir, process: None }
     }
 
     /// Starts it again after [`Self::kill`] or [`Self::stop`], and waits until it answers.

@@ -16,6 +16,7 @@ pub struct Setup {
     persistence: bool,
     max_inflight: u16,
     plugin: Option<(PathBuf, PathBuf)>,
+    certificate: Option<PathBuf>,
 }
 
 impl Setup {
@@ -39,6 +40,12 @@ impl Setup {
     /// Clients and permissions come from the dynamic-security plugin with this file.
     pub fn dynamic_security(mut self, file: &Path) -> Self {
         self.plugin = Some((dynamic_security_plugin(), file.to_owned()));
+        self
+    }
+
+    /// It speaks TLS, with this certificate and key in one file.
+    pub fn tls(mut self, certificate: &Path) -> Self {
+        self.certificate = Some(certificate.to_owned());
         self
     }
 
@@ -71,6 +78,11 @@ impl Setup {
                 format!("plugin {}", plugin.display()),
                 format!("plugin_opt_config_file {}", file.display()),
             ]);
+        }
+        if let Some(file) = &self.certificate {
+            let file = file.display();
+            // Of the listener, and so right behind it.
+            lines.splice(1..1, [format!("certfile {file}"), format!("keyfile {file}")]);
         }
         lines.join("\n") + "\n"
     }
