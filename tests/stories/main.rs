@@ -27,3 +27,4 @@ mod restarts;
 mod sizes;
 mod straight;
 mod subscription;
+mod upgrade;

@@ -1,4 +1,4 @@
-//! The real binary with a configuration file and a log of its own.
+//! The real binary, of this build unless told otherwise, with a configuration file and a log of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use super::{ConfigFile, SOON, eventually_some};
 pub struct Bridge {
     dir: PathBuf,
     config: PathBuf,
+    program: PathBuf,
     environment: Vec<(String, String)>,
     process: Option<Process>,
     /// One a run, the present or last one at the end.
@@ -28,7 +29,9 @@ impl Bridge {
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join("config.toml");
         fs::write(&path, config.text()).unwrap();
-        Self { dir, config: path, environment: Vec::new(), process: None, logs: Vec::new() }
+        let program = env!("CARGO_BIN_EXE_mqtt-kafka-bridge").into();
+        let (environment, logs) = (Vec::new(), Vec::new());
+        Self { dir, config: path, program, environment, process: None, logs }
     }
 
     /// As [`Self::new`], and starts it.
@@ -43,6 +46,11 @@ impl Bridge {
         &self.config
     }
 
+    /// Another program for the runs to come: an older release.
+    pub fn set_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
     /// Sets an environment variable for the runs to come; `None` takes it away.
     pub fn environment(&mut self, name: &str, value: Option<&str>) {
         self.environment.retain(|(known, _)| known != name);
@@ -53,7 +61,7 @@ impl Bridge {
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the bridge runs already");
         let log = self.dir.join(format!("run-{}.log", self.logs.len() + 1));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"));
+        let mut command = Command::new(&self.program);
         command.current_dir(&self.dir).arg("run").arg("--config").arg(&self.config);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start(command, &log));
