@@ -22,7 +22,7 @@ fn at_the_edge_it_holds_5000_a_second_and_survives_kafka_away() {
     survive(&story, &stack, (&publisher, &reader), span);
 }
 
-/// By hand: `cargo test --release --test stack -- --ignored`. `EDGE_SECONDS` makes it shorter.
+/// Part of `tests/run --long`. `EDGE_SECONDS` makes it shorter.
 #[test]
 #[ignore = "takes more than an hour"]
 fn at_the_edge_it_survives_kafka_away_for_an_hour() {

@@ -13,7 +13,9 @@ use crate::support::*;
 const WINDOW: u64 = 1_000;
 
 /// How often a story does its harm.
-const TIMES: u64 = 3;
+fn times() -> u64 {
+    if long() { 20 } else { 3 }
+}
 
 /// One line for each kind of broker.
 struct Lines<B>(Vec<(Kind, Line<B>)>);
@@ -60,7 +62,7 @@ impl<B: Broker> Lines<B> {
     /// Does `harm` to each line again and again while its devices publish.
     fn harm_under_load(&mut self, harm: impl Fn(&mut Line<B>)) {
         self.each(|line| line.publisher.keep_publishing());
-        for _ in 0..TIMES {
+        for _ in 0..times() {
             self.each(|line| {
                 line.wait_delivered(line.reader.distinct() + 200);
                 harm(line);
@@ -126,32 +128,32 @@ fn every_broker_passes_on_each_message_once_in_order() {
 
 #[test]
 fn sigterm_with_every_broker_loses_nothing() {
-    let story = Story::new("SIGTERM, 3 times");
+    let story = Story::new("SIGTERM under load");
     let mut lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
     lines.harm_under_load(|line| {
         assert_eq!(line.bridge.terminate(), 0);
         line.bridge.run();
     });
-    lines.settle(|kind| Allowed { duplicated: 0, reordered: late(kind, TIMES) });
+    lines.settle(|kind| Allowed { duplicated: 0, reordered: late(kind, times()) });
 }
 
 #[test]
 fn kill_9_with_every_broker_loses_nothing() {
-    let story = Story::new("kill -9, 3 times");
+    let story = Story::new("kill -9 under load");
     let mut lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
     lines.harm_under_load(|line| {
         line.bridge.kill();
         line.bridge.run();
     });
     lines.settle(|kind| Allowed {
-        duplicated: TIMES * in_flight(kind),
-        reordered: late(kind, TIMES),
+        duplicated: times() * in_flight(kind),
+        reordered: late(kind, times()),
     });
 }
 
 #[test]
 fn kafka_frozen_for_longer_than_any_broker_waits_for_a_puback_duplicates_nothing() {
-    let story = Story::new("Kafka frozen 12 s");
+    let story = Story::new("Kafka frozen, two redeliveries");
     let mut kafka = Kafka::start_forgiving(story.dir());
     let mut lines = Lines::start_at(3_000, &story, &kafka, Kind::start_impatient);
     lines.fill(&mut kafka, 2 * WINDOW);
@@ -202,11 +204,11 @@ fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
 
 #[test]
 fn a_client_that_takes_the_session_over_on_every_broker_loses_nothing() {
-    let story = Story::new("client id taken over, 3 times");
+    let story = Story::new("client id taken over");
     let mut lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
     lines.harm_under_load(|line| line.take_over());
     lines.settle(|kind| Allowed {
-        duplicated: TIMES * in_flight(kind),
-        reordered: late(kind, TIMES),
+        duplicated: times() * in_flight(kind),
+        reordered: late(kind, times()),
     });
 }

@@ -63,7 +63,7 @@ impl Kind {
     /// As [`Self::start`]; what is unacknowledged it sends again as soon as
     /// [`Self::redelivers_after`] says.
     pub fn start_impatient(self, dir: &Path) -> Box<dyn Broker> {
-        self.start_with(dir, nats::SHORT_ACK_WAIT)
+        self.start_with(dir, nats::short_ack_wait())
     }
 
     fn start_with(self, dir: &Path, ack_wait: Duration) -> Box<dyn Broker> {
@@ -79,7 +79,7 @@ impl Kind {
         match self {
             Self::Mosquitto => Box::new(Mosquitto::start(dir, &Setup::default().persistent())),
             Self::RabbitMq => Box::new(RabbitMq::start(dir)),
-            Self::Nats => Box::new(Nats::start(dir, nats::SHORT_ACK_WAIT)),
+            Self::Nats => Box::new(Nats::start(dir, nats::short_ack_wait())),
         }
     }
 
@@ -94,7 +94,7 @@ impl Kind {
 
     /// After what time it sends an unacknowledged message again on the same connection; `None`: never.
     pub fn redelivers_after(self) -> Option<Duration> {
-        (self == Self::Nats).then_some(nats::SHORT_ACK_WAIT)
+        (self == Self::Nats).then_some(nats::short_ack_wait())
     }
 
     /// Whether what was unacknowledged comes before what is newer.

@@ -107,6 +107,11 @@ pub fn throughout(what: &str, span: Duration, mut look: impl FnMut() -> bool) {
     }
 }
 
+/// Whether the stories are told at full length (`tests/run --long`).
+pub fn long() -> bool {
+    std::env::var_os("STORIES_LONG").is_some()
+}
+
 /// A directory of one story, for configuration, logs and data; kept if the story fails.
 #[derive(Debug)]
 pub struct Story {

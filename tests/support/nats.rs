@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::broker::{Broker, OwnBroker};
 use super::process::{Process, free_port, with_sbin};
-use super::{MqttClient, SOON, Version, eventually};
+use super::{MqttClient, SOON, Version, eventually, long};
 
-/// After so long it sends an unacknowledged message again, on the same connection, where a story waits
-/// for that.
-pub const SHORT_ACK_WAIT: Duration = Duration::from_secs(5);
-
-/// The same as it is installed.
+/// As it is installed, after so long it sends an unacknowledged message again, on the same connection.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// The same where a story waits for that: as it is installed only if there is time.
+pub fn short_ack_wait() -> Duration {
+    if long() { ACK_WAIT } else { Duration::from_secs(5) }
+}
 
 /// Most unacknowledged messages of one subscription; its default.
 pub const MAX_ACK_PENDING: u16 = 1024;
