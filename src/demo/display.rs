@@ -80,6 +80,7 @@ impl Report {
         Conservation {
             received: self.received,
             redelivered: self.redelivered,
+            copies: 0,
             delivered: self.delivered,
             dead_lettered: self.dead_lettered,
             filtered: self.filtered,

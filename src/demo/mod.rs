@@ -302,6 +302,7 @@ impl Demo {
         let Conservation {
             received,
             redelivered,
+            copies: _,
             delivered,
             dead_lettered,
             filtered,

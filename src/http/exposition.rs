@@ -74,6 +74,7 @@ impl Scrape {
         for (name, help, value) in [
             ("received", "Messages received; redeliveries excepted.", counted.received),
             ("redelivered", "Messages in flight that came again.", counted.redelivered),
+            ("copies", "Copies for overlapping subscriptions, not forwarded.", counted.copies),
             ("delivered", "Messages that Kafka acknowledged.", counted.delivered),
             ("dead_lettered", "Messages written to the dead letter.", counted.dead_lettered),
             ("filtered", "Messages that matched no route.", counted.filtered),

@@ -28,10 +28,11 @@ use crate::message::{
     SourceId, Stamp, Verdicts,
 };
 use crate::mqtt::connection;
+use crate::mqtt::copies::Copies;
 use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
 use crate::mqtt::open::{End, Open};
 use crate::mqtt::poison::Poison;
-use crate::mqtt::publish::Publish;
+use crate::mqtt::publish::{Publish, SubscriptionIds};
 use crate::mqtt::recorder::Recorder;
 use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after, lost};
 use crate::mqtt::state_file::StateFile;
@@ -93,6 +94,7 @@ pub(super) struct Core {
     pub(super) window: Window,
     pub(super) memory: Memory,
     recorder: Option<Recorder>,
+    copies: Copies,
     producer: Option<Epoch>,
     pub(super) draining: bool,
     /// Since when the window has had no room for what came.
@@ -160,6 +162,7 @@ impl MqttActor {
             window: Window::new(limits),
             memory: Memory::new(subscriptions),
             recorder: None,
+            copies: Copies::default(),
             producer: None,
             draining: false,
             full_since: None,
@@ -250,6 +253,10 @@ impl Core {
             open.say(reason, cx);
         }
         open.salvage(self);
+        if lost.taken_over {
+            // Who has the session now acknowledges copies of which we know the first.
+            self.copies.clear();
+        }
         self.window.connection_lost();
         self.full_since = None;
         let without_a_word =
@@ -341,7 +348,18 @@ impl Core {
             publish.detach();
         }
         *passed = 0;
-        let destination = self.destination(&publish);
+        let content = match publish.subscription_ids {
+            // Of all messages where no subscriptions overlap.
+            SubscriptionIds::None => None,
+            _ if !self.memory.subscriptions.may_copy() => None,
+            _ => self.copies.content(&publish),
+        };
+        let now = received_at.instant;
+        let twin = content.and_then(|content| {
+            let ids = publish.subscription_ids.as_slice();
+            self.copies.take(content, ids, now, self.window.oldest())
+        });
+        let destination = if twin.is_some() { None } else { self.destination(&publish) };
         let message = Message {
             mqtt_topic: publish.mqtt_topic,
             payload: publish.payload,
@@ -351,7 +369,14 @@ impl Core {
             received_at,
             destination,
         };
-        self.window.admit(Arc::new(message), publish.ack);
+        if let Some(twin) = twin {
+            self.window.copied(publish.ack, twin, Arc::new(message));
+            return None;
+        }
+        let seq = self.window.admit(Arc::new(message), publish.ack);
+        if let Some(content) = content {
+            self.copies.admitted(content, seq, now);
+        }
         None
     }
 
@@ -440,6 +465,7 @@ impl Core {
             Note::Connected { version, session_present, keep_alive_s, limits } => {
                 if !session_present {
                     self.window.session_lost();
+                    self.copies.clear();
                 }
                 self.attempt = 0;
                 info!(self.log, "connected to mqtt";
@@ -490,6 +516,7 @@ impl Core {
                 }
             }
             Note::Unsubscribed { mqtt_filter } => {
+                self.copies.clear();
                 info!(self.log, "unsubscribed what no route needs"; keys::MQTT_FILTER => mqtt_filter);
             }
             Note::UnsubscribeFailed { mqtt_filter, text } => {

@@ -15,6 +15,7 @@ pub mod packet;
 pub mod note;
 pub mod negotiation;
 pub mod poison;
+pub mod copies;
 pub mod subscriptions;
 pub mod state_file;
 mod recorder;

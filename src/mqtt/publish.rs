@@ -2,6 +2,7 @@
 //! those that only stream by. Pure, and on the way of every message: nothing is copied or allocated
 //! for a well-formed one with at most one subscription identifier.
 
+use std::hash::{Hash as _, Hasher};
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -111,6 +112,14 @@ impl Publish {
 /// down on the way (subscription identifiers, the message expiry interval) may differ.
 pub fn same_properties(one: &[u8], other: &[u8]) -> bool {
     one == other || published(one).eq(published(other))
+}
+
+/// Hashes what [`same_properties`] compares, but for the message expiry interval's being there at all.
+pub fn hash_properties(section: &[u8], hasher: &mut impl Hasher) {
+    let expires = |property: &Result<(u8, Value<'_>), &[u8]>| {
+        matches!(property, Ok((property::MESSAGE_EXPIRY_INTERVAL, _)))
+    };
+    published(section).filter(|property| !expires(property)).for_each(|it| it.hash(hasher));
 }
 
 /// Each property that the publisher gave; what cannot be read is as it is.

@@ -17,7 +17,7 @@ use foldhash::quality::FoldHasher;
 const PINGS_MAX: usize = 64;
 
 /// 128 bits of a hash of what a message says, keyed at random.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Fingerprint(u64, u64);
 
 /// Takes fingerprints. Two of them are comparable only if the same one took them.
@@ -35,10 +35,17 @@ impl Fingerprints {
 
     /// The fingerprint of a message.
     pub fn of(&self, mqtt_topic: &[u8], payload: &[u8]) -> Fingerprint {
-        let half = |(seed, shared): &(u64, SharedSeed)| {
-            let mut hasher = FoldHasher::with_seed(*seed, shared);
+        self.take(|hasher| {
             hasher.write(mqtt_topic);
             hasher.write(payload);
+        })
+    }
+
+    /// The fingerprint of what `write` writes.
+    pub fn take(&self, write: impl Fn(&mut FoldHasher<'_>)) -> Fingerprint {
+        let half = |(seed, shared): &(u64, SharedSeed)| {
+            let mut hasher = FoldHasher::with_seed(*seed, shared);
+            write(&mut hasher);
             hasher.finish()
         };
         let [first, second] = &self.seeds;

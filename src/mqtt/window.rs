@@ -2,8 +2,8 @@
 //! order. Pure: no socket, no clock, no actor.
 //!
 //! Every PUBLISH passes through here once ([`Window::admit`], [`Window::redelivered`] or
-//! [`Window::owe_copy`]), every
-//! verdict comes here ([`Window::settle`]), and every PUBACK leaves from here ([`Window::release`]).
+//! [`Window::copied`]), every verdict comes here ([`Window::settle`]), and every PUBACK leaves from
+//! here ([`Window::release`]).
 //! So the promises are properties of this one type:
 //!
 //! - Acknowledgements leave in the order in which the PUBLISHes of this connection came
@@ -185,10 +185,34 @@ impl Window {
         seq
     }
 
-    /// A PUBLISH brought a copy of message `seq` under a packet id of its own: its sender is owed
-    /// `ack`, in its place in the order, once message `seq` has its verdict.
-    pub fn owe_copy(&mut self, ack: Ack, seq: Seq, message: Arc<Message>) {
-        self.owe(OwedAck { ack, seq, message: Some(message) });
+    /// A PUBLISH brought a copy of message `twin` under a packet id of its own: its sender is owed
+    /// `ack`, if any, in its place in the order, once message `twin` has its verdict. `message` is the
+    /// copy, which goes nowhere.
+    pub fn copied(&mut self, ack: Option<Ack>, twin: Seq, message: Arc<Message>) {
+        self.counts.copies += 1;
+        let Some(ack) = ack else { return };
+        if let Some(entry) = self.entry(twin) {
+            let message = Some(Arc::clone(&entry.message));
+            self.owe(OwedAck { ack, seq: twin, message });
+            return;
+        }
+        // Its twin has had its verdict. It takes room until its turn comes.
+        let seq = Seq::next();
+        self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)) });
+        self.bytes += message.window_bytes();
+        self.entries.push_back(Entry {
+            seq,
+            message,
+            settled: true,
+            delivered_at: None,
+            owed: true,
+        });
+        self.drop_finished();
+    }
+
+    /// The oldest message that is here.
+    pub fn oldest(&self) -> Option<Seq> {
+        self.entries.front().map(|entry| entry.seq)
     }
 
     /// Counts a QoS 0 message that is dropped on purpose.

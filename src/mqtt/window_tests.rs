@@ -259,13 +259,17 @@ fn a_copy_is_acknowledged_in_its_turn_after_the_verdict_of_what_it_is_a_copy_of(
     let mut window = Window::new(LIMITS);
     let first = admit(&mut window, 1, "x");
     let between = admit(&mut window, 2, "y");
-    window.owe_copy(puback(3), first, message("x", somewhere()));
+    window.copied(Some(puback(3)), first, message("x", None));
     window.settle(Verdict::Delivered(between), Instant::now());
     assert!(released(&mut window).is_empty());
     window.settle(Verdict::Delivered(first), Instant::now());
     assert_eq!(released(&mut window), [1, 2, 3]);
-    window.owe_copy(puback(4), first, message("x", somewhere()));
+    window.copied(Some(puback(4)), first, message("x", None));
+    window.copied(None, first, message("x", None));
     assert_eq!(released(&mut window), [4], "it is long in Kafka");
+    let counts = window.snapshot();
+    assert_eq!((counts.received, counts.delivered, counts.copies), (2, 2, 3));
+    assert!(counts.balances() && window.owes_nothing());
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub struct Fields<'a> {
 }
 
 /// The value of a property.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Value<'a> {
     /// A byte.
     Byte(u8),

@@ -65,6 +65,7 @@ keys! {
 
     RECEIVED = "received";
     REDELIVERED = "redelivered";
+    COPIES = "copies";
     DELIVERED = "delivered";
     DEAD_LETTERED = "dead_lettered";
     FILTERED = "filtered";

@@ -17,6 +17,9 @@ pub struct Conservation {
     pub received: u64,
     /// PUBLISHes recognised as a message that was already in flight; not forwarded again.
     pub redelivered: u64,
+    /// PUBLISHes recognised as a copy that the broker sent for another subscription; not forwarded
+    /// again, and no term of the identity.
+    pub copies: u64,
     /// Acknowledged by Kafka.
     pub delivered: u64,
     /// Written to the dead letter.

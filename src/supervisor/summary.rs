@@ -29,6 +29,7 @@ impl Summary {
         info!(log, "summary";
             keys::RECEIVED => counted.received,
             keys::REDELIVERED => counted.redelivered,
+            keys::COPIES => counted.copies,
             keys::DELIVERED => counted.delivered,
             keys::DEAD_LETTERED => counted.dead_lettered,
             keys::FILTERED => counted.filtered,
@@ -74,6 +75,7 @@ mod tests {
         metrics.set_conservation(Conservation {
             received: 400,
             redelivered: 3,
+            copies: 9,
             delivered: 290,
             dead_lettered: 10,
             filtered: 5,
@@ -99,6 +101,7 @@ mod tests {
         for (key, value) in [
             ("received", 400),
             ("redelivered", 3),
+            ("copies", 9),
             ("delivered", 290),
             ("dead_lettered", 10),
             ("filtered", 5),

@@ -1,0 +1,294 @@
+//! Copies of one message that a broker sends for several subscriptions which match it. Pure.
+//!
+//! MQTT lets a broker send a copy for each, and in MQTT 5 each copy says by its identifier for which
+//! (section 3.3.4). So, of messages that are equal in all that their publisher gave them, the third one
+//! under one identifier and the third one under another are the same message. A copy is dropped only
+//! against a message under other identifiers, one to one, while that is known: as long as it is in
+//! flight, and for a minute (docs/decisions/0009-copies.md).
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hasher as _;
+use std::time::{Duration, Instant};
+
+use crate::message::Seq;
+use crate::mqtt::publish::{Publish, hash_properties};
+use crate::mqtt::redelivery::{Fingerprint, Fingerprints};
+use crate::mqtt::window::AckForm;
+
+/// How long a message that is not in flight any more is known. Brokers send copies one behind the
+/// other, but a copy of QoS 1 waits where one of QoS 0 does not.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// Most messages that are known.
+const KNOWN_MAX: usize = 16 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Copies {
+    fingerprints: Fingerprints,
+    contents: HashMap<Fingerprint, Content>,
+    /// All that are known, oldest first.
+    ages: VecDeque<(Fingerprint, Seq, Instant)>,
+}
+
+/// Messages with one content.
+#[derive(Debug, Default)]
+struct Content {
+    /// Those that are known; how many of that content were before them.
+    known: VecDeque<Seq>,
+    forgotten: u64,
+    /// How many came under each identifier.
+    came: Vec<(u32, u64)>,
+}
+
+impl Content {
+    /// What has come under these identifiers, if each message of this content comes under all: which
+    /// of them this one is.
+    fn next(&mut self, ids: &[u32]) -> u64 {
+        for id in ids {
+            if self.came.iter().all(|(known, _)| known != id) {
+                self.came.push((*id, 0));
+            }
+        }
+        let its = self.came.iter().filter(|(id, _)| ids.contains(id));
+        let next = its.map(|(_, came)| *came).fold(self.forgotten, u64::max);
+        for (id, came) in &mut self.came {
+            if ids.contains(id) {
+                *came = next + 1;
+            }
+        }
+        next
+    }
+}
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self {
+            fingerprints: Fingerprints::random(),
+            contents: HashMap::new(),
+            ages: VecDeque::new(),
+        }
+    }
+}
+
+impl Copies {
+    /// What makes this PUBLISH and its copies the same; `None` if it cannot have copies, or is of a kind
+    /// that is not looked at: QoS 2, and what goes to the dead letter for its own sake.
+    pub fn content(&self, publish: &Publish) -> Option<Fingerprint> {
+        let is_qos_2 = publish.ack.is_some_and(|ack| ack.form == AckForm::PubRec);
+        if publish.subscription_ids.as_slice().is_empty() || is_qos_2 || publish.refusal.is_some() {
+            return None;
+        }
+        Some(self.fingerprints.take(|hasher| {
+            hasher.write_usize(publish.mqtt_topic.len());
+            hasher.write(&publish.mqtt_topic);
+            hasher.write_u8(u8::from(publish.retain));
+            hasher.write_usize(publish.payload.len());
+            hasher.write(&publish.payload);
+            hash_properties(&publish.properties, hasher);
+        }))
+    }
+
+    /// Takes a message of this content under these identifiers. The message of which it is a copy; if it
+    /// is none, it is to be admitted, and [`Copies::admitted`] told.
+    pub fn take(
+        &mut self,
+        content: Fingerprint,
+        ids: &[u32],
+        now: Instant,
+        in_flight: Option<Seq>,
+    ) -> Option<Seq> {
+        self.forget(now, in_flight);
+        let content = self.contents.entry(content).or_default();
+        let forgotten = content.forgotten;
+        let index = content.next(ids) - forgotten;
+        content.known.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The message that was just taken is no copy, and has this number.
+    pub fn admitted(&mut self, content: Fingerprint, seq: Seq, now: Instant) {
+        self.ages.push_back((content, seq, now));
+        self.contents.entry(content).or_default().known.push_back(seq);
+    }
+
+    /// Nothing is known any more: the session is another one, or its subscriptions are.
+    pub fn clear(&mut self) {
+        self.contents.clear();
+        self.ages.clear();
+    }
+
+    /// Forgets what is too old, and not in flight either: before message `in_flight`, if there is one.
+    fn forget(&mut self, now: Instant, in_flight: Option<Seq>) {
+        while let Some((content, seq, at)) = self.ages.front() {
+            let is_old = now.saturating_duration_since(*at) > KNOWN_FOR
+                && in_flight.is_none_or(|oldest| *seq < oldest);
+            if !is_old && self.ages.len() <= KNOWN_MAX {
+                return;
+            }
+            if let Some(known) = self.contents.get_mut(content) {
+                known.known.pop_front();
+                known.forgotten += 1;
+                if known.known.is_empty() {
+                    self.contents.remove(content);
+                }
+            }
+            self.ages.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::Qos;
+    use crate::mqtt::publish::SubscriptionIds;
+    use crate::mqtt::window::Ack;
+
+    fn publish(payload: &'static str, ids: SubscriptionIds) -> Publish {
+        Publish {
+            dup: false,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            ack: Some(Ack { packet_id: 1, form: AckForm::PubAck }),
+            mqtt_topic: Bytes::from_static(b"t/a"),
+            payload: Bytes::from_static(payload.as_bytes()),
+            properties: Bytes::new(),
+            subscription_ids: ids,
+            expires: false,
+            refusal: None,
+        }
+    }
+
+    /// Takes messages as the bridge does, and counts what is forwarded.
+    struct Taker {
+        copies: Copies,
+        forwarded: u64,
+        now: Instant,
+    }
+
+    impl Taker {
+        fn new() -> Self {
+            Self { copies: Copies::default(), forwarded: 0, now: Instant::now() }
+        }
+
+        /// Whether it is forwarded.
+        fn take(&mut self, publish: &Publish, in_flight: Option<Seq>) -> bool {
+            let Some(content) = self.copies.content(publish) else {
+                self.forwarded += 1;
+                return true;
+            };
+            let ids = publish.subscription_ids.as_slice();
+            if self.copies.take(content, ids, self.now, in_flight).is_some() {
+                return false;
+            }
+            self.forwarded += 1;
+            self.copies.admitted(content, Seq(self.forwarded), self.now);
+            true
+        }
+
+        fn takes(&mut self, payload: &'static str, id: u32) -> bool {
+            self.take(&publish(payload, SubscriptionIds::One(id)), None)
+        }
+    }
+
+    #[test]
+    fn a_copy_is_dropped_one_to_one_and_what_comes_under_one_identifier_alone_never() {
+        let mut taker = Taker::new();
+        assert!(taker.takes("x", 1));
+        assert!(!taker.takes("x", 2), "its copy");
+        assert!(taker.takes("x", 2), "the next one, whose copy is late");
+        assert!(!taker.takes("x", 1));
+        for _ in 0..5 {
+            assert!(taker.takes("alone", 1));
+        }
+        for _ in 0..5 {
+            assert!(!taker.takes("alone", 2));
+        }
+        assert!(taker.takes("alone", 2));
+    }
+
+    #[test]
+    fn one_copy_for_several_subscriptions_stands_for_all_of_them() {
+        let mut taker = Taker::new();
+        let both = publish("x", SubscriptionIds::Many(vec![1, 2]));
+        for _ in 0..3 {
+            assert!(taker.take(&both, None));
+        }
+        assert!(!taker.takes("x", 3));
+        assert!(taker.takes("x", 1), "another message");
+        assert!(!taker.takes("x", 2));
+    }
+
+    #[test]
+    fn what_differs_in_anything_is_no_copy() {
+        let one = || SubscriptionIds::One(1);
+        let first = publish("x", one());
+        let two = |change: fn(&mut Publish)| {
+            let mut second = publish("x", SubscriptionIds::One(2));
+            change(&mut second);
+            second
+        };
+        for second in [
+            two(|publish| publish.retain = true),
+            two(|publish| publish.mqtt_topic = Bytes::from_static(b"t/b")),
+            two(|publish| publish.payload = Bytes::from_static(b"y")),
+            // Payload format indicator.
+            two(|publish| publish.properties = Bytes::from_static(&[1, 1])),
+            two(|publish| publish.subscription_ids = SubscriptionIds::None),
+            two(|publish| publish.ack = Some(Ack { packet_id: 2, form: AckForm::PubRec })),
+        ] {
+            let mut taker = Taker::new();
+            assert!(taker.take(&first, None));
+            assert!(taker.take(&second, None), "{second:?}");
+        }
+        // What the broker adds or counts down is not the publisher's.
+        for second in [
+            two(|publish| publish.qos = Qos::AtMostOnce),
+            two(|publish| publish.ack = None),
+            two(|publish| publish.properties = Bytes::from_static(&[0x0B, 7])),
+        ] {
+            let mut taker = Taker::new();
+            assert!(taker.take(&first, None));
+            assert!(!taker.take(&second, None), "{second:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_known_for_a_minute_and_while_it_is_in_flight() {
+        let mut taker = Taker::new();
+        let copy = publish("x", SubscriptionIds::One(2));
+        assert!(taker.takes("x", 1));
+        taker.now += KNOWN_FOR + Duration::from_secs(1);
+        assert!(!taker.take(&copy, Some(Seq(1))), "in flight");
+        assert!(taker.takes("y", 1), "the other is forgotten");
+        assert_eq!((taker.copies.contents.len(), taker.copies.ages.len()), (1, 1));
+        for _ in 0..KNOWN_MAX + 10 {
+            taker.takes("z", 1);
+        }
+        assert_eq!(taker.copies.ages.len(), KNOWN_MAX + 1);
+        taker.copies.clear();
+        assert!(taker.takes("z", 2));
+    }
+
+    proptest! {
+        /// Brokers may order copies as they like, as long as those of one subscription are in order.
+        #[test]
+        fn however_copies_are_interleaved_as_many_arrive_as_were_published(
+            published in prop::collection::vec(0..2_usize, 0..20),
+            order in prop::collection::vec(0..3_usize, 60),
+        ) {
+            let mut taker = Taker::new();
+            let mut sent = [0; 3];
+            let all = published.len();
+            for subscription in order.into_iter().chain((0..3).flat_map(|s| vec![s; all])) {
+                let Some(content) = published.get(sent[subscription]) else { continue };
+                sent[subscription] += 1;
+                let id = u32::try_from(subscription).expect("small") + 1;
+                taker.takes(["x", "y"][*content], id);
+            }
+            prop_assert_eq!(taker.forwarded, all as u64);
+        }
+    }
+}
