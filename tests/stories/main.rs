@@ -28,3 +28,4 @@ mod sizes;
 mod straight;
 mod subscription;
 mod upgrade;
+mod subscriptions_change;

@@ -41,6 +41,16 @@ impl Bridge {
         bridge
     }
 
+    /// Writes another configuration, for the runs to come.
+    pub fn reconfigure(&self, config: &ConfigFile) {
+        fs::write(&self.config, config.text()).unwrap();
+    }
+
+    /// The directory in which it runs.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// The configuration file.
     pub fn config(&self) -> &Path {
         &self.config
@@ -83,6 +93,7 @@ impl Bridge {
         self.logs.iter().filter_map(Log::summary).fold(Summary::default(), |sum, run| Summary {
             received: sum.received + run.received,
             redelivered: sum.redelivered + run.redelivered,
+            copies: sum.copies + run.copies,
             delivered: sum.delivered + run.delivered,
             dead_lettered: sum.dead_lettered + run.dead_lettered,
             filtered: sum.filtered + run.filtered,

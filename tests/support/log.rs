@@ -15,6 +15,7 @@ use super::eventually_some;
 pub struct Summary {
     pub received: u64,
     pub redelivered: u64,
+    pub copies: u64,
     pub delivered: u64,
     pub dead_lettered: u64,
     pub filtered: u64,
@@ -32,6 +33,7 @@ impl Summary {
         Self {
             received: term("received"),
             redelivered: term("redelivered"),
+            copies: term("copies"),
             delivered: term("delivered"),
             dead_lettered: term("dead_lettered"),
             filtered: term("filtered"),

@@ -155,6 +155,18 @@ impl Mosquitto {
         });
     }
 
+    /// Its sessions as it saved them last; it must be stopped.
+    pub fn backup(&self) -> Vec<u8> {
+        assert!(self.process.is_none(), "Mosquitto runs");
+        fs::read(self.config.with_file_name("mosquitto.db")).unwrap()
+    }
+
+    /// Puts older sessions in the place of those that it saved last; it must not run.
+    pub fn restore(&self, sessions: &[u8]) {
+        assert!(self.process.is_none(), "Mosquitto runs");
+        fs::write(self.config.with_file_name("mosquitto.db"), sessions).unwrap();
+    }
+
     /// Ends it in order: with persistence it saves its sessions.
     pub fn stop(&mut self) {
         self.process().signal(libc::SIGTERM);
