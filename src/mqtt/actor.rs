@@ -95,6 +95,10 @@ pub(super) struct Core {
     pub(super) memory: Memory,
     recorder: Option<Recorder>,
     copies: Copies,
+    /// Shared subscriptions that were granted blindly at this moment and have brought nothing yet.
+    unheard: Vec<(usize, Instant)>,
+    /// Those that have brought something.
+    heard: Vec<usize>,
     producer: Option<Epoch>,
     pub(super) draining: bool,
     /// Since when the window has had no room for what came.
@@ -163,6 +167,8 @@ impl MqttActor {
             memory: Memory::new(subscriptions),
             recorder: None,
             copies: Copies::default(),
+            unheard: Vec::new(),
+            heard: Vec::new(),
             producer: None,
             draining: false,
             full_since: None,
@@ -257,6 +263,7 @@ impl Core {
             // Who has the session now acknowledges copies of which we know the first.
             self.copies.clear();
         }
+        self.unheard.clear();
         self.window.connection_lost();
         self.full_since = None;
         let without_a_word =
@@ -400,7 +407,16 @@ impl Core {
             self.router.route(&publish.mqtt_topic, &publish.payload)
         });
         match routed {
-            Ok(Some(destination)) => Some(destination),
+            Ok(Some(destination)) => {
+                // Nearly always empty.
+                if !self.unheard.is_empty()
+                    && let Destination::Record { route, .. } = &destination
+                    && let Some(at) = self.unheard.iter().position(|(at, _)| *at == route.index)
+                {
+                    self.heard.push(self.unheard.swap_remove(at).0);
+                }
+                Some(destination)
+            }
             Ok(None) => self.unmatched(publish),
             Err(panic) => {
                 if let Some(suppressed) = self.panic_gate.pass(Instant::now()) {
@@ -440,6 +456,33 @@ impl Core {
             let refusal = Refusal { reason: NO_ROUTE, detail, whole: None };
             Destination::DeadLetter(Box::new(refusal))
         })
+    }
+
+    /// A shared subscription is granted. Whether the broker serves it is not known in 3.1.1.
+    fn listen_for(&mut self, route: usize) {
+        let is_blind = self.memory.subscriptions.is_granted_blindly(route);
+        if !is_blind || self.heard.contains(&route) || self.settings.mqtt.silence_warning.is_none()
+        {
+            return;
+        }
+        self.unheard.retain(|(unheard, _)| *unheard != route);
+        self.unheard.push((route, Instant::now()));
+    }
+
+    /// Says of each shared subscription that has brought nothing for too long that it has not.
+    fn warn_of_silence(&mut self) {
+        let Some(patience) = self.settings.mqtt.silence_warning else { return };
+        let (settings, log) = (&self.settings, &self.log);
+        self.unheard.retain(|(route, since)| {
+            let is_patient = since.elapsed() < patience;
+            if !is_patient {
+                warn!(log, "a shared subscription was granted and has brought nothing";
+                    keys::MQTT_FILTER => settings.routes[*route].filter.as_str(),
+                    keys::ELAPSED_MS => millis(since.elapsed()),
+                    keys::DETAIL => "some brokers of 3.1.1 grant shared subscriptions and have none");
+            }
+            is_patient
+        });
     }
 
     /// Hands on what the producer was not given yet.
@@ -485,8 +528,10 @@ impl Core {
                 self.subscription_gate.reset();
                 info!(self.log, "subscribed";
                     keys::MQTT_FILTER => filter(route), keys::MQTT_QOS => qos);
+                self.listen_for(route);
             }
-            Note::StillSubscribed { .. } | Note::Covered { .. } | Note::Uncovered { .. } => {}
+            Note::StillSubscribed { route } => self.listen_for(route),
+            Note::Covered { .. } | Note::Uncovered { .. } => {}
             Note::Downgraded { route, qos, retry_in } => {
                 let filter = filter(route);
                 if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
@@ -540,7 +585,10 @@ impl Actor for MqttActor {
             started: ctx.address().recipient(),
         };
         self.core.next.attach.do_send(attach);
-        ctx.run_interval(BEAT_EVERY, |actor, _| actor.core.heartbeat.beat());
+        ctx.run_interval(BEAT_EVERY, |actor, _| {
+            actor.core.heartbeat.beat();
+            actor.core.warn_of_silence();
+        });
         ctx.spawn(Drive);
     }
 }

@@ -1,5 +1,6 @@
 //! MqttActor between a scripted broker on a real socket and a next stage that does as it is told.
 
+use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 
 use actix::{Addr, System};
@@ -142,6 +143,7 @@ struct Stage {
     actor: Addr<MqttActor>,
     metrics: Arc<Metrics>,
     told: Arc<Mutex<Vec<Told>>>,
+    lines: Lines,
 }
 
 impl Stage {
@@ -152,15 +154,16 @@ impl Stage {
         let told = Arc::new(Mutex::new(Vec::new()));
         let neighbour = Neighbour { epoch: Epoch(1_000_000), told: Arc::clone(&told) }.start();
         let metrics = Arc::new(Metrics::default());
+        let lines = Lines::default();
         let actor = MqttActor::new(
             &config,
             NextStage::of(&neighbour),
             neighbour.recipient(),
-            &Logger::root(slog::Discard, o!()),
+            &Logger::root(lines.clone(), o!()),
             Arc::clone(&metrics),
             Arc::new(Heartbeat::new("mqtt")),
         );
-        Self { listener, actor: actor.start(), metrics, told }
+        Self { listener, actor: actor.start(), metrics, told, lines }
     }
 
     /// The next connection, CONNECT read.
@@ -794,4 +797,63 @@ fn a_drain_without_a_connection_waits_for_verdicts_only() {
         };
         stage.until("drained", drained).await;
     });
+}
+
+/// What is logged: message, and values with their keys.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl slog::Drain for Lines {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        struct Values(String);
+        impl slog::Serializer for Values {
+            fn emit_arguments(
+                &mut self,
+                key: slog::Key,
+                value: &fmt::Arguments<'_>,
+            ) -> slog::Result {
+                write!(self.0, " {key}={value}").map_err(|_| slog::Error::Other)
+            }
+        }
+        let mut line = Values(record.msg().to_string());
+        slog::KV::serialize(&record.kv(), record, &mut line).expect("a String takes everything");
+        self.0.lock().expect("sound").push(line.0);
+        Ok(())
+    }
+}
+
+#[actix_rt::test]
+async fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one_that_does_is_not()
+{
+    let stage = Stage::new(|config| {
+        let silent = Route {
+            index: 1,
+            filter: "$share/g/c/+".parse().expect("legal"),
+            ..config.routes[0].clone()
+        };
+        config.routes[0].filter = "$share/g/a/+".parse().expect("legal");
+        config.routes.push(silent);
+        config.mqtt.silence_warning = Some(Duration::from_secs(1));
+    })
+    .await;
+    let mut peer = stage.accept().await;
+    peer.send(&CONNACK).await;
+    for _ in 0..2 {
+        let (kind, body) = peer.packet().await;
+        assert_eq!(kind, 0x82, "SUBSCRIBE");
+        peer.send(&[0x90, 3, body[0], body[1], 1]).await;
+    }
+    peer.publish(0x32, 1, b"x").await;
+    stage.handed_on(1).await;
+    let warnings = |stage: &Stage| {
+        let lines = stage.lines.0.lock().expect("sound");
+        let warnings = lines.iter().filter(|line| line.contains("has brought nothing"));
+        Some(warnings.cloned().collect::<Vec<_>>()).filter(|warnings| !warnings.is_empty())
+    };
+    let warnings = stage.until("the silent one is warned of", warnings).await;
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("mqtt_filter=$share/g/c/+"), "{warnings:?}");
 }

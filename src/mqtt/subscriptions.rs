@@ -213,6 +213,12 @@ impl Subscriptions {
         self.may_copy && self.version == Version::V5 && !self.limits.no_subscription_ids
     }
 
+    /// Whether a broker may have granted this route's filter without knowing what it means: in 3.1.1 it
+    /// cannot say that it has no shared subscriptions.
+    pub fn is_granted_blindly(&self, route: usize) -> bool {
+        self.version == Version::V311 && self.entries[route].filter.is_shared()
+    }
+
     /// What brings a message with these identifiers, or any: for people.
     pub fn names(&self, ids: &[u32]) -> impl Iterator<Item = &Filter> {
         let is_one = move |entry: &&Entry| {
