@@ -11,6 +11,7 @@ use crate::mqtt::frame::FrameError;
 use crate::mqtt::negotiation::{Answer, Negotiation};
 use crate::mqtt::packet::{self, ConnAck, Connect, ConnectRefused, Incoming, PacketError, Version};
 use crate::mqtt::publish::{Publish, PublishError};
+use crate::mqtt::reason;
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::route::Route;
 
@@ -278,6 +279,10 @@ impl Session {
             (Incoming::ConnAck(ack), false) => self.on_connack(ack, now, memory, notes)?,
             // The first packet from the server is CONNACK, and there is one [MQTT-3.2.0-1].
             (Incoming::ConnAck(_), true) => return Err(protocol_error("a second CONNACK")),
+            // Without a reason it may be that of another version, which has no CONNACK for us.
+            (Incoming::Disconnect { code: ..reason::FAILURE, .. }, false) => {
+                return Err(protocol_error("a DISCONNECT before CONNACK"));
+            }
             (Incoming::Disconnect { code, text }, _) => return Err(disconnected(code, text)),
             (_, false) => return Err(protocol_error("a packet before CONNACK")),
             (Incoming::Publish(publish), true) => return Ok(Some(publish)),

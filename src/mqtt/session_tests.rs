@@ -8,7 +8,6 @@ use super::*;
 use crate::config::{MqttConfig, Resubscribe, Secret, Unmatched};
 use crate::message::Qos;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
-use crate::mqtt::reason;
 use crate::route::PayloadForm;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -173,8 +172,8 @@ fn connect_asks_for_a_session_and_in_mqtt_5_for_the_window() {
     assert_eq!((connect.clean_start, connect.keep_alive), (false, 30));
     assert_eq!(properties.session_expiry_interval, Some(3600));
     assert_eq!(properties.receive_maximum, Some(1000));
-    // Neither could be kept: a broker would drop what is larger without a word, and the codec
-    // cannot read aliases (docs/architecture.md).
+    // Neither is wanted: a broker would drop what is larger without a word, and aliases would need a
+    // state (docs/architecture.md).
     assert_eq!((properties.max_packet_size, properties.topic_alias_max), (None, None));
 
     let mut client = Client::open(Version::V311, &["a"], fresh());
@@ -344,6 +343,12 @@ fn a_taken_over_session_asks_for_the_longest_pause() {
 fn what_a_broker_must_not_send_is_the_end() {
     let mut early = Client::open(Version::V5, &["a"], fresh());
     assert_eq!(early.take(Incoming::PingResp).expect_err("early").say, Some(0x82));
+    for (code, answer) in [(0x00, Answer::OtherVersion), (0x87, Answer::Refused)] {
+        let mut early = Client::open(Version::V5, &["a"], fresh());
+        let disconnect = Incoming::Disconnect { code, text: reason::text(code) };
+        let lost = early.take(disconnect).expect_err("the end");
+        assert_eq!(Answer::of(&lost), answer, "a DISCONNECT instead of CONNACK: {code}");
+    }
     let mut twice = Client::connected(Version::V5, &["a"], fresh(), accepted(false));
     let second = twice.take(Incoming::ConnAck(accepted(false)));
     assert_eq!(second.expect_err("twice").say, Some(0x82));

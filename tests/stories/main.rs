@@ -22,6 +22,7 @@ mod kafka_cluster;
 mod mosquitto_restarts;
 mod panics;
 mod partitions;
+mod protocol;
 mod refusals;
 mod restarts;
 mod sizes;
