@@ -4,8 +4,8 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::keys::SECTIONS;
-use super::properties::{REDACTED, shown};
 use super::resolved::{Config, LogFormat, Protocol, Resubscribe, TimingPolicy, Unmatched};
+use super::secrets::{REDACTED, shown};
 use crate::route::PayloadForm;
 use crate::visible::is_hidden;
 
@@ -71,6 +71,8 @@ impl Config {
         writeln!(out, "unmatched = {}", string(unmatched))?;
         writeln!(out, "silence_warning = {}", string(&or_never(mqtt.silence_warning)))?;
         if let Some(username) = &mqtt.username {
+            // Alone it may be a token.
+            let username = if mqtt.password.is_some() { username } else { REDACTED };
             writeln!(out, "username = {}", string(username))?;
         }
         if mqtt.password.is_some() {

@@ -4,13 +4,16 @@
 //! (`resolve`), and whatever is wrong on the way is gathered and told at once. The table of all keys
 //! is in [`keys`].
 
+mod client;
 mod describe;
 mod errors;
 pub mod keys;
 pub(crate) mod mqtt_url;
 mod properties;
+mod property_table;
 mod resolve;
 mod resolved;
+mod secrets;
 mod source;
 mod text;
 mod transport;
@@ -22,12 +25,15 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use client::{KafkaClient, kafka_client, lingers};
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use properties::KAFKA_SETTINGS;
+pub use property_table::REQUEST_BYTES;
 pub use resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
     MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
 };
+pub use secrets::Secrets;
 
 use source::Source;
 
@@ -70,7 +76,7 @@ impl Config {
         let place = source.sections.get(keys::PROPERTIES).cloned().unwrap_or(Place::File);
         let config = resolve(source).map_err(refused)?;
         if !config.kafka.properties.is_empty() {
-            properties::try_together(&config.kafka.properties).map_err(|text| {
+            properties::try_together(&config).map_err(|text| {
                 let key = keys::PROPERTIES.to_owned();
                 refused(vec![ConfigError { place, key, text }])
             })?;

@@ -63,7 +63,7 @@ pub(crate) fn parse(text: &str) -> Result<MqttUrl, String> {
 
 /// `text` for an error: without what stands before `@`, and without a port that is no number, since
 /// that may be the password of a URL whose `@` was forgotten.
-fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
@@ -73,7 +73,7 @@ fn redacted(text: &str) -> String {
         None => ("", rest),
     };
     let rest = match rest.rsplit_once(':') {
-        Some((host, port)) if port.contains(|c: char| !c.is_ascii_digit() && c != ']') => {
+        Some((host, port)) if !port.ends_with(']') && port.parse::<u16>().is_err() => {
             format!("{host}:[redacted]")
         }
         _ => rest.to_owned(),

@@ -5,7 +5,7 @@
 //! contradiction hides behind (`acks`, `request.required.acks`, `topic.acks`), what the bridge
 //! relies on then reads differently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 
 use rdkafka::ClientConfig;
@@ -14,6 +14,10 @@ use rdkafka::config::NativeClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
+use super::client::{KafkaClient, kafka_client};
+use super::property_table::{Limits, Rule, TABLE, rule};
+use super::resolved::Config;
+use super::secrets::{REDACTED, Secrets, is_private};
 use super::source::{distance, nearest};
 use super::value::quoted;
 
@@ -22,140 +26,34 @@ pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
     ("enable.idempotence", "true", "without it a retry can reorder and duplicate"),
     ("acks", "all", "a PUBACK promises that every in-sync replica has the record"),
     ("message.timeout.ms", "0", "a message waits for Kafka for as long as it takes"),
+    ("retries", "2147483647", "a retry that is the last one would leave a gap"),
     ("enable.gapless.guarantee", "true", "without it a refused record is overtaken by later ones"),
 ];
 
 /// More is not idempotent.
 const MAX_IN_FLIGHT: (&str, u32) = ("max.in.flight.requests.per.connection", 5);
 
-/// Refused outright, with the reason.
-const REFUSED: &[(&str, &str)] = &[
-    ("delivery.report.only.error", "the bridge acknowledges by delivery reports"),
-    ("transactional.id", "the bridge uses no transactions"),
-    ("plugin.library.paths", "the bridge loads no foreign code"),
-];
-
-/// Properties that only a consumer has (librdkafka 2.12, CONFIGURATION.md, marked `C`).
-const CONSUMER_ONLY: &[&str] = &[
-    "auto.commit.enable",
-    "auto.commit.interval.ms",
-    "auto.offset.reset",
-    "check.crcs",
-    "consume.callback.max.messages",
-    "coordinator.query.interval.ms",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.partition.eof",
-    "fetch.error.backoff.ms",
-    "fetch.max.bytes",
-    "fetch.message.max.bytes",
-    "fetch.min.bytes",
-    "fetch.queue.backoff.ms",
-    "fetch.wait.max.ms",
-    "group.id",
-    "group.instance.id",
-    "group.protocol",
-    "group.protocol.type",
-    "group.remote.assignor",
-    "heartbeat.interval.ms",
-    "isolation.level",
-    "max.partition.fetch.bytes",
-    "max.poll.interval.ms",
-    "offset.store.method",
-    "offset.store.path",
-    "offset.store.sync.interval.ms",
-    "partition.assignment.strategy",
-    "queued.max.messages.kbytes",
-    "queued.min.messages",
-    "session.timeout.ms",
-];
-
-/// Names that are worth proposing for a misspelt one.
-const PRODUCER_COMMON: &[&str] = &[
-    "batch.num.messages",
-    "batch.size",
-    "broker.address.family",
-    "client.id",
-    "client.rack",
-    "compression.codec",
-    "compression.level",
-    "compression.type",
-    "connections.max.idle.ms",
-    "debug",
-    "linger.ms",
-    "log_level",
-    "message.max.bytes",
-    "metadata.max.age.ms",
-    "partitioner",
-    "queue.buffering.max.kbytes",
-    "queue.buffering.max.messages",
-    "reconnect.backoff.max.ms",
-    "reconnect.backoff.ms",
-    "request.timeout.ms",
-    "retry.backoff.max.ms",
-    "retry.backoff.ms",
-    "sasl.mechanism",
-    "sasl.oauthbearer.config",
-    "sasl.password",
-    "sasl.username",
-    "security.protocol",
-    "socket.connection.setup.timeout.ms",
-    "socket.keepalive.enable",
-    "socket.nagle.disable",
-    "socket.timeout.ms",
-    "ssl.ca.location",
-    "ssl.ca.pem",
-    "ssl.certificate.location",
-    "ssl.certificate.pem",
-    "ssl.cipher.suites",
-    "ssl.endpoint.identification.algorithm",
-    "ssl.key.location",
-    "ssl.key.password",
-    "ssl.key.pem",
-    "ssl.keystore.location",
-    "ssl.keystore.password",
-    "statistics.interval.ms",
-    "topic.metadata.refresh.interval.ms",
-];
-
-/// What stands where a secret would.
-pub(super) const REDACTED: &str = "[redacted]";
-
-/// Whether no output may show this property's value. By the parts of its name, so that a misspelt
-/// secret is one too.
-pub(super) fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [
-        "password",
-        "passwd",
-        "secret",
-        "passphrase",
-        "private",
-        "oauthbearer.config",
-        "key.pem",
-        "token",
-    ]
-    .iter()
-    .any(|part| name.contains(part))
-        && !name.ends_with(".url")
-}
-
-/// The value for output.
-pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
-    if is_secret(name) { REDACTED } else { value }
-}
-
 /// What is wrong with the properties, each with its name; `brokers` is `kafka.brokers`, joined with
-/// commas, if that is legal.
+/// commas, if that is legal, and `limits` what the other sections ask for, if they are. Errors repeat no
+/// value of those in `filled`, where a variable was filled in.
 pub(super) fn check(
     properties: &BTreeMap<String, String>,
     brokers: Option<&str>,
+    limits: Option<&Limits>,
+    filled: &BTreeSet<String>,
 ) -> Vec<(String, String)> {
     let mut errors = Vec::new();
     let mut accepted: Vec<(&str, String)> = Vec::new();
     let native = native(brokers);
     for (name, value) in properties {
-        match check_one(&native, name, value, brokers.is_some()) {
+        // What is unknown may be a secret under a wrong name.
+        let is_hidden = is_private(name) || filled.contains(name) || rule(name).is_none();
+        let property = Property { name, value, is_hidden };
+        let meaning = check_one(&native, property, brokers.is_some()).and_then(|meaning| {
+            let fits = limits.map_or(Ok(()), |limits| check_limits(property, &meaning, limits));
+            fits.map(|()| meaning)
+        });
+        match meaning {
             Ok(meaning) => {
                 let twin = accepted.iter().find(|(earlier, earlier_meaning)| {
                     native.get(earlier).is_ok_and(|now| now != *earlier_meaning)
@@ -177,35 +75,28 @@ pub(super) fn check(
     errors
 }
 
-/// What librdkafka says about all properties together, which it does only when it makes a producer:
-/// certificates that cannot be read, properties that exclude one another. Contacts no broker.
+/// What librdkafka says about all properties together, those of the bridge included, which it does only
+/// when it makes a producer: certificates that cannot be read, properties that exclude one another.
+/// Contacts no broker.
 ///
 /// # Errors
 /// librdkafka's sentence.
-pub(super) fn try_together(properties: &BTreeMap<String, String>) -> Result<(), String> {
-    let mut config = ClientConfig::new();
-    for (name, value, _) in KAFKA_SETTINGS {
-        config.set(*name, *value);
+pub(super) fn try_together(config: &Config) -> Result<(), String> {
+    for client in [KafkaClient::Pipelined, KafkaClient::Serial, KafkaClient::Probe] {
+        let mut settings = kafka_client(config, client);
+        // Such a producer would begin to connect.
+        settings.remove("bootstrap.servers").remove("metadata.broker.list");
+        settings.create::<BaseProducer>().map_err(|error| {
+            let text = match error {
+                KafkaError::ClientCreation(text) => text,
+                KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
+                _ => "no producer".to_owned(),
+            };
+            let text = Secrets::of(&config.kafka.properties).hide(&text);
+            format!("refused by librdkafka: {text}")
+        })?;
     }
-    let others = properties.iter().filter(|(name, _)| !is_bootstrap(name));
-    config.extend(others.map(|(name, value)| (name.clone(), value.clone())));
-    config.create::<BaseProducer>().map(drop).map_err(|error| {
-        let mut text = match error {
-            KafkaError::ClientCreation(text) => text,
-            other => other.to_string(),
-        };
-        for (_, value) in
-            properties.iter().filter(|(name, value)| is_secret(name) && !value.is_empty())
-        {
-            text = text.replace(value.as_str(), REDACTED);
-        }
-        format!("refused by librdkafka: {text}")
-    })
-}
-
-/// Such a producer would begin to connect.
-fn is_bootstrap(name: &str) -> bool {
-    matches!(name, "bootstrap.servers" | "metadata.broker.list")
+    Ok(())
 }
 
 /// A configuration with what the bridge sets.
@@ -220,29 +111,84 @@ fn native(brokers: Option<&str>) -> NativeClientConfig {
     config.create_native_config().expect("librdkafka knows what the bridge sets")
 }
 
+/// What was written.
+#[derive(Clone, Copy)]
+struct Property<'a> {
+    name: &'a str,
+    value: &'a str,
+    /// No error may repeat the value, which may be a secret.
+    is_hidden: bool,
+}
+
+impl Property<'_> {
+    /// The end of an error.
+    fn found(&self) -> String {
+        if self.is_hidden { String::new() } else { format!("; found {}", quoted(self.value)) }
+    }
+
+    /// What librdkafka says of it.
+    fn told(&self, text: &str) -> String {
+        if self.is_hidden && !self.value.is_empty() {
+            text.replace(self.value, REDACTED)
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// Whether the value, which means `meaning` to librdkafka, is within what the table and the rest of the
+/// configuration ask for.
+fn check_limits(property: Property<'_>, meaning: &str, limits: &Limits) -> Result<(), String> {
+    let expected = match rule(property.name) {
+        Some(Rule::Least(least, why)) => {
+            let least = least(limits);
+            let is_enough = meaning.parse::<f64>().is_ok_and(|number| number >= least as f64);
+            (!is_enough).then(|| format!("expected at least {least}, since {why}"))
+        }
+        Some(Rule::Only(words, why)) => (!words.contains(&meaning))
+            .then(|| format!("expected {}, since {why}", words.join(" or "))),
+        Some(Rule::WhereDebugIsLogged) => {
+            (!property.value.is_empty() && !limits.logs_debug).then(|| {
+                "expected log.level = \"debug\" with it, since librdkafka's lines have that level"
+                    .to_owned()
+            })
+        }
+        _ => None,
+    };
+    expected.map_or(Ok(()), |expected| Err(format!("{expected}{}", property.found())))
+}
+
 /// Sets one property on `native`; what it means there, or what is wrong.
 fn check_one(
     native: &NativeClientConfig,
-    name: &str,
-    value: &str,
+    property: Property<'_>,
     has_brokers: bool,
 ) -> Result<String, String> {
-    let found = || if is_secret(name) { REDACTED.to_owned() } else { quoted(value) };
-    let bare = name.strip_prefix("topic.").unwrap_or(name);
-    if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| *refused == bare) {
-        return Err(format!("refused, since {why}"));
+    let Property { name, value, is_hidden } = property;
+    let found = || property.found();
+    if let Some(bare) = name.strip_prefix("topic.")
+        && rule(name).is_none()
+        && rule(bare).is_some()
+    {
+        return Err(format!("expected it under its own name, {bare}"));
     }
-    if CONSUMER_ONLY.contains(&bare) {
-        return Err("refused, since only a consumer has it and the bridge produces".to_owned());
+    if let Some(Rule::Refused(why)) = rule(name) {
+        return Err(format!("refused, since {why}"));
     }
     let before = relied_on(native);
     set(native, name, value).map_err(|refusal| match refusal {
         Refusal::Unknown => {
-            let near = nearest(name, PRODUCER_COMMON.iter(), distance);
-            format!("unknown to librdkafka, the nearest common property is {near}")
+            let known = TABLE.iter().filter(|row| !matches!(row.1, Rule::Refused(_)));
+            let near = nearest(name, known.map(|row| row.0), distance);
+            format!("unknown to librdkafka, the nearest property is {near}")
         }
-        Refusal::Invalid(text) => format!("refused by librdkafka: {text}; found {}", found()),
+        Refusal::Invalid(text) => {
+            format!("refused by librdkafka: {}{}", property.told(&text), found())
+        }
     })?;
+    if rule(name).is_none() {
+        return Err("refused, since the bridge does not know what it does".to_owned());
+    }
     let after = relied_on(native);
     // A contradiction must not stay: what comes next is compared with what the bridge sets.
     let undo = |setting: &str, value: &str| drop(set(native, setting, value));
@@ -256,8 +202,7 @@ fn check_one(
             }
             undo(setting, was);
             return Err(format!(
-                "contradicts enable.idempotence=true, which the bridge sets: expected 1 to {}, \
-                 found {}",
+                "contradicts enable.idempotence=true, which the bridge sets: expected 1 to {}{}",
                 MAX_IN_FLIGHT.1,
                 found()
             ));
@@ -267,20 +212,23 @@ fn check_one(
                 continue;
             }
             undo(setting, was);
-            return Err(format!("contradicts kafka.brokers ({was}), found {}", found()));
+            return Err(format!("contradicts kafka.brokers ({was}){}", found()));
         }
         let reason = KAFKA_SETTINGS.iter().find(|(name, ..)| name == setting);
         let (_, bridge, why) = reason.expect("the setting comes from this table");
         undo(setting, bridge);
         return Err(format!(
-            "contradicts {setting}={bridge}, which the bridge sets since {why}; found {}",
+            "contradicts {setting}={bridge}, which the bridge sets since {why}{}",
             found()
         ));
     }
     let meaning = native.get(name).unwrap_or_default();
     if is_laxly_read(value, &meaning) {
+        if is_hidden {
+            return Err("expected a number".to_owned());
+        }
         return Err(format!(
-            "expected a number, which librdkafka would take for {meaning}; found {}",
+            "expected a number, which librdkafka would take for {meaning}{}",
             found()
         ));
     }

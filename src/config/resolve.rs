@@ -1,15 +1,17 @@
 //! From what was written to what it means: defaults filled in, limits and contradictions checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::client;
 use super::errors::{ConfigError, Place};
 use super::keys::{self, Fallback, Form, Key, PROPERTIES};
 use super::mqtt_url::{self, MqttUrl};
 use super::properties;
+use super::property_table::Limits;
 use super::resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
     MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
@@ -26,6 +28,10 @@ const MQTT_STRING_MAX: usize = 65_535;
 /// So much of a file with a secret is read: all of one that is legal, twice that in UTF-16, and a bit.
 const SECRET_FILE_MAX: u64 = 2 * MQTT_STRING_MAX as u64 + 4;
 
+/// Keys whose value no error repeats, beside those of [`Form::Secret`]. Some brokers take a token for the
+/// user name, and a secret is easily written where its file was asked for.
+const PRIVATE: &[&str] = &["mqtt.url", "mqtt.username", "mqtt.password_file"];
+
 /// Resolves `source`.
 ///
 /// # Errors
@@ -35,12 +41,14 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let data_dir = reader.path("data_dir");
     let routes = reader.routes();
     let mqtt = reader.mqtt();
-    let kafka = reader.kafka();
     let delivery = reader.delivery();
     let dead_letter = reader.dead_letter(routes.as_deref());
     let supervisor = reader.supervisor();
     let http = reader.http();
     let log = reader.log();
+    let limits = mqtt.as_ref().zip(delivery.as_ref()).zip(log.as_ref());
+    let limits = limits.map(|((mqtt, delivery), log)| limits_of(mqtt, delivery, log));
+    let kafka = reader.kafka(limits);
     if !reader.source.errors.is_empty() {
         return Err(reader.source.errors);
     }
@@ -63,6 +71,16 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     })
 }
 
+/// What these sections ask of `[kafka.properties]`.
+fn limits_of(mqtt: &MqttConfig, delivery: &DeliveryConfig, log: &LogConfig) -> Limits {
+    Limits {
+        record_bytes: client::record_max(mqtt.max_payload_bytes) as u64,
+        round_messages: delivery.window_messages.max(delivery.qos0_window_messages) as u64,
+        metadata_refresh_ms: client::METADATA_REFRESH_MS,
+        logs_debug: slog::Level::Debug.is_at_least(log.level),
+    }
+}
+
 /// Reads keys. Each method answers `None` once it, or an earlier step, has put down an error.
 struct Reader {
     source: Source,
@@ -80,7 +98,15 @@ impl Reader {
     fn mqtt(&mut self) -> Option<MqttConfig> {
         let url = self.read("mqtt.url", |value, _| {
             let text = value.text().ok_or(Refused::Form)?;
-            mqtt_url::parse(text).map_err(Refused::Because)
+            mqtt_url::parse(text).map_err(|error| match value {
+                // Of what a variable says no part is known to be no password.
+                Value::Filled { .. } => Refused::Because(format!(
+                    "expected mqtt://host or mqtt://host:port once its variables are filled in; \
+                     user and password percent-encoded; found {}",
+                    quoted(&mqtt_url::redacted(&value.found()))
+                )),
+                _ => Refused::Because(error),
+            })
         });
         let keep_alive = self.duration("mqtt.keep_alive");
         let session_expiry_s = self.optional_duration("mqtt.session_expiry").map(|expiry| {
@@ -196,11 +222,11 @@ impl Reader {
         for (index, route) in routes.iter().enumerate() {
             let Some(route) = route else { continue };
             if let Some(earlier) = first.insert(route.filter.as_str(), index) {
-                let text = format!(
-                    "expected each filter once, found {} in routes[{earlier}] too",
-                    quoted(route.filter.as_str())
-                );
-                self.refuse(&format!("routes[{index}].filter"), text);
+                let path = format!("routes[{index}].filter");
+                let found = self.found(&path);
+                let text =
+                    format!("expected each filter once, found {found} in routes[{earlier}] too");
+                self.refuse(&path, text);
             }
         }
         let routes: Vec<_> = routes.into_iter().collect::<Option<_>>()?;
@@ -257,7 +283,7 @@ impl Reader {
         })
     }
 
-    fn kafka(&mut self) -> Option<KafkaConfig> {
+    fn kafka(&mut self, limits: Option<Limits>) -> Option<KafkaConfig> {
         let brokers = self.read("kafka.brokers", |value, _| {
             let brokers = value.list().ok_or_else(|| match value {
                 Value::List(_) => {
@@ -267,10 +293,18 @@ impl Reader {
             })?;
             let wrong = brokers.iter().find(|broker| !is_host_port(broker));
             match wrong {
-                Some(wrong) => Err(Refused::Because(format!(
-                    "expected host:port for each, found {}",
-                    quoted(wrong)
-                ))),
+                Some(wrong) => {
+                    let found = match (value, wrong.rsplit_once('@')) {
+                        (Value::Text(_), None) => quoted(wrong),
+                        (Value::List(items), None) => {
+                            let item = items.iter().find(|item| item.text() == Some(wrong));
+                            item.unwrap_or(value).found()
+                        }
+                        (_, None) => value.found(),
+                        (_, Some(_)) => "a user or password, which has no place there".to_owned(),
+                    };
+                    Err(Refused::Because(format!("expected host:port for each, found {found}")))
+                }
                 None if brokers.is_empty() => Err(Refused::Because(
                     "expected at least one host:port, found an empty list".to_owned(),
                 )),
@@ -279,7 +313,11 @@ impl Reader {
         });
         let mut properties = BTreeMap::new();
         let mut errors = Vec::new();
+        let mut filled = BTreeSet::new();
         for (name, given) in &self.source.properties {
+            if matches!(given.value, Value::Filled { .. }) {
+                filled.insert(name.clone());
+            }
             match given.value.scalar() {
                 Some(value) => drop(properties.insert(name.clone(), value)),
                 None if given.value == Value::Refused => {}
@@ -291,7 +329,19 @@ impl Reader {
         }
         let joined = brokers.as_ref().map(|brokers| brokers.join(","));
         if !properties.is_empty() {
-            errors.extend(properties::check(&properties, joined.as_deref()));
+            let limits = limits.map(|limits| Limits {
+                metadata_refresh_ms: properties
+                    .get("topic.metadata.refresh.interval.ms")
+                    .and_then(|value| value.parse().ok())
+                    .unwrap_or(limits.metadata_refresh_ms),
+                ..limits
+            });
+            errors.extend(properties::check(
+                &properties,
+                joined.as_deref(),
+                limits.as_ref(),
+                &filled,
+            ));
             if errors.is_empty() {
                 errors.extend(transport::check(&properties));
             }
@@ -328,9 +378,9 @@ impl Reader {
         if let (Some(Some(to)), Some(routes)) = (&to, routes)
             && let Some(index) = routes.iter().position(|route| route.kafka_topic == *to)
         {
+            let found = self.found("dead_letter.kafka_topic");
             let text = format!(
-                "expected a Kafka topic of its own, found {}, which is where routes[{index}] writes",
-                quoted(to)
+                "expected a Kafka topic of its own, found {found}, which is where routes[{index}] writes"
             );
             self.refuse("dead_letter.kafka_topic", text);
         }
@@ -429,7 +479,7 @@ impl Reader {
         let text = match parse(&given.value, &key.form) {
             Ok(value) => return Some(Some(value)),
             Err(Refused::Because(text)) => text,
-            Err(Refused::Form) if matches!(key.form, Form::Secret) || path == "mqtt.url" => {
+            Err(Refused::Form) if matches!(key.form, Form::Secret) || PRIVATE.contains(&path) => {
                 format!("expected {}, found {}", key.form, given.value.kind())
             }
             Err(Refused::Form) => format!("expected {}, found {}", key.form, given.value.found()),
@@ -476,6 +526,14 @@ impl Reader {
             return None;
         }
         Some((low, high))
+    }
+
+    /// What was written there, for an error.
+    fn found(&self, path: &str) -> String {
+        self.source
+            .keys
+            .get(path)
+            .map_or_else(|| "its default".to_owned(), |given| given.value.found())
     }
 
     /// Puts down an error where the key was written, else where its section begins.
@@ -541,7 +599,7 @@ fn read_secret(path: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(SECRET_FILE_MAX).read_to_end(&mut bytes));
     if let Err(error) = read {
-        return Err(format!("expected a file that can be read, found {}: {error}", quoted(path)));
+        return Err(format!("expected the path of a file that can be read: {error}"));
     }
     let text = text::decode_secret(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))?;
     let secret = text.strip_suffix('\n').unwrap_or(text);

@@ -166,7 +166,7 @@ impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties = self.properties.iter();
         let properties: BTreeMap<_, _> =
-            properties.map(|(name, value)| (name, super::properties::shown(name, value))).collect();
+            properties.map(|(name, value)| (name, super::secrets::shown(name, value))).collect();
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("properties", &properties)

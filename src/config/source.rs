@@ -268,7 +268,12 @@ fn is_known(section: &str, name: &str) -> bool {
 
 fn expand_value(value: &mut Value, env: &BTreeMap<String, String>) -> Result<(), String> {
     match value {
-        Value::Text(text) => *text = expand(text, env)?,
+        Value::Text(written) => {
+            let text = expand(written, env)?;
+            if text != *written {
+                *value = Value::Filled { written: written.clone(), text };
+            }
+        }
         Value::List(items) => {
             for item in items {
                 expand_value(item, env)?;

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 
+use super::secrets::shown;
+
 /// Files. `ssl.ca.location` may be a directory, or `probe`.
 const FILES: [&str; 5] = [
     "ssl.ca.location",
@@ -30,7 +32,8 @@ pub(super) fn check(properties: &BTreeMap<String, String>) -> Vec<(String, Strin
     for name in FILES {
         let Some(path) = properties.get(name).filter(|path| *path != "probe") else { continue };
         if let Err(error) = File::open(path) {
-            let text = format!("expected a file that can be read, found {path:?}: {error}");
+            let found = shown(name, path);
+            let text = format!("expected a file that can be read, found {found:?}: {error}");
             refused.push((name.to_owned(), text));
         }
     }

@@ -12,6 +12,14 @@ use super::resolved::TimingPolicy;
 pub(super) enum Value {
     /// A string, or an environment variable.
     Text(String),
+    /// A string of the file with variables filled in. Errors repeat what was written, since what a
+    /// variable holds may be a secret.
+    Filled {
+        /// As in the file.
+        written: String,
+        /// What it means.
+        text: String,
+    },
     /// An integer or a float, as written but without `_`.
     Number(String),
     /// true or false.
@@ -31,7 +39,7 @@ impl Value {
     /// The string, if it is one.
     pub(super) fn text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) | Self::Filled { text, .. } => Some(text),
             _ => None,
         }
     }
@@ -39,24 +47,26 @@ impl Value {
     /// The strings, if it is a list of them or one string with commas.
     pub(super) fn list(&self) -> Option<Vec<&str>> {
         match self {
-            Self::Text(text) => Some(text.split(',').map(str::trim).collect()),
             Self::List(items) => items.iter().map(Self::text).collect(),
-            _ => None,
+            _ => Some(self.text()?.split(',').map(str::trim).collect()),
         }
     }
 
     /// The text of a string, a number or a truth value, as librdkafka takes them.
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
-            Self::Text(text) | Self::Number(text) => Some(text.clone()),
+            Self::Number(text) => Some(text.clone()),
             Self::Bool(value) => Some(value.to_string()),
-            _ => None,
+            _ => self.text().map(str::to_owned),
         }
     }
 
     /// The integer within the limits of a [`Form::Count`]; a variable's text counts as one.
     pub(super) fn count(&self, form: &Form) -> Option<u64> {
-        let (Self::Text(digits) | Self::Number(digits)) = self else { return None };
+        let digits = match self {
+            Self::Number(digits) => digits,
+            _ => self.text()?,
+        };
         let &Form::Count(min, max) = form else { return None };
         if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -105,7 +115,7 @@ impl Value {
     /// It, for an error. Not for secrets: see [`Value::kind`].
     pub(super) fn found(&self) -> String {
         match self {
-            Self::Text(text) => quoted(text),
+            Self::Text(text) | Self::Filled { written: text, .. } => quoted(text),
             Self::Number(number) => number.chars().take(FOUND_MAX).collect(),
             Self::Bool(value) => value.to_string(),
             _ => self.kind().to_owned(),
@@ -115,7 +125,7 @@ impl Value {
     /// What kind of thing it is.
     pub(super) fn kind(&self) -> &'static str {
         match self {
-            Self::Text(_) => "a string",
+            Self::Text(_) | Self::Filled { .. } => "a string",
             Self::Number(_) => "a number",
             Self::Bool(_) => "a truth value",
             Self::List(_) => "a list",

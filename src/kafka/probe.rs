@@ -15,9 +15,8 @@ use std::time::{Duration, Instant};
 use super::classify;
 use super::client::{self, Leader, Topic};
 use super::events::Listener;
-use super::lanes::Via;
-use super::producer::{Report, brokers, settings};
-use crate::config::Config;
+use super::producer::{Report, brokers};
+use crate::config::{Config, KafkaClient, Secrets, kafka_client};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 
 /// Pause between an answer and the next question. With [`ANSWER_WITHIN`] it bounds how long
@@ -116,8 +115,11 @@ struct Trouble {
 }
 
 /// Hears of the trouble; the producer's client logs the same.
-#[derive(Debug, Default)]
-struct Ears(RefCell<Trouble>);
+#[derive(Default)]
+struct Ears {
+    trouble: RefCell<Trouble>,
+    secrets: Secrets,
+}
 
 impl Listener for Ears {
     fn reports(&self, _: &[Report]) {}
@@ -126,7 +128,8 @@ impl Listener for Ears {
     fn log(&self, _: i32, facility: &str, line: &str) {
         if facility == FAILED {
             let detail = line.split_once("]: ").map_or(line, |(_thread, rest)| rest);
-            self.0.borrow_mut().detail.get_or_insert_with(|| detail.to_owned());
+            let mut trouble = self.trouble.borrow_mut();
+            trouble.detail.get_or_insert_with(|| self.secrets.hide(detail));
         }
     }
 
@@ -134,9 +137,9 @@ impl Listener for Ears {
         if code == classify::ALL_BROKERS_DOWN {
             return; // It says nothing of why.
         }
-        let mut trouble = self.0.borrow_mut();
+        let mut trouble = self.trouble.borrow_mut();
         trouble.authentication |= matches!(code, AUTHENTICATION | SASL_FAILED);
-        trouble.detail = Some(detail.to_owned());
+        trouble.detail = Some(self.secrets.hide(detail));
     }
 }
 
@@ -156,12 +159,10 @@ struct Client {
 
 impl Client {
     fn new(config: &Config) -> io::Result<Self> {
-        let mut settings = settings(config, Via::Careful);
-        settings
-            .set("enable.idempotence", "false")
-            .set("allow.auto.create.topics", "false")
-            .set("statistics.interval.ms", "0");
-        let inner = Arc::new(client::Client::new(&settings).map_err(io::Error::other)?);
+        let secrets = Secrets::of(&config.kafka.properties);
+        let inner = client::Client::new(&kafka_client(config, KafkaClient::Probe))
+            .map_err(|error| io::Error::other(secrets.hide(&error)))?;
+        let inner = Arc::new(inner);
         let names = config.routes.iter().map(|route| &route.kafka_topic);
         let topics = names.chain(&config.dead_letter.kafka_topic).map(|name| {
             inner.topic(name, None).map_err(|code| io::Error::other(classify::name(code)))
@@ -171,7 +172,7 @@ impl Client {
             inner,
             _topics: topics,
             brokers: brokers(config),
-            ears: Ears::default(),
+            ears: Ears { secrets, ..Ears::default() },
             answered: Cell::new(false),
             turn: Cell::new(0),
         })
@@ -190,12 +191,12 @@ impl Client {
                 });
                 let mut troubles: BTreeMap<_, _> = troubles.collect();
                 self.ask_leaders(metadata.leaders(), &mut troubles);
-                self.ears.0.take();
+                self.ears.trouble.take();
                 KafkaHealth::Reachable(troubles)
             }
             Err(code) => {
                 self.inner.remind_of_brokers(&self.brokers);
-                let trouble = self.ears.0.borrow();
+                let trouble = self.ears.trouble.borrow();
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
                     TRANSPORT => "no connection to a broker".to_owned(),
@@ -229,7 +230,7 @@ impl Client {
             self.listen(EVENTS_WITHIN);
             if AWAY.contains(&code) {
                 let Leader { address, kafka_topic, kafka_partition } = leader;
-                let heard = self.ears.0.take().detail.filter(|heard| heard.contains(address));
+                let heard = self.ears.trouble.take().detail.filter(|heard| heard.contains(address));
                 let likely =
                     heard.as_ref().and_then(|heard| diagnosis::of_kafka(code, heard, true));
                 let found =

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
-use rdkafka::config::ClientConfig;
 use slog::{Logger, o};
 
 use super::client::{Batch, Client, Topic, UNASSIGNED};
@@ -17,7 +16,7 @@ use super::lanes::Via;
 use super::partitions::Partitions;
 use super::sentences::Sentences;
 use super::{Event, ProducerEvent, ROUND_BELOW, classify};
-use crate::config::{Config, KAFKA_SETTINGS};
+use crate::config::{Config, KafkaClient, Secrets, kafka_client, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
 use crate::observe::{Gate, diagnosis, keys, panics};
@@ -32,8 +31,6 @@ const GATHER: Duration = Duration::from_millis(1);
 const RECOUNT: Duration = Duration::from_secs(10);
 /// The shortest time that `rd_kafka_flush` knows beside none.
 const FLUSH_MS: c_int = 1;
-/// Both names of that property.
-const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
 /// How long metadata is waited for.
 const METADATA_WITHIN: Duration = Duration::from_millis(100);
 /// How often metadata is asked for, for the sake of the first delivery, and the pause in between.
@@ -96,6 +93,7 @@ struct Context {
     stop: AtomicBool,
     actor: Recipient<ProducerEvent>,
     log: Logger,
+    secrets: Secrets,
     gates: Mutex<Vec<(String, Gate)>>,
 }
 
@@ -150,7 +148,7 @@ impl Listener for Context {
         let Some(suppressed) = suppressed else { return };
         let answered = !self.probe.load(Relaxed) || self.reported.load(Relaxed);
         let likely = diagnosis::of_kafka(0, line, answered).map(ToString::to_string);
-        let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => line.to_owned(),
+        let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => self.secrets.hide(line),
             keys::LIKELY => likely, keys::SUPPRESSED => suppressed);
         match level {
             ..=3 => slog::error!(self.log, "librdkafka says"; line),
@@ -164,7 +162,7 @@ impl Listener for Context {
         if code == classify::ALL_BROKERS_DOWN {
             self.probe.store(true, Relaxed);
         }
-        self.tell(Event::Trouble { code, detail: detail.to_owned() });
+        self.tell(Event::Trouble { code, detail: self.secrets.hide(detail) });
     }
 }
 
@@ -224,10 +222,19 @@ impl Producer {
             stop: AtomicBool::new(false),
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
+            secrets: Secrets::of(&config.kafka.properties),
             gates: Mutex::default(),
         };
+        let settings = kafka_client(
+            config,
+            match name.1 {
+                Via::Main => KafkaClient::Pipelined,
+                Via::Careful => KafkaClient::Serial,
+            },
+        );
         let sentences = (name.1 == Via::Careful).then(Arc::<Sentences>::default);
-        let client = Client::heard_by(sentences.as_ref(), &settings(config, name.1))?;
+        let client = Client::heard_by(sentences.as_ref(), &settings)
+            .map_err(|error| context.secrets.hide(&error))?;
         let client = Arc::new(client);
         let shared = Arc::new(Shared { client, context });
         let polled = Arc::clone(&shared);
@@ -235,8 +242,7 @@ impl Producer {
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
             .map_err(|error| format!("the poll thread does not start: {error}"))?;
-        let lingers = |key: &String| LINGER.contains(&key.as_str());
-        let flushes = name.1 == Via::Main && !config.kafka.properties.keys().any(lingers);
+        let flushes = name.1 == Via::Main && !lingers(config);
         Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
     }
 
@@ -394,48 +400,6 @@ fn poll_until_stopped(shared: &Shared) {
 pub(super) fn brokers(config: &Config) -> CString {
     // The configuration has no NUL in it, and librdkafka would read no further.
     CString::new(config.kafka.brokers.join(",")).unwrap_or_default()
-}
-
-/// The properties of a producer: defaults, then the user's, then what the promises rest on.
-pub(super) fn settings(config: &Config, via: Via) -> ClientConfig {
-    /// Room in a record beside the payload: the longest key that MQTT knows, and headers.
-    const BESIDE_PAYLOAD: usize = 2 * 65_536;
-    let record_max =
-        (config.mqtt.max_payload_bytes + BESIDE_PAYLOAD).clamp(1_000_000, 1_000_000_000);
-    let queue_kib = (2 * config.delivery.window_bytes + record_max) / 1024 + 1;
-    let mut settings = ClientConfig::new();
-    settings
-        .set("client.id", "mqtt-kafka-bridge")
-        // Only should a flush end too soon: what it leaves is due by then, and goes without a pause.
-        .set("linger.ms", "1")
-        .set("reconnect.backoff.ms", "50")
-        .set("reconnect.backoff.max.ms", "1000")
-        .set("socket.keepalive.enable", "true")
-        .set("socket.timeout.ms", "30000")
-        .set("topic.metadata.refresh.interval.ms", "60000")
-        .set("topic.metadata.propagation.max.ms", "5000")
-        .set("metadata.recovery.rebootstrap.trigger.ms", "60000")
-        .set("partitioner", "murmur2_random")
-        .set("message.max.bytes", record_max.to_string())
-        .set("queue.buffering.max.messages", "100000")
-        .set("queue.buffering.max.kbytes", queue_kib.min(2_147_483_647).to_string());
-    for (key, value) in &config.kafka.properties {
-        // The one default here that has a second name: set under both, either could win.
-        let key = if LINGER.contains(&key.as_str()) { LINGER[0] } else { key };
-        settings.set(key, value);
-    }
-    settings.set("bootstrap.servers", config.kafka.brokers.join(","));
-    for (key, value, _) in KAFKA_SETTINGS {
-        settings.set(*key, *value);
-    }
-    // One record in flight leaves no gap, and its refusal must not be fatal.
-    match via {
-        Via::Main => &mut settings,
-        Via::Careful => {
-            settings.set(GAPLESS, "false").set("batch.num.messages", "1").set("linger.ms", "0")
-        }
-    };
-    settings
 }
 
 /// What is behind these locks is as good after a panic as before.

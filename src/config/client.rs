@@ -1,0 +1,92 @@
+//! What each client of librdkafka is made with: defaults, then what the user wrote, then what the
+//! promises rest on.
+
+use rdkafka::ClientConfig;
+
+use super::properties::KAFKA_SETTINGS;
+use super::resolved::Config;
+use crate::message::DEAD_LETTER_PAYLOAD_MAX;
+
+/// Which client it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KafkaClient {
+    /// Sends whole rounds.
+    Pipelined,
+    /// Sends one record a request: the refusal of one that is alone leaves no gap, and must not be
+    /// fatal.
+    Serial,
+    /// Asks for metadata, and sends nothing.
+    Probe,
+}
+
+/// Both names of that property.
+const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
+/// Where the authorities are that librdkafka is to trust; the bundled OpenSSL looks elsewhere.
+const TRUST: [&str; 2] = ["ssl.ca.location", "ssl.ca.pem"];
+/// Room in a record beside the payload: the longest key that MQTT knows, and headers.
+const BESIDE_PAYLOAD: usize = 2 * 65_536;
+/// librdkafka's limits of `message.max.bytes`, of which the lower one is its default.
+const MESSAGE_MAX_BYTES: (usize, usize) = (1_000_000, 1_000_000_000);
+/// The most that librdkafka's integers take.
+const INTEGER_MAX: usize = 2_147_483_647;
+
+/// The largest record of payloads of at most so many bytes, dead letters among them.
+pub(super) fn record_max(max_payload_bytes: usize) -> usize {
+    max_payload_bytes.max(DEAD_LETTER_PAYLOAD_MAX) + BESIDE_PAYLOAD
+}
+
+/// Whether `linger.ms` is the user's, under either name.
+pub fn lingers(config: &Config) -> bool {
+    config.kafka.properties.keys().any(|name| LINGER.contains(&name.as_str()))
+}
+
+/// The properties of this client.
+pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
+    let properties = &config.kafka.properties;
+    let record_max = record_max(config.mqtt.max_payload_bytes);
+    let queue_kib = (2 * config.delivery.window_bytes + record_max) / 1024 + 1;
+    let message_max = record_max.clamp(MESSAGE_MAX_BYTES.0, MESSAGE_MAX_BYTES.1);
+    let mut settings = ClientConfig::new();
+    settings
+        .set("client.id", "mqtt-kafka-bridge")
+        // Only should a flush end too soon: what it leaves is due by then, and goes without a pause.
+        .set("linger.ms", "1")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("socket.keepalive.enable", "true")
+        .set("socket.timeout.ms", "30000")
+        .set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS.to_string())
+        .set("topic.metadata.propagation.max.ms", "5000")
+        .set("metadata.recovery.rebootstrap.trigger.ms", "60000")
+        .set("partitioner", "murmur2_random")
+        .set("message.max.bytes", message_max.to_string())
+        // A round is one request, however small its records are.
+        .set("batch.num.messages", "1000000")
+        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.kbytes", queue_kib.min(INTEGER_MAX).to_string());
+    if !TRUST.iter().any(|name| properties.contains_key(*name)) {
+        settings.set("ssl.ca.location", "probe");
+    }
+    for (name, value) in properties {
+        // The one default here that has a second name: set under both, either could win.
+        let name = if LINGER.contains(&name.as_str()) { LINGER[0] } else { name };
+        settings.set(name, value);
+    }
+    settings.set("bootstrap.servers", config.kafka.brokers.join(","));
+    for (name, value, _) in KAFKA_SETTINGS {
+        settings.set(*name, *value);
+    }
+    if client != KafkaClient::Pipelined {
+        settings
+            .set("enable.gapless.guarantee", "false")
+            .set("batch.num.messages", "1")
+            .set("linger.ms", "0");
+    }
+    if client == KafkaClient::Probe {
+        settings.set("enable.idempotence", "false").set("allow.auto.create.topics", "false");
+    }
+    settings
+}
+
+/// How often metadata is asked for, where the user says nothing, in milliseconds.
+pub(super) const METADATA_REFRESH_MS: u64 = 60_000;

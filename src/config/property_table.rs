@@ -1,0 +1,298 @@
+//! Every property of librdkafka's producer, and what becomes of it: it passes, it is checked, or it is
+//! refused with its reason. A test holds the table against the linked librdkafka.
+
+/// What becomes of a property.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule {
+    /// Passes, if librdkafka takes the value.
+    Free,
+    /// The bridge sets it, and relies on it (`KAFKA_SETTINGS`): another value contradicts.
+    Set,
+    /// At least so much, and why.
+    Least(fn(&Limits) -> u64, &'static str),
+    /// One of these, and why.
+    Only(&'static [&'static str], &'static str),
+    /// Only where the bridge logs at level debug, since librdkafka's lines have that level.
+    WhereDebugIsLogged,
+    /// Refused, since ...
+    Refused(&'static str),
+}
+
+/// What the rest of the configuration asks of the properties.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// The largest record in bytes, key and headers included.
+    pub(super) record_bytes: u64,
+    /// Most messages that a round can have.
+    pub(super) round_messages: u64,
+    /// How often metadata is asked for, in milliseconds.
+    pub(super) metadata_refresh_ms: u64,
+    /// The bridge's log shows level debug.
+    pub(super) logs_debug: bool,
+}
+
+/// The rule for a property of this name.
+pub(super) fn rule(name: &str) -> Option<Rule> {
+    TABLE.iter().find(|(known, _)| *known == name).map(|(_, rule)| *rule)
+}
+
+/// A round is sent as one request for each partition (docs/decisions/0006-whole-rounds.md): with smaller
+/// requests its rest waits inside librdkafka, whose thread turns in a busy loop meanwhile
+/// (docs/decisions/0004-rounds.md).
+pub const REQUEST_BYTES: u64 = 1_000_000;
+
+const CONSUMER: Rule = Rule::Refused("only a consumer has it and the bridge produces");
+const CODE: Rule = Rule::Refused("it is no value: only a program can set it");
+const UNUSED: Rule = Rule::Refused("librdkafka does not use it any more");
+const TEST: Rule = Rule::Refused("it is for librdkafka's own tests");
+const KERBEROS: Rule = Rule::Refused("this build has no Kerberos (GSSAPI)");
+const OAUTH: Rule = Rule::Refused("OAUTHBEARER is not served yet: nobody would refresh its token");
+const OLD: Rule = Rule::Refused("a Kafka that old knows no idempotent producer");
+const WHOLE_ROUND: &str =
+    "a round is sent as one request, and what is left of it would busy a thread";
+const MECHANISMS: Rule = Rule::Only(
+    &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
+    "OAUTHBEARER is not served yet and this build has no Kerberos (GSSAPI)",
+);
+
+use Rule::{Free, Least, Only, Refused, Set, WhereDebugIsLogged};
+
+#[rustfmt::skip]
+pub(super) const TABLE: &[(&str, Rule)] = &[
+    // What the promises rest on.
+    ("acks", Set),
+    ("request.required.acks", Set),
+    ("bootstrap.servers", Set),
+    ("metadata.broker.list", Set),
+    ("enable.idempotence", Set),
+    ("enable.gapless.guarantee", Set),
+    ("message.timeout.ms", Set),
+    ("delivery.timeout.ms", Set),
+    ("retries", Set),
+    ("message.send.max.retries", Set),
+    ("max.in.flight", Set),
+    ("max.in.flight.requests.per.connection", Set),
+    ("queuing.strategy", Only(&["fifo"], "records of one MQTT topic stay in order")),
+    ("queue.buffering.backpressure.threshold", Only(&["1"], "an idempotent producer has no other")),
+    ("partitioner", Only(
+        &["consistent", "consistent_random", "murmur2", "murmur2_random", "fnv1a", "fnv1a_random"],
+        "records of one MQTT topic go to one partition",
+    )),
+    ("delivery.report.only.error", Refused("the bridge acknowledges by delivery reports")),
+    ("transactional.id", Refused("the bridge uses no transactions")),
+    ("transaction.timeout.ms", Refused("the bridge uses no transactions")),
+
+    // What must have room.
+    ("message.max.bytes", Least(|_| REQUEST_BYTES, WHOLE_ROUND)),
+    ("batch.size", Least(|_| REQUEST_BYTES, WHOLE_ROUND)),
+    ("batch.num.messages", Least(|limits| limits.round_messages, WHOLE_ROUND)),
+    ("queue.buffering.max.messages", Free),
+    ("queue.buffering.max.kbytes", Least(
+        |limits| limits.record_bytes.div_ceil(1024),
+        "a record of mqtt.max_payload has to fit",
+    )),
+    ("receive.message.max.bytes", Least(
+        |_| REQUEST_BYTES,
+        "a larger answer about a cluster's metadata would end each connection",
+    )),
+    ("message.copy.max.bytes", Free),
+
+    // Time.
+    ("linger.ms", Free),
+    ("queue.buffering.max.ms", Free),
+    ("request.timeout.ms", Least(|_| 1000, "Kafka would give up on each request sooner than it can")),
+    ("socket.timeout.ms", Least(|_| 1000, "each request would be given up and sent again")),
+    ("socket.connection.setup.timeout.ms", Free),
+    ("connections.max.idle.ms", Free),
+    ("reconnect.backoff.ms", Least(|_| 1, "0 is no pause between attempts to connect")),
+    ("reconnect.backoff.max.ms", Free),
+    ("retry.backoff.ms", Free),
+    ("retry.backoff.max.ms", Free),
+    ("api.version.request.timeout.ms", Free),
+    ("broker.address.ttl", Free),
+    ("sticky.partitioning.linger.ms", Refused("each record has a key, so that it has no effect")),
+
+    // Metadata.
+    ("metadata.max.age.ms", Least(
+        |limits| limits.metadata_refresh_ms,
+        "Kafka topics would be forgotten between two answers (topic.metadata.refresh.interval.ms)",
+    )),
+    ("metadata.recovery.strategy", Only(
+        &["rebootstrap"], "a cluster that has moved would never be found again",
+    )),
+    ("metadata.recovery.rebootstrap.trigger.ms", Free),
+    ("topic.metadata.refresh.interval.ms", Least(|_| 1, "new partitions would never be seen")),
+    ("topic.metadata.refresh.fast.interval.ms", Free),
+    ("topic.metadata.refresh.sparse", Free),
+    ("topic.metadata.propagation.max.ms", Free),
+    ("topic.blacklist", Refused("a Kafka topic on it would not exist, and its messages wait for ever")),
+    ("allow.auto.create.topics", Free),
+
+    // The network.
+    ("client.id", Free),
+    ("client.rack", Free),
+    ("client.dns.lookup", Free),
+    ("broker.address.family", Free),
+    ("socket.keepalive.enable", Free),
+    ("socket.nagle.disable", Free),
+    ("socket.send.buffer.bytes", Free),
+    ("socket.receive.buffer.bytes", Free),
+    ("socket.max.fails", Only(
+        &["1"], "after a request that timed out a connection may answer another one",
+    )),
+    ("api.version.request", Only(&["true"], "a Kafka that old knows no idempotent producer")),
+    ("api.version.fallback.ms", OLD),
+    ("broker.version.fallback", OLD),
+    ("enable.metrics.push", Free),
+
+    // Compression.
+    ("compression.codec", Free),
+    ("compression.type", Free),
+    ("compression.level", Free),
+
+    // Encryption and login.
+    ("security.protocol", Free),
+    ("sasl.mechanism", MECHANISMS),
+    ("sasl.mechanisms", MECHANISMS),
+    ("sasl.username", Free),
+    ("sasl.password", Free),
+    ("ssl.ca.location", Free),
+    ("ssl.ca.pem", Free),
+    ("ssl.certificate.location", Free),
+    ("ssl.certificate.pem", Free),
+    ("ssl.cipher.suites", Free),
+    ("ssl.crl.location", Free),
+    ("ssl.curves.list", Free),
+    ("ssl.endpoint.identification.algorithm", Free),
+    ("ssl.key.location", Free),
+    ("ssl.key.password", Free),
+    ("ssl.key.pem", Free),
+    ("ssl.keystore.location", Free),
+    ("ssl.keystore.password", Free),
+    ("ssl.providers", Free),
+    ("ssl.sigalgs.list", Free),
+    ("enable.ssl.certificate.verification", Free),
+    ("ssl.ca.certificate.stores", Refused("only Windows has such stores")),
+    ("ssl.engine.id", Refused("the bridge loads no foreign code")),
+    ("ssl.engine.location", Refused("the bridge loads no foreign code")),
+    ("sasl.kerberos.keytab", KERBEROS),
+    ("sasl.kerberos.kinit.cmd", KERBEROS),
+    ("sasl.kerberos.min.time.before.relogin", KERBEROS),
+    ("sasl.kerberos.principal", KERBEROS),
+    ("sasl.kerberos.service.name", KERBEROS),
+    ("enable.sasl.oauthbearer.unsecure.jwt", OAUTH),
+    ("https.ca.location", OAUTH),
+    ("https.ca.pem", OAUTH),
+    ("sasl.oauthbearer.assertion.algorithm", OAUTH),
+    ("sasl.oauthbearer.assertion.claim.aud", OAUTH),
+    ("sasl.oauthbearer.assertion.claim.exp.seconds", OAUTH),
+    ("sasl.oauthbearer.assertion.claim.iss", OAUTH),
+    ("sasl.oauthbearer.assertion.claim.jti.include", OAUTH),
+    ("sasl.oauthbearer.assertion.claim.nbf.seconds", OAUTH),
+    ("sasl.oauthbearer.assertion.claim.sub", OAUTH),
+    ("sasl.oauthbearer.assertion.file", OAUTH),
+    ("sasl.oauthbearer.assertion.jwt.template.file", OAUTH),
+    ("sasl.oauthbearer.assertion.private.key.file", OAUTH),
+    ("sasl.oauthbearer.assertion.private.key.passphrase", OAUTH),
+    ("sasl.oauthbearer.assertion.private.key.pem", OAUTH),
+    ("sasl.oauthbearer.client.credentials.client.id", OAUTH),
+    ("sasl.oauthbearer.client.credentials.client.secret", OAUTH),
+    ("sasl.oauthbearer.client.id", OAUTH),
+    ("sasl.oauthbearer.client.secret", OAUTH),
+    ("sasl.oauthbearer.config", OAUTH),
+    ("sasl.oauthbearer.extensions", OAUTH),
+    ("sasl.oauthbearer.grant.type", OAUTH),
+    ("sasl.oauthbearer.metadata.authentication.type", OAUTH),
+    ("sasl.oauthbearer.method", OAUTH),
+    ("sasl.oauthbearer.scope", OAUTH),
+    ("sasl.oauthbearer.token.endpoint.url", OAUTH),
+
+    // What librdkafka tells.
+    ("debug", WhereDebugIsLogged),
+    ("log_level", Free),
+    ("log.connection.close", Free),
+    ("log.thread.name", Free),
+    ("log.queue", Refused("the bridge sets it, so that librdkafka's lines are in its own log")),
+    ("statistics.interval.ms", Refused("the bridge has metrics of its own (/metrics) and reads none of these")),
+    ("enabled_events", Refused("the bridge sets it, by what it reads")),
+    ("builtin.features", Free),
+    ("enable.random.seed", Free),
+    ("internal.termination.signal", Refused("the bridge handles its signals itself")),
+    ("plugin.library.paths", Refused("the bridge loads no foreign code")),
+
+    // No values.
+    ("background_event_cb", CODE),
+    ("closesocket_cb", CODE),
+    ("connect_cb", CODE),
+    ("default_topic_conf", CODE),
+    ("dr_cb", CODE),
+    ("dr_msg_cb", CODE),
+    ("error_cb", CODE),
+    ("interceptors", CODE),
+    ("log_cb", CODE),
+    ("msg_order_cmp", CODE),
+    ("oauthbearer_token_refresh_cb", CODE),
+    ("opaque", CODE),
+    ("open_cb", CODE),
+    ("partitioner_cb", CODE),
+    ("resolve_cb", CODE),
+    ("socket_cb", CODE),
+    ("ssl.certificate.verify_cb", CODE),
+    ("ssl_ca", CODE),
+    ("ssl_certificate", CODE),
+    ("ssl_engine_callback_data", CODE),
+    ("ssl_key", CODE),
+    ("stats_cb", CODE),
+    ("throttle_cb", CODE),
+
+    // Without effect.
+    ("produce.offset.report", UNUSED),
+    ("reconnect.backoff.jitter.ms", UNUSED),
+    ("socket.blocking.max.ms", UNUSED),
+    ("topic.metadata.refresh.fast.cnt", UNUSED),
+
+    // Hidden ones, which librdkafka does not list.
+    ("client.software.name", Refused("it names librdkafka to Kafka")),
+    ("client.software.version", Refused("it names librdkafka to Kafka")),
+    ("enable.sparse.connections", Free),
+    ("metadata.request.timeout.ms", UNUSED),
+    ("test.mock.broker.rtt", TEST),
+    ("test.mock.num.brokers", Refused("it puts an emulated cluster in the place of kafka.brokers")),
+    ("ut_handle_ProduceResponse", TEST),
+
+    // Of a consumer.
+    ("auto.commit.enable", CONSUMER),
+    ("auto.commit.interval.ms", CONSUMER),
+    ("auto.offset.reset", CONSUMER),
+    ("check.crcs", CONSUMER),
+    ("consume.callback.max.messages", CONSUMER),
+    ("consume_cb", CONSUMER),
+    ("coordinator.query.interval.ms", CONSUMER),
+    ("enable.auto.commit", CONSUMER),
+    ("enable.auto.offset.store", CONSUMER),
+    ("enable.partition.eof", CONSUMER),
+    ("fetch.error.backoff.ms", CONSUMER),
+    ("fetch.max.bytes", CONSUMER),
+    ("fetch.message.max.bytes", CONSUMER),
+    ("fetch.min.bytes", CONSUMER),
+    ("fetch.queue.backoff.ms", CONSUMER),
+    ("fetch.wait.max.ms", CONSUMER),
+    ("group.id", CONSUMER),
+    ("group.instance.id", CONSUMER),
+    ("group.protocol", CONSUMER),
+    ("group.protocol.type", CONSUMER),
+    ("group.remote.assignor", CONSUMER),
+    ("heartbeat.interval.ms", CONSUMER),
+    ("isolation.level", CONSUMER),
+    ("max.partition.fetch.bytes", CONSUMER),
+    ("max.poll.interval.ms", CONSUMER),
+    ("offset.store.method", CONSUMER),
+    ("offset.store.path", CONSUMER),
+    ("offset.store.sync.interval.ms", CONSUMER),
+    ("offset_commit_cb", CONSUMER),
+    ("partition.assignment.strategy", CONSUMER),
+    ("queued.max.messages.kbytes", CONSUMER),
+    ("queued.min.messages", CONSUMER),
+    ("rebalance_cb", CONSUMER),
+    ("session.timeout.ms", CONSUMER),
+];

@@ -1,0 +1,112 @@
+//! What no output shows: which properties are secret, and how their values leave a text of librdkafka's.
+
+use std::collections::BTreeMap;
+
+/// What stands where a secret would.
+pub(super) const REDACTED: &str = "[redacted]";
+
+/// Parts of a name that make its value a secret, wherever they stand, so that a misspelt secret is one
+/// too.
+const SECRET_PARTS: &[&str] =
+    &["password", "passwd", "secret", "passphrase", "private", "key.pem", "token", "credential"];
+
+/// Of `sasl.`, `ssl.` and `https.` these are no secrets; what is not known there is one.
+const OPEN: &[&str] = &[
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.username",
+    "ssl.ca.location",
+    "ssl.ca.pem",
+    "ssl.certificate.location",
+    "ssl.certificate.pem",
+    "ssl.cipher.suites",
+    "ssl.crl.location",
+    "ssl.curves.list",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.location",
+    "ssl.keystore.location",
+    "ssl.providers",
+    "ssl.sigalgs.list",
+];
+
+/// Whether an error may not repeat what stands at this property: nothing that is about encryption or
+/// login, since whatever was pasted there may be the secret itself.
+pub(super) fn is_private(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let bare = name.strip_prefix("topic.").unwrap_or(&name);
+    ["sasl", "ssl", "https", "oauth"].iter().any(|area| bare.starts_with(area))
+        || SECRET_PARTS.iter().any(|part| name.contains(part))
+}
+
+/// Whether no output may show this value.
+fn is_secret(name: &str, value: &str) -> bool {
+    // A key is where a path was asked for, or beside a certificate.
+    let is_key =
+        value.contains("PRIVATE KEY") || value.contains('\n') && name.ends_with(".location");
+    is_key || is_private(name) && !OPEN.contains(&name)
+}
+
+/// The value for output.
+pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
+    if is_secret(name, value) { REDACTED } else { value }
+}
+
+/// Takes the secrets of `[kafka.properties]` out of what librdkafka says.
+#[derive(Clone, Default)]
+pub struct Secrets(Vec<String>);
+
+impl Secrets {
+    /// Those among these properties.
+    pub fn of(properties: &BTreeMap<String, String>) -> Self {
+        let secret = |(name, value): (&String, &String)| {
+            (!value.is_empty() && is_secret(name, value)).then(|| value.clone())
+        };
+        let mut values: Vec<_> = properties.iter().filter_map(secret).collect();
+        // One may be a part of another.
+        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        Self(values)
+    }
+
+    /// `text` without them.
+    pub fn hide(&self, text: &str) -> String {
+        let hide = |text: String, secret: &String| text.replace(secret, REDACTED);
+        self.0.iter().fold(text.to_owned(), hide)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_a_login_is_shown_only_where_it_is_known_to_be_harmless() {
+        for (name, value, is_shown) in [
+            ("linger.ms", "5", true),
+            ("sasl.username", "bridge", true),
+            ("sasl.mechanism", "PLAIN", true),
+            ("ssl.key.location", "/etc/key.pem", true),
+            ("ssl.ca.pem", "-----BEGIN CERTIFICATE-----\nx", true),
+            ("ssl.key.location", "-----BEGIN RSA PRIVATE KEY-----", false),
+            ("ssl.key.location", "a\nb", false),
+            ("ssl.certificate.pem", "-----BEGIN PRIVATE KEY-----", false),
+            ("sasl.password", "x", false),
+            ("sasl.pasword", "x", false),
+            ("sasl.jaas.config", "x", false),
+            ("SSL.Key.Password", "x", false),
+            ("ssl.key.pem", "x", false),
+            ("ssl.truststore.password", "x", false),
+            ("sasl.something.new", "x", false),
+            ("my.secret", "x", false),
+        ] {
+            assert_eq!(shown(name, value) == value, is_shown, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_secret_leaves_a_text_also_where_another_is_a_part_of_it() {
+        let properties = [("sasl.password", "abc"), ("ssl.key.password", "abcdef")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let hidden = Secrets::of(&properties).hide("abcdef or abc");
+        assert_eq!(hidden, "[redacted] or [redacted]");
+    }
+}

@@ -1,0 +1,174 @@
+//! Every property of the linked librdkafka's producer is allowed, checked, or refused with a reason.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+use rdkafka::bindings as sys;
+
+use super::{MINIMAL, legal, load};
+use crate::config::property_table::{Limits, Rule, TABLE};
+use crate::config::{KafkaClient, kafka_client};
+
+/// The names in librdkafka's own list, and whose they are: `C` for those of a consumer alone.
+fn listed() -> Vec<(String, String)> {
+    let (mut text, mut size) = (ptr::null_mut::<c_char>(), 0);
+    // SAFETY: librdkafka writes to the stream, which is closed before its memory is read and freed.
+    let text = unsafe {
+        let stream = libc::open_memstream(&raw mut text, &raw mut size);
+        assert!(!stream.is_null());
+        sys::rd_kafka_conf_properties_show(stream.cast());
+        libc::fclose(stream);
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        libc::free(text.cast());
+        copy
+    };
+    let rows = text.lines().filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim);
+        Some((cells.next()?.to_owned(), cells.next()?.to_owned()))
+    });
+    rows.filter(|(name, _)| name != "Property" && !name.starts_with('-')).collect()
+}
+
+/// Known to librdkafka, which keeps quiet about them.
+const HIDDEN: &[&str] = &[
+    "client.software.name",
+    "client.software.version",
+    "enable.sparse.connections",
+    "metadata.request.timeout.ms",
+    "test.mock.broker.rtt",
+    "test.mock.num.brokers",
+    "ut_handle_ProduceResponse",
+];
+
+#[test]
+fn the_table_has_every_property_of_the_linked_librdkafka_and_no_other() {
+    let listed = listed();
+    assert!(listed.len() > 150, "{}", listed.len());
+    let known: BTreeSet<_> = TABLE.iter().map(|(name, _)| *name).collect();
+    assert_eq!(known.len(), TABLE.len(), "each once");
+    let names: BTreeSet<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+    let new: Vec<_> = names.difference(&known).collect();
+    assert!(new.is_empty(), "what becomes of {new:?}?");
+    let gone: Vec<_> = known.difference(&names).filter(|name| !HIDDEN.contains(name)).collect();
+    assert!(gone.is_empty(), "librdkafka does not list {gone:?}");
+    // The names of two appear once for producers and once for consumers.
+    let of_producer: BTreeSet<_> =
+        listed.iter().filter(|row| row.1 != "C").map(|row| row.0.as_str()).collect();
+    for name in names.difference(&of_producer) {
+        let rule = TABLE.iter().find(|row| row.0 == *name).map(|row| row.1);
+        assert!(matches!(rule, Some(Rule::Refused(_))), "{name}: {rule:?}");
+    }
+}
+
+fn with(property: &str, value: &str) -> Result<(), String> {
+    let text = format!("{MINIMAL}[kafka.properties]\n{property} = {value:?}\n");
+    load(&text, &[]).map(drop).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn what_is_refused_is_refused_with_its_reason_whatever_its_value() {
+    for (name, rule) in TABLE {
+        let Rule::Refused(why) = rule else { continue };
+        for value in ["1", "true", "x", ""] {
+            let error = with(name, value).expect_err(name);
+            assert!(error.contains(&format!("{name}: refused, since {why}")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_checked_passes_at_its_limit_and_not_beyond() {
+    let limits = Limits {
+        record_bytes: (1 << 20) + 2 * 65_536,
+        round_messages: 10_000,
+        metadata_refresh_ms: 60_000,
+        logs_debug: false,
+    };
+    for (name, rule) in TABLE {
+        match rule {
+            Rule::Least(least, why) => {
+                let least = least(&limits);
+                assert_eq!(with(name, &least.to_string()), Ok(()), "{name}");
+                let error = with(name, &(least - 1).to_string()).expect_err(name);
+                // Below a limit of its own, librdkafka is first.
+                assert!(error.contains(why) || error.contains("refused by librdkafka"), "{error}");
+            }
+            Rule::Only(words, _) if !name.starts_with("sasl.") => {
+                words.iter().for_each(|word| assert_eq!(with(name, word), Ok(()), "{name}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_cannot_keep_the_promises_or_cannot_work_is_refused() {
+    for (name, value, why) in [
+        ("sasl.mechanism", "OAUTHBEARER", "OAUTHBEARER is not served yet"),
+        ("sasl.mechanisms", "GSSAPI", "no Kerberos"),
+        ("retries", "5", "a retry that is the last one would leave a gap"),
+        ("partitioner", "random", "records of one MQTT topic go to one partition"),
+        ("topic.partitioner", "random", "under its own name, partitioner"),
+        ("test.mock.num.brokers", "3", "an emulated cluster"),
+        ("queue.buffering.max.kbytes", "1", "a record of mqtt.max_payload has to fit"),
+        ("batch.size", "100000", "a round is sent as one request"),
+        ("message.max.bytes", "100000", "a round is sent as one request"),
+        ("batch.num.messages", "100", "a round is sent as one request"),
+        ("debug", "all", "expected log.level"),
+        ("topic.blacklist", "a", "would not exist"),
+        ("socket.max.fails", "0", "may answer another one"),
+        ("metadata.max.age.ms", "5000", "would be forgotten"),
+        // Against a default of the bridge's.
+        ("reconnect.backoff.ms", "2000", "reconnect.backoff.max.ms"),
+        ("statistics.interval.ms", "1000", "metrics of its own"),
+    ] {
+        let error = with(name, value).expect_err(name);
+        assert!(error.contains(why), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
+}
+
+#[test]
+fn room_is_asked_for_by_what_the_other_sections_say() {
+    let with = |lines: &str, property: &str| {
+        let text = MINIMAL.replace("[kafka]", &format!("{lines}\n[kafka]"));
+        load(&format!("{text}[kafka.properties]\n{property}\n"), &[]).map(drop)
+    };
+    let room = "queue.buffering.max.kbytes = 20000";
+    with("max_payload = \"16 MiB\"", room).expect("16 MiB fit");
+    with("max_payload = \"64 MiB\"", room).expect_err("64 MiB do not");
+    // A dead letter of a larger payload keeps more than the payload that passes.
+    with("max_payload = \"1 KiB\"", "queue.buffering.max.kbytes = 500").expect_err("512 KiB");
+    let debug = "[kafka.properties]\ndebug = \"broker\"\n[log]\nlevel = \"debug\"";
+    legal(&format!("{MINIMAL}{debug}"), &[]);
+    let many =
+        "[delivery]\nwindow_messages = 60000\n[kafka.properties]\nbatch.num.messages = 59999";
+    load(&format!("{MINIMAL}{many}"), &[]).expect_err("a round of 60,000");
+}
+
+#[test]
+fn the_default_queue_has_room_for_the_largest_record() {
+    for (max_payload, window) in [("1 B", "1 KiB"), ("1 MiB", "16 MiB"), ("256 MiB", "1 KiB")] {
+        let text = MINIMAL.replace("[kafka]", &format!("max_payload = \"{max_payload}\"\n[kafka]"));
+        let config = legal(&format!("{text}[delivery]\nwindow_bytes = \"{window}\"\n"), &[]);
+        let settings = kafka_client(&config, KafkaClient::Serial);
+        let kib: usize =
+            settings.get("queue.buffering.max.kbytes").unwrap_or("").parse().expect("KiB");
+        let record = config.mqtt.max_payload_bytes.max(512 * 1024) + 65_536;
+        assert!(kib * 1024 > record, "{max_payload}, {window}: {kib} KiB");
+    }
+}
+
+#[test]
+fn the_systems_authorities_are_trusted_unless_others_are_named() {
+    for client in [KafkaClient::Pipelined, KafkaClient::Serial, KafkaClient::Probe] {
+        let of = |lines: &str| {
+            let config = legal(&format!("{MINIMAL}[kafka.properties]\n{lines}\n"), &[]);
+            kafka_client(&config, client).get("ssl.ca.location").map(str::to_owned)
+        };
+        assert_eq!(of("client.id = \"b\"").as_deref(), Some("probe"));
+        assert_eq!(of("ssl.ca.location = \"/dev/null\"").as_deref(), Some("/dev/null"));
+        assert_eq!(of("ssl.ca.pem = \"x\""), None, "librdkafka would look at one of them only");
+    }
+}

@@ -1,0 +1,183 @@
+//! No error shows a secret, wherever it came from and whatever is wrong; nor does `check`.
+
+use super::{MINIMAL, load};
+
+/// Stands where a secret can stand.
+const SECRET: &str = "hunter2";
+
+/// How a value may be written, rightly and wrongly; `@` is the secret.
+const VALUES: &[&str] = &[
+    r#""@""#,
+    r#""${SECRET}""#,
+    r#""x${SECRET}y""#,
+    "'@'",
+    "\"\"\"\n@\"\"\"",
+    r#"["@"]"#,
+    r#"[["${SECRET}"]]"#,
+    r#""\u0000@""#,
+    r#""@\u0000""#,
+    r#"{ a = "@" }"#,
+    r#""@"#,
+    "@",
+    r#""@" "@""#,
+    r#""@"@"#,
+    "'@",
+    "\"\"\"@",
+    r#""a\@""#,
+    r#"["@""#,
+    r#""@\q""#,
+    "\"@\n\"",
+    "\"\n@\"",
+    "$@",
+    r#""${@""#,
+    r#""${SECRET""#,
+    "1@",
+    "0x@",
+    r#""@" # @"#,
+    r#""-----BEGIN PRIVATE KEY-----\n@""#,
+];
+
+/// Where a secret may be written, misspelt and misplaced too.
+const PLACES: &[(&str, &str)] = &[
+    ("mqtt", "password"),
+    ("mqtt", "passwrd"),
+    ("mqtt", "username"),
+    ("mqtt", "password_file"),
+    ("kafka.properties", "sasl.password"),
+    ("kafka.properties", "sasl.pasword"),
+    ("kafka.properties", "SASL.PASSWORD"),
+    ("kafka.properties", "topic.sasl.password"),
+    ("kafka.properties", "sasl.jaas.config"),
+    ("kafka.properties", "sasl.mechanism"),
+    ("kafka.properties", "sasl.oauthbearer.config"),
+    ("kafka.properties", "ssl.key.pem"),
+    ("kafka.properties", "ssl.key.password"),
+    ("kafka.properties", "ssl.keystore.password"),
+    ("kafka.properties", "ssl.truststore.password"),
+    ("kafka.properties", "ssl.endpoint.identification.algorithm"),
+    ("kafka.properties", "ssl.whatever"),
+    ("kafka.properties", "nonsense"),
+    ("http", "password"),
+    ("nonsense", "password"),
+];
+
+fn assert_hidden(what: &str, text: &str, variables: &[(&str, &str)]) {
+    let said = match load(text, variables) {
+        Ok(config) => format!("{}{:?}", config.describe(), config.kafka),
+        Err(errors) => errors.to_string(),
+    };
+    assert!(!said.contains(SECRET), "{what}: {said}\n{text}");
+}
+
+#[test]
+fn no_value_where_a_secret_can_be_is_told_however_it_is_written() {
+    for (section, name) in PLACES {
+        for value in VALUES {
+            let line = format!("{name} = {}", value.replace('@', SECRET));
+            let text = match *section {
+                "mqtt" => MINIMAL.replace("[kafka]", &format!("{line}\n[kafka]")),
+                _ => format!("{MINIMAL}[{section}]\n{line}\n"),
+            };
+            assert_hidden(name, &text, &[("SECRET", SECRET)]);
+            // And beside an error elsewhere, which keeps a legal value from being told by `check`.
+            let broken = text.replace("[\"localhost:9092\"]", "[]");
+            assert_hidden(name, &broken, &[("SECRET", SECRET)]);
+        }
+    }
+}
+
+#[test]
+fn what_a_variable_filled_in_is_in_no_error() {
+    for (from, to) in [
+        ("mqtt://localhost:1883", "mqtt://${SECRET}:x"),
+        ("mqtt://localhost:1883", "mqtt://${SECRET}"),
+        ("mqtt://localhost:1883", "${SECRET}"),
+        ("mqtt://localhost:1883", "mqtts://u:${SECRET}@h"),
+        ("bridge-1\"", "x\"\nkeep_alive = \"${SECRET}\""),
+        ("bridge-1\"", "x\"\nprotocol = \"${SECRET}\""),
+        ("bridge-1\"", "x\"\nmax_payload = \"${SECRET}\""),
+        ("bridge-1\"", "x\"\nnonsense = \"${SECRET}\""),
+        ("sensors/#", "#/${SECRET}"),
+        ("\"sensors\"", "\"/${SECRET}\""),
+        ("localhost:9092", "${SECRET}"),
+        ("[\"localhost:9092\"]", "\"a:1,${SECRET}\""),
+        ("localhost:9092", "user:${SECRET}@a:9092"),
+        ("localhost:9092", "user:hunter2@a:9092"),
+        ("qos = 1", "qos = \"${SECRET}\""),
+        ("qos = 1", "payload = \"${SECRET}\""),
+        ("[kafka]", "[http]\nlisten = \"${SECRET}\"\n[kafka]"),
+        ("[kafka]", "[log]\nlevel = \"${SECRET}\"\n[kafka]"),
+        ("[kafka]", "[log]\ntiming = \"slow:${SECRET}\"\n[kafka]"),
+        ("[kafka]", "[kafka.properties]\nlinger.ms = \"${SECRET}\"\n[kafka]"),
+        ("qos = 1", "[kafka.properties]\nsecurity.protocol = \"${SECRET}\""),
+    ] {
+        assert!(MINIMAL.contains(from), "{from}");
+        let text = MINIMAL.replacen(from, to, 1);
+        let error = load(&text, &[("SECRET", "!/# hunter2")]).expect_err(to).to_string();
+        assert!(!error.contains(SECRET), "{to}: {error}");
+    }
+}
+
+#[test]
+fn what_the_environment_says_is_hidden_as_in_the_file() {
+    for name in [
+        "MQTT__PASSWORD",
+        "MQTT__USERNAME",
+        "MQTT__PASSWORD_FILE",
+        "MQTT__PASSWRD",
+        "KAFKA__PROPERTIES",
+        "KAFKA__PROPERTIES__SASL_PASSWORD",
+        "KAFKA__PROPERTIES__SASL_JAAS_CONFIG",
+        "KAFKA__PROPERTIES__SASL_MECHANISM",
+        "KAFKA__PROPERTIES__SSL_KEY_PEM",
+        "KAFKA__PROPERTIES__NONSENSE",
+        "ROUTES__9__PASSWORD",
+    ] {
+        for value in ["hunter2", "\0hunter2", "hunter2\nhunter2"] {
+            assert_hidden(name, MINIMAL, &[(&format!("BRIDGE_{name}"), value)]);
+        }
+    }
+    for url in [
+        "mqtt://u:hunter2@",
+        "hunter2@h:1/",
+        "mqtt://u:hunter2",
+        "http://u:hunter2@h",
+        "mqtt://hunter2:hunter2@h:99999",
+        "mqtt://u:hun/hunter2@h",
+        "mqtt://u:#hunter2@h",
+    ] {
+        assert_hidden(url, MINIMAL, &[("BRIDGE_MQTT__URL", url)]);
+    }
+}
+
+#[test]
+fn a_secret_file_that_is_wrong_does_not_show_what_is_in_it() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let path = file.path().to_str().expect("a path of UTF-8");
+    let long = SECRET.repeat(10_000);
+    let contents: [&[u8]; 5] =
+        [b"hunter2", b"hunter2\0", b"hunter2\xff", b"\xff\xfeh\0u\0hunter2", long.as_bytes()];
+    for content in contents {
+        std::fs::write(file.path(), content).expect("a file can be written");
+        let both = [("BRIDGE_MQTT__PASSWORD_FILE", path), ("BRIDGE_MQTT__PASSWORD", SECRET)];
+        assert_hidden("password_file", MINIMAL, &both);
+        assert_hidden("password_file", MINIMAL, &both[..1]);
+    }
+}
+
+#[test]
+fn what_librdkafka_says_of_all_together_has_no_secret() {
+    let key = "-----BEGIN PRIVATE KEY----- hunter2";
+    for lines in [
+        "security.protocol = \"ssl\"\nssl.key.pem = \"hunter2\"".to_owned(),
+        format!("security.protocol = \"ssl\"\nssl.key.location = \"{key}\""),
+        format!("security.protocol = \"ssl\"\nssl.ca.location = \"{key}\""),
+        "security.protocol = \"ssl\"\nssl.keystore.location = \"/x\"\nssl.keystore.password = \"hunter2\""
+            .to_owned(),
+        "security.protocol = \"sasl_ssl\"\nsasl.username = \"u\"\nsasl.password = \"hunter2\"".to_owned(),
+        "security.protocol = \"sasl_ssl\"\nsasl.mechanism = \"PLAIN\"\nsasl.password = \"hunter2\""
+            .to_owned(),
+    ] {
+        assert_hidden(&lines, &format!("{MINIMAL}[kafka.properties]\n{lines}\n"), &[]);
+    }
+}
