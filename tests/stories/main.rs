@@ -30,3 +30,4 @@ mod straight;
 mod subscription;
 mod upgrade;
 mod subscriptions_change;
+mod values;
