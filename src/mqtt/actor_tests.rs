@@ -857,3 +857,58 @@ async fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("mqtt_filter=$share/g/c/+"), "{warnings:?}");
 }
+
+/// A PUBLISH of MQTT 5 to `a/b` at QoS 1, under one subscription identifier.
+fn publish_for(subscription_id: u8, packet_id: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(10 + payload.len()).expect("short");
+    let mut bytes = vec![0x32, length, 0, 3];
+    bytes.extend(b"a/b");
+    bytes.extend([0, packet_id, 2, 0x0B, subscription_id]);
+    bytes.extend(payload);
+    bytes
+}
+
+#[actix_rt::test]
+async fn a_copy_for_another_subscription_is_acknowledged_in_its_turn_after_the_first_is_delivered()
+{
+    let stage = Stage::new(|config| {
+        let second =
+            Route { index: 1, filter: "+/b".parse().expect("legal"), ..config.routes[0].clone() };
+        config.routes[0].filter = "a/+".parse().expect("legal");
+        config.routes.push(second);
+        config.mqtt.protocol = Protocol::V5;
+    })
+    .await;
+    let mut peer = stage.accept().await;
+    peer.send(&[0x20, 3, 0, 0, 0]).await;
+    for id in 1..=2 {
+        let (kind, body) = peer.packet().await;
+        // Its properties: an identifier.
+        assert_eq!((kind, &body[2..5]), (0x82, &[2, 0x0B, id][..]));
+        peer.send(&[0x90, 4, body[0], body[1], 0, 1]).await;
+    }
+    for (subscription_id, packet_id, payload) in
+        [(1, 1, b"x"), (2, 2, b"x"), (2, 3, b"y"), (1, 4, b"y")]
+    {
+        peer.send(&publish_for(subscription_id, packet_id, payload)).await;
+    }
+    stage.until("copies", |stage| (stage.metrics.conservation().copies == 2).then_some(())).await;
+    let messages = stage.handed_on(2).await;
+    let payloads: Vec<_> = messages.iter().map(|(_, payload)| &payload[..]).collect();
+    assert_eq!(payloads, [b"x", b"y"]);
+    stage.deliver(&messages[1..]);
+    let delivered = |stage: &Stage| (stage.metrics.conservation().delivered == 1).then_some(());
+    stage.until("the second is delivered", delivered).await;
+    stage.deliver(&messages[..1]);
+    for packet_id in 1..=4 {
+        assert_eq!(peer.puback().await, packet_id);
+    }
+    // They are long in Kafka.
+    peer.send(&publish_for(2, 5, b"z")).await;
+    let messages = stage.handed_on(3).await;
+    stage.deliver(&messages[2..]);
+    assert_eq!(peer.puback().await, 5);
+    peer.send(&publish_for(1, 6, b"z")).await;
+    assert_eq!(peer.puback().await, 6);
+    assert!(stage.metrics.conservation().balances());
+}

@@ -290,4 +290,13 @@ fn a_state_file_of_a_newer_bridge_is_refused_and_a_broken_one_only_warned_of() {
     assert_eq!(bridge.log().count(|record| record["msg"] == "no state file"), 1);
     assert_eq!(bridge.terminate(), 0);
     assert_eq!(std::fs::read_to_string(&state).unwrap(), text, "written anew");
+
+    // Where it cannot be written, the bridge says so and works.
+    bridge.environment("BRIDGE_DATA_DIR", Some("/proc/none"));
+    bridge.run();
+    wait_logged(&bridge, "subscribed", "t/#");
+    assert_eq!(bridge.log().count(|record| record["msg"] == "no state file"), 1);
+    let not_written = "state file not written, old subscriptions may stay after a restart";
+    assert_eq!(bridge.log().count(|record| record["msg"] == not_written), 1);
+    assert_eq!(bridge.terminate(), 0);
 }

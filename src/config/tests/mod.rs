@@ -359,3 +359,31 @@ fn a_debug_print_of_the_configuration_shows_no_secret_property() {
     let config = legal(&text, &[]);
     assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
 }
+
+#[test]
+fn what_may_come_twice_or_never_over_mqtt_311_is_warned_of() {
+    let with = |filters: &[(&str, u8)], protocol: &str| {
+        let routes: String = filters
+            .iter()
+            .map(|(filter, qos)| {
+                format!("[[routes]]\nfilter = {filter:?}\nqos = {qos}\nkafka_topic = \"k\"\n")
+            })
+            .collect();
+        let text = MINIMAL.split("[[routes]]").next().unwrap_or_default().to_owned() + &routes;
+        legal(&text, &[("BRIDGE_MQTT__PROTOCOL", protocol)]).warnings()
+    };
+    for (filters, warnings) in [
+        (&[("a/#", 1), ("b/#", 1)][..], 0),
+        (&[("a/#", 1), ("a/b", 1)], 0),
+        (&[("a/#", 0), ("a/b", 1)], 1),
+        (&[("a/+", 1), ("+/b", 1), ("#", 0)], 3),
+        (&[("$share/g/a", 1)], 1),
+    ] {
+        for protocol in ["auto", "3.1.1"] {
+            let said = with(filters, protocol);
+            assert_eq!(said.len(), warnings, "{said:?}");
+            assert!(said.iter().all(|line| line.contains("over MQTT 3.1.1")), "{said:?}");
+        }
+        assert_eq!(with(filters, "5"), Vec::<String>::new());
+    }
+}
