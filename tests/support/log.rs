@@ -33,7 +33,8 @@ impl Summary {
         Self {
             received: term("received"),
             redelivered: term("redelivered"),
-            copies: term("copies"),
+            // Release 0.1.0 knew none.
+            copies: record["copies"].as_u64().unwrap_or(0),
             delivered: term("delivered"),
             dead_lettered: term("dead_lettered"),
             filtered: term("filtered"),
