@@ -4,7 +4,9 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use super::keys::SECTIONS;
-use super::resolved::{Config, LogFormat, Protocol, Resubscribe, TimingPolicy, Unmatched};
+use super::resolved::{
+    Config, LogFormat, Protocol, RenumberedRedelivery, Resubscribe, TimingPolicy, Unmatched,
+};
 use super::secrets::{REDACTED, shown};
 use crate::route::PayloadForm;
 use crate::visible::is_hidden;
@@ -69,6 +71,12 @@ impl Config {
         };
         writeln!(out, "resubscribe = {}", string(resubscribe))?;
         writeln!(out, "unmatched = {}", string(unmatched))?;
+        let renumbered = match mqtt.renumbered_redelivery {
+            RenumberedRedelivery::Off => "off",
+            RenumberedRedelivery::Auto => "auto",
+            RenumberedRedelivery::On => "on",
+        };
+        writeln!(out, "renumbered_redelivery = {}", string(renumbered))?;
         writeln!(out, "silence_warning = {}", string(&or_never(mqtt.silence_warning)))?;
         if let Some(username) = &mqtt.username {
             // Alone it may be a token.

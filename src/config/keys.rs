@@ -231,6 +231,9 @@ pub const KEYS: &[Key] = keys! {
     "mqtt.unmatched", Form::Choice(&["dead_letter", "drop"]), Value("dead_letter"),
         "What becomes of a QoS 1 message that no route matches, which an old subscription brings. QoS 0 is always dropped.",
         "Not written, or dead_letter.unmatched_max reached: dropped and counted as filtered; /readyz warns.";
+    "mqtt.renumbered_redelivery", Form::Choice(&["off", "auto", "on"]), Value("off"),
+        "For brokers that send again under new packet ids after a reconnect (RabbitMQ): on takes what is equal to a message in flight for that message; auto does so once this broker was seen to renumber. See decision 10 for what that can cost.",
+        "off: after each reconnect what was in flight is there twice. on, auto: if the broker dropped a message or gave it to another client with this id, a later equal one can be lost.";
     "mqtt.silence_warning", Form::DurationOrNever("1s", "365d"), Value("10m"),
         "Some brokers of 3.1.1 grant a shared subscription and never serve it: warn if none of its messages came for so long after SUBACK.",
         "A warning, once for each connection.";

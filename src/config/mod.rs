@@ -31,7 +31,8 @@ pub use properties::KAFKA_SETTINGS;
 pub use property_table::REQUEST_BYTES;
 pub use resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
+    MqttConfig, Protocol, RenumberedRedelivery, Resubscribe, Secret, SupervisorConfig,
+    TimingPolicy, Unmatched,
 };
 pub use secrets::Secrets;
 

@@ -14,7 +14,8 @@ use super::properties;
 use super::property_table::Limits;
 use super::resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    MqttConfig, Protocol, Resubscribe, Secret, SupervisorConfig, TimingPolicy, Unmatched,
+    MqttConfig, Protocol, RenumberedRedelivery, Resubscribe, Secret, SupervisorConfig,
+    TimingPolicy, Unmatched,
 };
 use super::source::Source;
 use super::text;
@@ -135,6 +136,13 @@ impl Reader {
             Some("drop") => Ok(Unmatched::Drop),
             _ => Err(Refused::Form),
         });
+        let renumbered_redelivery =
+            self.read("mqtt.renumbered_redelivery", |value, _| match value.text() {
+                Some("off") => Ok(RenumberedRedelivery::Off),
+                Some("auto") => Ok(RenumberedRedelivery::Auto),
+                Some("on") => Ok(RenumberedRedelivery::On),
+                _ => Err(Refused::Form),
+            });
         let silence_warning = self.optional_duration("mqtt.silence_warning");
         let (url, (username, password)) = (url?, credentials?);
         Some(MqttConfig {
@@ -147,6 +155,7 @@ impl Reader {
             max_payload_bytes: max_payload_bytes?,
             resubscribe: resubscribe?,
             unmatched: unmatched?,
+            renumbered_redelivery: renumbered_redelivery?,
             silence_warning: silence_warning?,
             username,
             password: password.map(Secret::new),

@@ -104,6 +104,8 @@ pub struct MqttConfig {
     pub resubscribe: Resubscribe,
     /// What becomes of a QoS 1 message that no route matches. Default `DeadLetter`.
     pub unmatched: Unmatched,
+    /// Whether what comes again under a new packet id may be known.
+    pub renumbered_redelivery: RenumberedRedelivery,
     /// How long a shared subscription of 3.1.1 may bring nothing before it is warned of; `None`
     /// (`"never"`) is for ever. Default 10 minutes.
     pub silence_warning: Option<Duration>,
@@ -140,6 +142,18 @@ pub enum Resubscribe {
     Always,
     /// `"new_session"`: what this process has not seen granted in the session.
     NewSession,
+}
+
+/// `mqtt.renumbered_redelivery`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RenumberedRedelivery {
+    /// `"off"`: it is a new message.
+    #[default]
+    Off,
+    /// `"auto"`: known once this broker was seen to renumber.
+    Auto,
+    /// `"on"`: known.
+    On,
 }
 
 /// `mqtt.unmatched`

@@ -21,7 +21,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use super::*;
 use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
+    Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::message::{Epoch, Message, NO_ROUTE, Qos, Refusal, Verdicts};
 #[cfg(feature = "failpoints")]
@@ -368,6 +368,7 @@ fn config(brokers: &str, file: PathBuf) -> Config {
             session_expiry_s: 0,
             max_payload_bytes: 1 << 20,
             resubscribe: Resubscribe::Always,
+            renumbered_redelivery: RenumberedRedelivery::Off,
             unmatched: Unmatched::DeadLetter,
             silence_warning: None,
             username: None,

@@ -32,12 +32,12 @@ use crate::mqtt::copies::Copies;
 use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
 use crate::mqtt::open::{End, Open};
 use crate::mqtt::poison::Poison;
-use crate::mqtt::publish::{Publish, SubscriptionIds};
+use crate::mqtt::publish::{Publish, SubscriptionIds, same_properties};
 use crate::mqtt::recorder::Recorder;
 use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after, lost};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
-use crate::mqtt::window::{Limits, Window};
+use crate::mqtt::window::{Ack, Limits, Window};
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::{Gate, Metrics, keys, panics};
 use crate::route::{Filter, Router};
@@ -163,7 +163,7 @@ impl MqttActor {
             log: log.new(o!(keys::COMPONENT => "mqtt")),
             metrics,
             heartbeat,
-            window: Window::new(limits),
+            window: Window::new(limits).with_renumbered(config.mqtt.renumbered_redelivery),
             memory: Memory::new(subscriptions),
             recorder: None,
             copies: Copies::default(),
@@ -264,7 +264,10 @@ impl Core {
             self.copies.clear();
         }
         self.unheard.clear();
-        self.window.connection_lost();
+        // One without CONNACK was none: what came before is still what came directly before.
+        if open.session.is_connected() {
+            self.window.connection_lost();
+        }
         self.full_since = None;
         let without_a_word =
             matches!(lost.reason, lost::CLOSED | lost::READ_FAILED | lost::WRITE_FAILED);
@@ -333,6 +336,12 @@ impl Core {
         passed: &mut usize,
     ) -> Option<Publish> {
         if let Some(ack) = publish.ack
+            && self.window.awaits_renumbered()
+            && self.is_renumbered(&publish, ack)
+        {
+            return None;
+        }
+        if let Some(ack) = publish.ack
             && self.window.redelivered(ack, publish.dup, &publish.mqtt_topic, &publish.payload)
         {
             return None;
@@ -385,6 +394,28 @@ impl Core {
             self.copies.admitted(content, seq, now);
         }
         None
+    }
+
+    /// Whether a message in flight came again under a new packet id, as far as a broker owes it to us:
+    /// what expires it may drop, what is shared it may give to another member of the group.
+    fn is_renumbered(&mut self, publish: &Publish, ack: Ack) -> bool {
+        let is_owed_to_us = || {
+            let mqtt_topic = std::str::from_utf8(&publish.mqtt_topic).unwrap_or_default();
+            let mut matching =
+                self.router.routes().iter().filter(|route| route.filter.matches(mqtt_topic));
+            let first = matching.next();
+            first.is_some_and(|route| !route.filter.is_shared())
+                && !matching.any(|route| route.filter.is_shared())
+        };
+        if publish.dup && (publish.expires || publish.refusal.is_some() || !is_owed_to_us()) {
+            return false;
+        }
+        self.window.renumbered(ack, publish.dup, |message| {
+            message.mqtt_topic == publish.mqtt_topic
+                && message.payload == publish.payload
+                && (message.qos, message.retain) == (publish.qos, publish.retain)
+                && same_properties(&message.properties, &publish.properties)
+        })
     }
 
     pub(super) fn shed(&mut self) {

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
+    Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::message::{Seq, Verdict};
 use crate::mqtt::open::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
@@ -35,6 +35,7 @@ fn config(port: u16) -> Config {
             session_expiry_s: 3600,
             max_payload_bytes: 1000,
             resubscribe: Resubscribe::NewSession,
+            renumbered_redelivery: RenumberedRedelivery::Off,
             unmatched: Unmatched::DeadLetter,
             silence_warning: None,
             username: None,

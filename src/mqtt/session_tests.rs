@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{MqttConfig, Resubscribe, Secret, Unmatched};
+use crate::config::{MqttConfig, RenumberedRedelivery, Resubscribe, Secret, Unmatched};
 use crate::message::Qos;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
 use crate::route::PayloadForm;
@@ -40,6 +40,7 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
             session_expiry_s: 3600,
             max_payload_bytes: 1 << 20,
             resubscribe: Resubscribe::NewSession,
+            renumbered_redelivery: RenumberedRedelivery::Off,
             unmatched: Unmatched::DeadLetter,
             silence_warning: None,
             username: None,

@@ -17,9 +17,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::config::RenumberedRedelivery;
 use crate::message::{ForwardMsg, Message, Qos, Seq, Verdict};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
 use crate::observe::{Acknowledged, Conservation};
+
+/// So much of what was acknowledged is kept whole until the broker has shown that it knows of that. Of
+/// what is above it, a hash is kept.
+const WRITTEN_MAX: usize = 2048;
+const WRITTEN_MAX_BYTES: usize = 1024 * 1024;
 
 /// How much the window holds before reading stops.
 #[derive(Debug, Clone, Copy)]
@@ -67,7 +73,11 @@ pub struct Window {
     turns: Box<[u64]>,
     /// How many have left `acks`: the turn of its first. Turn 0 is nobody's.
     turn: u64,
-    /// By packet id, what was acknowledged in that turn, if it has been.
+    /// What left `acks` last, in the order of its turns: what may come again because its
+    /// acknowledgement was not read in time.
+    written: VecDeque<OwedAck>,
+    written_bytes: usize,
+    /// By packet id, what was acknowledged last under it, if that has left `written` too early.
     acknowledged_last: Box<[Fingerprint]>,
     fingerprints: Fingerprints,
     /// Whether the broker knows of an acknowledgement, by its turn.
@@ -78,6 +88,14 @@ pub struct Window {
     known: HashMap<u16, OwedAck>,
     /// Everything below was handed on to the present producer.
     forward_from: Seq,
+    renumbered: RenumberedRedelivery,
+    /// The broker was seen to send again under new packet ids.
+    renumbers: bool,
+    /// What the connection before this one was owed, in order, by the packet id under which it is
+    /// known: from the oldest on that may yet come again under a new one.
+    awaited: VecDeque<(u16, Seq)>,
+    /// The first turn of this connection.
+    first_turn: u64,
     counts: Conservation,
     /// Released, and not yet asked for.
     acknowledged: Vec<Acknowledged>,
@@ -138,15 +156,27 @@ impl Window {
             acks: VecDeque::new(),
             turns: vec![0; 1 << 16].into(),
             turn: 1,
+            written: VecDeque::new(),
+            written_bytes: 0,
             acknowledged_last: vec![Fingerprint::default(); 1 << 16].into(),
             fingerprints: Fingerprints::random(),
             barrier: Barrier::default(),
             unreleased: HashMap::new(),
             known: HashMap::new(),
             forward_from: Seq(0),
+            renumbered: RenumberedRedelivery::Off,
+            renumbers: false,
+            awaited: VecDeque::new(),
+            first_turn: 1,
             counts: Conservation::default(),
             acknowledged: Vec::new(),
         }
+    }
+
+    /// Whether what comes again under a new packet id may be known
+    /// (docs/decisions/0010-renumbered-redelivery.md).
+    pub fn with_renumbered(self, renumbered: RenumberedRedelivery) -> Self {
+        Self { renumbered, ..self }
     }
 
     /// Whether a message of this size may be admitted.
@@ -261,13 +291,47 @@ impl Window {
     fn crossed_its_ack(&mut self, ack: Ack, mqtt_topic: &[u8], payload: &[u8]) -> bool {
         let id = usize::from(ack.packet_id);
         let turn = self.turns[id];
-        let crossed = turn < self.turn
-            && self.barrier.is_before(turn)
-            && self.acknowledged_last[id] == self.fingerprints.of(mqtt_topic, payload);
+        if turn >= self.turn || !self.barrier.is_before(turn) {
+            return false;
+        }
+        let crossed = match turn.checked_sub(self.first_written()) {
+            Some(index) => {
+                let written = usize::try_from(index).ok().and_then(|at| self.written.get(at));
+                written.is_some_and(|written| written.says(mqtt_topic, payload))
+            }
+            None => self.acknowledged_last[id] == self.fingerprints.of(mqtt_topic, payload),
+        };
         if crossed {
             self.barrier.ask(turn);
         }
         crossed
+    }
+
+    /// The turn of the first among `written`.
+    fn first_written(&self) -> u64 {
+        self.turn - self.written.len() as u64
+    }
+
+    /// Forgets what the broker has shown to know of, and of the rest keeps no more than the bound
+    /// whole. The broker is asked in time, so that mostly nothing needs a hash.
+    fn bound_written(&mut self) {
+        if 2 * self.written.len() > WRITTEN_MAX || 2 * self.written_bytes > WRITTEN_MAX_BYTES {
+            self.barrier.ask(self.turn - 1);
+        }
+        while let Some(owed) = self.written.front() {
+            let known_of = !self.barrier.is_before(self.first_written());
+            let full = self.written.len() > WRITTEN_MAX || self.written_bytes > WRITTEN_MAX_BYTES;
+            if !known_of && !full {
+                return;
+            }
+            self.written_bytes -= owed.bytes();
+            if let Some(OwedAck { ack, message: Some(message), .. }) = self.written.pop_front()
+                && !known_of
+            {
+                let fingerprint = self.fingerprints.of(&message.mqtt_topic, &message.payload);
+                self.acknowledged_last[usize::from(ack.packet_id)] = fingerprint;
+            }
+        }
     }
 
     /// Whether this is what a lost connection was owed under its packet id.
@@ -282,6 +346,48 @@ impl Window {
             self.owe(OwedAck { ack, ..owed });
         }
         same
+    }
+
+    /// Whether something of the connection before may yet come again under a new packet id.
+    pub fn awaits_renumbered(&self) -> bool {
+        !self.awaited.is_empty()
+    }
+
+    /// Whether this PUBLISH is a message of the connection directly before this one, sent again under
+    /// a new packet id: DUP set, and `is_same` as what is known. If so it is counted as redelivered,
+    /// and its acknowledgement follows the verdict of the first forwarding.
+    ///
+    /// One to one and in order: what was passed over cannot be meant any more, and after something
+    /// that is none of them nothing is. Packet ids that mean something go first.
+    pub fn renumbered(&mut self, ack: Ack, dup: bool, is_same: impl Fn(&Message) -> bool) -> bool {
+        if !dup {
+            self.awaited.clear();
+        }
+        let says = |owed: &OwedAck| owed.message.as_deref().is_some_and(&is_same);
+        if self.turns[usize::from(ack.packet_id)] >= self.first_turn
+            || self.known.get(&ack.packet_id).is_some_and(says)
+            || ack.form != AckForm::PubAck
+        {
+            return false;
+        }
+        while let Some((known_as, seq)) = self.awaited.pop_front() {
+            let known = self.known.get(&known_as).filter(|owed| owed.seq == seq);
+            if !known.is_some_and(says) {
+                continue;
+            }
+            if self.renumbered == RenumberedRedelivery::Auto
+                && !std::mem::replace(&mut self.renumbers, true)
+            {
+                self.awaited.clear(); // From the next connection on.
+                return false;
+            }
+            if let Some(owed) = self.known.remove(&known_as) {
+                self.counts.redelivered += 1;
+                self.owe(OwedAck { ack, ..owed });
+                return true;
+            }
+        }
+        false
     }
 
     /// PUBREL came: the packet id of a QoS 2 message is free.
@@ -305,6 +411,7 @@ impl Window {
     /// A PINGRESP came.
     pub fn ping_answered(&mut self) {
         self.barrier.ping_answered();
+        self.bound_written();
     }
 
     /// Takes a verdict, told at `at`. Returns whether it was the first for a message that waits for
@@ -341,12 +448,11 @@ impl Window {
                 }
             }
             self.turn += 1;
-            if let Some(OwedAck { message: Some(message), .. }) = self.acks.pop_front()
-                && ack.form == AckForm::PubAck
-            {
-                let fingerprint = self.fingerprints.of(&message.mqtt_topic, &message.payload);
-                self.acknowledged_last[usize::from(ack.packet_id)] = fingerprint;
+            if let Some(owed) = self.acks.pop_front() {
+                self.written_bytes += owed.bytes();
+                self.written.push_back(owed);
             }
+            self.bound_written();
             self.drop_finished();
             write(ack);
         }
@@ -383,6 +489,14 @@ impl Window {
     pub fn connection_lost(&mut self) {
         self.turn += self.acks.len() as u64;
         self.barrier.connection_lost(self.turn);
+        self.written.clear();
+        self.written_bytes = 0;
+        self.first_turn = self.turn;
+        self.awaited.clear();
+        if self.renumbered != RenumberedRedelivery::Off {
+            let owed = self.acks.iter().map(|owed| (owed.ack.packet_id, owed.seq));
+            self.awaited.extend(owed);
+        }
         // What QoS 2 is owed is seen from `unreleased`.
         for owed in self.acks.drain(..).filter(|owed| owed.ack.form == AckForm::PubAck) {
             self.known.insert(owed.ack.packet_id, owed);
@@ -397,6 +511,7 @@ impl Window {
     /// The broker has no session: nothing that is known will be sent again.
     pub fn session_lost(&mut self) {
         self.known.clear();
+        self.awaited.clear();
         self.unreleased.clear();
     }
 

@@ -217,6 +217,33 @@ fn only_what_was_acknowledged_last_under_its_id_on_this_connection_can_have_cros
     assert!(!window.redelivered(puback(7), true, b"a/b", b"x"), "its PUBACK may be lost");
 }
 
+#[test]
+fn what_may_have_crossed_is_bounded_in_memory_and_known_all_the_same() {
+    let mut window = Window::new(Limits { messages: 1, qos0_messages: 1, bytes: 10_000 });
+    window.ping_written();
+    let ids = 1..=3 * WRITTEN_MAX as u16;
+    for id in ids.clone() {
+        let seq = admit(&mut window, id, &format!("payload {id}"));
+        window.settle(Verdict::Delivered(seq), Instant::now());
+        assert_eq!(released(&mut window), [id]);
+        assert!(window.written.len() <= WRITTEN_MAX && window.written_bytes <= WRITTEN_MAX_BYTES);
+    }
+    for id in ids.clone() {
+        let payload = format!("payload {id}");
+        assert!(!window.redelivered(puback(id), true, b"a/b", b"another"));
+        assert!(window.redelivered(puback(id), true, b"a/b", payload.as_bytes()), "{id}");
+    }
+    // The broker is asked in time, so that it need not be kept.
+    window.ping_answered();
+    assert!(window.wants_ping());
+    window.ping_written();
+    window.ping_answered();
+    assert!(window.written.is_empty() && !window.wants_ping());
+    let counted: usize = window.written.iter().map(OwedAck::bytes).sum();
+    assert_eq!(window.written_bytes, counted);
+    assert!(!window.redelivered(puback(1), true, b"a/b", b"payload 1"));
+}
+
 fn pubrec(packet_id: u16) -> Ack {
     Ack { packet_id, form: AckForm::PubRec }
 }
@@ -566,5 +593,204 @@ proptest! {
             prop_assert_eq!(window.bytes, bytes);
             prop_assert!(window.entries.len() <= LIMITS.qos0_messages && window.bytes <= LIMITS.bytes);
         }
+    }
+}
+
+/// Of a broker that sends again under new packet ids: a message with its number, which makes it
+/// unlike any other, and what it says, which does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Numbered {
+    number: usize,
+    says: u8,
+}
+
+/// How one connection goes, from the redeliveries to its end.
+#[derive(Debug, Clone)]
+struct Course {
+    /// New messages, by what they say.
+    published: Vec<u8>,
+    /// So many PUBLISHes in flight reach the window, the redeliveries first.
+    read: usize,
+    /// So many of its messages get their verdict, and with it PUBACKs are written.
+    delivered: usize,
+    /// So many of these PUBACKs reach the broker.
+    arrived: usize,
+}
+
+fn course() -> impl Strategy<Value = Course> {
+    (prop::collection::vec(0..3_u8, 0..6), 0..8_usize, 0..8_usize, 0..8_usize).prop_map(
+        |(published, read, delivered, arrived)| Course { published, read, delivered, arrived },
+    )
+}
+
+/// A window with a broker that renumbers, and what became of each message.
+struct Renumbering {
+    window: Window,
+    next_id: u16,
+    /// Sent and not acknowledged as far as the broker knows, in order; the first `sent` were sent on
+    /// an earlier connection.
+    queue: Vec<Numbered>,
+    sent: usize,
+    /// Admitted messages, in order, with their sequence numbers.
+    admitted: Vec<(Seq, Numbered)>,
+    unsettled: VecDeque<Seq>,
+    published: usize,
+}
+
+impl Renumbering {
+    fn new(renumbered: RenumberedRedelivery) -> Self {
+        Self {
+            window: Window::new(LIMITS).with_renumbered(renumbered),
+            next_id: 0,
+            queue: Vec::new(),
+            sent: 0,
+            admitted: Vec::new(),
+            unsettled: VecDeque::new(),
+            published: 0,
+        }
+    }
+
+    fn publish(&mut self, says: u8) {
+        self.queue.push(Numbered { number: self.published, says });
+        self.published += 1;
+    }
+
+    /// One PUBLISH is read; returns its packet id.
+    fn read(&mut self, sent: Numbered, dup: bool) -> u16 {
+        self.next_id += 1;
+        let ack = puback(self.next_id);
+        let payload = sent.says.to_string();
+        let again = self.window.awaits_renumbered()
+            && self.window.renumbered(ack, dup, |known| known.payload == payload)
+            || self.window.redelivered(ack, dup, b"a/b", payload.as_bytes());
+        if !again {
+            let seq = self.window.admit(message(&payload, somewhere()), Some(ack));
+            self.admitted.push((seq, sent));
+            self.unsettled.push_back(seq);
+        }
+        self.next_id
+    }
+
+    fn settle(&mut self, count: usize) {
+        for _ in 0..count {
+            let Some(seq) = self.unsettled.pop_front() else { return };
+            self.window.settle(Verdict::Delivered(seq), Instant::now());
+        }
+    }
+
+    fn was_admitted(&self, sent: Numbered) -> bool {
+        self.admitted.iter().any(|(_, admitted)| *admitted == sent)
+    }
+
+    /// One connection. Returns what was acknowledged, as the broker sees it.
+    fn connect(&mut self, course: &Course) -> Vec<Numbered> {
+        course.published.iter().for_each(|says| self.publish(*says));
+        let room = LIMITS.messages - self.window.entries.len();
+        let mut by_id = HashMap::new();
+        for (index, sent) in self.queue.clone().into_iter().enumerate().take(course.read.min(room))
+        {
+            by_id.insert(self.read(sent, index < self.sent), sent);
+        }
+        // What is on its way when the connection ends was sent, too.
+        self.sent = self.queue.len();
+        self.settle(course.delivered);
+        let acknowledged: Vec<_> =
+            released(&mut self.window).into_iter().map(|id| by_id[&id]).collect();
+        let lost = self.queue.len();
+        self.queue.retain(|sent| !acknowledged.iter().take(course.arrived).any(|a| a == sent));
+        self.sent -= lost - self.queue.len();
+        self.window.connection_lost();
+        acknowledged
+    }
+}
+
+fn renumbering() -> impl Strategy<Value = RenumberedRedelivery> {
+    prop::sample::select(vec![RenumberedRedelivery::Auto, RenumberedRedelivery::On])
+}
+
+proptest! {
+    /// Whatever is lost on the way, PUBACKs and PUBLISHes: a broker that keeps what is not
+    /// acknowledged, and gives it to nobody else, loses nothing by it.
+    #[test]
+    fn nothing_is_acknowledged_unread_to_a_broker_that_renumbers_and_keeps_what_it_owes(
+        mode in renumbering(),
+        courses in prop::collection::vec(course(), 1..12),
+    ) {
+        let mut all = Renumbering::new(mode);
+        for course in &courses {
+            for sent in all.connect(course) {
+                prop_assert!(all.was_admitted(sent), "{sent:?} of {courses:?}");
+            }
+            prop_assert!(all.window.snapshot().balances());
+        }
+    }
+}
+
+/// Three equal messages are in flight and known when the connection is lost.
+fn three_in_flight(mode: RenumberedRedelivery) -> Renumbering {
+    let mut all = Renumbering::new(mode);
+    let course = Course { published: vec![0; 3], read: 3, delivered: 0, arrived: 0 };
+    assert!(all.connect(&course).is_empty());
+    all
+}
+
+#[test]
+fn what_was_in_flight_is_known_under_new_ids_if_that_is_wished() {
+    let course = Course { published: vec![0], read: 4, delivered: 9, arrived: 9 };
+    for (mode, forwarded) in [(RenumberedRedelivery::On, 4), (RenumberedRedelivery::Off, 7)] {
+        let mut all = three_in_flight(mode);
+        assert_eq!(all.connect(&course).len(), 4, "all are acknowledged");
+        assert_eq!(all.admitted.len(), forwarded);
+    }
+}
+
+#[test]
+fn auto_knows_them_once_the_broker_was_seen_to_renumber() {
+    let mut all = three_in_flight(RenumberedRedelivery::Auto);
+    let course = Course { published: vec![], read: 3, delivered: 0, arrived: 0 };
+    all.connect(&course);
+    assert_eq!(all.admitted.len(), 6, "seen for the first time");
+    all.connect(&course);
+    assert_eq!(all.admitted.len(), 6);
+}
+
+#[test]
+fn only_what_is_equal_in_order_and_sent_again_is_known_under_a_new_id() {
+    let again = |all: &mut Renumbering, says, dup| {
+        let before = all.admitted.len();
+        all.read(Numbered { number: 99, says }, dup);
+        all.admitted.len() == before
+    };
+    let mut all = Renumbering::new(RenumberedRedelivery::On);
+    all.connect(&Course { published: vec![0, 1, 2, 1], read: 4, delivered: 0, arrived: 0 });
+    assert!(again(&mut all, 1, true), "0 is passed over");
+    assert!(!again(&mut all, 0, true), "and not meant any more; nor is anything after that");
+    assert!(!again(&mut all, 2, true));
+    let mut all = three_in_flight(RenumberedRedelivery::On);
+    assert!(!again(&mut all, 0, false), "a new message");
+    assert!(!again(&mut all, 0, true), "the redeliveries are over");
+    let mut all = three_in_flight(RenumberedRedelivery::On);
+    all.window.connection_lost();
+    assert!(!again(&mut all, 0, true), "not of the connection directly before");
+    let mut all = three_in_flight(RenumberedRedelivery::On);
+    all.window.session_lost();
+    assert!(!again(&mut all, 0, true));
+}
+
+/// Why it is off unless someone turns it on (docs/decisions/0010-renumbered-redelivery.md).
+#[test]
+fn a_broker_that_gives_away_what_it_owes_makes_an_equal_message_be_taken_for_it() {
+    for mode in [RenumberedRedelivery::On, RenumberedRedelivery::Off] {
+        let mut all = three_in_flight(mode);
+        // It dropped the first of the three, or another client with this id acknowledged it; a
+        // fourth, equal one was sent and not read.
+        all.queue.remove(0);
+        all.publish(0);
+        all.sent = all.queue.len();
+        let acknowledged =
+            all.connect(&Course { published: vec![], read: 3, delivered: 9, arrived: 9 });
+        let fourth = acknowledged[2];
+        assert_eq!(fourth.number, 3);
+        assert_eq!(all.was_admitted(fourth), mode == RenumberedRedelivery::Off);
     }
 }

@@ -66,6 +66,7 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.data_dir.as_deref(), Some(Path::new(".")));
     assert_eq!(config.mqtt.resubscribe, Resubscribe::Always);
     assert_eq!(config.mqtt.unmatched, Unmatched::DeadLetter);
+    assert_eq!(config.mqtt.renumbered_redelivery, RenumberedRedelivery::Off);
     assert_eq!(config.mqtt.silence_warning, Some(Duration::from_secs(600)));
     assert_eq!(config.dead_letter.unmatched_max_bytes, 10 << 20);
     assert_eq!(config.mqtt.connect_timeout, Duration::from_secs(10));
@@ -105,6 +106,7 @@ fn other_value(path: &str) -> &'static str {
         "mqtt.protocol" => "5",
         "mqtt.resubscribe" => "new_session",
         "mqtt.unmatched" => "drop",
+        "mqtt.renumbered_redelivery" => "on",
         "mqtt.session_expiry" => "never",
         "mqtt.username" | "mqtt.password" | "mqtt.password_file" => "other",
         "mqtt.reconnect_min" | "supervisor.backoff_min" => "7ms",

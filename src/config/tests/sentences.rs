@@ -76,6 +76,7 @@ const CASES: &[Case] = &[
     Case("", "[[routes]]\nfilter = \"$share/g/sensors/a\"\nkafka_topic = \"b\"", &[]),
     Case("sensors/#", "$share/g/a\"\nkafka_topic = \"b\"\n[[routes]]\nfilter = \"$share/h/+", &[]),
     Case("[mqtt]", "data_dir = 1\n[mqtt]", &[]),
+    Case("[kafka]", "renumbered_redelivery = true\n[kafka]", &[]),
     Case("[kafka]", "unmatched = \"keep\"\n[kafka]", &[]),
     Case("", "payload = \"avro\"", &[]),
     Case("", "topic = \"x\"", &[]),
