@@ -223,6 +223,21 @@ mod tests {
     }
 
     #[actix_rt::test]
+    async fn the_kernel_gives_up_a_peer_that_is_silent_for_too_long() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let (within, silence_max) = (Duration::from_secs(5), Duration::from_secs(45));
+        let stream = connect("127.0.0.1", port, within, silence_max).await.expect("it listens");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("an option"));
+        let probes = socket.tcp_keepalive_interval().expect("an option") * KEEPALIVE_PROBES;
+        let noticed = socket.tcp_keepalive_time().expect("an option") + probes;
+        assert!(noticed <= silence_max, "{noticed:?}");
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(silence_max));
+    }
+
+    #[actix_rt::test]
     async fn a_host_that_does_not_exist_is_named() {
         let error =
             connect("no-such-host.invalid", 1883, Duration::from_secs(5), Duration::from_secs(5))

@@ -7,13 +7,7 @@ use crate::support::*;
 const WINDOW: u64 = 1_000;
 
 fn persistent() -> Plan {
-    Plan {
-        mosquitto: Setup::default().persistent(),
-        // While a message waits for room nothing is read: then it is a PINGREQ that finds out that
-        // the broker is gone.
-        config: vec![("mqtt", "keep_alive", "4s".into())],
-        ..Plan::default()
-    }
+    Plan { mosquitto: Setup::default().persistent(), ..Plan::default() }
 }
 
 #[test]
@@ -49,6 +43,28 @@ fn mosquitto_restarted_without_its_sessions() {
     for line in &mut lines {
         line.settle().assert_exact();
         assert_eq!(line.bridge.summary().redelivered, 0);
+    }
+}
+
+#[test]
+fn a_link_that_goes_silent_with_a_full_window_is_given_up_before_anything_is_acknowledged_on_it() {
+    let story = Story::new("silent link, window full");
+    let mut kafka = Kafka::start(story.dir());
+    let plan = Plan { config: vec![("mqtt", "keep_alive", "2s".into())], ..Plan::default() };
+    let mut lines = Line::both(&story, &kafka, &plan);
+    kafka.freeze();
+    for line in &lines {
+        line.publisher.publish(WINDOW + 500);
+        line.publisher.wait_done(PATIENT);
+        line.bridge.wait_window_full();
+        // Nothing comes and nothing goes any more, and nobody says so: a cable is cut.
+        line.proxy.strand();
+        let silent = |record: &serde_json::Value| record["reason"] == "keep_alive";
+        line.bridge.log().wait_for("it is noticed", PATIENT, silent);
+    }
+    kafka.thaw();
+    for line in &mut lines {
+        line.settle().assert_exact();
     }
 }
 

@@ -281,3 +281,46 @@ fn a_dead_letter_that_is_over_kafkas_limit_is_shortened_until_it_fits() {
         );
     }
 }
+
+#[test]
+fn what_properties_of_mqtt_5_take_counts_in_the_window() {
+    let story = Story::new("properties in the window, scripted");
+    const MESSAGES: u16 = 1_000;
+    const RSS_MAX_KIB: u64 = 64 * 1024;
+    let (broker, kafka, mut bridge) = Bridge::scripted(&story, Version::V5, |_| {});
+    let mut session = broker.welcome(false);
+    kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::from_secs(5))).unwrap();
+    // One byte of payload, and two user properties of 60 kB each: 120 MB, where 16 MiB are the bound.
+    let text = "x".repeat(60_000);
+    let property = [&[0x26, 0, 1, b'k'], &60_000_u16.to_be_bytes()[..], text.as_bytes()].concat();
+    let sending = std::thread::spawn(move || {
+        for pkid in 1..=MESSAGES {
+            let body = [
+                &[0, 3][..],
+                b"a/b",
+                &pkid.to_be_bytes(),
+                // A variable byte integer of 120,012.
+                &[0xCC, 0xA9, 0x07],
+                &property,
+                &property,
+                b"p",
+            ]
+            .concat();
+            let length = [0x80 | (body.len() & 0x7F) as u8, 0x80 | (body.len() >> 7 & 0x7F) as u8];
+            session.send_raw(&[&[0x32], &length[..], &[(body.len() >> 14) as u8]].concat());
+            session.send_raw(&body);
+        }
+        session
+    });
+    let full = bridge.wait_window_full();
+    assert!(full.in_flight <= (16 * MIB / 120_000) as u64, "{full:?}");
+    let rss = bridge.process().peak_rss_kib();
+    tell(&format!("{}: peak RSS {rss} KiB", story.name));
+    assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
+    kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::ZERO)).unwrap();
+    let mut session = sending.join().expect("all is sent once there is room");
+    session.expect_pubacks(1..=MESSAGES);
+    let rss = bridge.process().peak_rss_kib();
+    assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
+    assert_eq!(bridge.terminate(), 0);
+}
