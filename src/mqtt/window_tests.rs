@@ -300,6 +300,16 @@ fn a_copy_is_acknowledged_in_its_turn_after_the_verdict_of_what_it_is_a_copy_of(
 }
 
 #[test]
+fn a_copy_of_a_qos_0_message_is_acknowledged_only_once_that_has_its_verdict() {
+    let mut window = Window::new(LIMITS);
+    let first = window.admit(message("x", somewhere()), None);
+    window.copied(Some(puback(1)), first, message("x", None));
+    assert!(released(&mut window).is_empty());
+    window.settle(Verdict::Delivered(first), Instant::now());
+    assert_eq!(released(&mut window), [1]);
+}
+
+#[test]
 fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
     let mut window = Window::new(LIMITS);
     let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
