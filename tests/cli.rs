@@ -166,6 +166,68 @@ fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
     assert_eq!(stdout(&output), text);
 }
 
+/// What becomes of a command that ends by itself.
+fn ends(command: &mut Command) -> Output {
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while child.try_wait().expect("a child").is_none() {
+        if std::time::Instant::now() > deadline {
+            child.kill().expect("it is ours");
+            panic!("it runs on: {}", stderr(&child.wait_with_output().expect("it ended")));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.wait_with_output().expect("it ended")
+}
+
+#[test]
+fn a_login_is_in_no_line_of_a_start_that_fails() {
+    for lines in [
+        "security.protocol = \"ssl\"\nssl.key.pem = \"hunter2\"",
+        "sasl.jaas.config = \"password=hunter2\"",
+        "sasl.mechanism = \"hunter2\"",
+        "nonsense = \"hunter2\"",
+    ] {
+        let config = file(&format!("{MINIMAL}[kafka.properties]\n{lines}\n"));
+        for command in ["check", "run"] {
+            let output = ends(&mut bridge(&[command, "--config", path(&config)]));
+            assert_eq!(output.status.code(), Some(78), "{lines}");
+            let text = format!("{}{}", stdout(&output), stderr(&output));
+            assert!(text.contains("kafka.properties") && !text.contains("hunter2"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_login_is_in_no_line_of_a_bridge_however_much_librdkafka_tells() {
+    let config = file(&format!(
+        "{MINIMAL}[log]\nlevel = \"debug\"\nformat = \"json\"\n[kafka.properties]\ndebug = \"all\"\n\
+         security.protocol = \"sasl_plaintext\"\nsasl.mechanism = \"PLAIN\"\n\
+         sasl.username = \"u\"\nsasl.password = \"hunter2\"\n"
+    ));
+    let mut command = bridge(&["run", "--config", path(&config)]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let mut told = String::new();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    for line in lines.by_ref().map_while(Result::ok) {
+        let is_librdkafkas = line.contains("librdkafka says") && line.contains("debug");
+        told.push_str(&line);
+        // A summary comes each second.
+        if is_librdkafkas || std::time::Instant::now() > deadline {
+            let pid = libc::pid_t::try_from(child.id()).expect("a pid is positive");
+            // SAFETY: kill has no memory effects; the child is ours and not yet waited for.
+            assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+            break;
+        }
+    }
+    told.extend(lines.map_while(Result::ok));
+    assert!(told.contains("\"facility\":\"CONF\""), "debug has an effect: {told}");
+    assert!(!told.contains("hunter2"), "{told}");
+    child.wait().expect("it ends");
+}
+
 #[test]
 fn a_dead_letter_file_that_cannot_be_written_ends_check_and_run_with_78() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -180,8 +242,7 @@ fn a_dead_letter_file_that_cannot_be_written_ends_check_and_run_with_78() {
         let path_of_letters = path_of_letters.to_str().expect("a path of UTF-8");
         for command in ["check", "run"] {
             let mut command = bridge(&[command, "--config", path(&config)]);
-            let command = command.env("BRIDGE_DEAD_LETTER__FILE", path_of_letters);
-            let output = command.output().expect("it starts");
+            let output = ends(command.env("BRIDGE_DEAD_LETTER__FILE", path_of_letters));
             let text = stderr(&output);
             assert_eq!(output.status.code(), Some(78), "{text}");
             assert!(text.contains(path_of_letters) && text.contains(why), "{text}");
