@@ -36,9 +36,9 @@ mod settle;
 const TICK: Duration = Duration::from_secs(1);
 /// Keys and values of one round in one partition, so that they fit one request (`batch.size` is
 /// 1,000,000). A record that is larger goes alone.
-const ROUND_BYTES: usize = 768 * 1024;
+pub(super) const ROUND_BYTES: usize = 768 * 1024;
 /// librdkafka counts so many bytes for a record beside its key and value, or fewer.
-const RECORD_BYTES: usize = 40;
+pub(super) const RECORD_BYTES: usize = 40;
 /// So many records are a full round, unless a window of fewer than four times as many can hardly bring
 /// them together.
 const ROUND_FULL: usize = 64;

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::time::Instant;
 
 use super::*;
+use crate::config::{Config, KafkaClient, kafka_client};
+use crate::kafka::actor::{RECORD_BYTES, ROUND_BYTES};
 use crate::kafka::events::Listener;
 use crate::kafka::producer::Report;
 
@@ -99,4 +101,59 @@ fn a_client_that_is_refused_says_why() {
     assert!(error.contains("queuing.strategy"), "{error}");
     let error = Client::new(ClientConfig::new().set("nonsense", "1")).err().expect("no property");
     assert!(error.starts_with("nonsense: "), "{error}");
+}
+
+/// How many Produce requests came since the last time.
+fn produce_requests(cluster: *mut sys::rd_kafka_mock_cluster_t) -> usize {
+    let mut count = 0;
+    // SAFETY: the cluster is its client's, which lives; the array is destroyed once.
+    unsafe {
+        let requests = sys::rd_kafka_mock_get_requests(cluster, &raw mut count);
+        let of = |at| sys::rd_kafka_mock_request_api_key(requests.add(at).read());
+        let produced = (0..count).filter(|at| of(*at) == 0).count();
+        sys::rd_kafka_mock_request_destroy_array(requests, count);
+        sys::rd_kafka_mock_clear_requests(cluster);
+        produced
+    }
+}
+
+/// Else its rest waits inside librdkafka, which turns in a busy loop meanwhile: decisions 4 and 6.
+#[test]
+fn a_round_is_one_request_however_small_its_records_are() {
+    let text = "
+        mqtt = { url = \"mqtt://127.0.0.1:1\", client_id = \"b\" }
+        kafka = { brokers = [\"127.0.0.1:1\"] }
+        routes = [{ filter = \"a\", kafka_topic = \"a\" }]
+    ";
+    let config = Config::from_toml(text, "config.toml", []).expect("a legal configuration");
+    let mut settings = kafka_client(&config, KafkaClient::Pipelined);
+    settings.remove("bootstrap.servers").set("test.mock.num.brokers", "1");
+    // Sizes are looked at here, not how soon librdkafka's thread wakes up while it is handed a round.
+    settings.set("linger.ms", "2000");
+    let client = Arc::new(Client::new(&settings).expect("a client"));
+    // SAFETY: the client is valid, and the cluster its own.
+    let cluster = unsafe {
+        let cluster = sys::rd_kafka_handle_mock_cluster(client.ptr());
+        sys::rd_kafka_mock_topic_create(cluster, c"a".as_ptr(), 1, 1);
+        sys::rd_kafka_mock_start_request_tracking(cluster);
+        cluster
+    };
+    let topic = client.topic("a", None).expect("a Kafka topic");
+    assert!(topic.produce(0, [(0, &b"k"[..], &b""[..])].into_iter().collect()).is_empty());
+    assert_eq!(first_report(&client).code, 0);
+    produce_requests(cluster);
+    for bytes in [0, 1, 20, 200, 2_000, 200_000] {
+        let (key, value) = (b"k", vec![b'v'; bytes]);
+        let count = ROUND_BYTES / (key.len() + bytes + RECORD_BYTES);
+        let round = (0..count).map(|index| (index, &key[..], &value[..])).collect();
+        assert!(topic.produce(0, round).is_empty());
+        client.flush(1);
+        let (heard, mut events) = (Heard::default(), client.events());
+        let deadline = Instant::now() + WITHIN;
+        while heard.0.borrow().len() < count {
+            events.poll(Duration::from_millis(100), &heard);
+            assert!(Instant::now() < deadline, "no report");
+        }
+        assert_eq!(produce_requests(cluster), 1, "{count} records of {bytes} bytes");
+    }
 }
