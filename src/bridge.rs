@@ -209,6 +209,10 @@ fn start(
     if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
         warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
+    for warning in config.warnings() {
+        warn!(log, "the configuration may have consequences that nobody wants";
+            keys::COMPONENT => "mqtt", keys::DETAIL => warning);
+    }
     let state = StateFile::of(&config);
     let held = match state.as_ref().map(StateFile::load) {
         Some(Ok(held)) => held,

@@ -33,13 +33,22 @@ pub struct Config {
     pub log: LogConfig,
 }
 
+/// Most warnings of one configuration: many routes make pairs without number.
+const WARNINGS_MAX: usize = 20;
+
 impl Config {
     /// What may be meant and still have consequences that nobody wants, for people; one line each.
     pub fn warnings(&self) -> Vec<String> {
         if self.mqtt.protocol == Protocol::V5 {
             return Vec::new();
         }
-        self.overlap_warnings().chain(self.shared_warnings()).collect()
+        let mut warnings: Vec<_> = self.shared_warnings().chain(self.overlap_warnings()).collect();
+        let more = warnings.len().saturating_sub(WARNINGS_MAX);
+        warnings.truncate(WARNINGS_MAX);
+        if more > 0 {
+            warnings.push(format!("and {more} more of the kind"));
+        }
+        warnings
     }
 
     /// Overlapping subscriptions, whose copies only MQTT 5 can tell apart.
