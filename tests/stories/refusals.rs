@@ -71,7 +71,8 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
     line.publisher.keep_publishing();
     line.wait_delivered(1_000);
     let mut camera = MqttClient::connect(&line.broker.address(), line.version, "camera").unwrap();
-    let (start, before) = (Instant::now(), line.reader.distinct());
+    let start = Instant::now();
+    let (published, delivered) = (line.publisher.published(), line.reader.distinct());
     let mut sent = 0;
     while start.elapsed() < span {
         camera.publish("devices/3", &ledger::payload("devices/3", 1_000_000 + sent, TOO_LARGE));
@@ -79,12 +80,19 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
         let next = Duration::from_millis(50) * u32::try_from(sent).unwrap();
         thread::sleep(next.saturating_sub(start.elapsed()));
     }
-    let delivered = line.reader.distinct() - before;
-    let rate = delivered as f64 / start.elapsed().as_secs_f64();
-    let waiting = line.publisher.published() - line.reader.distinct();
-    tell(&format!("{}: {sent} refused, {rate:.0}/s delivered, {waiting} wait", story.name));
-    assert!(rate >= 4_000.0 * 0.9, "{rate:.0}/s");
-    assert!(waiting < 2_000, "{waiting} wait");
+    let took = start.elapsed().as_secs_f64();
+    let published = line.publisher.published() - published;
+    let delivered = line.reader.distinct() - delivered;
+    tell(&format!(
+        "{}: {sent} refused, {:.0}/s published, {:.0}/s delivered",
+        story.name,
+        published as f64 / took,
+        delivered as f64 / took
+    ));
+    assert!(delivered * 10 >= published * 9, "{delivered} of {published}");
+    eventually("what waits is worth a quarter of a second, while all go on", SOON, || {
+        line.publisher.published() - line.reader.distinct() < 1_000
+    });
     line.publisher.pause();
     line.bridge.wait_summary("all are settled", PATIENT, |now| {
         (now.dead_lettered, now.in_flight) == (sent, 0)
