@@ -216,3 +216,32 @@ fn a_client_that_takes_the_session_over_on_every_broker_loses_nothing() {
         reordered: late(kind, times()),
     });
 }
+
+#[test]
+fn what_rabbitmq_sends_again_under_new_packet_ids_is_known_if_that_is_wished() {
+    let story = Story::new("renumbered redelivery");
+    let mut kafka = Kafka::start(story.dir());
+    let name = slug(story.name);
+    let plan = Plan {
+        config: vec![("mqtt", "renumbered_redelivery", "on".into())],
+        names: Names { client_id: name.clone(), devices: name },
+        ..Plan::default()
+    };
+    let broker = Kind::RabbitMq.start(story.dir());
+    let mut line = Line::over(broker, &story, &kafka, Version::V311, &plan);
+    line.publisher.publish(500);
+    line.wait_delivered(500);
+    line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
+    kafka.freeze();
+    line.publisher.publish(100);
+    line.publisher.wait_done(PATIENT);
+    let most = in_flight(Kind::RabbitMq);
+    line.bridge.wait_summary("it has what it is given", SOON, |now| now.in_flight == most);
+    for times in 1..=3 {
+        line.proxy.cut();
+        let all_again = "all in flight came again, and were known";
+        line.bridge.wait_summary(all_again, SOON, |now| now.redelivered == times * most);
+    }
+    kafka.thaw();
+    line.settle().assert_exact();
+}
