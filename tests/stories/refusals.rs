@@ -111,11 +111,18 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
 fn what_is_refused_has_no_number_from_which_on_nothing_passes() {
     const MANY: u64 = 33_500;
     let story = Story::new("33500 too large");
-    // They go through the same producer as what is refused.
+    // They go through the same producer as what is refused, which comes from one partition: each refusal
+    // is counted then, and not several at once.
     Kafka::shared().create("dead-33500", 1, &[]);
     let plan = Plan {
         config: vec![("dead_letter", "kafka_topic", "dead-33500".into())],
-        load: Load { rate: 1_000_000, window: 1_000, filler: 300, ..Load::default() },
+        load: Load {
+            mqtt_topics: 1,
+            rate: 1_000_000,
+            window: 1_000,
+            filler: 300,
+            ..Load::default()
+        },
         kafka_topic: vec![("max.message.bytes", "300")],
         ..Plan::default()
     };
