@@ -440,7 +440,7 @@ impl Window {
             // What is no longer among the entries has had its verdict.
             if let Some(entry) = self.entry(seq) {
                 if !entry.settled {
-                    return;
+                    break;
                 }
                 entry.owed = false;
                 if let Some((route, delivered_at)) = entry.delivered() {
@@ -452,10 +452,10 @@ impl Window {
                 self.written_bytes += owed.bytes();
                 self.written.push_back(owed);
             }
-            self.bound_written();
             self.drop_finished();
             write(ack);
         }
+        self.bound_written();
     }
 
     /// Whether [`Window::release`] would yield anything.

@@ -75,6 +75,12 @@ impl DataPath {
         }
         self.window.release(|ack| packet::encode_ack(ack, &mut self.acks));
         assert_eq!(self.acks.len(), 4 * usize::from(BATCH), "every message is acknowledged");
+        // Now and then the connection asks the broker how far it has read.
+        if self.window.wants_ping() {
+            packet::encode_pingreq(&mut self.acks);
+            self.window.ping_written();
+            self.window.ping_answered();
+        }
         black_box(&self.acks);
         self.acks.clear();
     }
