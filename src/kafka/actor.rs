@@ -285,7 +285,7 @@ impl KafkaProducerActor {
         self.metrics.health().set_failing_partitions(details);
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
         self.state.kafka_topics.forget_sizes(Instant::now());
         self.publish_holds();
@@ -297,6 +297,7 @@ impl KafkaProducerActor {
             warn!(self.log, "kafka is still away"; keys::ELAPSED_MS => elapsed_ms(away.since));
         }
         self.watch_for_silence();
+        self.set_alarm(ctx);
         self.give_up_late_letters();
     }
 
@@ -400,7 +401,7 @@ impl Actor for KafkaProducerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(TICK, |actor, _| actor.tick());
+        ctx.run_interval(TICK, Self::tick);
         self.heartbeat.beat();
         self.start_producer(ctx);
     }
@@ -497,6 +498,11 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
         match mail.event {
             Event::Reports => self.settle(mail.via, ctx),
             Event::Reached => self.reached(),
+            Event::LeaderLost => {
+                if let Some(live) = &mut self.state.live {
+                    live.leader_lost = true;
+                }
+            }
             Event::Trouble { code, detail } => {
                 self.trouble(mail.via, code, &detail);
                 self.replace_producer(Instant::now(), ctx);

@@ -23,6 +23,7 @@ use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
     Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
+use crate::kafka::lanes::Via;
 use crate::message::{Epoch, Message, NO_ROUTE, Qos, Refusal, Verdicts};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
@@ -702,6 +703,39 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
             assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
             stage.assert_arrived(kafka_topic, &all);
         }
+    });
+}
+
+/// Of a partition whose leader it has lost librdkafka delivers nothing any more: a new producer does. The
+/// mock cannot name no leader, so its log line is played; what the line is like is librdkafka's to change.
+#[test]
+fn a_partition_whose_leader_librdkafka_has_lost_delivers_through_a_new_producer() {
+    story(|| async {
+        // SAFETY: it reads a constant.
+        let version = unsafe { rdkafka::bindings::rd_kafka_version() };
+        assert_eq!(
+            version, 0x020c_01ff,
+            "is librdkafka #5430 mended, is LEADER_LOST still its line?"
+        );
+        let stage = Stage::new(|_| {});
+        let all = messages("a", 40);
+        stage.publish(all[..20].to_vec());
+        stage.settled(20).await;
+        stage.mock.order(|cluster| {
+            for partition in 0..PARTITIONS {
+                cluster.partition_leader("a", partition, Some(2)).expect("set");
+            }
+            cluster.broker_down(2).expect("down");
+        });
+        let epoch = stage.journal().epochs[0];
+        let lost = ProducerEvent { epoch, via: Via::Main, event: Event::LeaderLost };
+        stage.kafka.do_send(lost);
+        stage.publish(all[20..].to_vec());
+        stage.until("a new producer", |stage| stage.epochs() == 2).await;
+        stage.mock.order(|cluster| cluster.broker_up(2).expect("up"));
+        stage.settled(40).await;
+        assert_eq!((stage.rejected().len(), stage.epochs()), (0, 2));
+        stage.assert_arrived("a", &all);
     });
 }
 

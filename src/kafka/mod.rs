@@ -56,6 +56,8 @@ pub enum Event {
     },
     /// A broker answers, at first or again.
     Reached,
+    /// librdkafka has lost a partition's leader, and may never look for it again.
+    LeaderLost,
     /// The thread is gone without having been asked.
     PollThreadEnded {
         /// Why, if it was a panic.

@@ -36,6 +36,10 @@ const METADATA_WITHIN: Duration = Duration::from_millis(100);
 /// How often metadata is asked for, for the sake of the first delivery, and the pause in between.
 const FIRST_HELPS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// What librdkafka logs, facility and part of the line, when an answer of Kafka names no leader for a
+/// partition, as while a node is fenced. librdkafka 2.12.1 then forgets the leader and asks nobody for
+/// the next one: the partition delivers nothing any more (librdkafka #5430).
+pub(super) const LEADER_LOST: (&str, &str) = ("METADATAUPDATE", "not found in cache");
 /// One log line of librdkafka for each facility in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -134,6 +138,9 @@ impl Listener for Context {
     }
 
     fn log(&self, level: i32, facility: &str, line: &str) {
+        if facility == LEADER_LOST.0 && line.contains(LEADER_LOST.1) {
+            self.tell(Event::LeaderLost);
+        }
         if facility == "CONFWARN" && line.contains(GAPLESS) {
             return; // Each start would warn that it is experimental: known, and proved enough.
         }

@@ -7,6 +7,8 @@ use crate::support::line::Plan;
 use crate::support::*;
 
 const RSS_MAX_KIB: u64 = 64 * 1024;
+/// `broker.session.timeout.ms` is 9 s by default.
+const LONGER_THAN_A_SESSION: Duration = Duration::from_secs(12);
 /// From the moment an independent producer succeeds.
 const FORWARDING_WITHIN: Duration = Duration::from_secs(5);
 
@@ -71,5 +73,35 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
         assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
         tell(&format!("{}: peak RSS {rss} KiB", story.name));
         line.settle().assert_exact();
+    }
+}
+
+/// Frozen for longer than its session, a node is fenced: for a moment after the thaw its partitions have
+/// no leader, and librdkafka loses them for good (docs/decisions/0017-a-producer-that-is-stuck.md).
+#[test]
+fn a_node_that_was_fenced_delivers_again() {
+    let story = Story::new("Kafka node fenced, 3 times");
+    let mut kafka = Kafka::start(story.dir());
+    // So that requests are on their way whenever the thaw comes.
+    let config = vec![
+        ("kafka.properties", "request.timeout.ms", "2000".into()),
+        ("kafka.properties", "socket.timeout.ms", "2000".into()),
+    ];
+    let load = Load { rate: 1_000, ..Load::default() };
+    let plan = Plan { load, config, ..Plan::default() };
+    let mut lines = Line::both(&story, &kafka, &plan);
+    lines.iter().for_each(|line| line.publisher.keep_publishing());
+    for _ in 0..3 {
+        lines.iter().for_each(|line| line.wait_delivered(line.reader.distinct() + 1_000));
+        kafka.freeze();
+        throughout("the bridges live", LONGER_THAN_A_SESSION, || {
+            lines.iter_mut().all(|line| line.bridge.is_running())
+        });
+        kafka.thaw();
+    }
+    for line in &mut lines {
+        line.wait_delivered(line.reader.distinct() + 1_000);
+        line.publisher.pause();
+        line.settle().assert_nothing_lost_or_reordered();
     }
 }

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use slab::Slab;
 use slog::{error, info, warn};
 
-use super::{Item, KafkaProducerActor};
+use super::{Item, KafkaProducerActor, State};
 use crate::kafka::classify;
 use crate::kafka::dead_letter::Letter;
 use crate::kafka::lanes::Via;
@@ -20,6 +20,11 @@ pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A record that has waited for Kafka's answer for so long waits for more than a slow moment.
 const UNCONFIRMED_AFTER: Duration = Duration::from_secs(10);
+
+/// A producer that confirms nothing at all for so long, of a Kafka that answers, is replaced by a new one
+/// (docs/decisions/0017-a-producer-that-is-stuck.md). The time doubles, so often, while that helps nothing.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
+const STUCK_DOUBLINGS: u32 = 4;
 
 /// After a fatal error: how long the reports of what was in flight are waited for at most, so that
 /// nothing of the old producer is still on its way when the new one begins.
@@ -69,7 +74,10 @@ pub(super) struct Live {
     pub(super) ending: Option<Instant>,
     /// Lanes with a record that may have been overtaken: what is behind it is sent again too.
     pub(super) overtaken: BTreeSet<usize>,
-    pub(super) delivered: bool,
+    /// When it delivered a record the last time.
+    pub(super) delivered_at: Option<Instant>,
+    /// librdkafka may never find some partition's leader again.
+    pub(super) leader_lost: bool,
     /// The last message that each source handed on to this epoch.
     pub(super) admitted: BTreeMap<SourceId, Seq>,
 }
@@ -92,6 +100,14 @@ impl Live {
             Flight::Letter { .. } => None,
         });
         produced_at.min()
+    }
+
+    /// Whether librdkafka has most likely come to a stop for good, by how long the record has waited
+    /// that Kafka, which answers, has not confirmed `since`; `barren` producers before did no better.
+    fn is_stuck(&self, since: Instant, barren: u32) -> bool {
+        let is_silent = self.delivered_at.is_none_or(|at| at < since);
+        let patience = STUCK_AFTER * (1 << barren.min(STUCK_DOUBLINGS));
+        self.leader_lost || is_silent && since.elapsed() >= patience
     }
 
     pub(super) fn side(&mut self, via: Via) -> Option<&mut Side> {
@@ -119,7 +135,8 @@ impl KafkaProducerActor {
                     careful: None,
                     ending: None,
                     overtaken: BTreeSet::new(),
-                    delivered: false,
+                    delivered_at: None,
+                    leader_lost: false,
                     admitted: BTreeMap::new(),
                 });
                 for source in self.sources.values() {
@@ -156,7 +173,7 @@ impl KafkaProducerActor {
                 keys::DETAIL => detail, keys::SUPPRESSED => suppressed);
         }
         self.metrics.count_restart("producer", "fatal_error");
-        if self.state.barren > 0 && !live.delivered {
+        if self.state.barren > 0 && live.delivered_at.is_none() {
             self.metrics.health().set_producer_failing(Some(detail.to_owned()));
         }
         live.ending = Some(Instant::now() + LAST_REPORTS);
@@ -169,7 +186,7 @@ impl KafkaProducerActor {
             if !over {
                 return;
             }
-            self.state.barren = if live.delivered { 0 } else { self.state.barren + 1 };
+            self.state.barren = if live.delivered_at.is_some() { 0 } else { self.state.barren + 1 };
             let pause = match self.state.barren {
                 0 | 1 => Duration::ZERO,
                 n => BARREN_MIN.saturating_mul(1 << (n - 2).min(10)).min(BARREN_MAX),
@@ -233,16 +250,20 @@ impl KafkaProducerActor {
     }
 
     /// Tells of a Kafka that answers questions and confirms no record. librdkafka tries those again by
-    /// itself and says nothing, such as while too few replicas are in sync.
+    /// itself and says nothing, such as while too few replicas are in sync; or it has come to a stop for
+    /// good, and then there is a new producer.
     pub(super) fn watch_for_silence(&mut self) {
-        let since = self.state.live.as_ref().and_then(Live::waits_since);
+        let State { live, away, barren, .. } = &self.state;
+        let since = live.as_ref().and_then(Live::waits_since);
         let since = since.filter(|since| since.elapsed() >= UNCONFIRMED_AFTER);
         self.metrics.health().set_unconfirmed(since.as_ref().map(Instant::elapsed));
-        if let Some(since) = since.filter(|_| self.state.away.is_none())
-            && let Some(suppressed) = self.unconfirmed_gate.pass(Instant::now())
-        {
+        let (Some(live), Some(since), None) = (live, since, away) else { return };
+        if let Some(suppressed) = self.unconfirmed_gate.pass(Instant::now()) {
             warn!(self.log, "kafka confirms nothing"; keys::ELAPSED_MS => elapsed_ms(since),
                 keys::SUPPRESSED => suppressed);
+        }
+        if live.is_stuck(since, *barren) {
+            self.end_epoch("it confirms nothing although Kafka answers");
         }
     }
 

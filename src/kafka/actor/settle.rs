@@ -206,7 +206,7 @@ impl KafkaProducerActor {
             self.metrics.record_delivered(&runs);
             self.reached();
             if let Some(live) = &mut self.state.live
-                && !std::mem::replace(&mut live.delivered, true)
+                && live.delivered_at.replace(at.instant).is_none()
             {
                 self.metrics.health().set_producer_failing(None);
             }
