@@ -323,6 +323,7 @@ impl<'a> FromIterator<(usize, &'a [u8], &'a [u8])> for Batch<'a> {
     fn from_iter<I: IntoIterator<Item = (usize, &'a [u8], &'a [u8])>>(records: I) -> Self {
         let message = |(index, key, value): (usize, &[u8], &[u8])| ffi::Message {
             code: 0,
+            // By this `sentences` knows it from one of librdkafka's.
             topic: ptr::null_mut(),
             partition: UNASSIGNED,
             payload: value.as_ptr().cast_mut().cast(),

@@ -12,6 +12,8 @@ use crate::kafka::producer::Report;
 /// No value of the bindings' enums.
 const UNKNOWN: [i32; 2] = [119, 133];
 const WITHIN: Duration = Duration::from_secs(20);
+/// Kafka's TOPIC_AUTHORIZATION_FAILED.
+const TOPIC_DENIED: i32 = 29;
 
 unsafe extern "C" {
     fn rd_kafka_mock_topic_set_error(
@@ -23,9 +25,15 @@ unsafe extern "C" {
 
 /// A client of an emulated cluster, and the cluster.
 fn with_cluster() -> (Arc<Client>, *mut sys::rd_kafka_mock_cluster_t) {
+    with_cluster_heard_by(None)
+}
+
+fn with_cluster_heard_by(
+    sentences: Option<&Arc<Sentences>>,
+) -> (Arc<Client>, *mut sys::rd_kafka_mock_cluster_t) {
     let mut settings = ClientConfig::new();
     settings.set("test.mock.num.brokers", "1").set("enable.idempotence", "true");
-    let client = Arc::new(Client::new(&settings).expect("a client"));
+    let client = Arc::new(Client::heard_by(sentences, &settings).expect("a client"));
     // SAFETY: the client is valid.
     let cluster = unsafe { sys::rd_kafka_handle_mock_cluster(client.ptr()) };
     assert!(!cluster.is_null());
@@ -81,6 +89,22 @@ fn metadata_keeps_a_code_that_the_bindings_do_not_know() {
         let topics: Vec<_> = metadata.topics().collect();
         assert_eq!(topics, [("a".to_owned(), code, None)]);
     }
+}
+
+/// What librdkafka tells then is the caller's array, without what it keeps behind a message of its own.
+#[test]
+fn a_record_that_is_not_even_taken_has_no_sentence() {
+    let sentences = Arc::<Sentences>::default();
+    let (client, cluster) = with_cluster_heard_by(Some(&sentences));
+    // SAFETY: the cluster is its client's, which lives, and copies the name.
+    unsafe { rd_kafka_mock_topic_set_error(cluster, c"a".as_ptr(), TOPIC_DENIED) };
+    let topic = client.topic("a", None).expect("a Kafka topic");
+    client.metadata(WITHIN).expect("an answer");
+    // Where librdkafka has a sentence, three messages further on, is the value of the third.
+    let value = &b"another's payload\0"[..];
+    let batch = (0..8).map(|index| (index, &b"key"[..], value)).collect();
+    assert_eq!(topic.produce(UNASSIGNED, batch), [TOPIC_DENIED; 8]);
+    assert_eq!(sentences.take(0), None);
 }
 
 #[test]

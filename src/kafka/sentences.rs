@@ -72,16 +72,20 @@ unsafe extern "C" fn on_new(
     DONE
 }
 
-/// librdkafka's call on the thread of a broker, before the report of this record is queued.
+/// librdkafka's call on the thread of a broker, before the report of this record is queued; or on the
+/// thread that hands it over, if it is not taken.
 unsafe extern "C" fn on_acknowledgement(
     _: *mut sys::rd_kafka_t,
     message: *mut sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) -> sys::rd_kafka_resp_err_t {
-    // SAFETY: the message is valid, and so is its sentence during this call, if it has one.
+    // SAFETY: the message is valid, and so is its sentence during this call, if it has one. It is asked
+    // for only where there is room for it: behind librdkafka's own messages, which name their Kafka topic.
+    // One that was not even taken is the caller's own, which names none (`client::Batch`).
     unsafe {
-        let ffi::Message { code, opaque: index, .. } = *message.cast::<ffi::Message>();
+        let ffi::Message { code, topic, opaque: index, .. } = *message.cast::<ffi::Message>();
         if code != 0
+            && !topic.is_null()
             && let Some(sentence) = sys::rd_kafka_message_produce_errstr(message).as_ref()
         {
             let sentence = CStr::from_ptr(sentence).to_string_lossy();
