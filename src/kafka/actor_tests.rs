@@ -1010,6 +1010,43 @@ fn what_no_route_matches_is_dropped_where_its_dead_letter_cannot_be_written() {
 }
 
 #[test]
+fn a_dead_letter_whose_leader_librdkafka_has_lost_goes_through_a_new_producer() {
+    story(|| async {
+        let stage = Stage::new(|config| config.dead_letter.kafka_topic = Some("dead".to_owned()));
+        stage.publish(vec![refused_before()]);
+        stage.settled(1).await;
+        stage.mock.order(|cluster| {
+            for partition in 0..PARTITIONS {
+                cluster.partition_leader("dead", partition, Some(2)).expect("set");
+            }
+            cluster.broker_down(2).expect("down");
+        });
+        let epoch = stage.journal().epochs[0];
+        let lost = ProducerEvent { epoch, via: Via::Careful, event: Event::LeaderLost };
+        stage.kafka.do_send(lost);
+        stage.publish(vec![refused_before()]);
+        stage.until("a new producer", |stage| stage.epochs() == 2).await;
+        stage.mock.order(|cluster| cluster.broker_up(2).expect("up"));
+        stage.settled(2).await;
+        assert_eq!(stage.rejected().len(), 2);
+    });
+}
+
+#[test]
+fn what_no_route_matches_outlives_the_producer_of_its_dead_letter() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER as FATAL;
+    story(|| async {
+        let stage = Stage::new(|config| config.dead_letter.kafka_topic = Some("dead".to_owned()));
+        stage.publish(vec![refused_for(NO_ROUTE)]);
+        stage.settled(1).await;
+        stage.mock.fail_produce(&[FATAL]);
+        stage.publish((0..20).map(|_| refused_for(NO_ROUTE)).collect());
+        stage.settled(21).await;
+        assert_eq!((stage.rejected().len(), stage.dropped(), stage.epochs()), (21, 0, 2));
+    });
+}
+
+#[test]
 fn what_no_route_matches_goes_to_the_kafka_topic_up_to_its_bound() {
     story(|| async {
         let stage = Stage::new(|config| {

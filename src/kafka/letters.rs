@@ -25,6 +25,8 @@ pub struct Letters {
     writing: Option<Vec<Letter>>,
     /// What may still go to the Kafka topic, in bytes, where that is bounded.
     room: Option<u64>,
+    /// What of it was taken for letters that are on their way.
+    taken: u64,
     blocked: Option<String>,
     next_try: Option<Instant>,
     gate: Gate,
@@ -37,6 +39,7 @@ impl Default for Letters {
             queue: VecDeque::new(),
             writing: None,
             room: None,
+            taken: 0,
             blocked: None,
             next_try: None,
             gate: Gate::every(WARN_INTERVAL),
@@ -57,13 +60,22 @@ impl Letters {
         Self { file: DeadLetterFile::of_unmatched(config), room, ..Self::default() }
     }
 
-    /// Takes so many bytes of what may go to the Kafka topic; whether there was room. Never again to be
-    /// had: a Kafka topic has no size to look at.
-    pub fn take_room(&mut self, bytes: usize) -> bool {
+    /// Takes this letter's part of what may go to the Kafka topic; whether there was room. Once it is
+    /// there, never again to be had: a Kafka topic has no size to look at.
+    pub fn take_room(&mut self, letter: &Letter) -> bool {
         let Some(room) = self.room else { return true };
-        let left = room.checked_sub(bytes as u64);
+        let bytes = room_of(letter);
+        let left = room.checked_sub(bytes);
         self.room = Some(left.unwrap_or(room));
+        self.taken += left.map_or(0, |_| bytes);
         left.is_some()
+    }
+
+    /// It is not there: another may have what it took.
+    pub fn give_room_back(&mut self, letter: &Letter) {
+        let bytes = room_of(letter).min(self.taken);
+        self.taken -= bytes;
+        self.room = self.room.map(|room| room + bytes);
     }
 
     /// All that wait are given up, and why none could be written.
@@ -88,8 +100,9 @@ impl Letters {
         self.queue.push_front(letter);
     }
 
-    /// One that was produced is in Kafka.
-    pub fn delivered(&mut self) {
+    /// This one is in Kafka.
+    pub fn delivered(&mut self, letter: &Letter) {
+        self.taken = self.taken.saturating_sub(room_of(letter));
         self.free();
     }
 
@@ -146,6 +159,8 @@ impl Letters {
     /// still counts.
     pub fn restart(&mut self) {
         self.queue.clear();
+        let taken = std::mem::take(&mut self.taken);
+        self.room = self.room.map(|room| room + taken);
     }
 
     /// All that are not durable yet.
@@ -181,6 +196,11 @@ impl Letters {
         self.next_try = None;
         self.gate.reset();
     }
+}
+
+/// What of a letter counts in a Kafka topic.
+fn room_of(letter: &Letter) -> u64 {
+    (letter.kept().len() + letter.key().len()) as u64
 }
 
 /// The letter's line, which fits an empty file of so many bytes if any line of it does.

@@ -50,3 +50,29 @@ fn a_line_that_would_not_fit_an_empty_file_is_shortened_until_it_does() {
         std::fs::remove_file(&config.file).expect("moved away");
     }
 }
+
+#[test]
+fn only_what_is_in_the_kafka_topic_counts_against_its_bound() {
+    let config = DeadLetterConfig {
+        kafka_topic: Some("dead".to_owned()),
+        file: "dead.jsonl".into(),
+        file_max_bytes: 0,
+        unmatched_max_bytes: 1000,
+        after: None,
+    };
+    let mut letters = Letters::unmatched(&config);
+    let (large, small) = (letter(vec![b'x'; 600]), letter(vec![b'x'; 300]));
+    for _ in 0..10 {
+        assert!(letters.take_room(&large));
+        letters.give_room_back(&large);
+        assert!(letters.take_room(&large));
+        assert!(!letters.take_room(&large), "one is on its way");
+        // What became of it is not known, and its message comes again.
+        letters.restart();
+    }
+    assert!(letters.take_room(&large));
+    letters.delivered(&large);
+    letters.restart();
+    assert!(!letters.take_room(&large));
+    assert!(letters.take_room(&small));
+}

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use slab::Slab;
 use slog::{error, info, warn};
 
-use super::{Item, KafkaProducerActor, State};
+use super::{Item, KafkaProducerActor, Pile, State};
 use crate::kafka::classify;
 use crate::kafka::dead_letter::Letter;
 use crate::kafka::lanes::Via;
@@ -92,12 +92,15 @@ impl Live {
         self.sides().any(|side| !side.flights.is_empty())
     }
 
-    /// Since when the record has waited that has waited for the longest time.
+    /// Since when the record has waited that has waited for the longest time. A dead letter is one too,
+    /// if its message waits for it.
     fn waits_since(&self) -> Option<Instant> {
         let flights = self.sides().flat_map(|side| side.flights.iter());
         let produced_at = flights.filter_map(|(_, flight)| match flight {
             Flight::Record { produced_at, .. } => Some(produced_at.instant),
-            Flight::Letter { .. } => None,
+            Flight::Letter { letter, sent_at } => {
+                (Pile::of(letter.reason) == Pile::Refused).then_some(*sent_at)
+            }
         });
         produced_at.min()
     }

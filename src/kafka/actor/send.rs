@@ -136,7 +136,7 @@ impl KafkaProducerActor {
                 self.state.pile(pile).put_back(letter);
                 return;
             }
-            if !self.state.pile(pile).take_room(letter.kept().len() + letter.key().len()) {
+            if !self.state.pile(pile).take_room(&letter) {
                 self.drop_unmatched(vec![letter], "at the bound of dead_letter.unmatched_max");
                 continue;
             }
@@ -153,10 +153,12 @@ impl KafkaProducerActor {
                 }
                 Err(code) => match classify::of_send(code) {
                     Class::QueueFull => {
+                        self.state.pile(pile).give_room_back(&letter);
                         self.state.pile(pile).put_back(letter);
                         self.state.full = true;
                     }
                     Class::Fatal => {
+                        self.state.pile(pile).give_room_back(&letter);
                         self.state.pile(pile).put_back(letter);
                         self.end_epoch(classify::name(code));
                     }

@@ -182,12 +182,15 @@ impl KafkaProducerActor {
                     }
                 }
                 Some(Flight::Letter { letter, .. }) if report.code == 0 => {
-                    match Pile::of(letter.reason) {
-                        Pile::Refused => self.state.letters.delivered(),
-                        Pile::Unmatched => self.metrics.health().set_unmatched_dropped(None),
+                    let pile = Pile::of(letter.reason);
+                    self.state.pile(pile).delivered(&letter);
+                    if pile == Pile::Unmatched {
+                        self.metrics.health().set_unmatched_dropped(None);
                     }
                     verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
                 }
+                // It is handed on again in the next epoch, as all that the producer forgot.
+                Some(Flight::Letter { .. }) if fatal.is_some() => {}
                 Some(Flight::Letter { letter, .. }) => {
                     self.count_gap();
                     self.letter_refused(*letter, report.code, at.instant)
@@ -217,15 +220,17 @@ impl KafkaProducerActor {
     }
 
     pub(super) fn letter_refused(&mut self, mut letter: Letter, code: i32, now: Instant) {
+        let pile = Pile::of(letter.reason);
+        self.state.pile(pile).give_room_back(&letter);
         if classify::is_too_large(code) && letter.shorten() {
-            self.state.pile(Pile::of(letter.reason)).put_back(letter);
+            self.state.pile(pile).put_back(letter);
             return;
         }
         let why = match code {
             classify::WITHOUT_OFFSET => "Kafka did not confirm a dead letter".to_owned(),
             _ => format!("Kafka refuses dead letters with {} ({code})", classify::name(code)),
         };
-        if Pile::of(letter.reason) == Pile::Unmatched {
+        if pile == Pile::Unmatched {
             self.drop_unmatched(vec![letter], &why);
             return;
         }
@@ -266,10 +271,14 @@ impl KafkaProducerActor {
                 count += 1;
             }
         }
+        let leader_lost = live.leader_lost;
         if count > 0 {
             let why = "Kafka does not confirm their dead letters".to_owned();
             self.metrics.health().set_unmatched_dropped(Some(why));
             verdicts.send(&self.sources, now);
+            if leader_lost {
+                self.end_epoch("it confirms no dead letter although Kafka answers");
+            }
         }
     }
 
