@@ -30,6 +30,8 @@ pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
     ("enable.gapless.guarantee", "true", "without it a refused record is overtaken by later ones"),
 ];
 
+/// librdkafka quotes values of so many bytes as a whole.
+const WHOLE: usize = 256;
 /// More is not idempotent.
 const MAX_IN_FLIGHT: (&str, u32) = ("max.in.flight.requests.per.connection", 5);
 
@@ -128,10 +130,13 @@ impl Property<'_> {
 
     /// What librdkafka says of it.
     fn told(&self, text: &str) -> String {
-        if self.is_hidden && !self.value.is_empty() {
-            text.replace(self.value, REDACTED)
-        } else {
+        if !self.is_hidden || self.value.is_empty() {
             text.to_owned()
+        } else if self.value.len() > WHOLE {
+            // It may quote only the beginning.
+            "an invalid value".to_owned()
+        } else {
+            text.replace(self.value, REDACTED)
         }
     }
 }

@@ -209,7 +209,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
 
     // What librdkafka tells.
     ("debug", WhereDebugIsLogged),
-    ("log_level", Free),
+    ("log_level", Least(|_| 4, "a warning tells that a partition's leader is lost for good")),
     ("log.connection.close", Free),
     ("log.thread.name", Free),
     ("log.queue", Refused("the bridge sets it, so that librdkafka's lines are in its own log")),

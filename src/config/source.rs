@@ -112,7 +112,7 @@ impl Source {
         self.refuse(place, key, format!("expected {expected}, found {found}"));
     }
 
-    fn read_route(&mut self, route: &Spanned<DeValue<'_>>, lines: &Lines<'_>) {
+    fn read_route(&mut self, route: &Spanned<DeValue<'_>>, lines: &Lines) {
         let label = format!("routes[{}]", self.routes);
         let place = lines.place(route.span());
         self.routes += 1;
@@ -130,7 +130,7 @@ impl Source {
     }
 
     /// The keys of `section`, which is called `label` in paths.
-    fn read_section(&mut self, section: &str, label: &str, table: &DeTable<'_>, lines: &Lines<'_>) {
+    fn read_section(&mut self, section: &str, label: &str, table: &DeTable<'_>, lines: &Lines) {
         for (name, content) in table {
             let place = lines.place(name.span());
             let path = format!("{label}.{}", name.get_ref());
@@ -157,7 +157,7 @@ impl Source {
     }
 
     /// `linger.ms = 1` is a table within a table to TOML, and one property to librdkafka.
-    fn read_properties(&mut self, prefix: &str, table: &DeTable<'_>, lines: &Lines<'_>) {
+    fn read_properties(&mut self, prefix: &str, table: &DeTable<'_>, lines: &Lines) {
         for (name, content) in table {
             let property = format!("{prefix}{}", name.get_ref());
             match content.get_ref() {
@@ -363,17 +363,17 @@ pub(super) fn nearest<C: AsRef<str>>(
 }
 
 /// Line numbers of byte offsets.
-struct Lines<'a> {
-    text: &'a str,
+struct Lines {
+    /// Where each line ends.
+    ends: Vec<usize>,
 }
 
-impl<'a> Lines<'a> {
-    fn new(text: &'a str) -> Self {
-        Self { text }
+impl Lines {
+    fn new(text: &str) -> Self {
+        Self { ends: text.match_indices('\n').map(|(end, _)| end).collect() }
     }
 
     fn place(&self, span: Range<usize>) -> Place {
-        let before = self.text.as_bytes().iter().take(span.start);
-        Place::Line(1 + before.filter(|byte| **byte == b'\n').count())
+        Place::Line(1 + self.ends.partition_point(|end| *end < span.start))
     }
 }

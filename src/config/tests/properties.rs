@@ -116,6 +116,7 @@ fn what_cannot_keep_the_promises_or_cannot_work_is_refused() {
         ("message.max.bytes", "100000", "a round is sent as one request"),
         ("batch.num.messages", "100", "a round is sent as one request"),
         ("debug", "all", "expected log.level"),
+        ("log_level", "3", "leader is lost for good"),
         ("topic.blacklist", "a", "would not exist"),
         ("socket.max.fails", "0", "may answer another one"),
         ("metadata.max.age.ms", "5000", "would be forgotten"),

@@ -118,6 +118,16 @@ fn what_a_variable_filled_in_is_in_no_error() {
     }
 }
 
+/// librdkafka cuts its sentences, and with them what they quote.
+#[test]
+fn a_value_that_is_too_long_to_be_quoted_is_not_quoted_in_part() {
+    let long = SECRET.repeat(100);
+    for name in ["ssl.endpoint.identification.algorithm", "security.protocol", "linger.ms"] {
+        let text = format!("{MINIMAL}[kafka.properties]\n{name} = \"${{SECRET}}\"\n");
+        assert_hidden(name, &text, &[("SECRET", &long)]);
+    }
+}
+
 #[test]
 fn what_the_environment_says_is_hidden_as_in_the_file() {
     for name in [
