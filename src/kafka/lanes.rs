@@ -128,9 +128,11 @@ impl<T: Queued> Lane<T> {
         self.trouble.is_some_and(|trouble| trouble.held)
     }
 
-    /// For how long records have come back with a code that should pass, and none was delivered.
+    /// For how long records have come back with a code that should pass, and none was delivered. Not
+    /// where none waits any more: one that is not handed on again would fail for ever.
     pub fn failing_for(&self, now: Instant) -> Duration {
-        let failing = self.trouble.filter(|trouble| !trouble.held);
+        let waits = self.careful || !self.queue.is_empty();
+        let failing = self.trouble.filter(|trouble| waits && !trouble.held);
         failing.map_or(Duration::ZERO, |trouble| now.saturating_duration_since(trouble.since))
     }
 

@@ -252,6 +252,7 @@ fn a_lane_tells_for_how_long_what_should_pass_does_not() {
     }
     assert!(lane.failing_for(at) > Duration::from_secs(20), "{:?}", lane.failing_for(at));
     lane.restart();
+    assert_eq!(lane.failing_for(at), Duration::ZERO, "nothing waits, and nothing may ever come");
     lane.push(thing(1, 1));
     assert!(lane.failing_for(at) > Duration::from_secs(20), "a new producer mends nothing");
     let (via, item) = lane.next(at, true).expect("time to try again");

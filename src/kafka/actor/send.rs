@@ -162,7 +162,7 @@ impl KafkaProducerActor {
                         self.state.pile(pile).put_back(letter);
                         self.end_epoch(classify::name(code));
                     }
-                    _ => self.letter_refused(letter, code, now),
+                    _ => self.letter_refused(letter, code, None, now),
                 },
             }
         }

@@ -192,8 +192,10 @@ impl KafkaProducerActor {
                 // It is handed on again in the next epoch, as all that the producer forgot.
                 Some(Flight::Letter { .. }) if fatal.is_some() => {}
                 Some(Flight::Letter { letter, .. }) => {
+                    let side = live.side(via);
+                    let sentence = side.and_then(|side| side.producer.sentence(report.index));
                     self.count_gap();
-                    self.letter_refused(*letter, report.code, at.instant)
+                    self.letter_refused(*letter, report.code, sentence, at.instant)
                 }
                 None => {}
             }
@@ -219,7 +221,14 @@ impl KafkaProducerActor {
         self.pump(at, ctx);
     }
 
-    pub(super) fn letter_refused(&mut self, mut letter: Letter, code: i32, now: Instant) {
+    /// `sentence` is Kafka's, if it had one.
+    pub(super) fn letter_refused(
+        &mut self,
+        mut letter: Letter,
+        code: i32,
+        sentence: Option<String>,
+        now: Instant,
+    ) {
         let pile = Pile::of(letter.reason);
         self.state.pile(pile).give_room_back(&letter);
         if classify::is_too_large(code) && letter.shorten() {
@@ -229,6 +238,10 @@ impl KafkaProducerActor {
         let why = match code {
             classify::WITHOUT_OFFSET => "Kafka did not confirm a dead letter".to_owned(),
             _ => format!("Kafka refuses dead letters with {} ({code})", classify::name(code)),
+        };
+        let why = match sentence {
+            Some(sentence) => format!("{why}: {sentence}"),
+            None => why,
         };
         if pile == Pile::Unmatched {
             self.drop_unmatched(vec![letter], &why);
