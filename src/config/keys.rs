@@ -283,7 +283,7 @@ pub const KEYS: &[Key] = keys! {
         "The same for QoS 0, which nobody repeats: more takes longer bursts, and loses more in a crash.",
         "Full: the bridge stops reading, and sheds after delivery.qos0_shed_after.";
     "delivery.window_bytes", Form::Size("1 KiB", "16 GiB"), Value("16 MiB"),
-        "The same in bytes of MQTT topic and payload; one larger message alone still passes.",
+        "The same in bytes of MQTT topic, payload and MQTT 5 properties; one larger message alone still passes.",
         "Full: the bridge stops reading, and the broker holds the rest.";
     "delivery.drain_deadline", Form::Duration("0s", "1h"), Value("8s"),
         "How long a stopping bridge waits for what is in flight; containers are killed after 10s.",
