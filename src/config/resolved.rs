@@ -39,9 +39,6 @@ const WARNINGS_MAX: usize = 20;
 impl Config {
     /// What may be meant and still have consequences that nobody wants, for people; one line each.
     pub fn warnings(&self) -> Vec<String> {
-        if self.mqtt.protocol == Protocol::V5 {
-            return Vec::new();
-        }
         let mut warnings: Vec<_> = self.shared_warnings().chain(self.overlap_warnings()).collect();
         let more = warnings.len().saturating_sub(WARNINGS_MAX);
         warnings.truncate(WARNINGS_MAX);
@@ -51,7 +48,8 @@ impl Config {
         warnings
     }
 
-    /// Overlapping subscriptions, whose copies only MQTT 5 can tell apart.
+    /// Overlapping subscriptions, whose copies only MQTT 5 can tell apart; those of a shared group not
+    /// even that.
     fn overlap_warnings(&self) -> impl Iterator<Item = String> {
         let brings_all =
             |one: &Route, other: &Route| one.qos >= other.qos && one.filter.covers(&other.filter);
@@ -60,15 +58,25 @@ impl Config {
         });
         pairs
             .filter(move |(one, other)| {
-                one.filter.overlaps(&other.filter)
+                (self.mqtt.protocol != Protocol::V5 || one.filter.is_shared())
+                    && one.filter.overlaps(&other.filter)
                     && !brings_all(one, other)
                     && !brings_all(other, one)
             })
             .map(|(one, other)| {
+                let what = match one.filter.is_shared() {
+                    true => {
+                        "the group is sent a copy for each, perhaps to different members, and each \
+                         copy becomes a record"
+                    }
+                    false => {
+                        "over MQTT 3.1.1 the broker may send a copy for each, and each copy becomes \
+                         a record (over MQTT 5 the bridge tells copies apart)"
+                    }
+                };
                 format!(
                     "routes[{}].filter and routes[{}].filter: {:?} and {:?} have MQTT topics in \
-                     common: over MQTT 3.1.1 the broker may send a copy for each, and each copy \
-                     becomes a record (over MQTT 5 the bridge tells copies apart)",
+                     common: {what}",
                     one.index,
                     other.index,
                     one.filter.as_str(),
@@ -79,7 +87,9 @@ impl Config {
 
     /// Shared subscriptions, which some brokers of 3.1.1 grant and never serve.
     fn shared_warnings(&self) -> impl Iterator<Item = String> {
-        self.routes.iter().filter(|route| route.filter.is_shared()).map(|route| {
+        let may_be_none = self.mqtt.protocol != Protocol::V5;
+        let shared = move |route: &&Route| may_be_none && route.filter.is_shared();
+        self.routes.iter().filter(shared).map(|route| {
             format!(
                 "routes[{}].filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker that \
                  has none may grant it and send nothing (mqtt.silence_warning; over MQTT 5 it says \

@@ -119,9 +119,11 @@ impl Entry {
     fn new(held: Held, is_held: bool) -> Self {
         let Held { filter, qos, id } = held;
         Self {
-            filter,
             qos,
-            id,
+            // Each member of a group gets some of the messages for one filter and others for the next:
+            // what looks like a copy may be the only one that came here.
+            id: id.filter(|_| !filter.is_shared()),
+            filter,
             covered_by: Vec::new(),
             overlaps: Vec::new(),
             is_held,
@@ -554,12 +556,12 @@ impl Subscriptions {
 }
 
 /// Gives an identifier to each route that has MQTT topics in common with another one, the smallest that
-/// is free, and takes it from the others.
+/// is free, and takes it from the others. A shared one has none: see [`Entry::new`].
 fn name(entries: &mut [Entry], routes: usize) {
     let mut taken: Vec<u32> = entries.iter().filter_map(|entry| entry.id).collect();
     for entry in &mut entries[..routes] {
         let overlaps = entry.overlaps.iter().any(|other| *other < routes);
-        if !overlaps {
+        if !overlaps || entry.filter.is_shared() {
             entry.id = None;
         } else if entry.id.is_none() {
             entry.id = (1..).find(|id| !taken.contains(id));

@@ -242,8 +242,13 @@ fn only_filters_that_overlap_have_identifiers_and_they_are_stable() {
 
 #[test]
 fn where_nothing_that_is_subscribed_overlaps_nothing_is_looked_for() {
-    for wanted in [&[("a/#", 1), ("b/#", 1)][..], &[("a/#", 1), ("a/b", 1), ("c/#", 1), ("c/d", 1)]]
-    {
+    for wanted in [
+        &[("a/#", 1), ("b/#", 1)][..],
+        &[("a/#", 1), ("a/b", 1), ("c/#", 1), ("c/d", 1)],
+        // What overlaps in one group comes for one filter here, and for the other elsewhere.
+        &[("$share/g/a/+", 1), ("$share/g/+/b", 1)],
+        &[("$queue/a/+", 1), ("$queue/+/b", 1)],
+    ] {
         let mut client = Client::new(wanted, &[]);
         client.connect(Version::V5, false);
         client.settle();

@@ -388,4 +388,10 @@ fn what_may_come_twice_or_never_over_mqtt_311_is_warned_of() {
         }
         assert_eq!(with(filters, "5"), Vec::<String>::new());
     }
+    // Nothing tells the copies of a group apart, in no version.
+    for (protocol, warnings) in [("5", 1), ("3.1.1", 3)] {
+        let said = with(&[("$share/g/a/+", 1), ("$share/g/+/b", 1)], protocol);
+        assert_eq!(said.len(), warnings, "{said:?}");
+        assert!(said.iter().any(|line| line.contains("perhaps to different members")), "{said:?}");
+    }
 }
