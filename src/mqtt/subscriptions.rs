@@ -399,8 +399,11 @@ impl Subscriptions {
                 State::LeaveDue(at) if *at <= now => self.unsubscribe(index, now, out),
                 State::Asked(at) | State::Leaving(at) if !reading => *at = now,
                 State::Asked(at) if *at + late <= now => {
+                    // What it covers is not to wait for an answer that may never come.
+                    entry.has_failed = true;
+                    refused = true;
                     notes.push(Note::SubackMissing { route: index });
-                    refused |= !self.subscribe(index, now, out, notes);
+                    self.subscribe(index, now, out, notes);
                 }
                 State::Leaving(at) if *at + late <= now => {
                     let mqtt_filter = entry.filter.to_string();

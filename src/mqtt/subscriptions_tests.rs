@@ -192,6 +192,21 @@ fn what_a_refused_filter_covers_is_subscribed_until_it_is_granted() {
 }
 
 #[test]
+fn what_a_filter_without_an_answer_covers_is_subscribed_until_it_has_one() {
+    let mut client = Client::new(&[("t/a", 1), ("t/#", 1)], &[]);
+    client.connect(Version::V5, false);
+    let first = client.subscribes()["t/#"];
+    client.now += 10 * SECOND;
+    assert_eq!(filters(&client.requests()), ["t/#"]);
+    let second = client.subscribes()["t/a"];
+    client.suback(second, 1);
+    assert!(!client.subscriptions.is_in_force());
+    client.suback(first, 1);
+    assert_eq!(filters(&client.settle()), ["not t/a"]);
+    assert!(client.subscriptions.is_in_force());
+}
+
+#[test]
 fn what_connack_rules_out_is_not_asked_for_and_covers_nothing() {
     let limits = ServerLimits {
         no_wildcards: true,
