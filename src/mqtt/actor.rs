@@ -34,6 +34,7 @@ use crate::mqtt::open::{End, Open};
 use crate::mqtt::poison::Poison;
 use crate::mqtt::publish::{Publish, SubscriptionIds, same_properties};
 use crate::mqtt::recorder::Recorder;
+use crate::mqtt::redelivery::Fingerprint;
 use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after, lost};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
@@ -364,12 +365,7 @@ impl Core {
             publish.detach();
         }
         *passed = 0;
-        let content = match publish.subscription_ids {
-            // Of all messages where no subscriptions overlap.
-            SubscriptionIds::None => None,
-            _ if !self.memory.subscriptions.may_copy() => None,
-            _ => self.copies.content(&publish),
-        };
+        let content = self.copied_content(&publish);
         let now = received_at.instant;
         let twin = content.and_then(|content| {
             let ids = publish.subscription_ids.as_slice();
@@ -394,6 +390,19 @@ impl Core {
             self.copies.admitted(content, seq, now);
         }
         None
+    }
+
+    /// What a message has in common with its copies, if it may have any.
+    fn copied_content(&self, publish: &Publish) -> Option<Fingerprint> {
+        let (ids, subscriptions) = (&publish.subscription_ids, &self.memory.subscriptions);
+        // Most messages have no identifier: those for which no subscriptions overlap.
+        let may_be = *ids != SubscriptionIds::None
+            && subscriptions.may_copy()
+            // Others tell nothing, and could be without number.
+            && subscriptions.have(ids.as_slice())
+            // Nobody keeps that at QoS 0: it cannot stand for a copy at QoS 1.
+            && self.router.matches(&publish.mqtt_topic);
+        may_be.then(|| self.copies.content(publish)).flatten()
     }
 
     /// Whether a message in flight came again under a new packet id, as far as a broker owes it to us:
@@ -576,6 +585,8 @@ impl Core {
                 }
             }
             Note::SubscriptionRefused { route, text, retry_in } => {
+                // It may have been in force, and the other one brings alone what now looks like copies.
+                self.copies.clear();
                 let filter = filter(route);
                 if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
                     warn!(self.log, "subscription refused, will ask again";

@@ -149,6 +149,11 @@ struct Stage {
 
 impl Stage {
     async fn new(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::remembering(Vec::new(), adjust).await
+    }
+
+    /// In a session in which all of `held` may be subscribed.
+    async fn remembering(held: Vec<Held>, adjust: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut config = config(listener.local_addr().expect("bound").port());
         adjust(&mut config);
@@ -156,7 +161,7 @@ impl Stage {
         let neighbour = Neighbour { epoch: Epoch(1_000_000), told: Arc::clone(&told) }.start();
         let metrics = Arc::new(Metrics::default());
         let lines = Lines::default();
-        let actor = MqttActor::new(
+        let mut actor = MqttActor::new(
             &config,
             NextStage::of(&neighbour),
             neighbour.recipient(),
@@ -164,6 +169,7 @@ impl Stage {
             Arc::clone(&metrics),
             Arc::new(Heartbeat::new("mqtt")),
         );
+        actor.core.memory = Memory::new(actor.core.settings.subscriptions(held, false));
         Self { listener, actor: actor.start(), metrics, told, lines }
     }
 
@@ -912,4 +918,74 @@ async fn a_copy_for_another_subscription_is_acknowledged_in_its_turn_after_the_f
     peer.send(&publish_for(1, 6, b"z")).await;
     assert_eq!(peer.puback().await, 6);
     assert!(stage.metrics.conservation().balances());
+}
+
+/// Accepted in MQTT 5 with a session, and with what was asked for granted.
+async fn accept_granting(stage: &Stage, requests: usize) -> Peer {
+    let mut peer = stage.accept().await;
+    peer.send(&[0x20, 3, 1, 0, 0]).await;
+    for _ in 0..requests {
+        let (kind, body) = peer.packet().await;
+        assert_eq!(kind, 0x82, "SUBSCRIBE");
+        peer.send(&[0x90, 4, body[0], body[1], 0, 1]).await;
+    }
+    peer
+}
+
+fn overlapping(config: &mut Config) {
+    let second =
+        Route { index: 1, filter: "+/b".parse().expect("legal"), ..config.routes[0].clone() };
+    config.routes[0].filter = "a/+".parse().expect("legal");
+    config.routes.push(second);
+    config.mqtt.protocol = Protocol::V5;
+}
+
+#[actix_rt::test]
+async fn identifiers_that_are_not_ours_tell_no_copies_apart() {
+    let stage = Stage::new(overlapping).await;
+    let mut peer = accept_granting(&stage, 2).await;
+    for id in 1..=50 {
+        peer.send(&publish_for(id, id, b"x")).await;
+    }
+    let messages = stage.handed_on(49).await;
+    assert_eq!((messages.len(), stage.metrics.conservation().copies), (49, 1));
+}
+
+#[actix_rt::test]
+async fn a_message_of_qos_0_that_no_route_matches_takes_no_copy_of_qos_1_with_it() {
+    let held = [("a/+", Qos::AtMostOnce, 1), ("+/b", Qos::AtLeastOnce, 2)]
+        .map(|(filter, qos, id)| Held { filter: filter.parse().expect("legal"), qos, id: Some(id) });
+    let stage = Stage::remembering(held.into(), |config| {
+        config.routes[0].filter = "a/b/c".parse().expect("legal");
+        config.mqtt.protocol = Protocol::V5;
+    })
+    .await;
+    let mut peer = accept_granting(&stage, 1).await;
+    peer.send(b"\x30\x09\0\x03a/b\x02\x0B\x01x").await;
+    peer.send(&publish_for(2, 1, b"x")).await;
+    let messages = stage.handed_on(1).await;
+    let counts = stage.metrics.conservation();
+    assert!(counts.filtered == 1 && counts.copies == 0, "{counts:?}");
+    stage.deliver(&messages);
+}
+
+#[actix_rt::test]
+async fn what_comes_alone_since_the_other_subscription_is_refused_is_no_copy() {
+    let stage = Stage::new(overlapping).await;
+    let mut peer = accept_granting(&stage, 1).await;
+    let (_, second) = peer.packet().await;
+    peer.send(&publish_for(1, 1, b"x")).await;
+    let messages = stage.handed_on(1).await;
+    stage.deliver(&messages);
+    assert_eq!(peer.puback().await, 1);
+    peer.send(&[0x90, 4, second[0], second[1], 0, 1]).await;
+    drop(peer);
+    let mut peer = stage.accept().await;
+    peer.send(&[0x20, 3, 1, 0, 0]).await;
+    for code in [0x87, 1] {
+        let (_, body) = peer.packet().await;
+        peer.send(&[0x90, 4, body[0], body[1], 0, code]).await;
+    }
+    peer.send(&publish_for(2, 2, b"x")).await;
+    stage.handed_on(2).await;
 }

@@ -215,6 +215,11 @@ impl Subscriptions {
         self.may_copy && self.version == Version::V5 && !self.limits.no_subscription_ids
     }
 
+    /// Whether all of these identifiers are of subscriptions of ours.
+    pub fn have(&self, ids: &[u32]) -> bool {
+        ids.iter().all(|id| self.entries.iter().any(|entry| entry.id == Some(*id)))
+    }
+
     /// Whether a broker may have granted this route's filter without knowing what it means: in 3.1.1 it
     /// cannot say that it has no shared subscriptions.
     pub fn is_granted_blindly(&self, route: usize) -> bool {

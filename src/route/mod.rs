@@ -51,6 +51,11 @@ impl Router {
         &self.routes
     }
 
+    /// Whether a route matches.
+    pub fn matches(&self, mqtt_topic: &[u8]) -> bool {
+        self.index.first_match(mqtt_topic).is_some()
+    }
+
     /// Where a message goes; `None` if no route matches (it is filtered).
     pub fn route(&self, mqtt_topic: &[u8], payload: &Bytes) -> Option<Destination> {
         let route = &self.routes[self.index.first_match(mqtt_topic)?];
