@@ -131,14 +131,16 @@ impl Open {
             {
                 continue;
             }
-            if self.reading(core) == Reading::Nothing {
+            // Looked at once: what is waited for must be what was tried.
+            let reading = self.reading(core);
+            if reading == Reading::Nothing {
                 if let Err(lost) = self.look_for_end_at_times() {
                     return Poll::Ready(lost.into());
                 }
-                return self.wait(core, cx);
+                return self.wait(core, reading, cx);
             }
             match self.connection.poll_read(cx, self.frames.space()) {
-                Poll::Pending => return self.wait(core, cx),
+                Poll::Pending => return self.wait(core, reading, cx),
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Lost::new(lost::CLOSED, "end of stream").into());
                 }
@@ -317,17 +319,27 @@ impl Open {
 
     /// How far what the broker sends reaches us now.
     fn reading(&self, core: &Core) -> Reading {
-        if core.draining || self.connection.unsent() >= UNSENT_MAX_BYTES {
+        if core.draining || self.is_clogged() {
             return Reading::Nothing;
         }
         if self.blocked.is_none() {
             return Reading::Packets;
         }
         let full_for = core.full_since.map_or(Duration::ZERO, |since| since.elapsed());
-        match full_for >= READ_AHEAD_AFTER && self.frames.unread() < READ_AHEAD_MAX_BYTES {
+        match full_for >= READ_AHEAD_AFTER && self.may_read_ahead() {
             true => Reading::Bytes,
             false => Reading::Nothing,
         }
+    }
+
+    /// The broker does not read what we write.
+    fn is_clogged(&self) -> bool {
+        self.connection.unsent() >= UNSENT_MAX_BYTES
+    }
+
+    /// Whether more may be read behind what waits for room, once that has waited for long enough.
+    fn may_read_ahead(&self) -> bool {
+        !self.is_clogged() && self.frames.unread() < READ_AHEAD_MAX_BYTES
     }
 
     fn owes_nothing(&self, core: &Core) -> bool {
@@ -335,8 +347,7 @@ impl Open {
     }
 
     /// Until something can be read or written, mail comes, or the clock calls.
-    fn wait(&mut self, core: &Core, cx: &mut TaskContext<'_>) -> Poll<End> {
-        let reading = self.reading(core);
+    fn wait(&mut self, core: &Core, reading: Reading, cx: &mut TaskContext<'_>) -> Poll<End> {
         let mut deadline = self.session.deadline(reading, &core.memory.subscriptions);
         if reading == Reading::Nothing {
             deadline = deadline.min(self.end_looked_for_at + LOOK_FOR_END_EVERY);
@@ -345,7 +356,7 @@ impl Open {
             deadline = deadline.min(Instant::now() + LOOK_FOR_SIGN_EVERY);
         }
         if let (Some(full_since), Some(_)) = (core.full_since, &self.blocked)
-            && self.frames.unread() < READ_AHEAD_MAX_BYTES
+            && self.may_read_ahead()
             && reading == Reading::Nothing
             && !core.draining
         {
