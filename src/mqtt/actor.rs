@@ -260,14 +260,16 @@ impl Core {
             open.say(reason, cx);
         }
         open.salvage(self);
-        if lost.taken_over {
-            // Who has the session now acknowledges copies of which we know the first.
-            self.copies.clear();
-        }
         self.unheard.clear();
         // One without CONNACK was none: what came before is still what came directly before.
         if open.session.is_connected() {
             self.window.connection_lost();
+        }
+        if lost.taken_over {
+            // Who has the session now acknowledges what we know, and copies of it. What comes under its
+            // packet ids then is another message, be it equal.
+            self.window.session_lost();
+            self.copies.clear();
         }
         self.full_since = None;
         let without_a_word =

@@ -989,3 +989,20 @@ async fn what_comes_alone_since_the_other_subscription_is_refused_is_no_copy() {
     peer.send(&publish_for(2, 2, b"x")).await;
     stage.handed_on(2).await;
 }
+
+#[actix_rt::test]
+async fn what_comes_after_another_client_had_the_session_is_new() {
+    let stage = Stage::new(|config| config.mqtt.protocol = Protocol::V5).await;
+    let mut peer = accept_granting(&stage, 1).await;
+    peer.send(b"\x32\x09\0\x03a/b\0\x01\0x").await;
+    let first = stage.handed_on(1).await;
+    // The other client acknowledges it, is sent an equal one under the same id, and goes.
+    peer.send(&[0xE0, 1, 0x8E]).await;
+    let mut peer = accept_granting(&stage, 1).await;
+    peer.send(b"\x3A\x09\0\x03a/b\0\x01\0x").await;
+    let messages = stage.handed_on(2).await;
+    stage.deliver(&first);
+    stage.deliver(&messages[1..]);
+    assert_eq!(peer.puback().await, 1);
+    assert!(stage.metrics.conservation().balances());
+}

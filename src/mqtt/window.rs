@@ -508,7 +508,7 @@ impl Window {
         self.bound_known();
     }
 
-    /// The broker has no session: nothing that is known will be sent again.
+    /// The broker has no session, or another client has it: what is known is not what comes again.
     pub fn session_lost(&mut self) {
         self.known.clear();
         self.awaited.clear();
