@@ -75,8 +75,7 @@ impl Recorder {
         let Some(writing) = &mut self.writing else { return };
         if writing.is_late || writing.patience.as_mut().poll(cx).is_ready() {
             let was_late = std::mem::replace(&mut writing.is_late, true);
-            if let Some((newest, _)) = subscriptions.to_record() {
-                subscriptions.recorded(newest);
+            if subscriptions.excuse() {
                 cx.waker().wake_by_ref();
             }
             if !was_late {

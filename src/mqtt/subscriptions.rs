@@ -65,6 +65,8 @@ pub struct Subscriptions {
     changes: u64,
     /// Up to which change it is written down.
     recorded: u64,
+    /// Up to which change that is not waited for any more.
+    excused: u64,
     /// Two that are held overlap.
     may_copy: bool,
     renewed_at: Option<Instant>,
@@ -189,6 +191,7 @@ impl Subscriptions {
             record: remembered,
             changes: 0,
             recorded: 0,
+            excused: 0,
             may_copy: false,
             renewed_at: None,
             version: Version::V5,
@@ -208,6 +211,13 @@ impl Subscriptions {
     /// What had this number is written down, or could not be: then the bridge goes on without.
     pub fn recorded(&mut self, number: u64) {
         self.recorded = self.recorded.max(number);
+        self.excused = self.excused.max(number);
+    }
+
+    /// What is to be written down takes too long: the bridge goes on, and it is written down later.
+    /// Whether anything was waited for.
+    pub fn excuse(&mut self) -> bool {
+        std::mem::replace(&mut self.excused, self.changes) < self.changes
     }
 
     /// Whether a message may come as several copies that can be told apart by their identifiers.
@@ -394,7 +404,7 @@ impl Subscriptions {
         for index in 0..self.entries.len() {
             let entry = &mut self.entries[index];
             match &mut entry.state {
-                State::Due(at) if *at <= now && entry.held_since <= self.recorded => {
+                State::Due(at) if *at <= now && entry.held_since <= self.excused => {
                     refused |= !self.subscribe(index, now, out, notes);
                 }
                 State::InForce(Some(at)) if *at <= now => {
@@ -429,7 +439,7 @@ impl Subscriptions {
         let late = self.policy.answer_within;
         let due = self.entries.iter().filter_map(|entry| match entry.state {
             // It waits for the file.
-            State::Due(_) if entry.held_since > self.recorded => None,
+            State::Due(_) if entry.held_since > self.excused => None,
             State::Due(at) | State::InForce(Some(at)) | State::LeaveDue(at) => Some(at),
             State::Asked(at) | State::Leaving(at) => Some(at + late),
             State::Idle | State::InForce(None) => None,
@@ -558,7 +568,7 @@ impl Subscriptions {
         }
         self.record = held;
         if !self.policy.is_recorded {
-            self.recorded = self.changes;
+            self.recorded(self.changes);
         }
     }
 }

@@ -207,6 +207,20 @@ fn what_a_filter_without_an_answer_covers_is_subscribed_until_it_has_one() {
 }
 
 #[test]
+fn what_cannot_be_written_down_in_time_is_subscribed_and_written_down_later() {
+    let mut client = Client::with(Policy { is_recorded: true, ..policy() }, &[("t", 1)], &[]);
+    client.connect(Version::V5, false);
+    assert_eq!(client.requests(), []);
+    assert!(client.subscriptions.excuse());
+    assert!(!client.subscriptions.excuse(), "nothing waits any more");
+    assert_eq!(filters(&client.requests()), ["t"]);
+    let (number, held) = client.subscriptions.to_record().expect("to be written");
+    assert_eq!(held.len(), 1);
+    client.subscriptions.recorded(number);
+    assert_eq!(client.subscriptions.to_record(), None);
+}
+
+#[test]
 fn what_connack_rules_out_is_not_asked_for_and_covers_nothing() {
     let limits = ServerLimits {
         no_wildcards: true,
