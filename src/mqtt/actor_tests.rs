@@ -953,8 +953,12 @@ async fn identifiers_that_are_not_ours_tell_no_copies_apart() {
 
 #[actix_rt::test]
 async fn a_message_of_qos_0_that_no_route_matches_takes_no_copy_of_qos_1_with_it() {
-    let held = [("a/+", Qos::AtMostOnce, 1), ("+/b", Qos::AtLeastOnce, 2)]
-        .map(|(filter, qos, id)| Held { filter: filter.parse().expect("legal"), qos, id: Some(id) });
+    let held =
+        [("a/+", Qos::AtMostOnce, 1), ("+/b", Qos::AtLeastOnce, 2)].map(|(filter, qos, id)| Held {
+            filter: filter.parse().expect("legal"),
+            qos,
+            id: Some(id),
+        });
     let stage = Stage::remembering(held.into(), |config| {
         config.routes[0].filter = "a/b/c".parse().expect("legal");
         config.mqtt.protocol = Protocol::V5;
