@@ -265,6 +265,9 @@ impl Window {
         let again = match ack.form {
             AckForm::PubRec => self.is_unreleased(ack, mqtt_topic, payload),
             AckForm::PubAck => {
+                if !self.unreleased.is_empty() {
+                    self.unreleased.remove(&ack.packet_id); // The broker has forgotten it.
+                }
                 let owed = || self.owed(ack).is_some_and(|owed| owed.says(mqtt_topic, payload));
                 dup && (owed() || self.crossed_its_ack(ack, mqtt_topic, payload))
                     || self.is_known(ack, dup, mqtt_topic, payload)

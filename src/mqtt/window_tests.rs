@@ -271,6 +271,15 @@ fn a_qos_2_message_is_acknowledged_again_and_never_forwarded_again_until_pubrel(
 }
 
 #[test]
+fn a_packet_id_that_came_at_qos_1_since_has_no_qos_2_message_any_more() {
+    let mut window = Window::new(LIMITS);
+    window.admit(message("x", somewhere()), Some(pubrec(7)));
+    window.connection_lost();
+    assert!(!window.redelivered(puback(7), false, b"a/b", b"y"));
+    assert!(!window.redelivered(pubrec(7), false, b"a/b", b"x"), "another message");
+}
+
+#[test]
 fn a_qos_2_message_that_comes_again_waits_for_the_verdict_of_its_first_forwarding() {
     let mut window = Window::new(LIMITS);
     let seq = window.admit(message("x", somewhere()), Some(pubrec(5)));
