@@ -77,7 +77,7 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
 }
 
 /// Frozen for longer than its session, a node is fenced: for a moment after the thaw its partitions have
-/// no leader, and librdkafka loses them for good (docs/decisions/0017-a-producer-that-is-stuck.md).
+/// no leader, and librdkafka loses them for good (docs/decisions/0015-a-producer-that-is-stuck.md).
 #[test]
 fn a_node_that_was_fenced_delivers_again() {
     let story = Story::new("Kafka node fenced, 3 times");

@@ -22,7 +22,7 @@ pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
 const UNCONFIRMED_AFTER: Duration = Duration::from_secs(10);
 
 /// A producer that confirms nothing at all for so long, of a Kafka that answers, is replaced by a new one
-/// (docs/decisions/0017-a-producer-that-is-stuck.md). The time doubles, so often, while that helps nothing.
+/// (docs/decisions/0015-a-producer-that-is-stuck.md). The time doubles, so often, while that helps nothing.
 const STUCK_AFTER: Duration = Duration::from_secs(300);
 const STUCK_DOUBLINGS: u32 = 4;
 
