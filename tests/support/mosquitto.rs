@@ -115,13 +115,8 @@ impl Mosquitto {
         assert!(self.process.is_none(), "Mosquitto runs already");
         let mut command = with_sbin(Command::new("mosquitto"));
         command.arg("-c").arg(&self.config);
-        let mut process = Process::start(command, &self.log);
-        let log = self.log.display();
-        eventually(&format!("Mosquitto listens (its log: {log})"), SOON, || {
-            assert_eq!(process.exit_status(), None, "Mosquitto ended; its log: {log}");
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-        });
-        self.process = Some(process);
+        let serves = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+        self.process = Some(Process::serving(command, &self.log, SOON, serves));
     }
 
     /// `host:port`

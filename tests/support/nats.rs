@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::broker::{Broker, OwnBroker};
 use super::process::{Process, free_port, with_sbin};
-use super::{MqttClient, SOON, Version, eventually, long};
+use super::{MqttClient, SOON, Version, long};
 
 /// As it is installed, after so long it sends an unacknowledged message again, on the same connection.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 
 /// The same where a story waits for that: as it is installed only if there is time.
 pub fn short_ack_wait() -> Duration {
-    if long() { ACK_WAIT } else { Duration::from_secs(5) }
+    if long() { ACK_WAIT } else { Duration::from_secs(10) }
 }
 
 /// Most unacknowledged messages of one subscription; its default.
@@ -58,13 +58,8 @@ impl OwnBroker for Nats {
         assert!(self.process.is_none(), "NATS runs already");
         let mut command = with_sbin(Command::new("nats-server"));
         command.arg("-c").arg("nats.conf").current_dir(&self.dir);
-        let log = self.dir.join("log");
-        let mut process = Process::start(command, &log);
-        eventually(&format!("NATS serves (its log: {})", log.display()), SOON, || {
-            assert_eq!(process.exit_status(), None, "NATS ended; its log: {}", log.display());
-            MqttClient::connect(&self.address(), Version::V311, "probe").is_ok()
-        });
-        self.process = Some(process);
+        let serves = || MqttClient::connect(&self.address(), Version::V311, "probe").is_ok();
+        self.process = Some(Process::serving(command, &self.dir.join("log"), SOON, serves));
     }
 
     fn stop(&mut self) {

@@ -11,7 +11,7 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{eventually_some, target_dir};
+use super::{eventually, eventually_some, target_dir};
 
 /// A running child process; killed when dropped, and by the kernel when the test process ends in
 /// whatever way.
@@ -35,6 +35,25 @@ impl Process {
             panic!("cannot start {name}: {error}; tests/run installs what the tests need")
         });
         Self { name, child, exit: None }
+    }
+
+    /// The same, and waits until it `serves`.
+    ///
+    /// # Panics
+    /// If it ends before, or does not serve `within` that time.
+    pub fn serving(
+        command: Command,
+        log: &Path,
+        within: Duration,
+        mut serves: impl FnMut() -> bool,
+    ) -> Self {
+        let mut process = Self::start(command, log);
+        let (name, log) = (process.name.clone(), log.display());
+        eventually(&format!("{name} serves (its log: {log})"), within, || {
+            assert_eq!(process.exit_status(), None, "{name} ended; its log: {log}");
+            serves()
+        });
+        process
     }
 
     /// Its process id.

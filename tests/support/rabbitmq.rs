@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::broker::{Broker, OwnBroker};
 use super::process::{Process, free_port};
-use super::{MqttClient, Version, eventually, stories_dir};
+use super::{MqttClient, Version, stories_dir};
 
 /// Not the one in /usr/sbin, which will run as root or as the user `rabbitmq` only.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -96,13 +96,9 @@ impl OwnBroker for RabbitMq {
         assert!(self.process.is_none(), "RabbitMQ runs already");
         let mut command = Command::new(SERVER);
         command.envs(self.environment.iter().cloned()).current_dir(&self.dir);
+        let serves = || MqttClient::connect(&self.address(), Version::V311, "probe").is_ok();
         let log = self.dir.join("log");
-        let mut process = Process::start(command, &log);
-        eventually(&format!("RabbitMQ serves (its log: {})", log.display()), STARTS_WITHIN, || {
-            assert_eq!(process.exit_status(), None, "RabbitMQ ended; its log: {}", log.display());
-            MqttClient::connect(&self.address(), Version::V311, "probe").is_ok()
-        });
-        self.process = Some(process);
+        self.process = Some(Process::serving(command, &log, STARTS_WITHIN, serves));
     }
 
     fn stop(&mut self) {
