@@ -181,13 +181,13 @@ pub struct ForwardMsg {
 }
 
 /// What one read yielded, in the order of receipt. Refused whole, without a verdict, by a producer
-/// whose epoch is not `producer_epoch`: the announcement of that producer's epoch makes the source
+/// whose epoch is not `stage_epoch`: the announcement of that producer's epoch makes the source
 /// hand it on again.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 pub struct ForwardBatch {
     /// The producer instance that this batch is meant for.
-    pub producer_epoch: Epoch,
+    pub stage_epoch: Epoch,
     /// The messages, sequence numbers ascending.
     pub messages: Vec<ForwardMsg>,
     /// Who gets the verdicts: the number that [`Attach`] was given.

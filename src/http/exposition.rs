@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::pages::Pages;
 use crate::observe::health::CODES;
-use crate::observe::stages::{BOUNDS_US, StageHistogram, Stages};
+use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
 use crate::observe::{Conservation, Hold};
 
 /// As the OpenMetrics specification asks for.

@@ -21,7 +21,7 @@ use crate::message::{
     Verdict,
 };
 use crate::observe::panics::{self, PanicReport};
-use crate::observe::{Gate, Hold, Metrics, TimingSink, keys};
+use crate::observe::{Hold, LogLimiter, Metrics, TimingSink, keys};
 use crate::supervisor::heartbeat::Heartbeat;
 use epochs::{AWAY_INTERVAL, Away, Flight, Live, elapsed_ms};
 use kafka_topics::KafkaTopics;
@@ -124,12 +124,12 @@ pub struct KafkaProducerActor {
     timing: TimingSink,
     heartbeat: Arc<Heartbeat>,
     sources: BTreeMap<SourceId, Attach>,
-    gate: Gate,
-    unconfirmed_gate: Gate,
-    panic_gate: Gate,
-    away_gate: Gate,
-    epochs_gate: Gate,
-    unmatched_gate: Gate,
+    limiter: LogLimiter,
+    unconfirmed_limiter: LogLimiter,
+    panic_limiter: LogLimiter,
+    away_limiter: LogLimiter,
+    epochs_limiter: LogLimiter,
+    unmatched_limiter: LogLimiter,
     state: State,
 }
 
@@ -151,12 +151,12 @@ impl KafkaProducerActor {
             timing,
             heartbeat,
             sources: BTreeMap::new(),
-            gate: Gate::every(WARN_INTERVAL),
-            unconfirmed_gate: Gate::every(AWAY_INTERVAL),
-            panic_gate: Gate::every(WARN_INTERVAL),
-            away_gate: Gate::every(WARN_INTERVAL),
-            epochs_gate: Gate::every(WARN_INTERVAL),
-            unmatched_gate: Gate::every(WARN_INTERVAL),
+            limiter: LogLimiter::every(WARN_INTERVAL),
+            unconfirmed_limiter: LogLimiter::every(AWAY_INTERVAL),
+            panic_limiter: LogLimiter::every(WARN_INTERVAL),
+            away_limiter: LogLimiter::every(WARN_INTERVAL),
+            epochs_limiter: LogLimiter::every(WARN_INTERVAL),
+            unmatched_limiter: LogLimiter::every(WARN_INTERVAL),
             state,
         }
     }
@@ -183,7 +183,7 @@ impl KafkaProducerActor {
     }
 
     fn log_panic(&mut self, what: &'static str, panic: &PanicReport) {
-        if let Some(suppressed) = self.panic_gate.pass(Instant::now()) {
+        if let Some(suppressed) = self.panic_limiter.pass(Instant::now()) {
             error!(self.log, "{}", what; keys::ACTOR => self.heartbeat.actor(),
                 keys::PANIC => &panic.message, keys::LOCATION => &panic.location,
                 keys::SUPPRESSED => suppressed);
@@ -447,12 +447,12 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
     fn handle(&mut self, batch: ForwardBatch, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
         failpoint::hit(Site::KafkaBatch);
-        let epoch = batch.producer_epoch;
+        let epoch = batch.stage_epoch;
         let current = self.state.live.as_mut().filter(|live| live.ending.is_none());
         let current = current.filter(|live| live.epoch == epoch);
         let Some(live) = current else {
             self.state.stale_batches += 1;
-            debug!(self.log, "batch for another epoch"; keys::EPOCH => batch.producer_epoch.0,
+            debug!(self.log, "batch for another epoch"; keys::EPOCH => batch.stage_epoch.0,
                 keys::COUNT => self.state.stale_batches);
             return;
         };
@@ -481,8 +481,8 @@ impl Handler<ForwardMsg> for KafkaProducerActor {
     /// A batch of one for the present producer, from source 0. It names no epoch, so that a sender
     /// which counts on order after a new epoch must send a [`ForwardBatch`] instead.
     fn handle(&mut self, msg: ForwardMsg, ctx: &mut Context<Self>) {
-        let Some(producer_epoch) = self.state.live.as_ref().map(|live| live.epoch) else { return };
-        let batch = ForwardBatch { producer_epoch, messages: vec![msg], source: SourceId(0) };
+        let Some(stage_epoch) = self.state.live.as_ref().map(|live| live.epoch) else { return };
+        let batch = ForwardBatch { stage_epoch, messages: vec![msg], source: SourceId(0) };
         self.handle(batch, ctx);
     }
 }

@@ -162,8 +162,8 @@ impl Actor for Source {
 impl Source {
     fn hand_on(&self, messages: Vec<ForwardMsg>) {
         let epoch = self.journal.lock().expect("unpoisoned").epochs.last().copied();
-        if let Some(producer_epoch) = epoch {
-            self.kafka.do_send(ForwardBatch { producer_epoch, messages, source: self.id });
+        if let Some(stage_epoch) = epoch {
+            self.kafka.do_send(ForwardBatch { stage_epoch, messages, source: self.id });
         }
     }
 }
@@ -796,7 +796,7 @@ fn a_batch_for_another_epoch_is_not_taken() {
         let all = messages("a", 2);
         stage.until("attached", |stage| stage.epochs() == 1).await;
         let stale = ForwardBatch {
-            producer_epoch: Epoch::next(),
+            stage_epoch: Epoch::next(),
             messages: all[..1].to_vec(),
             source: SourceId(1),
         };

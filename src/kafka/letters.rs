@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::dead_letter::Letter;
 use super::dead_letter_file::DeadLetterFile;
 use crate::config::DeadLetterConfig;
-use crate::observe::{Gate, Hold};
+use crate::observe::{Hold, LogLimiter};
 
 /// Pause before a dead letter that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ pub struct Letters {
     taken: u64,
     blocked: Option<String>,
     next_try: Option<Instant>,
-    gate: Gate,
+    limiter: LogLimiter,
 }
 
 impl Default for Letters {
@@ -42,7 +42,7 @@ impl Default for Letters {
             taken: 0,
             blocked: None,
             next_try: None,
-            gate: Gate::every(WARN_INTERVAL),
+            limiter: LogLimiter::every(WARN_INTERVAL),
         }
     }
 }
@@ -176,7 +176,7 @@ impl Letters {
     /// Why none can be written, if so and if it may be said now, and how often it was not said.
     pub fn may_warn(&mut self) -> Option<(&str, u64)> {
         let why = self.blocked.as_deref()?;
-        let suppressed = self.gate.pass(Instant::now())?;
+        let suppressed = self.limiter.pass(Instant::now())?;
         Some((why, suppressed))
     }
 
@@ -194,7 +194,7 @@ impl Letters {
     fn free(&mut self) {
         self.blocked = None;
         self.next_try = None;
-        self.gate.reset();
+        self.limiter.reset();
     }
 }
 

@@ -19,7 +19,7 @@ use super::{Event, ProducerEvent, ROUND_BELOW, classify};
 use crate::config::{Config, KafkaClient, Secrets, kafka_client, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
-use crate::observe::{Gate, diagnosis, keys, panics};
+use crate::observe::{LogLimiter, diagnosis, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
 const GAPLESS: &str = "enable.gapless.guarantee";
@@ -98,7 +98,7 @@ struct Context {
     actor: Recipient<ProducerEvent>,
     log: Logger,
     secrets: Secrets,
-    gates: Mutex<Vec<(String, Gate)>>,
+    limiters: Mutex<Vec<(String, LogLimiter)>>,
 }
 
 /// Reports that the actor has not taken.
@@ -145,12 +145,13 @@ impl Listener for Context {
             return; // Each start would warn that it is experimental: known, and proved enough.
         }
         let suppressed = {
-            let mut gates = lock(&self.gates);
-            let at = gates.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
-                gates.push((facility.to_owned(), Gate::every(LOG_INTERVAL)));
-                gates.len() - 1
-            });
-            gates[at].1.pass(Instant::now())
+            let mut limiters = lock(&self.limiters);
+            let at =
+                limiters.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
+                    limiters.push((facility.to_owned(), LogLimiter::every(LOG_INTERVAL)));
+                    limiters.len() - 1
+                });
+            limiters[at].1.pass(Instant::now())
         };
         let Some(suppressed) = suppressed else { return };
         let answered = !self.probe.load(Relaxed) || self.reported.load(Relaxed);
@@ -230,7 +231,7 @@ impl Producer {
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
             secrets: Secrets::of(&config.kafka.properties),
-            gates: Mutex::default(),
+            limiters: Mutex::default(),
         };
         let settings = kafka_client(
             config,

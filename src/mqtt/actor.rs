@@ -40,7 +40,7 @@ use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Ack, Limits, Window};
 use crate::observe::diagnosis::{self, Diagnosis};
-use crate::observe::{Gate, Metrics, keys, panics};
+use crate::observe::{LogLimiter, Metrics, keys, panics};
 use crate::route::{Filter, Router};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
 
@@ -109,12 +109,12 @@ pub(super) struct Core {
     evicted: bool,
     attempt: u64,
     poison: Poison,
-    lost_gate: Gate,
-    shed_gate: Gate,
-    filtered_gate: Gate,
-    subscription_gate: Gate,
-    suback_gate: Gate,
-    panic_gate: Gate,
+    lost_limiter: LogLimiter,
+    shed_limiter: LogLimiter,
+    filtered_limiter: LogLimiter,
+    subscription_limiter: LogLimiter,
+    suback_limiter: LogLimiter,
+    panic_limiter: LogLimiter,
 }
 
 enum Link {
@@ -178,12 +178,12 @@ impl MqttActor {
             evicted: false,
             attempt: 0,
             poison: Poison::default(),
-            lost_gate: Gate::every(WARN_EVERY),
-            shed_gate: Gate::every(WARN_EVERY),
-            filtered_gate: Gate::every(WARN_EVERY),
-            subscription_gate: Gate::every(WARN_EVERY),
-            suback_gate: Gate::every(WARN_EVERY),
-            panic_gate: Gate::every(WARN_EVERY),
+            lost_limiter: LogLimiter::every(WARN_EVERY),
+            shed_limiter: LogLimiter::every(WARN_EVERY),
+            filtered_limiter: LogLimiter::every(WARN_EVERY),
+            subscription_limiter: LogLimiter::every(WARN_EVERY),
+            suback_limiter: LogLimiter::every(WARN_EVERY),
+            panic_limiter: LogLimiter::every(WARN_EVERY),
             settings,
         };
         Self { core, link: Link::Paused(Box::pin(sleep(Duration::ZERO))) }
@@ -283,7 +283,7 @@ impl Core {
             let evicted = without_a_word && self.evictions.closed(lived);
             if evicted && !self.evicted {
                 // It is said when it is first noticed.
-                self.lost_gate.reset();
+                self.lost_limiter.reset();
             }
             self.evicted = evicted;
             likely = evicted.then_some(&diagnosis::MQTT_EVICTED);
@@ -309,7 +309,7 @@ impl Core {
             true => self.backoff.longest(jitter),
             false => self.backoff.pause(jitter),
         };
-        if let Some(suppressed) = self.lost_gate.pass(Instant::now()) {
+        if let Some(suppressed) = self.lost_limiter.pass(Instant::now()) {
             warn!(self.log, "no mqtt connection, will connect again";
                 keys::REASON => lost.reason,
                 keys::DETAIL => detail,
@@ -431,7 +431,7 @@ impl Core {
 
     pub(super) fn shed(&mut self) {
         self.window.shed();
-        if let Some(suppressed) = self.shed_gate.pass(Instant::now()) {
+        if let Some(suppressed) = self.shed_limiter.pass(Instant::now()) {
             warn!(self.log, "window full, qos 0 messages shed";
                 keys::SHED => self.window.snapshot().shed,
                 keys::IN_FLIGHT => self.window.snapshot().in_flight,
@@ -461,7 +461,7 @@ impl Core {
             }
             Ok(None) => self.unmatched(publish),
             Err(panic) => {
-                if let Some(suppressed) = self.panic_gate.pass(Instant::now()) {
+                if let Some(suppressed) = self.panic_limiter.pass(Instant::now()) {
                     warn!(self.log, "panic while a message was routed, it goes to the dead letter";
                         keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),
                         keys::PANIC => &panic.message,
@@ -485,7 +485,7 @@ impl Core {
             subscribed.push_str(", ...");
         }
         let mqtt_topic = publish.mqtt_topic_lossy();
-        if let Some(suppressed) = self.filtered_gate.pass(Instant::now()) {
+        if let Some(suppressed) = self.filtered_limiter.pass(Instant::now()) {
             warn!(self.log, "no route matches a message";
                 keys::MQTT_TOPIC => %mqtt_topic,
                 keys::DETAIL => format!("subscribed {subscribed}, received {mqtt_topic}"),
@@ -529,11 +529,11 @@ impl Core {
 
     /// Hands on what the producer was not given yet.
     pub(super) fn forward(&mut self) {
-        let Some(producer_epoch) = self.producer else { return };
+        let Some(stage_epoch) = self.producer else { return };
         let messages = self.window.take_unforwarded();
         if !messages.is_empty() {
             let source = self.source;
-            self.next.batches.do_send(ForwardBatch { producer_epoch, messages, source });
+            self.next.batches.do_send(ForwardBatch { stage_epoch, messages, source });
         }
     }
 
@@ -567,7 +567,7 @@ impl Core {
                     keys::ASKED_S => asked_s, keys::GRANTED_S => granted_s);
             }
             Note::Subscribed { route, qos } => {
-                self.subscription_gate.reset();
+                self.subscription_limiter.reset();
                 info!(self.log, "subscribed";
                     keys::MQTT_FILTER => filter(route), keys::MQTT_QOS => qos);
                 self.listen_for(route);
@@ -576,7 +576,7 @@ impl Core {
             Note::Covered { .. } | Note::Uncovered { .. } => {}
             Note::Downgraded { route, qos, retry_in } => {
                 let filter = filter(route);
-                if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
+                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     let what = match retry_in {
                         Some(_) => "subscription granted with a lower qos, will ask again",
                         None => "subscription granted with a lower qos",
@@ -590,7 +590,7 @@ impl Core {
                 // It may have been in force, and the other one brings alone what now looks like copies.
                 self.copies.clear();
                 let filter = filter(route);
-                if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
+                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     warn!(self.log, "subscription refused, will ask again";
                         keys::MQTT_FILTER => filter, keys::DETAIL => text,
                         keys::DELAY_MS => millis(retry_in),
@@ -599,7 +599,7 @@ impl Core {
             }
             Note::SubackMissing { route } => {
                 let filter = filter(route);
-                if let Some(suppressed) = self.suback_gate.pass(Instant::now()) {
+                if let Some(suppressed) = self.suback_limiter.pass(Instant::now()) {
                     warn!(self.log, "no suback, will ask again";
                         keys::MQTT_FILTER => filter, keys::SUPPRESSED => suppressed);
                 }
@@ -609,7 +609,7 @@ impl Core {
                 info!(self.log, "unsubscribed what no route needs"; keys::MQTT_FILTER => mqtt_filter);
             }
             Note::UnsubscribeFailed { mqtt_filter, text } => {
-                if let Some(suppressed) = self.subscription_gate.pass(Instant::now()) {
+                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     warn!(self.log, "an old subscription stays, will try again";
                         keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
                         keys::SUPPRESSED => suppressed);

@@ -126,7 +126,7 @@ impl Handler<ForwardBatch> for Neighbour {
     fn handle(&mut self, batch: ForwardBatch, _: &mut Self::Context) {
         let messages =
             batch.messages.iter().map(|msg| (msg.seq, msg.message.payload.clone())).collect();
-        let told = Told::Batch { epoch: batch.producer_epoch, messages };
+        let told = Told::Batch { epoch: batch.stage_epoch, messages };
         self.told.lock().expect("sound").push(told);
     }
 }

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use slog::{Drain, FlushError, Level, Logger, Never, OwnedKVList, Record, b, o, record};
 
 use super::buffer::{Buffer, Lost};
-use super::line::{self, Style, with_scratch};
+use super::format::{self, Style, with_scratch};
 use super::{TimingSink, keys};
 use crate::config::{LogConfig, LogFormat};
 
@@ -157,7 +157,7 @@ impl Drain for LineDrain {
             with_scratch(|scratch| {
                 scratch.line.clear();
                 let (fields, line) = (&mut scratch.fields, &mut scratch.line);
-                line::write(self.output.style, line::now_us(), record, values, fields, line);
+                format::write(self.output.style, format::now_us(), record, values, fields, line);
                 self.output.buffer.push(line);
             });
         }
@@ -181,9 +181,9 @@ fn report_loss(style: Style, lost: Lost, out: &mut Vec<u8>) {
     let none = Logger::root(slog::Discard, o!(keys::COMPONENT => "log"));
     let mut report = |text: &str, count: u64| {
         with_scratch(|scratch| {
-            line::write(
+            format::write(
                 style,
-                line::now_us(),
+                format::now_us(),
                 &record!(Level::Warning, "", &format_args!("{text}"), b!(keys::COUNT => count)),
                 none.list(),
                 &mut scratch.fields,

@@ -1,4 +1,4 @@
-//! No log line of the data path is unbounded: it passes a [`Gate`](super::Gate), and says how many did
+//! No log line of the data path is unbounded: it passes a [`LogLimiter`](super::LogLimiter), and says how many did
 //! not, or it is in the table with what bounds it.
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Where strangers and brokers can cause lines.
 const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 
-/// Lines without a gate, and what bounds them.
+/// Lines without a limiter, and what bounds them.
 const BOUNDED: [(&str, &str); 15] = [
     (
         "a shared subscription was granted and has brought nothing",
@@ -27,9 +27,9 @@ const BOUNDED: [(&str, &str); 15] = [
     ("batch for another epoch", "debug; one a batch that was under way when a producer ended"),
     ("producer started", "the backoff of producers that deliver nothing"),
     ("producer not started", "the budget of restarts"),
-    ("kafka is back", "only after \"kafka is away\", which has a gate"),
+    ("kafka is back", "only after \"kafka is away\", which has a limiter"),
     ("http server ended", "once"),
-    ("librdkafka says", "a gate for each of its facilities, of which there are a few"),
+    ("librdkafka says", "a limiter for each of its facilities, of which there are a few"),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -75,7 +75,7 @@ fn every_line_that_a_stranger_can_cause_has_a_gate_or_another_bound() {
                 let bounded = BOUNDED.iter().any(|(line, _)| call.contains(&format!("\"{line}\"")));
                 assert!(
                     bounded || call.contains("keys::SUPPRESSED"),
-                    "{}: this line has no gate: {call}",
+                    "{}: this line has no limiter: {call}",
                     file.display()
                 );
             }

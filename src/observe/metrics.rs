@@ -8,7 +8,7 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 
 use super::health::Health;
-use super::stages::{Acknowledged, Delivered, StageHistogram, Stages, record};
+use super::latency::{Acknowledged, Delivered, StageHistogram, Stages, record};
 
 /// The terms of the conservation identity, from one snapshot of the in-flight window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -2,16 +2,16 @@
 
 pub mod keys;
 pub mod log;
-mod line;
+mod format;
 mod buffer;
 pub mod timing;
 mod timing_json;
 mod error;
-mod foreign;
+mod log_crate;
 pub mod panics;
-pub mod rate;
+pub mod log_limiter;
 pub mod metrics;
-pub mod stages;
+pub mod latency;
 pub mod health;
 pub mod diagnosis;
 #[cfg(test)]
@@ -21,12 +21,12 @@ mod log_lines_tests;
 
 pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
-pub use foreign::bridge_log_crate;
+pub use format::Style;
 pub use health::{Health, KafkaHealth, MqttHealth, Subscription, TopicTrouble};
-pub use line::Style;
+pub use latency::{Acknowledged, Delivered};
 pub use log::{FlushGuard, Logging};
+pub use log_crate::bridge_log_crate;
+pub use log_limiter::LogLimiter;
 pub use metrics::{Conservation, Hold, Metrics};
 pub use panics::{PanicReport, install_hook};
-pub use rate::Gate;
-pub use stages::{Acknowledged, Delivered};
 pub use timing::{TimingBatch, TimingRecord, TimingSink};

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::line::Style;
+use super::format::Style;
 use super::log::Logging;
 use crate::config::{LogConfig, LogFormat, TimingPolicy};
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use slog::{Level, Logger, b, o, record};
 
+use super::format::{self, Rfc3339, Style, with_scratch};
 use super::keys;
-use super::line::{self, Rfc3339, Style, with_scratch};
 use super::log::Output;
 use super::timing_json::TimingJson;
 use crate::config::TimingPolicy;
@@ -152,7 +152,7 @@ impl fmt::Debug for TimingBatch<'_> {
 
 impl Pending<'_> {
     fn format(&mut self, record: &TimingRecord<'_>) {
-        let at_us = *self.at_us.get_or_insert_with(line::now_us);
+        let at_us = *self.at_us.get_or_insert_with(format::now_us);
         match self.inner.output.style {
             Style::Json => self.json.write(at_us, record, &mut self.lines),
             style => {
@@ -193,7 +193,7 @@ fn write_by_slog(
     out: &mut Vec<u8>,
 ) {
     with_scratch(|scratch| {
-        line::write(
+        format::write(
             style,
             at_us,
             &record!(

@@ -2,8 +2,8 @@
 //! batch have in common is formatted once: all before the MQTT topic, and the moments with the
 //! latencies between them.
 
+use super::format::{self, Rfc3339};
 use super::keys;
-use super::line::{self, Rfc3339};
 use super::timing::TimingRecord;
 use crate::message::Stamp;
 
@@ -40,10 +40,10 @@ impl TimingJson {
         }
         out.reserve(LINE_BYTES);
         out.extend_from_slice(&self.head);
-        line::push_json_utf8(out, record.mqtt_topic);
+        format::push_json_utf8(out, record.mqtt_topic);
         push_number(keys::MQTT_QOS, record.mqtt_qos, out);
         push_key(keys::KAFKA_TOPIC, out);
-        line::push_json_str(out, record.kafka_topic);
+        format::push_json_str(out, record.kafka_topic);
         push_number(keys::KAFKA_PARTITION, record.kafka_partition, out);
         push_number(keys::KAFKA_OFFSET, record.kafka_offset, out);
         push_number(keys::PAYLOAD_BYTES, record.payload_bytes, out);

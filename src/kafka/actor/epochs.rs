@@ -13,7 +13,7 @@ use crate::kafka::dead_letter::Letter;
 use crate::kafka::lanes::Via;
 use crate::kafka::producer::Producer;
 use crate::message::{Epoch, ProducerStarted, Seq, SourceId, Stamp};
-use crate::observe::{Gate, diagnosis, keys};
+use crate::observe::{LogLimiter, diagnosis, keys};
 
 /// How often it is said that Kafka is still away, or still confirms nothing.
 pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ const GAPS_AT_MOST: u32 = 30_000;
 pub(super) struct Away {
     pub(super) since: Instant,
     /// When it is said again.
-    pub(super) still: Gate,
+    pub(super) still: LogLimiter,
     /// The log says so: then it will also say that it is over.
     pub(super) is_told: bool,
 }
@@ -169,7 +169,7 @@ impl KafkaProducerActor {
         let Some(live) = self.state.live.as_mut().filter(|live| live.ending.is_none()) else {
             return;
         };
-        let suppressed = self.epochs_gate.pass(Instant::now());
+        let suppressed = self.epochs_limiter.pass(Instant::now());
         self.state.tells_epochs = suppressed.is_some();
         if let Some(suppressed) = suppressed {
             warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0,
@@ -261,7 +261,7 @@ impl KafkaProducerActor {
         let since = since.filter(|since| since.elapsed() >= UNCONFIRMED_AFTER);
         self.metrics.health().set_unconfirmed(since.as_ref().map(Instant::elapsed));
         let (Some(live), Some(since), None) = (live, since, away) else { return };
-        if let Some(suppressed) = self.unconfirmed_gate.pass(Instant::now()) {
+        if let Some(suppressed) = self.unconfirmed_limiter.pass(Instant::now()) {
             warn!(self.log, "kafka confirms nothing"; keys::ELAPSED_MS => elapsed_ms(since),
                 keys::SUPPRESSED => suppressed);
         }
@@ -281,16 +281,16 @@ impl KafkaProducerActor {
             self.end_epoch(&detail);
         } else if code == classify::ALL_BROKERS_DOWN {
             if self.state.away.is_none() {
-                let (since, mut still) = (Instant::now(), Gate::every(AWAY_INTERVAL));
+                let (since, mut still) = (Instant::now(), LogLimiter::every(AWAY_INTERVAL));
                 let _ = still.pass(since);
-                let told = self.away_gate.pass(since);
+                let told = self.away_limiter.pass(since);
                 self.state.away = Some(Away { since, still, is_told: told.is_some() });
                 if let Some(suppressed) = told {
                     warn!(self.log, "kafka is away"; keys::DETAIL => detail,
                         keys::SUPPRESSED => suppressed);
                 }
             }
-        } else if let Some(suppressed) = self.gate.pass(Instant::now()) {
+        } else if let Some(suppressed) = self.limiter.pass(Instant::now()) {
             let likely = diagnosis::of_kafka(code, detail, true).map(ToString::to_string);
             warn!(self.log, "trouble with kafka"; keys::REASON => classify::name(code),
                 keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail, keys::LIKELY => likely,

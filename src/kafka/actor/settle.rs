@@ -100,7 +100,7 @@ impl KafkaProducerActor {
                 keys::DETAIL => &said, keys::DEAD_LETTERED => count);
         }
         let lane = &mut kafka_topics.lanes_mut()[lane];
-        if let Some(suppressed) = self.gate.pass(now) {
+        if let Some(suppressed) = self.limiter.pass(now) {
             warn!(self.log, "record refused"; keys::KAFKA_TOPIC => lane.kafka_topic(),
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
                 keys::DETAIL => &said, keys::SUPPRESSED => suppressed);
@@ -254,7 +254,7 @@ impl KafkaProducerActor {
     /// Messages that no route matches and whose dead letters cannot be written: they hold nobody up.
     pub(super) fn drop_unmatched(&mut self, letters: Vec<Letter>, why: &str) {
         let now = Instant::now();
-        if let Some(suppressed) = self.unmatched_gate.pass(now) {
+        if let Some(suppressed) = self.unmatched_limiter.pass(now) {
             warn!(self.log, "messages that no route matches are dropped"; keys::REASON => why,
                 keys::COUNT => letters.len(), keys::SUPPRESSED => suppressed);
         }

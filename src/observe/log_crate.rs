@@ -8,7 +8,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use slog::{Level, o};
 
 use super::log::{Logging, WeakLogging};
-use super::{Gate, keys};
+use super::{LogLimiter, keys};
 
 static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
 
@@ -17,7 +17,7 @@ static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// By library, of which there are as many as are linked.
-static GATES: Mutex<BTreeMap<String, Gate>> = Mutex::new(BTreeMap::new());
+static LIMITERS: Mutex<BTreeMap<String, LogLimiter>> = Mutex::new(BTreeMap::new());
 
 /// Sends what libraries log through the `log` crate to this log, from its level up; `component` is
 /// the library. Called again, it changes the log.
@@ -69,9 +69,10 @@ impl Log for Bridge {
 
 /// How many records of this library were left out since the last one that passed; `None`: this one too.
 fn pass(library: &str) -> Option<u64> {
-    let mut gates = GATES.lock().unwrap_or_else(PoisonError::into_inner);
-    let gate = gates.entry(library.to_owned()).or_insert_with(|| Gate::every(WARN_EVERY));
-    gate.pass(Instant::now())
+    let mut limiters = LIMITERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let limiter =
+        limiters.entry(library.to_owned()).or_insert_with(|| LogLimiter::every(WARN_EVERY));
+    limiter.pass(Instant::now())
 }
 
 fn filter(level: Level) -> LevelFilter {

@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 /// Lets one record through an interval and counts the others.
 #[derive(Debug)]
-pub struct Gate {
+pub struct LogLimiter {
     interval: Duration,
     open_at: Option<Instant>,
     suppressed: u64,
 }
 
-impl Gate {
+impl LogLimiter {
     /// One record each `interval`.
     pub const fn every(interval: Duration) -> Self {
         Self { interval, open_at: None, suppressed: 0 }
@@ -38,13 +38,13 @@ mod tests {
 
     #[test]
     fn one_record_an_interval_passes_and_says_how_many_did_not() {
-        let mut gate = Gate::every(Duration::from_secs(10));
+        let mut limiter = LogLimiter::every(Duration::from_secs(10));
         let start = Instant::now();
-        assert_eq!(gate.pass(start), Some(0));
-        assert_eq!(gate.pass(start + Duration::from_secs(1)), None);
-        assert_eq!(gate.pass(start + Duration::from_secs(9)), None);
-        assert_eq!(gate.pass(start + Duration::from_secs(10)), Some(2));
-        gate.reset();
-        assert_eq!(gate.pass(start + Duration::from_secs(11)), Some(0));
+        assert_eq!(limiter.pass(start), Some(0));
+        assert_eq!(limiter.pass(start + Duration::from_secs(1)), None);
+        assert_eq!(limiter.pass(start + Duration::from_secs(9)), None);
+        assert_eq!(limiter.pass(start + Duration::from_secs(10)), Some(2));
+        limiter.reset();
+        assert_eq!(limiter.pass(start + Duration::from_secs(11)), Some(0));
     }
 }
