@@ -11,10 +11,11 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_kafka_bridge::kafka::classify;
 use mqtt_kafka_bridge::kafka::lanes::{Lane, Via};
-use mqtt_kafka_bridge::message::{Message, Qos, Stamp, Verdict};
+use mqtt_kafka_bridge::message::{Message, Qos, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{Version, decode};
 use mqtt_kafka_bridge::mqtt::window::{Ack, AckForm, Limits, Window};
+use mqtt_kafka_bridge::stage::Verdict;
 
 use data_path::{BATCH, DataPath, Item, router, stream};
 
@@ -55,7 +56,7 @@ fn message(number: u16) -> Arc<Message> {
     let mqtt_topic = Bytes::from(format!("bench/{:04}/{number:06}", number % 200));
     let payload = Bytes::from_static(&[b'x'; 128]);
     Arc::new(Message {
-        destination: router(1).route(b"bench/a", &payload),
+        destinations: router(1).route(&Bytes::from("bench/a"), &payload),
         mqtt_topic,
         payload,
         properties: Bytes::new(),
@@ -86,7 +87,7 @@ fn window(c: &mut Criterion) {
             |window| {
                 let (mut released, at) = (0, Instant::now());
                 for msg in window.take_unforwarded() {
-                    window.settle(Verdict::Delivered(msg.seq), at);
+                    window.settle(Verdict::Delivered(msg.id), at);
                 }
                 window.release(|_| released += 1);
                 assert_eq!(released, BATCH);
@@ -100,11 +101,11 @@ fn window(c: &mut Criterion) {
 fn routing(c: &mut Criterion) {
     let payload = Bytes::from_static(b"21.5");
     for routes in [1, 200] {
-        let router = router(routes);
+        let mut router = router(routes);
         for (name, level) in [("the first", 0), ("the last", routes - 1)] {
-            let mqtt_topic = format!("bench/{level:04}/000001");
+            let mqtt_topic = Bytes::from(format!("bench/{level:04}/000001"));
             c.bench_function(&format!("routing/{routes} routes, {name} matches"), |b| {
-                b.iter(|| router.route(black_box(mqtt_topic.as_bytes()), &payload));
+                b.iter(|| router.route(black_box(&mqtt_topic), &payload));
             });
         }
     }

@@ -19,9 +19,9 @@ use crate::http::{HttpServer, NotServed, Pages};
 use crate::kafka::dead_letter_file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
-use crate::mqtt::actor::NextStage;
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
+use crate::stage::NextStage;
 use crate::supervisor::{
     Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
 };

@@ -25,6 +25,7 @@
 
 // In the order in which a newcomer should read them.
 pub mod message;
+pub mod stage;
 pub mod config;
 pub mod route;
 pub mod mqtt;

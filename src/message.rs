@@ -1,19 +1,12 @@
-//! All that crosses stages: what MqttActor hands on, and what comes back.
-//!
-//! A [`ForwardMsg`] travels MqttActor -> KafkaProducerActor inside a [`ForwardBatch`], all that one
-//! read yielded, because wake-ups, not queues, are the cost. A [`Verdict`] travels back, by sequence
-//! number. There is no negative verdict: whatever a producer lost, it lost together with its
-//! [`Epoch`], and [`ProducerStarted`] tells the source to hand on again, in order, all that has no
-//! verdict (docs/decisions/0001-replay-by-epoch.md).
+//! What a message is on its way: its number, what MQTT delivered, and the records that routing made of
+//! it. Imports nothing of ours; how it travels from stage to stage stands in [`crate::stage`].
 
+use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use actix::{Message as ActixMessage, Recipient};
 use bytes::Bytes;
-
-use crate::route::Route;
 
 /// So much of a payload a dead letter keeps, in bytes; of a larger one also its size and hash.
 pub const DEAD_LETTER_PAYLOAD_MAX: usize = 512 * 1024;
@@ -111,8 +104,8 @@ pub struct Message {
     pub retain: bool,
     /// When the read that brought it returned.
     pub received_at: Stamp,
-    /// `None` if no route matches: then it is acknowledged and counted, and not handed on.
-    pub destination: Option<Destination>,
+    /// What routing made of it. Without any it is acknowledged, counted as filtered, and not handed on.
+    pub destinations: Destinations,
 }
 
 impl Message {
@@ -121,32 +114,105 @@ impl Message {
         String::from_utf8_lossy(&self.mqtt_topic)
     }
 
-    /// Route and value, if it goes to Kafka as a record.
-    pub fn record(&self) -> Option<(&Route, &Bytes)> {
-        match &self.destination {
-            Some(Destination::Record { route, value }) => Some((route, value)),
-            Some(Destination::DeadLetter(_)) | None => None,
-        }
-    }
-
     /// What it counts for in the byte bound of the window.
     pub fn window_bytes(&self) -> usize {
         self.mqtt_topic.len() + self.payload.len() + self.properties.len()
     }
 }
 
-/// Where a routed message is to go.
+/// What routing made of a message: nothing, one destination (nearly always, and without an allocation),
+/// or several.
+#[derive(Debug, Clone, Default)]
+pub enum Destinations {
+    /// No route wants it.
+    #[default]
+    None,
+    /// One.
+    One(Destination),
+    /// Several, at most [`Destinations::MAX`], each with a verdict of its own.
+    Several(Box<[Destination]>),
+}
+
+impl Destinations {
+    /// Most destinations of one message: [`RecordId::index`] counts them.
+    pub const MAX: usize = u16::MAX as usize;
+
+    /// All of them, in the order in which [`RecordId::index`] counts.
+    pub fn as_slice(&self) -> &[Destination] {
+        match self {
+            Self::None => &[],
+            Self::One(destination) => std::slice::from_ref(destination),
+            Self::Several(destinations) => destinations,
+        }
+    }
+}
+
+/// Where a part of a routed message is to go.
 #[derive(Debug, Clone)]
 pub enum Destination {
-    /// To Kafka as the route says; the bytes are the record's value.
-    Record {
-        /// The route it matched.
-        route: Arc<Route>,
-        /// What to write: the payload, or what the route's payload form made of it.
-        value: Bytes,
-    },
+    /// To Kafka.
+    Record(Record),
     /// To the dead letter, for good.
     DeadLetter(Box<Refusal>),
+}
+
+/// What is to be written to Kafka, resolved once by the router: the stages behind it know no routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The route that made it, for metrics alone.
+    pub route: RouteId,
+    /// Where it goes.
+    pub kafka_topic: Arc<str>,
+    /// The key; a record without one goes to the partition of its MQTT topic's hash.
+    pub key: Option<Bytes>,
+    /// The value; `None` is null, a tombstone in a compacted Kafka topic.
+    pub value: Option<Bytes>,
+    /// The headers, in order.
+    pub headers: Vec<Header>,
+    /// The partition; `None`: by the partitioner, from the key or the MQTT topic.
+    pub partition: Option<i32>,
+    /// Milliseconds since the Unix epoch; `None`: when it is produced.
+    pub timestamp_ms: Option<i64>,
+}
+
+impl Record {
+    /// A record of key and value, without headers, where the partitioner puts it, stamped when it is
+    /// produced.
+    pub fn new(route: RouteId, kafka_topic: Arc<str>, key: Bytes, value: Bytes) -> Self {
+        let (key, value) = (Some(key), Some(value));
+        let (headers, partition, timestamp_ms) = (Vec::new(), None, None);
+        Self { route, kafka_topic, key, value, headers, partition, timestamp_ms }
+    }
+}
+
+/// A header of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: Arc<CStr>,
+    /// Its value; `None` is null.
+    pub value: Option<Bytes>,
+}
+
+/// A route, by its place in the configuration, from 0. What keeps something for each route keeps it
+/// under this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RouteId(pub usize);
+
+/// One destination of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId {
+    /// The message.
+    pub seq: Seq,
+    /// Which of its [`Destinations`], from 0.
+    pub index: u16,
+}
+
+impl RecordId {
+    /// The first destination of a message, nearly always its only one.
+    pub fn first(seq: Seq) -> Self {
+        Self { seq, index: 0 }
+    }
 }
 
 /// Why a message goes to the dead letter, and what is known of its whole payload where only the
@@ -168,87 +234,4 @@ pub struct WholePayload {
     pub size: u64,
     /// SHA-256.
     pub sha256: [u8; 32],
-}
-
-/// One routed message.
-#[derive(Debug, Clone, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ForwardMsg {
-    /// Its number; the verdict comes under it.
-    pub seq: Seq,
-    /// What was received, and where it goes.
-    pub message: Arc<Message>,
-}
-
-/// What one read yielded, in the order of receipt. Refused whole, without a verdict, by a producer
-/// whose epoch is not `stage_epoch`: the announcement of that producer's epoch makes the source
-/// hand it on again.
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-pub struct ForwardBatch {
-    /// The producer instance that this batch is meant for.
-    pub stage_epoch: Epoch,
-    /// The messages, sequence numbers ascending.
-    pub messages: Vec<ForwardMsg>,
-    /// Who gets the verdicts: the number that [`Attach`] was given.
-    pub source: SourceId,
-}
-
-/// A source of messages, as KafkaProducerActor numbers it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(pub u16);
-
-/// A source tells KafkaProducerActor where its verdicts go. Answered by [`ProducerStarted`] at once
-/// and at each new epoch. A source that was restarted attaches again under the same number and then
-/// hands on again everything without a verdict, because verdicts may have died with it; what
-/// KafkaProducerActor still has of that is not produced a second time.
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-pub struct Attach {
-    /// The source's number, its own for the life of the process.
-    pub source: SourceId,
-    /// Gets verdicts.
-    pub verdicts: Recipient<Verdicts>,
-    /// Gets the announcement of each new producer.
-    pub started: Recipient<ProducerStarted>,
-}
-
-/// A producer with this epoch is ready to take batches. The source hands on, in order and addressed
-/// to this epoch, everything that has no verdict yet.
-#[derive(Debug, Clone, Copy, ActixMessage)]
-#[rtype(result = "()")]
-pub struct ProducerStarted {
-    /// The new producer's epoch.
-    pub epoch: Epoch,
-}
-
-/// The fate of one message. Final: a message gets at most one that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Kafka acknowledged the record (acks=all).
-    Delivered(Seq),
-    /// Refused for good, and its dead letter is written durably.
-    Rejected(Seq),
-    /// No route matched it, and its dead letter could not be written: dropped, as
-    /// [`NO_ROUTE`] allows.
-    Dropped(Seq),
-}
-
-impl Verdict {
-    /// The message that it is about.
-    pub fn seq(self) -> Seq {
-        match self {
-            Self::Delivered(seq) | Self::Rejected(seq) | Self::Dropped(seq) => seq,
-        }
-    }
-}
-
-/// Verdicts of one batch of delivery reports.
-#[derive(ActixMessage)]
-#[rtype(result = "()")]
-pub struct Verdicts {
-    /// In any order.
-    pub verdicts: Vec<Verdict>,
-    /// When librdkafka told the first of them.
-    pub delivered_at: Instant,
 }

@@ -21,7 +21,7 @@ use super::source::Source;
 use super::text;
 use super::transport;
 use super::value::{Value, is_kafka_topic, quoted};
-use crate::message::Qos;
+use crate::message::{Qos, RouteId};
 use crate::route::{Filter, PayloadForm, Route};
 
 /// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
@@ -253,7 +253,7 @@ impl Reader {
                 "expected no MQTT topic in common with {} of routes[{}], found {}: they are not \
                  of one kind, plain or one shared group, and each would bring every message",
                 quoted(earlier.filter.as_str()),
-                earlier.index,
+                earlier.id.0,
                 quoted(route.filter.as_str())
             );
             self.refuse(&format!("routes[{index}].filter"), text);
@@ -284,10 +284,10 @@ impl Reader {
             _ => Err(Refused::Form),
         });
         Some(Route {
-            index,
+            id: RouteId(index),
             filter: filter?,
             qos: qos?,
-            kafka_topic: kafka_topic?,
+            kafka_topic: kafka_topic?.into(),
             payload: payload?,
         })
     }
@@ -385,7 +385,7 @@ impl Reader {
     fn dead_letter(&mut self, routes: Option<&[Route]>) -> Option<DeadLetterConfig> {
         let to = self.optional("dead_letter.kafka_topic", kafka_topic);
         if let (Some(Some(to)), Some(routes)) = (&to, routes)
-            && let Some(index) = routes.iter().position(|route| route.kafka_topic == *to)
+            && let Some(index) = routes.iter().position(|route| *route.kafka_topic == **to)
         {
             let found = self.found("dead_letter.kafka_topic");
             let text = format!(

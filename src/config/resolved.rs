@@ -77,8 +77,8 @@ impl Config {
                 format!(
                     "routes[{}].filter and routes[{}].filter: {:?} and {:?} have MQTT topics in \
                      common: {what}",
-                    one.index,
-                    other.index,
+                    one.id.0,
+                    other.id.0,
                     one.filter.as_str(),
                     other.filter.as_str()
                 )
@@ -94,7 +94,7 @@ impl Config {
                 "routes[{}].filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker that \
                  has none may grant it and send nothing (mqtt.silence_warning; over MQTT 5 it says \
                  so)",
-                route.index,
+                route.id.0,
                 route.filter.as_str()
             )
         })

@@ -52,7 +52,7 @@ impl Scrape {
         let metrics = &pages.metrics;
         let routes = pages.routes.iter();
         let mut held: BTreeMap<_, _> =
-            routes.map(|route| (route.kafka_topic.clone(), false)).collect();
+            routes.map(|route| (route.kafka_topic.to_string(), false)).collect();
         held.insert(Hold::DEAD_LETTER.to_owned(), false);
         held.extend(metrics.holds().into_iter().map(|hold| (hold.kafka_topic, true)));
         Self {

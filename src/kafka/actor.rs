@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use bytes::Bytes;
 use slog::{Logger, debug, error, o, warn};
 
 use super::classify;
@@ -16,12 +17,10 @@ use super::{Event, ProducerEvent, ROUND_BELOW};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::kafka::dead_letter::{Extent, Letter};
-use crate::message::{
-    Attach, Destination, ForwardBatch, ForwardMsg, NO_ROUTE, ProducerStarted, Seq, SourceId, Stamp,
-    Verdict,
-};
+use crate::message::{Destination, NO_ROUTE, RecordId, Seq, Stamp};
 use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Hold, LogLimiter, Metrics, TimingSink, keys};
+use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict};
 use crate::supervisor::heartbeat::Heartbeat;
 use epochs::{AWAY_INTERVAL, Away, Flight, Live, elapsed_ms};
 use kafka_topics::KafkaTopics;
@@ -69,11 +68,12 @@ struct Item {
 
 impl Queued for Item {
     fn seq(&self) -> Seq {
-        self.msg.seq
+        self.msg.id.seq
     }
 
     fn bytes(&self) -> usize {
-        let value = self.msg.message.record().map_or(0, |(_, value)| value.len());
+        let value =
+            self.msg.record().and_then(|record| record.value.as_ref()).map_or(0, Bytes::len);
         self.key().len() + value + RECORD_BYTES
     }
 }
@@ -81,7 +81,8 @@ impl Queued for Item {
 impl Item {
     /// The record's key.
     fn key(&self) -> &[u8] {
-        &self.msg.message.mqtt_topic
+        let key = self.msg.record().and_then(|record| record.key.as_ref());
+        key.unwrap_or(&self.msg.message.mqtt_topic)
     }
 }
 
@@ -109,7 +110,7 @@ struct State {
     /// The next producer is told of, since the end of the last one was.
     tells_epochs: bool,
     /// What a source will hand on again although it is here: it attached anew.
-    here: HashSet<Seq>,
+    here: HashSet<RecordId>,
     /// Of a source that attached anew: up to this one, what it hands on again and is not here has
     /// had its verdict from this epoch, and the mail died with the source.
     settled_to: BTreeMap<SourceId, Seq>,
@@ -164,13 +165,13 @@ impl KafkaProducerActor {
     /// Puts a message where it goes next: its lane, or the dead letter.
     fn admit(&mut self, item: Item) {
         let state = &mut self.state;
-        if !state.here.is_empty() && state.here.remove(&item.msg.seq) {
+        if !state.here.is_empty() && state.here.remove(&item.msg.id) {
             return;
         }
         let lane = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
-            let (route, _) = item.msg.message.record()?;
-            Some(state.kafka_topics.lane_of(&route.kafka_topic, item.key()))
+            let record = item.msg.record()?;
+            Some(state.kafka_topics.lane_of(&record.kafka_topic, item.key()))
         });
         match lane {
             Ok(Some(lane)) => state.kafka_topics.lanes_mut()[lane].push(item),
@@ -192,8 +193,8 @@ impl KafkaProducerActor {
 
     fn dead_letter(&mut self, item: Item, refusal: Option<(&'static str, String)>) {
         let Item { msg, source } = item;
-        let kafka_topic = msg.message.record().map(|(route, _)| route.kafka_topic.clone());
-        let given = match &msg.message.destination {
+        let kafka_topic = msg.record().map(|record| record.kafka_topic.to_string());
+        let given = match msg.destination() {
             Some(Destination::DeadLetter(given)) => Some((given.reason, given.detail.clone())),
             _ => None,
         };
@@ -366,16 +367,16 @@ impl State {
     }
 
     /// Everything that is here and has no verdict yet.
-    fn seqs(&self) -> HashSet<Seq> {
+    fn record_ids(&self) -> HashSet<RecordId> {
         let sides = self.live.iter().flat_map(Live::sides);
         let flying = sides.flat_map(|side| side.flights.iter()).map(|(_, flight)| match flight {
-            Flight::Record { item, .. } => item.msg.seq,
-            Flight::Letter { letter, .. } => letter.msg.seq,
+            Flight::Record { item, .. } => item.msg.id,
+            Flight::Letter { letter, .. } => letter.msg.id,
         });
         let waiting =
-            self.kafka_topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.seq);
+            self.kafka_topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.id);
         let letters = self.letters.waiting().chain(self.unmatched.waiting());
-        let letters = letters.map(|letter| letter.msg.seq);
+        let letters = letters.map(|letter| letter.msg.id);
         flying.chain(waiting).chain(letters).collect()
     }
 }
@@ -391,9 +392,9 @@ fn failing_detail(lane: &Lane<Item>, now: Instant) -> String {
 /// The verdict that a message has had. Which one is not kept: a record that Kafka refused counts as
 /// delivered here.
 fn verdict_again(msg: &ForwardMsg) -> Verdict {
-    match msg.message.record() {
-        Some(_) => Verdict::Delivered(msg.seq),
-        None => Verdict::Rejected(msg.seq),
+    match msg.record() {
+        Some(_) => Verdict::Delivered(msg.id),
+        None => Verdict::Rejected(msg.id),
     }
 }
 
@@ -430,9 +431,9 @@ impl Handler<Attach> for KafkaProducerActor {
 
     fn handle(&mut self, attach: Attach, _: &mut Context<Self>) {
         if let Some(live) = &self.state.live {
-            attach.started.do_send(ProducerStarted { epoch: live.epoch });
+            attach.ready.do_send(StageReady { stage_epoch: live.epoch });
         }
-        self.state.here = self.state.seqs();
+        self.state.here = self.state.record_ids();
         let admitted = self.state.live.as_ref().and_then(|live| live.admitted.get(&attach.source));
         if let Some(last) = admitted.copied() {
             self.state.settled_to.insert(attach.source, last);
@@ -457,13 +458,14 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
             return;
         };
         if let Some(last) = batch.messages.last() {
-            live.admitted.insert(batch.source, last.seq);
+            live.admitted.insert(batch.source, last.id.seq);
         }
         let settled_to = self.state.settled_to.get(&batch.source).copied();
         let mut again = Outbox::default();
         for msg in batch.messages {
             // Produced again, it would come behind later ones of its MQTT topic.
-            if settled_to.is_some_and(|last| msg.seq <= last) && !self.state.here.contains(&msg.seq)
+            if settled_to.is_some_and(|last| msg.id.seq <= last)
+                && !self.state.here.contains(&msg.id)
             {
                 again.push(batch.source, verdict_again(&msg));
             } else {

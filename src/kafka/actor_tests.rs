@@ -24,10 +24,10 @@ use crate::config::{
     Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::kafka::lanes::Via;
-use crate::message::{Epoch, Message, NO_ROUTE, Qos, Refusal, Verdicts};
+use crate::message::{Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
-use crate::route::{PayloadForm, Route};
+use crate::stage::Verdicts;
 
 const PARTITIONS: i32 = 4;
 /// Of the Kafka topic `wide`.
@@ -155,7 +155,7 @@ impl Actor for Source {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         let (verdicts, started) = (ctx.address().recipient(), ctx.address().recipient());
-        self.kafka.do_send(Attach { source: self.id, verdicts, started });
+        self.kafka.do_send(Attach { source: self.id, verdicts, ready: started });
     }
 }
 
@@ -168,12 +168,12 @@ impl Source {
     }
 }
 
-impl Handler<ProducerStarted> for Source {
+impl Handler<StageReady> for Source {
     type Result = ();
 
-    fn handle(&mut self, started: ProducerStarted, _: &mut Context<Self>) {
+    fn handle(&mut self, started: StageReady, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
-        journal.epochs.push(started.epoch);
+        journal.epochs.push(started.stage_epoch);
         let again = journal.unsettled.values().cloned().collect();
         drop(journal);
         self.hand_on(again);
@@ -186,7 +186,7 @@ impl Handler<Verdicts> for Source {
     fn handle(&mut self, verdicts: Verdicts, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
         for verdict in verdicts.verdicts {
-            if journal.unsettled.remove(&verdict.seq()).is_some() {
+            if journal.unsettled.remove(&verdict.id().seq).is_some() {
                 journal.verdicts.push(verdict);
             }
         }
@@ -202,7 +202,7 @@ impl Handler<Publish> for Source {
 
     fn handle(&mut self, publish: Publish, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
-        journal.unsettled.extend(publish.0.iter().map(|msg| (msg.seq, msg.clone())));
+        journal.unsettled.extend(publish.0.iter().map(|msg| (msg.id.seq, msg.clone())));
         drop(journal);
         self.hand_on(publish.0);
     }
@@ -298,7 +298,7 @@ impl Stage {
 
     fn rejected(&self) -> Vec<Seq> {
         let rejected = |verdict: &Verdict| match verdict {
-            Verdict::Rejected(seq) => Some(*seq),
+            Verdict::Rejected(id) => Some(id.seq),
             Verdict::Delivered(_) | Verdict::Dropped(_) => None,
         };
         self.journal().verdicts.iter().filter_map(rejected).collect()
@@ -345,7 +345,7 @@ impl Stage {
         }
         let arrivals: Vec<_> = keys.into_values().map(|(_, arrived)| arrived).collect();
         let there: BTreeSet<_> = arrivals.iter().flatten().copied().collect();
-        let lost: Vec<_> = messages.iter().filter(|msg| !there.contains(&msg.seq.0)).collect();
+        let lost: Vec<_> = messages.iter().filter(|msg| !there.contains(&msg.id.seq.0)).collect();
         assert!(lost.is_empty(), "lost: {lost:?}");
         arrivals
     }
@@ -416,27 +416,24 @@ fn messages(kafka_topic: &str, count: usize) -> Vec<ForwardMsg> {
 
 /// The same of so many MQTT topics.
 fn messages_of(kafka_topic: &str, mqtt_topics: usize, count: usize) -> Vec<ForwardMsg> {
-    let route = Arc::new(Route {
-        index: 0,
-        filter: "#".parse().expect("a filter"),
-        qos: Qos::AtLeastOnce,
-        kafka_topic: kafka_topic.to_owned(),
-        payload: PayloadForm::Raw,
-    });
+    let kafka_topic: Arc<str> = kafka_topic.into();
     (0..count)
         .map(|nth| {
             let seq = Seq::next();
             let value = Bytes::from(seq.0.to_string());
+            let mqtt_topic = Bytes::from(format!("sensors/{}", nth % mqtt_topics));
+            let (key, kafka_topic) = (mqtt_topic.clone(), Arc::clone(&kafka_topic));
+            let record = crate::message::Record::new(RouteId(0), kafka_topic, key, value.clone());
             let message = Message {
-                mqtt_topic: Bytes::from(format!("sensors/{}", nth % mqtt_topics)),
-                payload: value.clone(),
+                mqtt_topic,
+                payload: value,
                 properties: Bytes::new(),
                 qos: Qos::AtLeastOnce,
                 retain: false,
                 received_at: Stamp::now(),
-                destination: Some(Destination::Record { route: Arc::clone(&route), value }),
+                destinations: Destinations::One(Destination::Record(record)),
             };
-            ForwardMsg { seq, message: Arc::new(message) }
+            ForwardMsg { id: RecordId::first(seq), message: Arc::new(message) }
         })
         .collect()
 }
@@ -446,11 +443,12 @@ fn refused_before() -> ForwardMsg {
 }
 
 fn refused_for(reason: &'static str) -> ForwardMsg {
-    let ForwardMsg { seq, message } = messages("a", 1).remove(0);
+    let ForwardMsg { id, message } = messages("a", 1).remove(0);
     let detail = "found x".to_owned();
     let refusal = Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None }));
     let message = Arc::into_inner(message).expect("nobody else has it");
-    ForwardMsg { seq, message: Arc::new(Message { destination: Some(refusal), ..message }) }
+    let destinations = Destinations::One(refusal);
+    ForwardMsg { id, message: Arc::new(Message { destinations, ..message }) }
 }
 
 fn story<F: Future<Output = ()>>(story: impl FnOnce() -> F) {
@@ -592,7 +590,7 @@ fn what_kafka_refuses_alone_is_dead_lettered_and_the_rest_arrives() {
         stage.settled(1).await;
         stage.publish(all[1..].to_vec());
         stage.settled(50).await;
-        assert_eq!(stage.rejected(), [all[0].seq]);
+        assert_eq!(stage.rejected(), [all[0].id.seq]);
         let file = std::fs::read_to_string(&stage.file).expect("written");
         assert!(file.contains("kafka_too_large") && file.lines().count() == 1, "{file}");
         stage.assert_arrived("a", &all[1..]);
@@ -616,7 +614,7 @@ fn what_is_refused_whatever_it_is_is_the_kafka_topics_fault_and_waits_until_that
             stage.mock.fail_produce(errors);
             all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
             stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
-            let hold = Hold { kafka_topic: "a".to_owned(), reason: name.to_owned() };
+            let hold = Hold { kafka_topic: "a".into(), reason: name.to_owned() };
             assert_eq!(stage.metrics.holds(), [hold]);
             stage.mock.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
             stage.settled(400).await;
@@ -624,7 +622,7 @@ fn what_is_refused_whatever_it_is_is_the_kafka_topics_fault_and_waits_until_that
             let rejected = stage.rejected();
             assert!(rejected.len() <= 2, "{name}: {rejected:?}");
             let delivered: Vec<_> =
-                all.into_iter().filter(|msg| !rejected.contains(&msg.seq)).collect();
+                all.into_iter().filter(|msg| !rejected.contains(&msg.id.seq)).collect();
             stage.assert_arrived("a", &delivered);
             assert!(stage.epochs() <= 3, "{name}: {} epochs", stage.epochs());
         }
@@ -804,7 +802,7 @@ fn a_batch_for_another_epoch_is_not_taken() {
         stage.publish(all[1..].to_vec());
         stage.settled(1).await;
         let records = stage.mock.read("a");
-        assert_eq!(records[0].value, all[1].seq.0.to_string().into_bytes());
+        assert_eq!(records[0].value, all[1].id.seq.0.to_string().into_bytes());
     });
 }
 
@@ -818,8 +816,8 @@ impl Handler<LoseVerdicts> for Source {
     /// As if the mail of verdicts about these had died with the actor, which attaches anew.
     fn handle(&mut self, LoseVerdicts(lost): LoseVerdicts, ctx: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
-        journal.verdicts.retain(|verdict| lost.iter().all(|msg| msg.seq != verdict.seq()));
-        journal.unsettled.extend(lost.into_iter().map(|msg| (msg.seq, msg)));
+        journal.verdicts.retain(|verdict| lost.iter().all(|msg| msg.id.seq != verdict.id().seq));
+        journal.unsettled.extend(lost.into_iter().map(|msg| (msg.id.seq, msg)));
         drop(journal);
         self.started(ctx);
     }
@@ -839,7 +837,7 @@ fn a_source_whose_verdicts_died_gets_them_again_and_nothing_is_produced_behind_w
         stage.source.do_send(LoseVerdicts(lost));
         stage.until("attached again", |stage| stage.epochs() == 2).await;
         stage.settled(201).await;
-        assert_eq!(stage.rejected(), [refused.seq]);
+        assert_eq!(stage.rejected(), [refused.id.seq]);
         assert_eq!(stage.mock.read("a").len(), 200, "each was produced once");
         let file = std::fs::read_to_string(&stage.file).expect("written");
         assert_eq!(file.lines().count(), 1, "{file}");
@@ -908,7 +906,7 @@ fn panic_while_mapped() {
         failpoint::arm_once(Site::KafkaRecord, 3);
         stage.publish(all.clone());
         stage.settled(10).await;
-        assert_eq!((stage.rejected(), stage.epochs()), (vec![all[2].seq], 1));
+        assert_eq!((stage.rejected(), stage.epochs()), (vec![all[2].id.seq], 1));
         let file = std::fs::read_to_string(&stage.file).expect("written");
         assert!(file.contains("\"reason\":\"panic\""), "{file}");
     });
@@ -953,7 +951,7 @@ fn dead_letters_go_to_their_kafka_topic_with_their_reasons() {
         let msg = refused_before();
         stage.publish(vec![msg.clone()]);
         stage.settled(1).await;
-        assert_eq!(stage.rejected(), [msg.seq]);
+        assert_eq!(stage.rejected(), [msg.id.seq]);
         let Record { key, value, headers, .. } = stage.mock.read("dead").remove(0);
         assert_eq!((key, value), (b"sensors/0".to_vec(), msg.message.payload.to_vec()));
         for header in ["reason=payload_not_json", "detail=found x", "mqtt_topic=sensors/0"] {

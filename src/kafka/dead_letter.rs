@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, ForwardMsg, SourceId, WholePayload};
+use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, WholePayload};
+use crate::stage::{ForwardMsg, SourceId};
 
 /// Of a payload so short, half is not worth another attempt.
 const WORTH_HALVING: usize = 1024;
@@ -171,7 +172,7 @@ impl Letter {
     /// Size and hash of the whole payload, where [`Letter::kept`] is only its beginning.
     fn whole(&self) -> Option<WholePayload> {
         let payload = &self.msg.message.payload;
-        let refused_before = match &self.msg.message.destination {
+        let refused_before = match self.msg.destination() {
             Some(Destination::DeadLetter(refusal)) => refusal.whole,
             _ => None,
         };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
-use crate::message::{Destination, Message, Qos, Refusal, Seq, Stamp};
+use crate::message::{Destination, Destinations, Message, Qos, RecordId, Refusal, Seq, Stamp};
 
 fn letter(payload: impl Into<Bytes>) -> Letter {
     let refusal = Refusal { reason: "payload_not_json", detail: "found x".into(), whole: None };
@@ -22,10 +22,10 @@ fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at,
-        destination: Some(Destination::DeadLetter(Box::new(refusal))),
+        destinations: Destinations::One(Destination::DeadLetter(Box::new(refusal))),
     };
     Letter {
-        msg: ForwardMsg { seq: Seq::next(), message: Arc::new(message) },
+        msg: ForwardMsg { id: RecordId::first(Seq::next()), message: Arc::new(message) },
         source: SourceId(1),
         reason: "payload_not_json",
         detail: "found x".to_owned(),

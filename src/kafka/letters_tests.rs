@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::kafka::dead_letter::Extent;
-use crate::message::{ForwardMsg, Message, Qos, Seq, SourceId, Stamp};
+use crate::message::{Destinations, Message, Qos, RecordId, Seq, Stamp};
+use crate::stage::{ForwardMsg, SourceId};
 
 fn letter(payload: Vec<u8>) -> Letter {
     let message = Message {
@@ -14,10 +15,10 @@ fn letter(payload: Vec<u8>) -> Letter {
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),
-        destination: None,
+        destinations: Destinations::None,
     };
     Letter {
-        msg: ForwardMsg { seq: Seq::next(), message: Arc::new(message) },
+        msg: ForwardMsg { id: RecordId::first(Seq::next()), message: Arc::new(message) },
         source: SourceId(1),
         reason: "payload_not_json",
         detail: "found x".to_owned(),

@@ -163,8 +163,8 @@ impl Client {
         let inner = client::Client::new(&kafka_client(config, KafkaClient::Probe))
             .map_err(|error| io::Error::other(secrets.hide(&error)))?;
         let inner = Arc::new(inner);
-        let names = config.routes.iter().map(|route| &route.kafka_topic);
-        let topics = names.chain(&config.dead_letter.kafka_topic).map(|name| {
+        let names = config.routes.iter().map(|route| &*route.kafka_topic);
+        let topics = names.chain(config.dead_letter.kafka_topic.as_deref()).map(|name| {
             inner.topic(name, None).map_err(|code| io::Error::other(classify::name(code)))
         });
         let topics = topics.collect::<io::Result<_>>()?;

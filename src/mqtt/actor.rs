@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix::dev::ToEnvelope;
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Recipient, Supervised};
 use slog::{Logger, info, o, warn};
 use tokio::net::TcpStream;
@@ -23,10 +22,7 @@ use tokio::time::{Sleep, sleep};
 use crate::backoff::Backoff;
 use crate::config::{Config, Unmatched};
 use crate::failpoint::{self, Site};
-use crate::message::{
-    Attach, Destination, Epoch, ForwardBatch, Message, NO_ROUTE, ProducerStarted, Qos, Refusal,
-    SourceId, Stamp, Verdicts,
-};
+use crate::message::{Destination, Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, Stamp};
 use crate::mqtt::connection;
 use crate::mqtt::copies::Copies;
 use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
@@ -42,6 +38,7 @@ use crate::mqtt::window::{Ack, Limits, Window};
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::{LogLimiter, Metrics, keys, panics};
 use crate::route::{Filter, Router};
+use crate::stage::{Attach, ForwardBatch, NextStage, SourceId, StageReady, Verdicts};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
 
 /// Repeated warnings are logged once in this time.
@@ -52,26 +49,6 @@ const PINNED_ALLOWANCE_BYTES: usize = 256;
 /// So many filters are named where one of them brought a message that no route matches.
 const NAMED_MAX: usize = 5;
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-
-/// The stage that messages are handed on to.
-#[derive(Clone)]
-pub struct NextStage {
-    /// Takes batches.
-    pub batches: Recipient<ForwardBatch>,
-    /// Takes the address for verdicts.
-    pub attach: Recipient<Attach>,
-}
-
-impl NextStage {
-    /// The stage that this actor is.
-    pub fn of<A>(address: &actix::Addr<A>) -> Self
-    where
-        A: Actor + Handler<ForwardBatch> + Handler<Attach>,
-        A::Context: ToEnvelope<A, ForwardBatch> + ToEnvelope<A, Attach>,
-    {
-        Self { batches: address.clone().recipient(), attach: address.clone().recipient() }
-    }
-}
 
 /// See the module's documentation.
 pub struct MqttActor {
@@ -100,7 +77,7 @@ pub(super) struct Core {
     unheard: Vec<(usize, Instant)>,
     /// Those that have brought something.
     heard: Vec<usize>,
-    producer: Option<Epoch>,
+    stage_epoch: Option<Epoch>,
     pub(super) draining: bool,
     /// Since when the window has had no room for what came.
     pub(super) full_since: Option<Instant>,
@@ -170,7 +147,7 @@ impl MqttActor {
             copies: Copies::default(),
             unheard: Vec::new(),
             heard: Vec::new(),
-            producer: None,
+            stage_epoch: None,
             draining: false,
             full_since: None,
             backoff: Backoff::new(settings.mqtt.reconnect_min, settings.mqtt.reconnect_max),
@@ -373,7 +350,10 @@ impl Core {
             let ids = publish.subscription_ids.as_slice();
             self.copies.take(content, ids, now, self.window.oldest())
         });
-        let destination = if twin.is_some() { None } else { self.destination(&publish) };
+        let destinations = match twin {
+            Some(_) => Destinations::None,
+            None => self.destinations(&publish),
+        };
         let message = Message {
             mqtt_topic: publish.mqtt_topic,
             payload: publish.payload,
@@ -381,7 +361,7 @@ impl Core {
             qos: publish.qos,
             retain: publish.retain,
             received_at,
-            destination,
+            destinations,
         };
         if let Some(twin) = twin {
             self.window.copied(publish.ack, twin, Arc::new(message));
@@ -440,26 +420,26 @@ impl Core {
     }
 
     /// Where a message goes. A panic on the way is the message's fault: it goes to the dead letter.
-    fn destination(&mut self, publish: &Publish) -> Option<Destination> {
+    fn destinations(&mut self, publish: &Publish) -> Destinations {
         if let Some(refusal) = &publish.refusal {
-            return Some(Destination::DeadLetter(refusal.clone()));
+            return Destinations::One(Destination::DeadLetter(refusal.clone()));
         }
         let routed = panics::catch(|| {
             failpoint::hit(Site::Route);
             self.router.route(&publish.mqtt_topic, &publish.payload)
         });
         match routed {
-            Ok(Some(destination)) => {
+            Ok(Destinations::None) => self.unmatched(publish),
+            Ok(destinations) => {
                 // Nearly always empty.
                 if !self.unheard.is_empty()
-                    && let Destination::Record { route, .. } = &destination
-                    && let Some(at) = self.unheard.iter().position(|(at, _)| *at == route.index)
+                    && let [Destination::Record(record)] = destinations.as_slice()
+                    && let Some(at) = self.unheard.iter().position(|(at, _)| *at == record.route.0)
                 {
                     self.heard.push(self.unheard.swap_remove(at).0);
                 }
-                Some(destination)
+                destinations
             }
-            Ok(None) => self.unmatched(publish),
             Err(panic) => {
                 if let Some(suppressed) = self.panic_limiter.pass(Instant::now()) {
                     warn!(self.log, "panic while a message was routed, it goes to the dead letter";
@@ -470,14 +450,14 @@ impl Core {
                 }
                 let detail = format!("{} at {}", panic.message, panic.location);
                 let refusal = Refusal { reason: "panic", detail, whole: None };
-                Some(Destination::DeadLetter(Box::new(refusal)))
+                Destinations::One(Destination::DeadLetter(Box::new(refusal)))
             }
         }
     }
 
     /// What becomes of a message that no route matches: it came by a subscription of older days, or
     /// under another name than the filter says.
-    fn unmatched(&mut self, publish: &Publish) -> Option<Destination> {
+    fn unmatched(&mut self, publish: &Publish) -> Destinations {
         let ids = publish.subscription_ids.as_slice();
         let mut names = self.memory.subscriptions.names(ids).map(Filter::as_str);
         let mut subscribed = names.by_ref().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
@@ -493,11 +473,12 @@ impl Core {
         }
         let is_kept = self.settings.mqtt.unmatched == Unmatched::DeadLetter;
         // Nobody was promised that a message of QoS 0 arrives.
-        (is_kept && publish.qos == Qos::AtLeastOnce).then(|| {
-            let detail = format!("no route matches it; subscribed: {subscribed}");
-            let refusal = Refusal { reason: NO_ROUTE, detail, whole: None };
-            Destination::DeadLetter(Box::new(refusal))
-        })
+        if !is_kept || publish.qos == Qos::AtMostOnce {
+            return Destinations::None;
+        }
+        let detail = format!("no route matches it; subscribed: {subscribed}");
+        let refusal = Refusal { reason: NO_ROUTE, detail, whole: None };
+        Destinations::One(Destination::DeadLetter(Box::new(refusal)))
     }
 
     /// A shared subscription is granted. Whether the broker serves it is not known in 3.1.1.
@@ -529,7 +510,7 @@ impl Core {
 
     /// Hands on what the producer was not given yet.
     pub(super) fn forward(&mut self) {
-        let Some(stage_epoch) = self.producer else { return };
+        let Some(stage_epoch) = self.stage_epoch else { return };
         let messages = self.window.take_unforwarded();
         if !messages.is_empty() {
             let source = self.source;
@@ -626,7 +607,7 @@ impl Actor for MqttActor {
         let attach = Attach {
             source: self.core.source,
             verdicts: ctx.address().recipient(),
-            started: ctx.address().recipient(),
+            ready: ctx.address().recipient(),
         };
         self.core.next.attach.do_send(attach);
         ctx.run_interval(BEAT_EVERY, |actor, _| {
@@ -648,7 +629,7 @@ impl Supervised for MqttActor {
         self.core.full_since = None;
         // Verdicts may have died with the mail that was being handled. When the producer answers to
         // the new attachment, everything without a verdict is handed on again.
-        self.core.producer = None;
+        self.core.stage_epoch = None;
     }
 }
 
@@ -679,11 +660,11 @@ impl Handler<Verdicts> for MqttActor {
     }
 }
 
-impl Handler<ProducerStarted> for MqttActor {
+impl Handler<StageReady> for MqttActor {
     type Result = ();
 
-    fn handle(&mut self, ProducerStarted { epoch }: ProducerStarted, _: &mut Self::Context) {
-        if self.core.producer.replace(epoch) != Some(epoch) {
+    fn handle(&mut self, StageReady { stage_epoch }: StageReady, _: &mut Self::Context) {
+        if self.core.stage_epoch.replace(stage_epoch) != Some(stage_epoch) {
             self.core.window.rewind();
         }
     }

@@ -14,9 +14,10 @@ use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
     Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
-use crate::message::{Seq, Verdict};
+use crate::message::{RecordId, RouteId, Seq};
 use crate::mqtt::open::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
 use crate::route::{PayloadForm, Route};
+use crate::stage::Verdict;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
@@ -45,10 +46,10 @@ fn config(port: u16) -> Config {
             reconnect_max: Duration::from_millis(5),
         },
         routes: vec![Route {
-            index: 0,
+            id: RouteId(0),
             filter: "#".parse().expect("legal"),
             qos: Qos::AtLeastOnce,
-            kafka_topic: "k".to_owned(),
+            kafka_topic: "k".into(),
             payload: PayloadForm::Raw,
         }],
         kafka: KafkaConfig { brokers: vec!["unused:1".to_owned()], properties: [].into() },
@@ -116,7 +117,7 @@ impl Handler<Attach> for Neighbour {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, _: &mut Self::Context) {
-        attach.started.do_send(ProducerStarted { epoch: self.epoch });
+        attach.ready.do_send(StageReady { stage_epoch: self.epoch });
     }
 }
 
@@ -125,7 +126,7 @@ impl Handler<ForwardBatch> for Neighbour {
 
     fn handle(&mut self, batch: ForwardBatch, _: &mut Self::Context) {
         let messages =
-            batch.messages.iter().map(|msg| (msg.seq, msg.message.payload.clone())).collect();
+            batch.messages.iter().map(|msg| (msg.id.seq, msg.message.payload.clone())).collect();
         let told = Told::Batch { epoch: batch.stage_epoch, messages };
         self.told.lock().expect("sound").push(told);
     }
@@ -220,7 +221,8 @@ impl Stage {
     }
 
     fn deliver(&self, messages: &[(Seq, Bytes)]) {
-        let verdicts = messages.iter().map(|(seq, _)| Verdict::Delivered(*seq)).collect();
+        let verdicts =
+            messages.iter().map(|(seq, _)| Verdict::Delivered(RecordId::first(*seq))).collect();
         self.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
     }
 }
@@ -411,8 +413,8 @@ fn a_new_producer_is_given_again_what_has_no_verdict() {
         let first = stage.handed_on(3).await;
         stage.deliver(&first[1..2]);
         let epoch = Epoch(2_000_000);
-        stage.actor.do_send(ProducerStarted { epoch });
-        stage.actor.do_send(ProducerStarted { epoch });
+        stage.actor.do_send(StageReady { stage_epoch: epoch });
+        stage.actor.do_send(StageReady { stage_epoch: epoch });
         let all = stage.handed_on(5).await;
         assert_eq!(all[3..], [first[0].clone(), first[2].clone()]);
         stage.deliver(&all[3..]);
@@ -837,7 +839,7 @@ async fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one
 {
     let stage = Stage::new(|config| {
         let silent = Route {
-            index: 1,
+            id: RouteId(1),
             filter: "$share/g/c/+".parse().expect("legal"),
             ..config.routes[0].clone()
         };
@@ -879,8 +881,11 @@ fn publish_for(subscription_id: u8, packet_id: u8, payload: &[u8]) -> Vec<u8> {
 async fn a_copy_for_another_subscription_is_acknowledged_in_its_turn_after_the_first_is_delivered()
 {
     let stage = Stage::new(|config| {
-        let second =
-            Route { index: 1, filter: "+/b".parse().expect("legal"), ..config.routes[0].clone() };
+        let second = Route {
+            id: RouteId(1),
+            filter: "+/b".parse().expect("legal"),
+            ..config.routes[0].clone()
+        };
         config.routes[0].filter = "a/+".parse().expect("legal");
         config.routes.push(second);
         config.mqtt.protocol = Protocol::V5;
@@ -934,7 +939,7 @@ async fn accept_granting(stage: &Stage, requests: usize) -> Peer {
 
 fn overlapping(config: &mut Config) {
     let second =
-        Route { index: 1, filter: "+/b".parse().expect("legal"), ..config.routes[0].clone() };
+        Route { id: RouteId(1), filter: "+/b".parse().expect("legal"), ..config.routes[0].clone() };
     config.routes[0].filter = "a/+".parse().expect("legal");
     config.routes.push(second);
     config.mqtt.protocol = Protocol::V5;

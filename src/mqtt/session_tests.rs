@@ -6,7 +6,7 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
 use crate::config::{MqttConfig, RenumberedRedelivery, Resubscribe, Secret, Unmatched};
-use crate::message::Qos;
+use crate::message::{Qos, RouteId};
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
 use crate::route::PayloadForm;
 
@@ -23,10 +23,10 @@ struct Client {
 fn settings(filters: &[&str]) -> Arc<Settings> {
     let route = |filter: &&str| {
         Arc::new(Route {
-            index: 0,
+            id: RouteId(0),
             filter: filter.parse().expect("a legal filter"),
             qos: Qos::AtLeastOnce,
-            kafka_topic: "k".to_owned(),
+            kafka_topic: "k".into(),
             payload: PayloadForm::Raw,
         })
     };

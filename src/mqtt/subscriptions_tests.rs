@@ -5,6 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
+use crate::message::RouteId;
 use crate::route::PayloadForm;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -12,10 +13,10 @@ const SECOND: Duration = Duration::from_secs(1);
 fn routes(filters: &[(&str, u8)]) -> Vec<Arc<Route>> {
     let route = |(index, (filter, qos)): (usize, &(&str, u8))| {
         Arc::new(Route {
-            index,
+            id: RouteId(index),
             filter: filter.parse().expect("a legal filter"),
             qos: if *qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
-            kafka_topic: "k".to_owned(),
+            kafka_topic: "k".into(),
             payload: PayloadForm::Raw,
         })
     };

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::RenumberedRedelivery;
-use crate::message::{ForwardMsg, Message, Qos, Seq, Verdict};
+use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
 use crate::observe::{Acknowledged, Conservation};
+use crate::stage::{ForwardMsg, Verdict};
 
 /// So much of what was acknowledged is kept whole until the broker has shown that it knows of that. Of
 /// what is above it, a hash is kept.
@@ -114,13 +115,16 @@ struct Entry {
 
 impl Entry {
     /// Route and delivery, of a record that was delivered.
-    fn delivered(&self) -> Option<(usize, Instant)> {
-        let (route, _) = self.message.record()?;
-        Some((route.index, self.delivered_at?))
+    fn delivered(&self) -> Option<(RouteId, Instant)> {
+        match self.message.destinations.as_slice().first()? {
+            Destination::Record(record) => Some((record.route, self.delivered_at?)),
+            Destination::DeadLetter(_) => None,
+        }
     }
 
     fn msg(&self) -> Option<ForwardMsg> {
-        (!self.settled).then(|| ForwardMsg { seq: self.seq, message: Arc::clone(&self.message) })
+        let id = RecordId::first(self.seq);
+        (!self.settled).then(|| ForwardMsg { id, message: Arc::clone(&self.message) })
     }
 }
 
@@ -195,7 +199,7 @@ impl Window {
         let seq = Seq::next();
         self.counts.received += 1;
         // What goes nowhere has no verdict to wait for.
-        let settled = message.destination.is_none();
+        let settled = message.destinations.as_slice().is_empty();
         if settled {
             self.counts.filtered += 1;
         } else {
@@ -420,7 +424,7 @@ impl Window {
     /// Takes a verdict, told at `at`. Returns whether it was the first for a message that waits for
     /// one.
     pub fn settle(&mut self, verdict: Verdict, at: Instant) -> bool {
-        let Some(entry) = self.entry(verdict.seq()) else { return false };
+        let Some(entry) = self.entry(verdict.id().seq) else { return false };
         if std::mem::replace(&mut entry.settled, true) {
             return false;
         }

@@ -5,11 +5,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Destination, Qos, Refusal, Stamp};
+use crate::message::{Destination, Destinations, Qos, Refusal, Stamp};
 
 const LIMITS: Limits = Limits { messages: 8, qos0_messages: 12, bytes: 1000 };
 
-fn message(payload: &str, destination: Option<Destination>) -> Arc<Message> {
+fn message(payload: &str, destinations: Destinations) -> Arc<Message> {
     Arc::new(Message {
         mqtt_topic: Bytes::from_static(b"a/b"),
         payload: Bytes::copy_from_slice(payload.as_bytes()),
@@ -17,14 +17,14 @@ fn message(payload: &str, destination: Option<Destination>) -> Arc<Message> {
         qos: Qos::AtLeastOnce,
         retain: false,
         received_at: Stamp::now(),
-        destination,
+        destinations,
     })
 }
 
 /// Any destination will do: the window never looks at it.
-fn somewhere() -> Option<Destination> {
+fn somewhere() -> Destinations {
     let (reason, detail) = ("test", String::new());
-    Some(Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None })))
+    Destinations::One(Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None })))
 }
 
 fn puback(packet_id: u16) -> Ack {
@@ -43,7 +43,7 @@ fn released(window: &mut Window) -> Vec<u16> {
 }
 
 fn handed_on(window: &mut Window) -> Vec<Seq> {
-    window.take_unforwarded().iter().map(|msg| msg.seq).collect()
+    window.take_unforwarded().iter().map(|msg| msg.id.seq).collect()
 }
 
 #[test]
@@ -51,11 +51,11 @@ fn acknowledgements_leave_in_the_order_of_receipt_whatever_the_order_of_verdicts
     let mut window = Window::new(LIMITS);
     let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[1])), Instant::now());
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Rejected(seqs[0]), Instant::now());
+    window.settle(Verdict::Rejected(RecordId::first(seqs[0])), Instant::now());
     assert_eq!(released(&mut window), [1, 2]);
-    window.settle(Verdict::Delivered(seqs[2]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[2])), Instant::now());
     assert_eq!(released(&mut window), [3]);
     assert!(released(&mut window).is_empty());
 }
@@ -64,9 +64,9 @@ fn acknowledgements_leave_in_the_order_of_receipt_whatever_the_order_of_verdicts
 fn a_filtered_message_is_acknowledged_behind_those_before_it() {
     let mut window = Window::new(LIMITS);
     let first = admit(&mut window, 1, "x");
-    window.admit(message("y", None), Some(puback(2)));
+    window.admit(message("y", Destinations::None), Some(puback(2)));
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(first), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(first)), Instant::now());
     assert_eq!(released(&mut window), [1, 2]);
     assert_eq!(window.snapshot().filtered, 1);
 }
@@ -77,11 +77,11 @@ fn a_verdict_after_the_connection_is_lost_is_counted_and_acknowledges_nothing() 
     let seq = admit(&mut window, 1, "x");
     window.connection_lost();
     assert_eq!(window.snapshot().in_flight, 1);
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     let new = admit(&mut window, 1, "of the new connection");
     assert!(released(&mut window).is_empty());
     assert_eq!(window.snapshot().delivered, 1);
-    window.settle(Verdict::Delivered(new), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(new)), Instant::now());
     assert_eq!(released(&mut window), [1]);
 }
 
@@ -90,12 +90,12 @@ fn a_redelivery_is_recognised_and_acknowledged_after_the_verdict_of_its_first_fo
     let mut window = Window::new(LIMITS);
     let seqs = [1, 2].map(|id| admit(&mut window, id, "x"));
     window.connection_lost();
-    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[1])), Instant::now());
     // In the order in which the new connection sends them.
     assert!(window.redelivered(puback(2), true, b"a/b", b"x"));
     assert!(window.redelivered(puback(1), true, b"a/b", b"x"));
     assert_eq!(released(&mut window), [2]);
-    window.settle(Verdict::Delivered(seqs[0]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[0])), Instant::now());
     assert_eq!(released(&mut window), [1]);
     let counts = window.snapshot();
     assert_eq!((counts.received, counts.redelivered, counts.delivered), (2, 2, 2));
@@ -132,7 +132,7 @@ fn what_came_under_a_known_id_with_other_content_makes_the_old_message_forgotten
 fn a_message_whose_acknowledgement_was_begun_is_never_taken_for_a_redelivery() {
     let mut window = Window::new(LIMITS);
     let seq = admit(&mut window, 7, "x");
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert_eq!(released(&mut window), [7]);
     window.connection_lost();
     assert!(!window.redelivered(puback(7), true, b"a/b", b"x"));
@@ -146,7 +146,7 @@ fn a_redelivery_survives_a_second_lost_connection() {
         window.connection_lost();
         assert!(window.redelivered(puback(7), true, b"a/b", b"x"));
     }
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert_eq!(released(&mut window), [7]);
     assert_eq!(window.snapshot().received, 1);
 }
@@ -161,9 +161,9 @@ fn what_a_broker_sends_again_on_the_same_connection_is_neither_new_nor_acknowled
     }
     assert!(!window.redelivered(puback(7), true, b"a/b", b"another"));
     assert!(!window.redelivered(puback(9), true, b"a/b", b"x"));
-    window.settle(Verdict::Delivered(seqs[0]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[0])), Instant::now());
     assert_eq!(released(&mut window), [7]);
-    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[1])), Instant::now());
     assert_eq!(released(&mut window), [8]);
     let counts = window.snapshot();
     assert_eq!((counts.received, counts.redelivered), (2, 6));
@@ -175,7 +175,7 @@ fn what_crossed_its_acknowledgement_counts_for_nothing_until_the_broker_has_show
     let mut window = Window::new(LIMITS);
     for id in [7, 8] {
         let seq = admit(&mut window, id, "x");
-        window.settle(Verdict::Delivered(seq), Instant::now());
+        window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     }
     window.ping_written();
     assert_eq!(released(&mut window), [7, 8]);
@@ -202,7 +202,7 @@ fn what_crossed_its_acknowledgement_counts_for_nothing_until_the_broker_has_show
 fn only_what_was_acknowledged_last_under_its_id_on_this_connection_can_have_crossed() {
     let mut window = Window::new(LIMITS);
     let seq = admit(&mut window, 7, "x");
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert_eq!(released(&mut window), [7]);
     assert!(!window.redelivered(puback(7), false, b"a/b", b"x"), "a new message");
     assert!(!window.redelivered(puback(7), true, b"a/b", b"y"), "another message");
@@ -211,7 +211,7 @@ fn only_what_was_acknowledged_last_under_its_id_on_this_connection_can_have_cros
     // The id goes to a new message, which says the same, as sensors do.
     let seq = admit(&mut window, 7, "x");
     assert!(window.redelivered(puback(7), true, b"a/b", b"x"), "that one, again");
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert_eq!(released(&mut window), [7]);
     window.connection_lost();
     assert!(!window.redelivered(puback(7), true, b"a/b", b"x"), "its PUBACK may be lost");
@@ -224,7 +224,7 @@ fn what_may_have_crossed_is_bounded_in_memory_and_known_all_the_same() {
     let ids = 1..=3 * WRITTEN_MAX as u16;
     for id in ids.clone() {
         let seq = admit(&mut window, id, &format!("payload {id}"));
-        window.settle(Verdict::Delivered(seq), Instant::now());
+        window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
         assert_eq!(released(&mut window), [id]);
         assert!(window.written.len() <= WRITTEN_MAX && window.written_bytes <= WRITTEN_MAX_BYTES);
     }
@@ -253,7 +253,7 @@ fn a_qos_2_message_is_acknowledged_again_and_never_forwarded_again_until_pubrel(
     let mut window = Window::new(LIMITS);
     let seq = window.admit(message("x", somewhere()), Some(pubrec(5)));
     assert!(window.redelivered(pubrec(5), false, b"a/b", b"x"), "whatever its DUP");
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert_eq!(released(&mut window), [5], "one PUBREC, since the first was not written yet");
     for dup in [false, true] {
         assert!(window.redelivered(pubrec(5), dup, b"a/b", b"x"));
@@ -286,7 +286,7 @@ fn a_qos_2_message_that_comes_again_waits_for_the_verdict_of_its_first_forwardin
     window.connection_lost();
     assert!(window.redelivered(pubrec(5), true, b"a/b", b"x"));
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert_eq!(released(&mut window), [5]);
 }
 
@@ -295,13 +295,13 @@ fn a_copy_is_acknowledged_in_its_turn_after_the_verdict_of_what_it_is_a_copy_of(
     let mut window = Window::new(LIMITS);
     let first = admit(&mut window, 1, "x");
     let between = admit(&mut window, 2, "y");
-    window.copied(Some(puback(3)), first, message("x", None));
-    window.settle(Verdict::Delivered(between), Instant::now());
+    window.copied(Some(puback(3)), first, message("x", Destinations::None));
+    window.settle(Verdict::Delivered(RecordId::first(between)), Instant::now());
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(first), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(first)), Instant::now());
     assert_eq!(released(&mut window), [1, 2, 3]);
-    window.copied(Some(puback(4)), first, message("x", None));
-    window.copied(None, first, message("x", None));
+    window.copied(Some(puback(4)), first, message("x", Destinations::None));
+    window.copied(None, first, message("x", Destinations::None));
     assert_eq!(released(&mut window), [4], "it is long in Kafka");
     let counts = window.snapshot();
     assert_eq!((counts.received, counts.delivered, counts.copies), (2, 2, 3));
@@ -312,9 +312,9 @@ fn a_copy_is_acknowledged_in_its_turn_after_the_verdict_of_what_it_is_a_copy_of(
 fn a_copy_of_a_qos_0_message_is_acknowledged_only_once_that_has_its_verdict() {
     let mut window = Window::new(LIMITS);
     let first = window.admit(message("x", somewhere()), None);
-    window.copied(Some(puback(1)), first, message("x", None));
+    window.copied(Some(puback(1)), first, message("x", Destinations::None));
     assert!(released(&mut window).is_empty());
-    window.settle(Verdict::Delivered(first), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(first)), Instant::now());
     assert_eq!(released(&mut window), [1]);
 }
 
@@ -324,7 +324,7 @@ fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
     let seqs = [1, 2, 3].map(|id| admit(&mut window, id, "x"));
     assert_eq!(handed_on(&mut window), seqs);
     assert!(handed_on(&mut window).is_empty());
-    window.settle(Verdict::Delivered(seqs[1]), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seqs[1])), Instant::now());
     window.rewind();
     let new = admit(&mut window, 4, "x");
     assert_eq!(handed_on(&mut window), [seqs[0], seqs[2], new]);
@@ -340,7 +340,7 @@ fn the_window_is_bounded_in_messages_and_in_bytes_and_lets_one_larger_message_pa
     assert!(!window.has_room(Qos::AtLeastOnce, 7));
     admit(&mut window, 2, "x");
     assert!(!window.has_room(Qos::AtLeastOnce, 0));
-    window.settle(Verdict::Delivered(seq), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
     assert!(!window.has_room(Qos::AtLeastOnce, 0), "it is still owed its acknowledgement");
     assert_eq!(released(&mut window), [1]);
     assert!(window.has_room(Qos::AtLeastOnce, 6));
@@ -354,7 +354,7 @@ fn qos_0_has_a_bound_of_its_own_on_the_messages_in_the_window() {
     assert!(window.has_room(Qos::AtMostOnce, 1));
     window.admit(message("y", somewhere()), None);
     assert!(!window.has_room(Qos::AtMostOnce, 1));
-    window.settle(Verdict::Delivered(first), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(first)), Instant::now());
     assert_eq!(released(&mut window), [1]);
     assert!(window.has_room(Qos::AtMostOnce, 1));
     assert!(!window.has_room(Qos::AtLeastOnce, 1), "it would be the second");
@@ -366,10 +366,10 @@ fn filtered_messages_behind_one_without_a_verdict_fill_the_window_too() {
     let first = admit(&mut window, 1, "x");
     for id in 2..4 {
         assert!(window.has_room(Qos::AtLeastOnce, 1));
-        window.admit(message("y", None), Some(puback(id)));
+        window.admit(message("y", Destinations::None), Some(puback(id)));
     }
     assert!(!window.has_room(Qos::AtLeastOnce, 1), "they wait for their acknowledgement");
-    window.settle(Verdict::Delivered(first), Instant::now());
+    window.settle(Verdict::Delivered(RecordId::first(first)), Instant::now());
     assert_eq!(released(&mut window), [1, 2, 3]);
     assert!(window.has_room(Qos::AtLeastOnce, 1));
 }
@@ -379,7 +379,7 @@ fn what_a_flapping_link_leaves_known_stays_within_the_bound() {
     let mut window = Window::new(LIMITS);
     for id in 0..1000 {
         let seq = admit(&mut window, id, "x");
-        window.settle(Verdict::Delivered(seq), Instant::now());
+        window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
         window.connection_lost();
         assert!(window.known.len() <= 2 * LIMITS.messages);
     }
@@ -481,7 +481,7 @@ proptest! {
                     if !window.has_room(qos, 3 + payload.len()) {
                         continue;
                     }
-                    let destination = if filtered { None } else { somewhere() };
+                    let destination = if filtered { Destinations::None } else { somewhere() };
                     let ack = (level > 0).then(|| {
                         broker.next_id += 1;
                         let id = broker.next_id;
@@ -501,7 +501,7 @@ proptest! {
                 Step::Verdict { which, rejected } if !unsettled.is_empty() => {
                     let seq = unsettled.remove(which.index(unsettled.len()));
                     let verdict =
-                        if rejected { Verdict::Rejected(seq) } else { Verdict::Delivered(seq) };
+                        if rejected { Verdict::Rejected(RecordId::first(seq)) } else { Verdict::Delivered(RecordId::first(seq)) };
                     prop_assert!(window.settle(verdict, Instant::now()));
                     prop_assert!(!window.settle(verdict, Instant::now()), "a second verdict counts for nothing");
                     settled.insert(seq, rejected);
@@ -693,7 +693,7 @@ impl Renumbering {
     fn settle(&mut self, count: usize) {
         for _ in 0..count {
             let Some(seq) = self.unsettled.pop_front() else { return };
-            self.window.settle(Verdict::Delivered(seq), Instant::now());
+            self.window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
         }
     }
 

@@ -304,7 +304,7 @@ fn mqtt_reasons(mqtt: &MqttHealth, routes: &[Route], reasons: &mut Vec<Reason>) 
     }
     for route in routes {
         let (filter, wanted) = (route.filter.as_str(), route.qos.level());
-        let (reason, detail) = match mqtt.subscriptions.get(&route.index) {
+        let (reason, detail) = match mqtt.subscriptions.get(&route.id.0) {
             Some(Subscription::Granted) => continue,
             None => (SUBSCRIPTION_PENDING, format!("{filter}: no SUBACK yet")),
             Some(Subscription::Downgraded(qos)) => (
@@ -363,17 +363,17 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Qos;
+    use crate::message::{Qos, RouteId};
     use crate::route::PayloadForm;
 
     const LIMIT: Duration = Duration::from_secs(15);
 
     fn route() -> Route {
         Route {
-            index: 0,
+            id: RouteId(0),
             filter: "a/#".parse().expect("a legal filter"),
             qos: Qos::AtLeastOnce,
-            kafka_topic: "t".to_owned(),
+            kafka_topic: "t".into(),
             payload: PayloadForm::Raw,
         }
     }

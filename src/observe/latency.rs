@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::message::Stamp;
+use crate::message::{RouteId, Stamp};
 
 /// Upper bounds of the buckets, in microseconds; one more bucket has the rest.
 pub const BOUNDS_US: [u64; 16] = [
@@ -28,8 +28,8 @@ pub const BOUNDS_US: [u64; 16] = [
 /// one entry instead of many, since stamps are taken once a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
-    /// [`Route::index`](crate::route::Route::index)
-    pub route: usize,
+    /// The route that made the record.
+    pub route: RouteId,
     /// Received from MQTT.
     pub received_at: Stamp,
     /// Handed to librdkafka.
@@ -43,7 +43,7 @@ pub struct Delivered {
 impl Delivered {
     /// Adds one message, received, produced and delivered at these moments, to `runs`.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, route: usize, stamps: [Stamp; 3]) {
+    pub fn add(runs: &mut Vec<Self>, route: RouteId, stamps: [Stamp; 3]) {
         match runs.last_mut() {
             Some(run) if run.route == route && run.stamps() == stamps => run.count += 1,
             _ => {
@@ -62,8 +62,8 @@ impl Delivered {
 /// together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// [`Route::index`](crate::route::Route::index)
-    pub route: usize,
+    /// The route that made the record.
+    pub route: RouteId,
     /// librdkafka told the first of them.
     pub delivered_at: Instant,
     /// How many.
@@ -73,7 +73,7 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// Adds one message to `runs`.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, route: usize, delivered_at: Instant) {
+    pub fn add(runs: &mut Vec<Self>, route: RouteId, delivered_at: Instant) {
         match runs.last_mut() {
             Some(run) if run.route == route && run.delivered_at == delivered_at => run.count += 1,
             _ => runs.push(Self { route, delivered_at, count: 1 }),
@@ -81,7 +81,7 @@ impl Acknowledged {
     }
 }
 
-/// The histograms of all routes, each list by [`Route::index`](crate::route::Route::index); a route
+/// The histograms of all routes, each list by [`RouteId`]; a route
 /// that had no message yet may be missing at the end.
 #[derive(Debug, Clone, Default)]
 pub struct Stages {
@@ -103,11 +103,11 @@ pub struct StageHistogram {
 }
 
 /// Adds `count` latencies of `us` microseconds to a route's histogram.
-pub(super) fn record(routes: &mut Vec<StageHistogram>, route: usize, us: u64, count: u64) {
-    if routes.len() <= route {
-        routes.resize(route + 1, StageHistogram::default());
+pub(super) fn record(routes: &mut Vec<StageHistogram>, route: RouteId, us: u64, count: u64) {
+    if routes.len() <= route.0 {
+        routes.resize(route.0 + 1, StageHistogram::default());
     }
-    let histogram = &mut routes[route];
+    let histogram = &mut routes[route.0];
     histogram.counts[BOUNDS_US.partition_point(|bound| *bound < us)] += count;
     histogram.sum_us = histogram.sum_us.saturating_add(us.saturating_mul(count));
 }
@@ -125,7 +125,7 @@ mod tests {
         let later = Stamp { instant: second.instant + Duration::from_millis(1), ..second };
         let mut runs = Vec::new();
         for (route, received_at) in [(0, first), (0, first), (1, first), (1, later)] {
-            Delivered::add(&mut runs, route, [received_at, later, later]);
+            Delivered::add(&mut runs, RouteId(route), [received_at, later, later]);
         }
         assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1]);
     }
@@ -137,9 +137,9 @@ mod tests {
         let after =
             |ms| Stamp { instant: received_at.instant + Duration::from_millis(ms), ..received_at };
         let (produced_at, delivered_at) = (after(1), after(8));
-        let run = Delivered { route: 1, received_at, produced_at, delivered_at, count: 3 };
+        let run = Delivered { route: RouteId(1), received_at, produced_at, delivered_at, count: 3 };
         metrics.record_delivered(&[run]);
-        let run = Acknowledged { route: 1, delivered_at: after(8).instant, count: 2 };
+        let run = Acknowledged { route: RouteId(1), delivered_at: after(8).instant, count: 2 };
         metrics.record_acknowledged([run].into_iter(), after(3_600_000).instant);
         let Stages { produced, delivered, acknowledged } = metrics.stages();
         // A bound belongs to its bucket.

@@ -12,19 +12,19 @@ pub use filter::Filter;
 use index::Level;
 pub use payload::PayloadForm;
 
-use crate::message::{Destination, Qos, Refusal};
+use crate::message::{Destination, Destinations, Qos, Record, Refusal, RouteId};
 
 /// One rule: what is subscribed, and where a message that matches goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Its place in the configuration, from 0.
-    pub index: usize,
+    /// Its place in the configuration.
+    pub id: RouteId,
     /// What is subscribed and matched.
     pub filter: Filter,
     /// The QoS asked for.
     pub qos: Qos,
     /// Where records go.
-    pub kafka_topic: String,
+    pub kafka_topic: Arc<str>,
     /// What becomes of the payload.
     pub payload: PayloadForm,
 }
@@ -56,11 +56,15 @@ impl Router {
         self.index.first_match(mqtt_topic).is_some()
     }
 
-    /// Where a message goes; `None` if no route matches (it is filtered).
-    pub fn route(&self, mqtt_topic: &[u8], payload: &Bytes) -> Option<Destination> {
-        let route = &self.routes[self.index.first_match(mqtt_topic)?];
-        Some(match route.payload.apply(payload) {
-            Ok(value) => Destination::Record { route: Arc::clone(route), value },
+    /// What a message becomes; nothing if no route matches.
+    pub fn route(&mut self, mqtt_topic: &Bytes, payload: &Bytes) -> Destinations {
+        let Some(first) = self.index.first_match(mqtt_topic) else { return Destinations::None };
+        let route = &self.routes[first];
+        Destinations::One(match route.payload.apply(payload) {
+            Ok(value) => {
+                let (kafka_topic, key) = (Arc::clone(&route.kafka_topic), mqtt_topic.clone());
+                Destination::Record(Record::new(route.id, kafka_topic, key, value))
+            }
             Err(detail) => {
                 let refusal = Refusal { reason: payload::REFUSED, detail, whole: None };
                 Destination::DeadLetter(Box::new(refusal))
@@ -75,26 +79,28 @@ mod tests {
 
     fn route(filter: &str, kafka_topic: &str, payload: PayloadForm) -> Route {
         Route {
-            index: 0,
+            id: RouteId(0),
             filter: filter.parse().expect("a legal filter"),
             qos: Qos::AtLeastOnce,
-            kafka_topic: kafka_topic.to_owned(),
+            kafka_topic: kafka_topic.into(),
             payload,
         }
     }
 
     #[test]
     fn the_first_route_that_matches_takes_the_message() {
-        let router = Router::new(&[
+        let mut router = Router::new(&[
             route("sensors/+/temperature", "first", PayloadForm::Raw),
             route("sensors/#", "second", PayloadForm::Raw),
         ]);
-        let kafka_topic =
-            |mqtt_topic: &str| match router.route(mqtt_topic.as_bytes(), &Bytes::new()) {
-                Some(Destination::Record { route, .. }) => Some(route.kafka_topic.clone()),
-                Some(Destination::DeadLetter(_)) => panic!("raw payloads are never refused"),
-                None => None,
-            };
+        let mut kafka_topic = |mqtt_topic: &'static str| match router
+            .route(&Bytes::from(mqtt_topic), &Bytes::new())
+            .as_slice()
+        {
+            [Destination::Record(record)] => Some(record.kafka_topic.to_string()),
+            [] => None,
+            other => panic!("one record or none, found {other:?}"),
+        };
         assert_eq!(kafka_topic("sensors/a/temperature").as_deref(), Some("first"));
         assert_eq!(kafka_topic("sensors/a/humidity").as_deref(), Some("second"));
         assert_eq!(kafka_topic("actors/a"), None);
@@ -102,9 +108,9 @@ mod tests {
 
     #[test]
     fn what_is_not_json_on_a_json_route_goes_to_the_dead_letter_with_its_reason() {
-        let router = Router::new(&[route("#", "t", PayloadForm::Json)]);
-        let Some(Destination::DeadLetter(refusal)) = router.route(b"a", &Bytes::from("{\"a\":"))
-        else {
+        let mut router = Router::new(&[route("#", "t", PayloadForm::Json)]);
+        let routed = router.route(&Bytes::from("a"), &Bytes::from("{\"a\":"));
+        let [Destination::DeadLetter(refusal)] = routed.as_slice() else {
             panic!("must be refused");
         };
         assert_eq!(refusal.reason, "payload_not_json");

@@ -86,7 +86,13 @@ mod tests {
         for us in 1..=100 {
             let at = Stamp { instant: start + Duration::from_micros(us), ..received_at };
             let (produced_at, delivered_at) = (received_at, at);
-            let run = Delivered { route: 0, received_at, produced_at, delivered_at, count: 1 };
+            let run = Delivered {
+                route: crate::message::RouteId(0),
+                received_at,
+                produced_at,
+                delivered_at,
+                count: 1,
+            };
             metrics.record_delivered(&[run]);
         }
         metrics.count_restart("mqtt", "panic");

@@ -9,12 +9,13 @@ use bytes::{BufMut, BytesMut};
 use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
 use mqtt_kafka_bridge::kafka::lanes::{Lane, Queued};
-use mqtt_kafka_bridge::message::{ForwardMsg, Message, Qos, Seq, Stamp, Verdict};
+use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
 use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
 use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
 use mqtt_kafka_bridge::route::{PayloadForm, Route, Router};
+use mqtt_kafka_bridge::stage::{ForwardMsg, Verdict};
 
 /// Messages of one read.
 pub(crate) const BATCH: u16 = 250;
@@ -27,12 +28,13 @@ pub(crate) struct Item(pub(crate) ForwardMsg);
 
 impl Queued for Item {
     fn seq(&self) -> Seq {
-        self.0.seq
+        self.0.id.seq
     }
 
     fn bytes(&self) -> usize {
         let message = &self.0.message;
-        message.mqtt_topic.len() + message.record().map_or(0, |(_, value)| value.len())
+        let value = self.0.record().and_then(|record| record.value.as_ref());
+        message.mqtt_topic.len() + value.map_or(0, |value| value.len())
     }
 }
 
@@ -101,7 +103,7 @@ impl DataPath {
                 let (mqtt_topic, payload) = (&publish.mqtt_topic, &publish.payload);
                 assert!(!self.window.redelivered(ack, publish.dup, mqtt_topic, payload));
                 assert!(self.window.has_room(publish.qos, publish.window_bytes()));
-                let destination = self.router.route(mqtt_topic, payload).expect("it has a route");
+                let destinations = self.router.route(mqtt_topic, payload);
                 let message = Message {
                     mqtt_topic: publish.mqtt_topic,
                     payload: publish.payload,
@@ -109,7 +111,7 @@ impl DataPath {
                     qos: publish.qos,
                     retain: publish.retain,
                     received_at: now,
-                    destination: Some(destination),
+                    destinations,
                 };
                 self.window.admit(Arc::new(message), Some(ack));
             }
@@ -144,19 +146,19 @@ impl DataPath {
         for (offset, item) in (0..).zip(sent) {
             assert_eq!(classify::of_report(black_box(0)), Class::Delivered);
             let message = &item.0.message;
-            let (route, value) = message.record().expect("only records");
+            let record = item.0.record().expect("only records");
             timing.record(&TimingRecord {
                 mqtt_topic: &message.mqtt_topic,
                 mqtt_qos: 1,
-                kafka_topic: &route.kafka_topic,
+                kafka_topic: &record.kafka_topic,
                 kafka_partition: 3,
                 kafka_offset: offset,
-                payload_bytes: value.len(),
+                payload_bytes: message.payload.len(),
                 received_at: message.received_at,
                 produced_at: now,
                 delivered_at: now,
             });
-            verdicts.push(Verdict::Delivered(item.0.seq));
+            verdicts.push(Verdict::Delivered(item.0.id));
             self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item, 3);
         }
         verdicts
@@ -183,13 +185,13 @@ pub(crate) fn stream(version: Version) -> Vec<u8> {
 /// So many routes, of which each takes one level; one takes all.
 pub(crate) fn router(routes: usize) -> Router {
     let route = |number: usize| Route {
-        index: number,
+        id: RouteId(number),
         filter: match routes {
             1 => "bench/#".parse().expect("a legal filter"),
             _ => format!("bench/{number:04}/#").parse().expect("a legal filter"),
         },
         qos: Qos::AtLeastOnce,
-        kafka_topic: "bench".to_owned(),
+        kafka_topic: "bench".into(),
         payload: PayloadForm::Raw,
     };
     Router::new(&(0..routes).map(route).collect::<Vec<_>>())

@@ -12,8 +12,9 @@ use crate::kafka::classify;
 use crate::kafka::dead_letter::Letter;
 use crate::kafka::lanes::Via;
 use crate::kafka::producer::Producer;
-use crate::message::{Epoch, ProducerStarted, Seq, SourceId, Stamp};
+use crate::message::{Epoch, Seq, Stamp};
 use crate::observe::{LogLimiter, diagnosis, keys};
+use crate::stage::{SourceId, StageReady};
 
 /// How often it is said that Kafka is still away, or still confirms nothing.
 pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
@@ -143,7 +144,7 @@ impl KafkaProducerActor {
                     admitted: BTreeMap::new(),
                 });
                 for source in self.sources.values() {
-                    source.started.do_send(ProducerStarted { epoch });
+                    source.ready.do_send(StageReady { stage_epoch: epoch });
                 }
             }
             Err(error) => {
@@ -201,7 +202,7 @@ impl KafkaProducerActor {
             self.state.letters.restart();
             self.state.unmatched.restart();
             // Only a dead letter that is being written outlives its epoch.
-            self.state.here = self.state.seqs();
+            self.state.here = self.state.record_ids();
             self.state.settled_to.clear();
             self.state.start_at = Some(now + pause);
         }

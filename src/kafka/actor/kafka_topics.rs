@@ -201,7 +201,7 @@ impl KafkaTopics {
         let owner = self.owner[lane];
         // Any delivery is to end the row.
         self.lanes_of(owner).for_each(Lane::doubt);
-        self.all[owner].refusals.add(item.msg.seq, &item.msg.message.mqtt_topic)
+        self.all[owner].refusals.add(item.msg.id.seq, &item.msg.message.mqtt_topic)
     }
 
     /// A record of this lane was refused alone for its size.

@@ -10,7 +10,8 @@ use super::settle::{Outbox, Refusal};
 use super::{Item, KafkaProducerActor, Pile, State};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::lanes::{Queued as _, Via};
-use crate::message::{Stamp, Verdict};
+use crate::message::Stamp;
+use crate::stage::Verdict;
 
 impl KafkaProducerActor {
     /// Hands over what may be sent of a lane now: as many bytes as it has room for in the round, or
@@ -87,8 +88,8 @@ impl KafkaProducerActor {
             items.into_iter().map(|item| side.flights.insert(flight(item))).collect();
         let records = keys.iter().map(|key| match &side.flights[*key] {
             Flight::Record { item, .. } => {
-                let (_, value) = item.msg.message.record().expect("only records are in lanes");
-                (*key, item.key(), &value[..])
+                let record = item.msg.record().expect("only records are in lanes");
+                (*key, item.key(), record.value.as_deref().unwrap_or_default())
             }
             Flight::Letter { .. } => unreachable!("a record was put there"),
         });
@@ -178,7 +179,7 @@ impl KafkaProducerActor {
             let written = written.unwrap_or_else(|error| Err(error.to_string()));
             let mut verdicts = Outbox::default();
             for letter in actor.state.pile(pile).written(written, Instant::now()) {
-                verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
+                verdicts.push(letter.source, Verdict::Rejected(letter.msg.id));
             }
             verdicts.send(&actor.sources, Instant::now());
             match pile {

@@ -13,8 +13,9 @@ use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::Letter;
 use crate::kafka::lanes::{Queued as _, Via};
 use crate::kafka::producer::Report;
-use crate::message::{Attach, SourceId, Stamp, Verdict, Verdicts};
+use crate::message::Stamp;
 use crate::observe::{Delivered, TimingRecord, keys};
+use crate::stage::{Attach, SourceId, Verdict, Verdicts};
 
 /// How long the dead letter of a message that no route matches may wait for Kafka while others go on.
 const UNMATCHED_WITHIN: Duration = Duration::from_secs(30);
@@ -146,15 +147,15 @@ impl KafkaProducerActor {
                     }
                     let class = classify::of_report(report.code);
                     if class == Class::Delivered {
-                        if let Some((route, _)) = item.msg.message.record() {
+                        if let Some(record) = item.msg.record() {
                             let received_at = item.msg.message.received_at;
                             let stamps = [received_at, produced_at, report.at];
-                            Delivered::add(&mut runs, route.index, stamps);
+                            Delivered::add(&mut runs, record.route, stamps);
                         }
                         let kafka_topics = &mut self.state.kafka_topics;
                         let kafka_topic = kafka_topics.lanes()[lane].kafka_topic();
                         timing.record(&timing_of(&item, kafka_topic, &report, produced_at));
-                        verdicts.push(item.source, Verdict::Delivered(item.msg.seq));
+                        verdicts.push(item.source, Verdict::Delivered(item.msg.id));
                         kafka_topics.delivered(lane, via, &item, report.kafka_partition);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
                         match class {
@@ -187,7 +188,7 @@ impl KafkaProducerActor {
                     if pile == Pile::Unmatched {
                         self.metrics.health().set_unmatched_dropped(None);
                     }
-                    verdicts.push(letter.source, Verdict::Rejected(letter.msg.seq));
+                    verdicts.push(letter.source, Verdict::Rejected(letter.msg.id));
                 }
                 // It is handed on again in the next epoch, as all that the producer forgot.
                 Some(Flight::Letter { .. }) if fatal.is_some() => {}
@@ -261,7 +262,7 @@ impl KafkaProducerActor {
         self.metrics.health().set_unmatched_dropped(Some(why.to_owned()));
         let mut verdicts = Outbox::default();
         for letter in letters {
-            verdicts.push(letter.source, Verdict::Dropped(letter.msg.seq));
+            verdicts.push(letter.source, Verdict::Dropped(letter.msg.id));
         }
         verdicts.send(&self.sources, now);
     }
@@ -280,7 +281,7 @@ impl KafkaProducerActor {
             let Flight::Letter { letter, sent_at } = flight else { continue };
             let is_late = now.saturating_duration_since(*sent_at) > UNMATCHED_WITHIN;
             if is_late && Pile::of(letter.reason) == Pile::Unmatched {
-                verdicts.push(letter.source, Verdict::Dropped(letter.msg.seq));
+                verdicts.push(letter.source, Verdict::Dropped(letter.msg.id));
                 count += 1;
             }
         }

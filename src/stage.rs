@@ -1,0 +1,132 @@
+//! The contract between stages: what a source hands on to the stage behind it, and what comes back.
+//!
+//! A [`ForwardMsg`] travels MqttActor -> KafkaProducerActor inside a [`ForwardBatch`], all that one
+//! read yielded, because wake-ups, not queues, are the cost. A [`Verdict`] travels back, by message and
+//! record. There is no negative verdict: whatever a stage lost, it lost together with its [`Epoch`], and
+//! [`StageReady`] tells the source to hand on again, in order, all that has no verdict
+//! (docs/decisions/0001-replay-by-epoch.md).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Addr, Handler, Message as ActixMessage, Recipient};
+
+use crate::message::{Destination, Epoch, Message, Record, RecordId};
+
+/// One destination of one routed message: nearly always the record that the message became.
+#[derive(Debug, Clone, ActixMessage)]
+#[rtype(result = "()")]
+pub struct ForwardMsg {
+    /// Which; the verdict comes under it.
+    pub id: RecordId,
+    /// What was received, and what routing made of it.
+    pub message: Arc<Message>,
+}
+
+impl ForwardMsg {
+    /// The destination that [`ForwardMsg::id`] names.
+    pub fn destination(&self) -> Option<&Destination> {
+        self.message.destinations.as_slice().get(usize::from(self.id.index))
+    }
+
+    /// The record, if that is what it becomes.
+    pub fn record(&self) -> Option<&Record> {
+        match self.destination()? {
+            Destination::Record(record) => Some(record),
+            Destination::DeadLetter(_) => None,
+        }
+    }
+}
+
+/// What one read yielded, in the order of receipt. Refused whole, without a verdict, by a stage whose
+/// epoch is not `stage_epoch`: the announcement of that stage's epoch makes the source hand it on again.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+pub struct ForwardBatch {
+    /// The stage's epoch that this batch is meant for.
+    pub stage_epoch: Epoch,
+    /// Sequence numbers ascending, and within a message the index.
+    pub messages: Vec<ForwardMsg>,
+    /// Who gets the verdicts: the number that [`Attach`] was given.
+    pub source: SourceId,
+}
+
+/// A source of messages: one MQTT connection, by its place in the configuration, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u16);
+
+/// A source tells the next stage where its verdicts go. Answered by [`StageReady`] at once and at each
+/// new epoch. A source that was restarted attaches again under the same number and then hands on again
+/// everything without a verdict, because verdicts may have died with it; what the stage still has of that
+/// is not produced a second time.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+pub struct Attach {
+    /// The source's number, its own for the life of the process.
+    pub source: SourceId,
+    /// Gets verdicts.
+    pub verdicts: Recipient<Verdicts>,
+    /// Gets the announcement of each new epoch.
+    pub ready: Recipient<StageReady>,
+}
+
+/// The stage takes batches of this epoch. The source hands on, in order and addressed to this epoch,
+/// everything that has no verdict yet.
+#[derive(Debug, Clone, Copy, ActixMessage)]
+#[rtype(result = "()")]
+pub struct StageReady {
+    /// The epoch that batches are to name.
+    pub stage_epoch: Epoch,
+}
+
+/// The fate of one destination of one message. Final: it gets at most one that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Kafka acknowledged the record (acks=all).
+    Delivered(RecordId),
+    /// Refused for good, and its dead letter is written durably.
+    Rejected(RecordId),
+    /// No route matched it, and its dead letter could not be written: dropped, as
+    /// [`NO_ROUTE`](crate::message::NO_ROUTE) allows.
+    Dropped(RecordId),
+}
+
+impl Verdict {
+    /// What it is about.
+    pub fn id(self) -> RecordId {
+        match self {
+            Self::Delivered(id) | Self::Rejected(id) | Self::Dropped(id) => id,
+        }
+    }
+}
+
+/// Verdicts of one batch of delivery reports.
+#[derive(ActixMessage)]
+#[rtype(result = "()")]
+pub struct Verdicts {
+    /// In any order.
+    pub verdicts: Vec<Verdict>,
+    /// When librdkafka told the first of them.
+    pub delivered_at: Instant,
+}
+
+/// The stage that messages are handed on to.
+#[derive(Clone)]
+pub struct NextStage {
+    /// Takes batches.
+    pub batches: Recipient<ForwardBatch>,
+    /// Takes the address for verdicts.
+    pub attach: Recipient<Attach>,
+}
+
+impl NextStage {
+    /// The stage that this actor is.
+    pub fn of<A>(address: &Addr<A>) -> Self
+    where
+        A: Actor + Handler<ForwardBatch> + Handler<Attach>,
+        A::Context: ToEnvelope<A, ForwardBatch> + ToEnvelope<A, Attach>,
+    {
+        Self { batches: address.clone().recipient(), attach: address.clone().recipient() }
+    }
+}
