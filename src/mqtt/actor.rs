@@ -3,7 +3,7 @@
 //! All of it happens in `MqttActor::drive`, which runs after every wake-up, when the mailbox has
 //! been emptied: take in what was read, hand it on, write what is owed, read again. Handlers only
 //! note what their mail says. So nothing is ever cancelled half-way, many verdicts leave in one
-//! write, and the order of bytes on the wire is the order of `Open::pump`.
+//! write, and the order of bytes on the wire is the order of `Connection::pump`.
 //!
 //! A panic costs the connection and nothing else: the window, the session's memory and the
 //! producer's epoch are kept (docs/decisions/0003-window-survives-a-panic.md).
@@ -23,17 +23,20 @@ use crate::backoff::Backoff;
 use crate::config::{Config, Unmatched};
 use crate::failpoint::{self, Site};
 use crate::message::{Destination, Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, Stamp};
-use crate::mqtt::connection;
+use crate::mqtt::connection::{Connection, End};
 use crate::mqtt::copies::Copies;
 use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
-use crate::mqtt::open::{End, Open};
+use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::poison::Poison;
+use crate::mqtt::protocol::dead_after;
 use crate::mqtt::publish::{Publish, SubscriptionIds, same_properties};
 use crate::mqtt::recorder::Recorder;
 use crate::mqtt::redelivery::Fingerprint;
-use crate::mqtt::session::{Lost, Memory, Note, Settings, dead_after, lost};
+use crate::mqtt::session::{Session, Settings};
+use crate::mqtt::session_event::SessionEvent;
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
+use crate::mqtt::transport;
 use crate::mqtt::window::{Ack, Limits, Window};
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::{LogLimiter, Metrics, keys, panics};
@@ -53,7 +56,7 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 /// See the module's documentation.
 pub struct MqttActor {
     core: Core,
-    link: Link,
+    link: LinkState,
 }
 
 /// What outlives a connection, and a panic.
@@ -70,7 +73,7 @@ pub(super) struct Core {
     heartbeat: Arc<Heartbeat>,
 
     pub(super) window: Window,
-    pub(super) memory: Memory,
+    pub(super) session: Session,
     recorder: Option<Recorder>,
     copies: Copies,
     /// Shared subscriptions that were granted blindly at this moment and have brought nothing yet.
@@ -94,11 +97,11 @@ pub(super) struct Core {
     panic_limiter: LogLimiter,
 }
 
-enum Link {
+enum LinkState {
     /// Before the next attempt.
     Paused(Pin<Box<Sleep>>),
     Dialing(Pin<Box<dyn Future<Output = Result<TcpStream, String>>>>),
-    Open(Box<Open>),
+    Open(Box<Connection>),
     /// Draining, without a connection: only verdicts are waited for.
     Off,
     /// Drained, and the supervisor knows.
@@ -142,7 +145,7 @@ impl MqttActor {
             metrics,
             heartbeat,
             window: Window::new(limits).with_renumbered(config.mqtt.renumbered_redelivery),
-            memory: Memory::new(subscriptions),
+            session: Session::new(subscriptions),
             recorder: None,
             copies: Copies::default(),
             unheard: Vec::new(),
@@ -163,7 +166,7 @@ impl MqttActor {
             panic_limiter: LogLimiter::every(WARN_EVERY),
             settings,
         };
-        Self { core, link: Link::Paused(Box::pin(sleep(Duration::ZERO))) }
+        Self { core, link: LinkState::Paused(Box::pin(sleep(Duration::ZERO))) }
     }
 
     /// The same in a session that is remembered: `held` may be subscribed there, and `file` is to be
@@ -171,7 +174,7 @@ impl MqttActor {
     #[must_use]
     pub fn remembering(mut self, file: StateFile, held: Vec<Held>) -> Self {
         let core = &mut self.core;
-        core.memory = Memory::new(core.settings.subscriptions(held, true));
+        core.session = Session::new(core.settings.subscriptions(held, true));
         core.recorder = Some(Recorder::new(file, core.log.clone()));
         self
     }
@@ -193,21 +196,21 @@ impl MqttActor {
         loop {
             let core = &mut self.core;
             self.link = match &mut self.link {
-                Link::Paused(_) | Link::Dialing(_) if core.draining => Link::Off,
-                Link::Paused(pause) => {
+                LinkState::Paused(_) | LinkState::Dialing(_) if core.draining => LinkState::Off,
+                LinkState::Paused(pause) => {
                     ready!(pause.as_mut().poll(cx));
                     core.dial()
                 }
-                Link::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
-                    Ok(stream) => Link::Open(Box::new(Open::new(stream, core))),
+                LinkState::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
+                    Ok(stream) => LinkState::Open(Box::new(Connection::new(stream, core))),
                     Err(detail) => core.pause_after(&Lost::new(lost::CONNECT_FAILED, detail), None),
                 },
-                Link::Open(open) => match ready!(open.pump(core, cx)) {
+                LinkState::Open(open) => match ready!(open.pump(core, cx)) {
                     End::Lost(lost) => core.lose(open, &lost, cx),
                     End::Drained => core.finish(),
                 },
-                Link::Off if core.window.is_settled_whole() => core.finish(),
-                Link::Off | Link::Done => return Poll::Pending,
+                LinkState::Off if core.window.is_settled_whole() => core.finish(),
+                LinkState::Off | LinkState::Done => return Poll::Pending,
             };
         }
     }
@@ -217,29 +220,29 @@ impl Core {
     /// Writes down what is subscribed, if it has changed.
     fn record(&mut self, cx: &mut TaskContext<'_>) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.poll(&mut self.memory.subscriptions, cx);
+            recorder.poll(&mut self.session.subscriptions, cx);
         }
     }
 
-    fn dial(&mut self) -> Link {
+    fn dial(&mut self) -> LinkState {
         self.attempt += 1;
         let settings = Arc::clone(&self.settings);
-        Link::Dialing(Box::pin(async move {
+        LinkState::Dialing(Box::pin(async move {
             let mqtt = &settings.mqtt;
             let silence_max = dead_after(mqtt.keep_alive);
-            connection::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout, silence_max).await
+            transport::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout, silence_max).await
         }))
     }
 
     /// The connection is gone, and with it the right to acknowledge what it brought.
-    fn lose(&mut self, open: &mut Open, lost: &Lost, cx: &mut TaskContext<'_>) -> Link {
-        if let Some(reason) = lost.say {
-            open.say(reason, cx);
+    fn lose(&mut self, open: &mut Connection, lost: &Lost, cx: &mut TaskContext<'_>) -> LinkState {
+        if let Some(reason) = lost.disconnect_code {
+            open.disconnect(reason, cx);
         }
-        open.salvage(self);
+        open.take_unread_qos0(self);
         self.unheard.clear();
         // One without CONNACK was none: what came before is still what came directly before.
-        if open.session.is_connected() {
+        if open.protocol.is_connected() {
             self.window.connection_lost();
         }
         if lost.taken_over {
@@ -252,7 +255,7 @@ impl Core {
         let without_a_word =
             matches!(lost.reason, lost::CLOSED | lost::READ_FAILED | lost::WRITE_FAILED);
         let likely;
-        if open.session.is_connected() {
+        if open.protocol.is_connected() {
             let lived = open.opened_at.elapsed();
             if lived >= STABLE_AFTER {
                 self.backoff.reset();
@@ -265,13 +268,13 @@ impl Core {
             self.evicted = evicted;
             likely = evicted.then_some(&diagnosis::MQTT_EVICTED);
         } else {
-            self.memory.not_accepted(open.session.version(), lost);
+            self.session.not_accepted(open.protocol.version(), lost);
             likely = open.diagnosis(lost.reason);
         }
-        if self.draining { Link::Off } else { self.pause_after(lost, likely) }
+        if self.draining { LinkState::Off } else { self.pause_after(lost, likely) }
     }
 
-    fn pause_after(&mut self, lost: &Lost, likely: Option<&Diagnosis>) -> Link {
+    fn pause_after(&mut self, lost: &Lost, likely: Option<&Diagnosis>) -> LinkState {
         let mut detail = match &lost.culprit {
             Some(culprit) => self.poison.describe(culprit, &self.settings.mqtt.client_id),
             None => lost.detail.clone(),
@@ -295,12 +298,12 @@ impl Core {
                 keys::DELAY_MS => millis(pause),
                 keys::SUPPRESSED => suppressed);
         }
-        Link::Paused(Box::pin(sleep(pause)))
+        LinkState::Paused(Box::pin(sleep(pause)))
     }
 
-    fn finish(&mut self) -> Link {
+    fn finish(&mut self) -> LinkState {
         self.drained.do_send(Drained { unacknowledged: self.window.unacknowledged() });
-        Link::Done
+        LinkState::Done
     }
 
     fn broker(&self) -> String {
@@ -376,7 +379,7 @@ impl Core {
 
     /// What a message has in common with its copies, if it may have any.
     fn copied_content(&self, publish: &Publish) -> Option<Fingerprint> {
-        let (ids, subscriptions) = (&publish.subscription_ids, &self.memory.subscriptions);
+        let (ids, subscriptions) = (&publish.subscription_ids, &self.session.subscriptions);
         // Most messages have no identifier: those for which no subscriptions overlap.
         let may_be = *ids != SubscriptionIds::None
             && subscriptions.may_copy()
@@ -410,7 +413,7 @@ impl Core {
     }
 
     pub(super) fn shed(&mut self) {
-        self.window.shed();
+        self.window.count_shed();
         if let Some(suppressed) = self.shed_limiter.pass(Instant::now()) {
             warn!(self.log, "window full, qos 0 messages shed";
                 keys::SHED => self.window.snapshot().shed,
@@ -459,7 +462,7 @@ impl Core {
     /// under another name than the filter says.
     fn unmatched(&mut self, publish: &Publish) -> Destinations {
         let ids = publish.subscription_ids.as_slice();
-        let mut names = self.memory.subscriptions.names(ids).map(Filter::as_str);
+        let mut names = self.session.subscriptions.names(ids).map(Filter::as_str);
         let mut subscribed = names.by_ref().take(NAMED_MAX).collect::<Vec<_>>().join(", ");
         if names.next().is_some() {
             subscribed.push_str(", ...");
@@ -483,7 +486,7 @@ impl Core {
 
     /// A shared subscription is granted. Whether the broker serves it is not known in 3.1.1.
     fn listen_for(&mut self, route: usize) {
-        let is_blind = self.memory.subscriptions.is_granted_blindly(route);
+        let is_blind = self.session.subscriptions.is_granted_blindly(route);
         if !is_blind || self.heard.contains(&route) || self.settings.mqtt.silence_warning.is_none()
         {
             return;
@@ -518,17 +521,17 @@ impl Core {
         }
     }
 
-    pub(super) fn tell(&mut self, notes: &mut Vec<Note>) {
+    pub(super) fn tell(&mut self, notes: &mut Vec<SessionEvent>) {
         for note in notes.drain(..) {
             self.tell_one(note);
         }
     }
 
-    fn tell_one(&mut self, note: Note) {
+    fn tell_one(&mut self, note: SessionEvent) {
         let filter = |route: usize| self.settings.routes[route].filter.to_string();
         self.metrics.health().mqtt(|mqtt| note.apply(mqtt));
         match note {
-            Note::Connected { version, session_present, keep_alive_s, limits } => {
+            SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
                 if !session_present {
                     self.window.session_lost();
                     self.copies.clear();
@@ -543,19 +546,19 @@ impl Core {
                     keys::KEEP_ALIVE_S => keep_alive_s,
                     keys::MQTT_QOS_MAX => limits.maximum_qos);
             }
-            Note::SessionExpiryShortened { asked_s, granted_s } => {
+            SessionEvent::SessionExpiryShortened { asked_s, granted_s } => {
                 warn!(self.log, "the broker keeps the session for less time than asked";
                     keys::ASKED_S => asked_s, keys::GRANTED_S => granted_s);
             }
-            Note::Subscribed { route, qos } => {
+            SessionEvent::Subscribed { route, qos } => {
                 self.subscription_limiter.reset();
                 info!(self.log, "subscribed";
                     keys::MQTT_FILTER => filter(route), keys::MQTT_QOS => qos);
                 self.listen_for(route);
             }
-            Note::StillSubscribed { route } => self.listen_for(route),
-            Note::Covered { .. } | Note::Uncovered { .. } => {}
-            Note::Downgraded { route, qos, retry_in } => {
+            SessionEvent::StillSubscribed { route } => self.listen_for(route),
+            SessionEvent::Covered { .. } | SessionEvent::Uncovered { .. } => {}
+            SessionEvent::Downgraded { route, qos, retry_in } => {
                 let filter = filter(route);
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     let what = match retry_in {
@@ -567,7 +570,7 @@ impl Core {
                         keys::SUPPRESSED => suppressed);
                 }
             }
-            Note::SubscriptionRefused { route, text, retry_in } => {
+            SessionEvent::SubscriptionRefused { route, text, retry_in } => {
                 // It may have been in force, and the other one brings alone what now looks like copies.
                 self.copies.clear();
                 let filter = filter(route);
@@ -578,18 +581,18 @@ impl Core {
                         keys::SUPPRESSED => suppressed);
                 }
             }
-            Note::SubackMissing { route } => {
+            SessionEvent::SubackMissing { route } => {
                 let filter = filter(route);
                 if let Some(suppressed) = self.suback_limiter.pass(Instant::now()) {
                     warn!(self.log, "no suback, will ask again";
                         keys::MQTT_FILTER => filter, keys::SUPPRESSED => suppressed);
                 }
             }
-            Note::Unsubscribed { mqtt_filter } => {
+            SessionEvent::Unsubscribed { mqtt_filter } => {
                 self.copies.clear();
                 info!(self.log, "unsubscribed what no route needs"; keys::MQTT_FILTER => mqtt_filter);
             }
-            Note::UnsubscribeFailed { mqtt_filter, text } => {
+            SessionEvent::UnsubscribeFailed { mqtt_filter, text } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     warn!(self.log, "an old subscription stays, will try again";
                         keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
@@ -620,9 +623,10 @@ impl Actor for MqttActor {
 
 impl Supervised for MqttActor {
     fn restarting(&mut self, _: &mut Self::Context) {
-        let link = std::mem::replace(&mut self.link, Link::Paused(Box::pin(sleep(Duration::ZERO))));
-        if let Link::Open(mut open) = link {
-            open.salvage(&mut self.core);
+        let link =
+            std::mem::replace(&mut self.link, LinkState::Paused(Box::pin(sleep(Duration::ZERO))));
+        if let LinkState::Open(mut open) = link {
+            open.take_unread_qos0(&mut self.core);
         }
         self.core.window.connection_lost();
         self.core.metrics.health().mqtt_lost("MqttActor was restarted".to_owned());

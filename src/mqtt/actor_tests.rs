@@ -15,7 +15,7 @@ use crate::config::{
     Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
 use crate::message::{RecordId, RouteId, Seq};
-use crate::mqtt::open::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
+use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
 use crate::route::{PayloadForm, Route};
 use crate::stage::Verdict;
 
@@ -170,7 +170,7 @@ impl Stage {
             Arc::clone(&metrics),
             Arc::new(Heartbeat::new("mqtt")),
         );
-        actor.core.memory = Memory::new(actor.core.settings.subscriptions(held, false));
+        actor.core.session = Session::new(actor.core.settings.subscriptions(held, false));
         Self { listener, actor: actor.start(), metrics, told, lines }
     }
 

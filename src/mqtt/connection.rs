@@ -1,248 +1,440 @@
-//! The socket of one connection. Poll functions only: whoever calls them decides the order.
+//! A connection in use: the one function that orders what goes in and out, and what it calls.
 
-use std::io;
-use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::collections::HashSet;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
 
-use bytes::{Buf, BytesMut};
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::timeout;
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep, sleep_until};
 
-/// Probes of a silent connection until the kernel gives it up.
-const KEEPALIVE_PROBES: u32 = 4;
+use crate::failpoint::{self, Site};
+use crate::message::{Qos, Stamp};
+use crate::mqtt::actor::Core;
+use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
+use crate::mqtt::lost::{self, Lost};
+use crate::mqtt::packet::{self, Incoming, Version};
+use crate::mqtt::protocol::{ConnectionProtocol, Reading};
+use crate::mqtt::publish::Publish;
+use crate::mqtt::session_event::SessionEvent;
+use crate::mqtt::transport::Transport;
+use crate::observe::diagnosis::{self, Diagnosis};
+use crate::observe::panics;
 
-/// Connects to the first address of `host` that answers, each within `per_address`. The kernel ends
-/// the connection when the peer has answered nothing for `silence_max`.
-///
-/// # Errors
-/// What went wrong with each address, in one line.
-pub async fn connect(
-    host: &str,
-    port: u16,
-    per_address: Duration,
-    silence_max: Duration,
-) -> Result<TcpStream, String> {
-    let addresses = match timeout(per_address, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
-        Err(_) => return Err(format!("cannot resolve {host} within {per_address:?}")),
-    };
-    let connected = connect_to_any(addresses, per_address).await;
-    let stream = connected.map_err(|failures| match failures.is_empty() {
-        true => format!("{host} has no address"),
-        false => failures.join("; "),
-    })?;
-    bound_silence(&stream, silence_max).map_err(|error| format!("{host}: {error}"))?;
-    Ok(stream)
+/// After so many reads in one turn the mailbox gets its turn.
+const READS_PER_TURN: usize = 16;
+/// While so much waits for the socket nothing more is read: the broker does not read either.
+const UNSENT_MAX_BYTES: usize = 64 * 1024;
+/// So much is read behind a message that the window has no room for: the end of the connection may
+/// come behind it.
+pub(super) const READ_AHEAD_MAX_BYTES: usize = 1024 * 1024;
+/// The window must have had no room for so long: mostly it has some in a moment, and until then what
+/// comes may as well wait in TCP.
+const READ_AHEAD_AFTER: Duration = Duration::from_millis(100);
+/// How often the kernel is asked whether a connection that is not read has ended.
+const LOOK_FOR_END_EVERY: Duration = Duration::from_secs(1);
+/// Nothing came for so long: before anything is acknowledged the broker must show that it is there.
+pub(super) const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// How often it is looked whether it has.
+const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
+/// So many of the first bytes tell what is no MQTT.
+const FIRST_BYTES: usize = 5;
+/// How long a broker may take to close its side after DISCONNECT.
+pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A connection in use.
+pub(super) struct Connection {
+    transport: Transport,
+    pub(super) protocol: ConnectionProtocol,
+    frames: FrameReader,
+    /// A message that waits for room in the window; what is behind it waits with it.
+    blocked: Option<Publish>,
+    /// When the read returned that brought what is taken in now.
+    read_at: Stamp,
+    /// Something was read behind `blocked`.
+    read_ahead: bool,
+    /// Bytes taken from what was read since the last message that was kept.
+    passed: usize,
+    /// When something came last, or the broker showed otherwise that it is there.
+    heard_at: Instant,
+    /// A PINGREQ is on its way, for the broker to show that it is there.
+    awaiting_pingresp: bool,
+    end_looked_for_at: Instant,
+    pub(super) opened_at: Instant,
+    /// The first that came, up to CONNACK: what is no MQTT shows there.
+    first_bytes: Vec<u8>,
+    timer: Pin<Box<Sleep>>,
+    /// DISCONNECT is said: until the broker closes its side, or the time for that is up.
+    closing: Option<Pin<Box<Sleep>>>,
 }
 
-/// A peer that vanished sends neither an end nor a reset; while nothing is read, the kernel alone
-/// can notice.
-fn bound_silence(stream: &TcpStream, silence_max: Duration) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    // Half of the time in silence, the other half for the probes; the kernel counts whole seconds.
-    let second = Duration::from_secs(1);
-    let keepalive = TcpKeepalive::new()
-        .with_time((silence_max / 2).max(second))
-        .with_interval((silence_max / 2 / KEEPALIVE_PROBES).max(second))
-        .with_retries(KEEPALIVE_PROBES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    // What was sent and is not acknowledged keeps the probes from being sent.
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(silence_max))?;
-    Ok(())
+/// How the use of a connection ended.
+pub(super) enum End {
+    Lost(Lost),
+    Drained,
 }
 
-/// The first that answers, or what went wrong with each.
-async fn connect_to_any(
-    addresses: impl Iterator<Item = SocketAddr>,
-    per_address: Duration,
-) -> Result<TcpStream, Vec<String>> {
-    let mut failures = Vec::new();
-    for address in addresses {
-        match timeout(per_address, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => {
-                // Acknowledgements leave in batches of our making; Nagle would only delay them.
-                match stream.set_nodelay(true) {
-                    Ok(()) => return Ok(stream),
-                    Err(error) => failures.push(format!("{address}: {error}")),
-                }
-            }
-            Ok(Err(error)) => failures.push(format!("{address}: {error}")),
-            Err(_) => failures.push(format!("{address}: no answer within {per_address:?}")),
-        }
+impl From<Lost> for End {
+    fn from(lost: Lost) -> Self {
+        Self::Lost(lost)
     }
-    Err(failures)
-}
-
-/// A connected socket and what is to be written to it.
-#[derive(Debug)]
-pub struct Connection {
-    stream: TcpStream,
-    out: BytesMut,
 }
 
 impl Connection {
-    /// With nothing written yet.
-    pub fn new(stream: TcpStream) -> Self {
-        Self { stream, out: BytesMut::new() }
+    pub(super) fn new(stream: TcpStream, core: &mut Core) -> Self {
+        let now = Instant::now();
+        let mut transport = Transport::new(stream);
+        let version = core.session.version(core.settings.mqtt.protocol);
+        core.session.connecting();
+        let protocol =
+            ConnectionProtocol::open(Arc::clone(&core.settings), version, now, transport.out());
+        Self {
+            transport,
+            protocol,
+            frames: FrameReader::new(version, core.max_payload),
+            blocked: None,
+            read_at: Stamp::now(),
+            read_ahead: false,
+            passed: 0,
+            heard_at: now,
+            awaiting_pingresp: false,
+            end_looked_for_at: now,
+            opened_at: now,
+            first_bytes: Vec::new(),
+            timer: Box::pin(sleep_until(now.into())),
+            closing: None,
+        }
     }
 
-    /// Where packets to send are appended.
-    pub fn out(&mut self) -> &mut BytesMut {
-        &mut self.out
-    }
-
-    /// Whether all that was appended has been given to the socket.
-    pub fn is_flushed(&self) -> bool {
-        self.out.is_empty()
-    }
-
-    /// Bytes that wait for the socket.
-    pub fn unsent(&self) -> usize {
-        self.out.len()
-    }
-
-    /// Writes what is to be written, as far as the socket takes it; returns how much it took.
-    /// `Pending` when some is left, with a wake-up for when the socket takes more.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut written = 0;
-        while !self.out.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => {
-                    self.out.advance(count);
-                    written += count;
+    /// Takes in, hands on, writes, reads; again and again until there is nothing to do.
+    pub(super) fn pump(&mut self, core: &mut Core, cx: &mut TaskContext<'_>) -> Poll<End> {
+        if self.closing.is_some() {
+            return self.poll_closed(cx);
+        }
+        let mut notes = Vec::new();
+        for _ in 0..READS_PER_TURN {
+            if !core.draining
+                && let Err(lost) = self.take_in(core, &mut notes)
+            {
+                return Poll::Ready(lost.into());
+            }
+            core.forward();
+            if let Err(lost) = self.write(core, &mut notes, cx) {
+                return Poll::Ready(lost.into());
+            }
+            if core.draining && self.owes_nothing(core) {
+                self.close(core);
+                return self.poll_closed(cx);
+            }
+            // What was just acknowledged may have made room for what waits.
+            if let Some(publish) = &self.blocked
+                && !core.draining
+                && core.window.has_room(publish.qos, publish.window_bytes())
+            {
+                continue;
+            }
+            // Looked at once: what is waited for must be what was tried.
+            let reading = self.reading(core);
+            if reading == Reading::Nothing {
+                if let Err(lost) = self.look_for_end_at_times() {
+                    return Poll::Ready(lost.into());
+                }
+                return self.wait(core, reading, cx);
+            }
+            match self.transport.poll_read(cx, self.frames.space()) {
+                Poll::Pending => return self.wait(core, reading, cx),
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Lost::new(lost::CLOSED, "end of stream").into());
+                }
+                Poll::Ready(Ok(_)) => self.has_read(),
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Lost::new(lost::READ_FAILED, error.to_string()).into());
                 }
             }
         }
-        Poll::Ready(Ok(written))
+        // The mailbox first, then on.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    /// Reads once into the spare room of `space`; 0 is the peer's end of stream.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn poll_read(
+    /// What an end before CONNACK most likely comes from.
+    pub(super) fn diagnosis(&self, reason: &str) -> Option<&'static Diagnosis> {
+        let silent = self.first_bytes.is_empty()
+            && matches!(reason, lost::CLOSED | lost::READ_FAILED | lost::CONNACK_TIMEOUT);
+        diagnosis::of_first_bytes(&self.first_bytes)
+            .or_else(|| silent.then_some(&diagnosis::MQTT_CLOSED))
+    }
+
+    fn has_read(&mut self) {
+        if self.first_bytes.is_empty() && !self.protocol.is_connected() {
+            self.first_bytes.extend(self.frames.buffered().iter().take(FIRST_BYTES));
+        }
+        let now = Stamp::now();
+        self.heard_at = now.instant;
+        self.protocol.received(now.instant);
+        // What waits for room was received before.
+        match self.blocked {
+            None => self.read_at = now,
+            Some(_) => self.read_ahead = true,
+        }
+    }
+
+    /// Everything that has been read, up to the first message that the window has no room for.
+    fn take_in(&mut self, core: &mut Core, notes: &mut Vec<SessionEvent>) -> Result<(), Lost> {
+        if let Some(publish) = self.blocked.take() {
+            self.blocked = core.admit(publish, self.read_at, &mut self.passed);
+            if self.blocked.is_none() && std::mem::take(&mut self.read_ahead) {
+                self.read_at = Stamp::now();
+            }
+        }
+        let mut any = false;
+        while self.blocked.is_none() {
+            let Some(publish) = self.next_publish(core, notes)? else { break };
+            if !std::mem::replace(&mut any, true) {
+                failpoint::hit(Site::MqttRead);
+            }
+            self.blocked = core.admit(publish, self.read_at, &mut self.passed);
+        }
+        Ok(())
+    }
+
+    /// The next message among what has been read; other packets are dealt with on the way.
+    fn next_publish(
         &mut self,
-        cx: &mut Context<'_>,
-        space: &mut BytesMut,
-    ) -> Poll<io::Result<usize>> {
-        let mut read = ReadBuf::uninit(space.spare_capacity_mut());
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-        let count = read.filled().len();
-        // SAFETY: `ReadBuf` guarantees that its first `count` bytes, which are the spare bytes
-        // directly behind the present length, have been initialised.
-        unsafe { space.set_len(space.len() + count) };
-        Poll::Ready(Ok(count))
-    }
-
-    /// Whether the connection is at its end, be that behind bytes that nobody has read: in order, or
-    /// by an error. Asks the kernel.
-    pub fn ended(&self) -> Option<io::Result<()>> {
-        #[cfg(target_os = "linux")]
-        let events = libc::POLLRDHUP;
-        #[cfg(not(target_os = "linux"))]
-        let events = 0;
-        let mut polled = libc::pollfd { fd: self.stream.as_raw_fd(), events, revents: 0 };
-        // SAFETY: it writes one `pollfd`, and this is one; it does not wait.
-        let found = unsafe { libc::poll(&raw mut polled, 1, 0) };
-        let ends = events | libc::POLLHUP | libc::POLLERR;
-        (found == 1 && polled.revents & ends != 0).then(|| match self.stream.take_error() {
-            Ok(Some(error)) => Err(error),
-            _ => Ok(()),
-        })
-    }
-
-    /// Whether the peer's kernel has confirmed all that was ever given to the socket. A system that
-    /// cannot tell is believed to have.
-    pub fn is_confirmed(&self) -> bool {
-        let mut unconfirmed: libc::c_int = 0;
-        // SAFETY: this request writes one int, and this is one.
-        let told =
-            unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut unconfirmed) };
-        self.is_flushed() && (told != 0 || unconfirmed == 0)
-    }
-
-    /// Says that nothing more will come.
-    pub fn shut_down(&mut self) {
-        // It may be gone already.
-        let _ = SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
-    }
-
-    /// Writes what is left, and reads the peer's stream to its end without looking at it: closing
-    /// with unread bytes would send a reset, which may cost the acknowledgements just written.
-    /// Nor does it say that nothing more will come: some brokers then throw away what they have
-    /// received and not looked at yet. A broker closes when it reads DISCONNECT.
-    ///
-    /// # Errors
-    /// The socket's.
-    pub fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_flush(cx))?;
-        let mut discarded = [0; 4096];
+        core: &mut Core,
+        notes: &mut Vec<SessionEvent>,
+    ) -> Result<Option<Publish>, Lost> {
         loop {
-            let mut read = ReadBuf::new(&mut discarded);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-            if read.filled().is_empty() {
-                return Poll::Ready(Ok(()));
+            let frame = self.frames.next_frame()?;
+            let incoming = match frame {
+                None => return Ok(None),
+                Some(Frame::Oversize(publish)) => {
+                    self.passed = self.passed.saturating_add(core.max_payload);
+                    Incoming::Publish(publish)
+                }
+                Some(Frame::Whole(frame)) => {
+                    self.passed = self.passed.saturating_add(frame.bytes.len());
+                    decode(self.protocol.version(), &frame)?
+                }
+            };
+            match incoming {
+                Incoming::PingResp => core.window.ping_answered(),
+                Incoming::PubRel(packet_id) => core.window.released(packet_id),
+                _ => {}
+            }
+            let now = self.read_at.instant;
+            let out = self.transport.out();
+            let publish = self.protocol.on_packet(incoming, now, &mut core.session, out, notes);
+            // At once: what CONNACK says of the session decides what the next PUBLISH is.
+            core.tell(notes);
+            if let Some(publish) = publish? {
+                return Ok(Some(bound_payload(publish, core.max_payload)));
             }
         }
     }
+
+    /// What is due by the clock, then what is owed, in one write.
+    fn write(
+        &mut self,
+        core: &mut Core,
+        notes: &mut Vec<SessionEvent>,
+        cx: &mut TaskContext<'_>,
+    ) -> Result<(), Lost> {
+        let reading = self.reading(core);
+        let now = Instant::now();
+        let (subscriptions, out) = (&mut core.session.subscriptions, self.transport.out());
+        if self.protocol.on_time(now, reading, subscriptions, out, notes)? {
+            core.window.ping_written();
+        }
+        core.tell(notes);
+        if core.window.wants_ping() {
+            self.ping(core, now);
+        }
+        let mut sent = self.flush(cx)?;
+        // Only what can be begun to be written now is released: the rest stays known.
+        if self.transport.is_flushed() && self.may_acknowledge(core, now)? {
+            let out = self.transport.out();
+            core.window.release(|ack| packet::encode_ack(ack, out));
+            let acknowledged = core.window.take_acknowledged();
+            if acknowledged.len() > 0 {
+                core.metrics.record_acknowledged(acknowledged, now);
+            }
+        }
+        sent |= self.flush(cx)?;
+        if sent {
+            self.protocol.sent(now);
+        }
+        Ok(())
+    }
+
+    /// Whether all was written, and there was something.
+    fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Lost> {
+        let flushed = self.transport.poll_flush(cx);
+        let written = flushed.map_err(|e| Lost::new(lost::WRITE_FAILED, e.to_string()))?;
+        Ok(matches!(written, Poll::Ready(1..)))
+    }
+
+    fn ping(&mut self, core: &mut Core, now: Instant) {
+        self.protocol.ping(now, self.transport.out());
+        core.window.ping_written();
+    }
+
+    /// Whether the broker is there to take acknowledgements. What is written to one that is gone
+    /// counts as acknowledged, and all of it comes again. So, when nothing has come for a while, a
+    /// PINGREQ goes first, and the acknowledgements wait until the peer's kernel has confirmed it:
+    /// its PINGRESP may be behind what is not read.
+    fn may_acknowledge(&mut self, core: &mut Core, now: Instant) -> Result<bool, Lost> {
+        if now.saturating_duration_since(self.heard_at) < QUIET_AFTER {
+            self.awaiting_pingresp = false;
+            return Ok(true);
+        }
+        if !core.window.is_ack_due() {
+            return Ok(false);
+        }
+        self.look_for_end(now)?;
+        if !std::mem::replace(&mut self.awaiting_pingresp, true) {
+            self.ping(core, now);
+        } else if self.transport.is_confirmed() {
+            self.heard_at = now;
+            self.awaiting_pingresp = false;
+        }
+        Ok(!self.awaiting_pingresp)
+    }
+
+    fn look_for_end_at_times(&mut self) -> Result<(), Lost> {
+        let now = Instant::now();
+        if now.saturating_duration_since(self.end_looked_for_at) < LOOK_FOR_END_EVERY {
+            return Ok(());
+        }
+        self.look_for_end(now)
+    }
+
+    /// Whether the connection has ended behind what is not read.
+    fn look_for_end(&mut self, now: Instant) -> Result<(), Lost> {
+        self.end_looked_for_at = now;
+        match self.transport.ended() {
+            None => Ok(()),
+            Some(Ok(())) => Err(Lost::new(lost::CLOSED, "end of stream, behind what is not read")),
+            Some(Err(error)) => Err(Lost::new(lost::READ_FAILED, error.to_string())),
+        }
+    }
+
+    /// How far what the broker sends reaches us now.
+    fn reading(&self, core: &Core) -> Reading {
+        if core.draining || self.is_clogged() {
+            return Reading::Nothing;
+        }
+        if self.blocked.is_none() {
+            return Reading::Packets;
+        }
+        let full_for = core.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+        match full_for >= READ_AHEAD_AFTER && self.may_read_ahead() {
+            true => Reading::Bytes,
+            false => Reading::Nothing,
+        }
+    }
+
+    /// The broker does not read what we write.
+    fn is_clogged(&self) -> bool {
+        self.transport.unsent() >= UNSENT_MAX_BYTES
+    }
+
+    /// Whether more may be read behind what waits for room, once that has waited for long enough.
+    fn may_read_ahead(&self) -> bool {
+        !self.is_clogged() && self.frames.unread() < READ_AHEAD_MAX_BYTES
+    }
+
+    fn owes_nothing(&self, core: &Core) -> bool {
+        core.window.is_settled_whole() && core.window.owes_nothing() && self.transport.is_flushed()
+    }
+
+    /// Until something can be read or written, mail comes, or the clock calls.
+    fn wait(&mut self, core: &Core, reading: Reading, cx: &mut TaskContext<'_>) -> Poll<End> {
+        let mut deadline = self.protocol.deadline(reading, &core.session.subscriptions);
+        if reading == Reading::Nothing {
+            deadline = deadline.min(self.end_looked_for_at + LOOK_FOR_END_EVERY);
+        }
+        if self.awaiting_pingresp {
+            deadline = deadline.min(Instant::now() + LOOK_FOR_SIGN_EVERY);
+        }
+        if let (Some(full_since), Some(_)) = (core.full_since, &self.blocked)
+            && self.may_read_ahead()
+            && reading == Reading::Nothing
+            && !core.draining
+        {
+            deadline = deadline.min(full_since + READ_AHEAD_AFTER);
+        }
+        // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
+        if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
+            && !core.draining
+            && self.blocked.as_ref().is_some_and(|publish| publish.qos == Qos::AtMostOnce)
+        {
+            deadline = deadline.min(full_since + patience);
+        }
+        let armed = self.timer.deadline().into_std();
+        // A timer that fires early is cheaper than one that is set anew at every read.
+        if self.timer.is_elapsed() || deadline < armed {
+            self.timer.as_mut().reset(deadline.into());
+        }
+        if self.timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Of what was read and not taken in, what is not sent again: QoS 0. The rest is left to the
+    /// broker's memory, and with it what is behind it in its MQTT topic: that must not overtake.
+    pub(super) fn take_unread_qos0(&mut self, core: &mut Core) {
+        let mut notes = Vec::new();
+        let mut left = HashSet::new();
+        let mut next = self.blocked.take();
+        loop {
+            if let Some(publish) = next {
+                if publish.qos == Qos::AtLeastOnce {
+                    left.insert(publish.mqtt_topic);
+                } else if core.draining
+                    || left.contains(&publish.mqtt_topic)
+                    || core.admit(publish, self.read_at, &mut self.passed).is_some()
+                {
+                    core.shed();
+                }
+            }
+            next = match self.next_publish(core, &mut notes) {
+                Ok(Some(publish)) => Some(publish),
+                Ok(None) | Err(_) => return,
+            };
+        }
+    }
+
+    /// Says why the connection ends. Whether it still gets through does not matter.
+    pub(super) fn disconnect(&mut self, reason: u8, cx: &mut TaskContext<'_>) {
+        packet::encode_disconnect(self.protocol.version(), reason, self.transport.out());
+        let _ = self.transport.poll_flush(cx);
+    }
+
+    /// Says goodbye.
+    fn close(&mut self, core: &mut Core) {
+        self.take_unread_qos0(core);
+        packet::encode_disconnect(self.protocol.version(), 0, self.transport.out());
+        self.closing = Some(Box::pin(sleep(CLOSE_WITHIN)));
+    }
+
+    fn poll_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
+        // The clock first: a broker that goes on sending must not keep it from being looked at.
+        let expired = self.closing.as_mut().is_none_or(|end| end.as_mut().poll(cx).is_ready());
+        if !expired && self.transport.poll_close(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.transport.shut_down();
+        Poll::Ready(End::Drained)
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    #[actix_rt::test]
-    async fn the_first_address_that_answers_is_taken_and_every_failure_is_told() {
-        let within = Duration::from_secs(5);
-        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let closed = free.local_addr().expect("bound");
-        drop(free);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let open = listener.local_addr().expect("bound");
-
-        let stream = connect_to_any([closed, open].into_iter(), within).await.expect("the second");
-        assert_eq!(stream.peer_addr().expect("connected"), open);
-
-        let failures = connect_to_any([closed, closed].into_iter(), within).await;
-        let failures = failures.expect_err("nobody listens");
-        assert_eq!(failures.len(), 2);
-        assert!(failures[0].starts_with(&closed.to_string()), "{failures:?}");
-    }
-
-    #[actix_rt::test]
-    async fn the_kernel_gives_up_a_peer_that_is_silent_for_too_long() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("bound").port();
-        let (within, silence_max) = (Duration::from_secs(5), Duration::from_secs(45));
-        let stream = connect("127.0.0.1", port, within, silence_max).await.expect("it listens");
-        let socket = SockRef::from(&stream);
-        assert!(socket.keepalive().expect("an option"));
-        let probes = socket.tcp_keepalive_interval().expect("an option") * KEEPALIVE_PROBES;
-        let noticed = socket.tcp_keepalive_time().expect("an option") + probes;
-        assert!(noticed <= silence_max, "{noticed:?}");
-        #[cfg(target_os = "linux")]
-        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(silence_max));
-    }
-
-    #[actix_rt::test]
-    async fn a_host_that_does_not_exist_is_named() {
-        let error =
-            connect("no-such-host.invalid", 1883, Duration::from_secs(5), Duration::from_secs(5))
-                .await;
-        let error = error.expect_err("reserved never to exist (RFC 6761)");
-        assert!(error.contains("cannot resolve no-such-host.invalid"), "{error}");
+/// Reads one packet. One that makes the reader panic costs the connection, not the actor.
+fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, Lost> {
+    match panics::catch(|| packet::decode(version, frame)) {
+        Ok(read) => Ok(read?),
+        Err(panic) => Err(Lost::malformed(panic.message)),
     }
 }

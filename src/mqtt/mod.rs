@@ -1,9 +1,12 @@
-//! MqttActor and what it is made of.
+//! MqttActor and what it is made of, from the bottom to the top; nothing imports what stands above it.
 //!
-//! Bytes become frames ([`frame`]), frames become packets ([`packet`], messages by [`publish`]), packets
-//! move the [`session`] (what is subscribed, the [`subscriptions`]) and fill the [`window`]. All of these are pure. [`connection`] has the socket,
-//! `open` puts them together for as long as a connection lives: the order of bytes on the wire is the
-//! order of one function there. [`actor`] has what outlives a connection.
+//! - Pure, without socket or clock: bytes become frames ([`frame`]), frames become packets ([`packet`];
+//!   a PUBLISH in [`publish`]). [`protocol`] is one connection from CONNECT to DISCONNECT, [`session`] the
+//!   MQTT session that outlives it, with its [`subscriptions`] and the [`negotiation`] of the version. The
+//!   [`window`] has what was received and is not yet acknowledged.
+//! - [`transport`] carries the bytes of one connection. `connection` orders what goes in and out of it,
+//!   in one function.
+//! - [`actor`] opens one connection after the other and translates mail.
 
 pub mod wire;
 pub mod redelivery;
@@ -12,7 +15,8 @@ pub mod publish;
 pub mod frame;
 pub mod reason;
 pub mod packet;
-pub mod note;
+pub mod session_event;
+pub mod lost;
 pub mod negotiation;
 pub mod poison;
 pub mod copies;
@@ -20,9 +24,10 @@ pub mod subscriptions;
 pub mod state_file;
 mod recorder;
 pub mod session;
-pub mod connection;
+pub mod protocol;
+pub mod transport;
 mod eviction;
-mod open;
+mod connection;
 pub mod actor;
 
 pub use actor::MqttActor;

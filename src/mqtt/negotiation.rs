@@ -5,7 +5,8 @@
 //! all. The pause between attempts is the backoff, as after any lost connection.
 
 use crate::config::Protocol;
-use crate::mqtt::packet::Version;
+use crate::mqtt::lost::{self, Lost};
+use crate::mqtt::wire::Version;
 
 /// What a broker makes of a CONNECT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,19 @@ pub enum Answer {
     Refused,
     /// It closes, or is silent until the time is up; perhaps for another cause.
     Nothing,
+}
+
+impl Answer {
+    /// What the end of a connection that was not accepted says.
+    pub fn of(lost: &Lost) -> Self {
+        match lost.reason {
+            lost::PROTOCOL_REFUSED | lost::MALFORMED | lost::PROTOCOL_ERROR => Self::OtherVersion,
+            lost::CONNECTION_REFUSED | lost::SERVER_DISCONNECT | lost::SESSION_TAKEN_OVER => {
+                Self::Refused
+            }
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// See the module's documentation.

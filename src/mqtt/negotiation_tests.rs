@@ -1,6 +1,6 @@
 use super::*;
+use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{Incoming, decode};
-use crate::mqtt::session::{Lost, lost};
 use crate::mqtt::wire::RawFrame;
 
 /// What a broker does with a CONNECT.

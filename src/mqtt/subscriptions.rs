@@ -15,9 +15,9 @@ use bytes::BytesMut;
 
 use crate::config::Resubscribe;
 use crate::message::Qos;
-use crate::mqtt::note::Note;
 use crate::mqtt::packet::{self, ServerLimits, Subscribe, Version};
 use crate::mqtt::reason;
+use crate::mqtt::session_event::SessionEvent;
 use crate::route::{Filter, Route};
 
 /// What was refused is asked for again after this long, doubling up to the second one.
@@ -264,7 +264,7 @@ impl Subscriptions {
         limits: &ServerLimits,
         session_present: bool,
         now: Instant,
-        notes: &mut Vec<Note>,
+        notes: &mut Vec<SessionEvent>,
     ) {
         self.version = version;
         self.limits = limits.clone();
@@ -285,13 +285,13 @@ impl Subscriptions {
             self.keep_granted(now, notes);
         }
         for route in (0..self.routes).filter(|route| !self.is_active(*route)) {
-            notes.push(Note::Covered { route });
+            notes.push(SessionEvent::Covered { route });
         }
         self.plan(now, notes);
     }
 
     /// In 3.1.1, what is granted in the session is not asked for at once if it was just now.
-    fn keep_granted(&mut self, now: Instant, notes: &mut Vec<Note>) {
+    fn keep_granted(&mut self, now: Instant, notes: &mut Vec<SessionEvent>) {
         let renew_at = match self.policy.resubscribe {
             Resubscribe::NewSession => None,
             Resubscribe::Always => Some(self.renewed_at.map_or(now, |at| at + RENEW_EVERY)),
@@ -305,7 +305,7 @@ impl Subscriptions {
         for (route, entry) in self.entries[..self.routes].iter_mut().enumerate() {
             if entry.is_granted {
                 entry.state = State::InForce(renew_at);
-                notes.push(Note::StillSubscribed { route });
+                notes.push(SessionEvent::StillSubscribed { route });
             }
         }
     }
@@ -324,7 +324,7 @@ impl Subscriptions {
         code: u8,
         text: String,
         now: Instant,
-        notes: &mut Vec<Note>,
+        notes: &mut Vec<SessionEvent>,
     ) {
         // One that comes after its time, and after another was sent, is as good.
         let Some(route) = self.answered(packet_id) else { return };
@@ -338,16 +338,16 @@ impl Subscriptions {
             entry.has_failed = true;
             let retry_in = entry.pause();
             entry.state = State::Due(now + retry_in);
-            notes.push(Note::SubscriptionRefused { route, text, retry_in });
+            notes.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
         } else if code >= possible {
             entry.has_failed = false;
             entry.is_granted = true;
             entry.backoff = RETRY_MIN;
             entry.state = State::InForce(None);
             notes.push(match code >= wanted {
-                true => Note::Subscribed { route, qos: code },
+                true => SessionEvent::Subscribed { route, qos: code },
                 // More is not to be had from this broker.
-                false => Note::Downgraded { route, qos: code, retry_in: None },
+                false => SessionEvent::Downgraded { route, qos: code, retry_in: None },
             });
         } else {
             entry.has_failed = true;
@@ -356,7 +356,7 @@ impl Subscriptions {
             let again = self.version == Version::V5 || entry.downgrades == 1;
             let retry_in = again.then(|| entry.pause());
             entry.state = retry_in.map_or(State::InForce(None), |pause| State::Due(now + pause));
-            notes.push(Note::Downgraded { route, qos: code, retry_in });
+            notes.push(SessionEvent::Downgraded { route, qos: code, retry_in });
         }
         self.plan(now, notes);
     }
@@ -368,7 +368,7 @@ impl Subscriptions {
         code: u8,
         text: String,
         now: Instant,
-        notes: &mut Vec<Note>,
+        notes: &mut Vec<SessionEvent>,
     ) {
         let Some(index) = self.answered(packet_id) else { return };
         let entry = &mut self.entries[index];
@@ -378,10 +378,10 @@ impl Subscriptions {
             entry.is_granted = false;
             entry.state = State::Idle;
             entry.backoff = RETRY_MIN;
-            notes.push(Note::Unsubscribed { mqtt_filter });
+            notes.push(SessionEvent::Unsubscribed { mqtt_filter });
         } else {
             entry.state = State::LeaveDue(now + entry.pause());
-            notes.push(Note::UnsubscribeFailed { mqtt_filter, text });
+            notes.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
         }
         self.plan(now, notes);
     }
@@ -397,7 +397,7 @@ impl Subscriptions {
         now: Instant,
         reading: bool,
         out: &mut BytesMut,
-        notes: &mut Vec<Note>,
+        notes: &mut Vec<SessionEvent>,
     ) {
         let late = self.policy.answer_within;
         let mut refused = false;
@@ -417,13 +417,13 @@ impl Subscriptions {
                     // What it covers is not to wait for an answer that may never come.
                     entry.has_failed = true;
                     refused = true;
-                    notes.push(Note::SubackMissing { route: index });
+                    notes.push(SessionEvent::SubackMissing { route: index });
                     self.subscribe(index, now, out, notes);
                 }
                 State::Leaving(at) if *at + late <= now => {
                     let mqtt_filter = entry.filter.to_string();
                     let text = "no UNSUBACK".to_owned();
-                    notes.push(Note::UnsubscribeFailed { mqtt_filter, text });
+                    notes.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
                     self.unsubscribe(index, now, out);
                 }
                 _ => {}
@@ -454,14 +454,14 @@ impl Subscriptions {
         route: usize,
         now: Instant,
         out: &mut BytesMut,
-        notes: &mut Vec<Note>,
+        notes: &mut Vec<SessionEvent>,
     ) -> bool {
         let entry = &mut self.entries[route];
         if let Some(text) = ruled_out(&entry.filter, &self.limits) {
             entry.has_failed = true;
             let retry_in = entry.pause();
             entry.state = State::Due(now + retry_in);
-            notes.push(Note::SubscriptionRefused { route, text, retry_in });
+            notes.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
             return false;
         }
         entry.state = State::Asked(now);
@@ -512,14 +512,14 @@ impl Subscriptions {
     }
 
     /// Looks at what is wanted and what is held, and makes the difference due.
-    fn plan(&mut self, now: Instant, notes: &mut Vec<Note>) {
+    fn plan(&mut self, now: Instant, notes: &mut Vec<SessionEvent>) {
         for index in 0..self.entries.len() {
             let is_active = index < self.routes && self.is_active(index);
             let (state, is_held) = (self.entries[index].state, self.entries[index].is_held);
             let next = match state {
                 State::Idle | State::LeaveDue(_) if is_active => {
                     if !self.entries[index].covered_by.is_empty() {
-                        notes.push(Note::Uncovered { route: index });
+                        notes.push(SessionEvent::Uncovered { route: index });
                     }
                     State::Due(now)
                 }
@@ -528,7 +528,7 @@ impl Subscriptions {
                 _ if is_active => state,
                 State::Due(_) | State::InForce(_) | State::Idle if is_held => {
                     if index < self.routes && state != State::Idle {
-                        notes.push(Note::Covered { route: index });
+                        notes.push(SessionEvent::Covered { route: index });
                     }
                     match self.may_leave(index) {
                         true => State::LeaveDue(now),

@@ -41,7 +41,7 @@ enum Request {
 struct Client {
     subscriptions: Subscriptions,
     version: Version,
-    notes: Vec<Note>,
+    notes: Vec<SessionEvent>,
     now: Instant,
 }
 
@@ -184,7 +184,7 @@ fn what_a_refused_filter_covers_is_subscribed_until_it_is_granted() {
     let id = client.subscribes()["#"];
     client.suback(id, 0x87);
     assert_eq!(filters(&client.settle()), ["t/+"]);
-    assert!(client.notes.contains(&Note::Uncovered { route: 1 }));
+    assert!(client.notes.contains(&SessionEvent::Uncovered { route: 1 }));
     assert_eq!(client.held(), ["t/+", "#"]);
     client.now += SECOND;
     assert_eq!(filters(&client.settle()), ["#", "not t/+"]);
@@ -235,7 +235,7 @@ fn what_connack_rules_out_is_not_asked_for_and_covers_nothing() {
     client.connect_to(Version::V5, false, &limits);
     assert_eq!(filters(&client.settle()), ["d", "a/b"]);
     let refused =
-        client.notes.iter().filter(|note| matches!(note, Note::SubscriptionRefused { .. }));
+        client.notes.iter().filter(|note| matches!(note, SessionEvent::SubscriptionRefused { .. }));
     assert_eq!(refused.count(), 3);
 }
 
@@ -314,7 +314,7 @@ fn what_is_remembered_and_not_wanted_is_unsubscribed_once_its_heirs_are_in_force
                 assert_eq!(filters(&client.settle()), asked[1..]);
             }
             assert!(!client.held().contains(&remembered));
-            let told = Note::Unsubscribed { mqtt_filter: remembered.to_owned() };
+            let told = SessionEvent::Unsubscribed { mqtt_filter: remembered.to_owned() };
             assert!(client.notes.contains(&told));
 
             let mut client = Client::new(wanted, &[held(remembered, None)]);
@@ -379,7 +379,7 @@ fn mqtt_311_subscribes_on_every_connack_but_once_a_minute() {
         client.connect(Version::V311, true);
         assert_eq!(client.settle(), [], "just now");
         assert!(client.subscriptions.is_in_force());
-        assert_eq!(client.notes.last(), Some(&Note::StillSubscribed { route: 0 }));
+        assert_eq!(client.notes.last(), Some(&SessionEvent::StillSubscribed { route: 0 }));
     }
     assert_eq!(client.subscriptions.deadline(), Some(client.now + 30 * SECOND));
     client.now += 30 * SECOND;
@@ -415,7 +415,7 @@ fn a_lost_subscribe_is_sent_again() {
     client.now += SECOND;
     let second = client.subscribes()["a"];
     assert_ne!(first, second);
-    assert!(client.notes.contains(&Note::SubackMissing { route: 0 }));
+    assert!(client.notes.contains(&SessionEvent::SubackMissing { route: 0 }));
     client.suback(first.max(second) + 1, 1);
     assert!(!client.subscriptions.is_in_force(), "to nobody, and ignored");
     client.suback(first, 1);
@@ -440,7 +440,10 @@ fn a_refused_or_downgraded_subscription_is_asked_for_again_with_growing_pauses()
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60], "{code}");
         let told = client.notes.iter().filter(|note| {
-            matches!(note, Note::Downgraded { .. } | Note::SubscriptionRefused { .. })
+            matches!(
+                note,
+                SessionEvent::Downgraded { .. } | SessionEvent::SubscriptionRefused { .. }
+            )
         });
         assert_eq!(told.count(), 8, "loud");
     }
@@ -455,7 +458,10 @@ fn a_lower_qos_is_asked_for_again_once_a_connection_in_311_and_never_where_there
             let id = client.subscribes()["a"];
             client.suback(id, 0);
             let retry_in = (!last).then_some(SECOND);
-            assert_eq!(client.notes.pop(), Some(Note::Downgraded { route: 0, qos: 0, retry_in }));
+            assert_eq!(
+                client.notes.pop(),
+                Some(SessionEvent::Downgraded { route: 0, qos: 0, retry_in })
+            );
             client.now += SECOND;
         }
         assert_eq!(client.subscriptions.deadline(), None);
@@ -466,7 +472,7 @@ fn a_lower_qos_is_asked_for_again_once_a_connection_in_311_and_never_where_there
     client.connect_to(Version::V5, false, &limits);
     let id = client.subscribes()["t/#"];
     client.suback(id, 0);
-    let told = Note::Downgraded { route: 1, qos: 0, retry_in: None };
+    let told = SessionEvent::Downgraded { route: 1, qos: 0, retry_in: None };
     assert_eq!(client.notes.last(), Some(&told));
     assert_eq!(client.subscriptions.deadline(), None);
     assert!(client.subscriptions.is_in_force());
@@ -474,11 +480,11 @@ fn a_lower_qos_is_asked_for_again_once_a_connection_in_311_and_never_where_there
 
 /// A broker's session, as far as it matters here.
 #[derive(Debug, Default)]
-struct Session {
+struct ConnectionProtocol {
     subscribed: BTreeSet<String>,
 }
 
-impl Session {
+impl ConnectionProtocol {
     fn brings(&self, mqtt_topic: &str) -> bool {
         self.subscribed
             .iter()
@@ -514,7 +520,7 @@ proptest! {
         runs in prop::collection::vec((wanted(), 0..12_usize, any::<bool>()), 1..5),
     ) {
         const WORLD: [&str; 6] = ["t", "t/a", "t/b", "u/a", "u", "t/a/b"];
-        let mut session = Session::default();
+        let mut session = ConnectionProtocol::default();
         let mut file: Vec<Held> = Vec::new();
         let last = runs.len() - 1;
         for (run, (wanted, steps, version)) in runs.into_iter().enumerate() {

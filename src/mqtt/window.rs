@@ -71,7 +71,7 @@ pub struct Window {
     acks: VecDeque<OwedAck>,
     /// By packet id, the turn of its last acknowledgement; whether that is still among `acks` is
     /// seen there.
-    turns: Box<[u64]>,
+    ack_index: Box<[u64]>,
     /// How many have left `acks`: the turn of its first. Turn 0 is nobody's.
     turn: u64,
     /// What left `acks` last, in the order of its turns: what may come again because its
@@ -86,7 +86,7 @@ pub struct Window {
     /// QoS 2 messages whose PUBREL has not come, over connections; bounded by the packet ids.
     unreleased: HashMap<u16, (Seq, Fingerprint)>,
     /// What lost connections were owed and what was never begun to be written, by packet id.
-    known: HashMap<u16, OwedAck>,
+    awaiting_redelivery: HashMap<u16, OwedAck>,
     /// Everything below was handed on to the present producer.
     forward_from: Seq,
     renumbered: RenumberedRedelivery,
@@ -158,7 +158,7 @@ impl Window {
             bytes: 0,
             unsettled: 0,
             acks: VecDeque::new(),
-            turns: vec![0; 1 << 16].into(),
+            ack_index: vec![0; 1 << 16].into(),
             turn: 1,
             written: VecDeque::new(),
             written_bytes: 0,
@@ -166,7 +166,7 @@ impl Window {
             fingerprints: Fingerprints::random(),
             barrier: Barrier::default(),
             unreleased: HashMap::new(),
-            known: HashMap::new(),
+            awaiting_redelivery: HashMap::new(),
             forward_from: Seq(0),
             renumbered: RenumberedRedelivery::Off,
             renumbers: false,
@@ -250,7 +250,7 @@ impl Window {
     }
 
     /// Counts a QoS 0 message that is dropped on purpose.
-    pub fn shed(&mut self) {
+    pub fn count_shed(&mut self) {
         self.counts.received += 1;
         self.counts.shed += 1;
     }
@@ -297,7 +297,7 @@ impl Window {
     /// have been sent before the broker read that.
     fn crossed_its_ack(&mut self, ack: Ack, mqtt_topic: &[u8], payload: &[u8]) -> bool {
         let id = usize::from(ack.packet_id);
-        let turn = self.turns[id];
+        let turn = self.ack_index[id];
         if turn >= self.turn || !self.barrier.is_before(turn) {
             return false;
         }
@@ -343,11 +343,11 @@ impl Window {
 
     /// Whether this is what a lost connection was owed under its packet id.
     fn is_known(&mut self, ack: Ack, dup: bool, mqtt_topic: &[u8], payload: &[u8]) -> bool {
-        if self.known.is_empty() {
+        if self.awaiting_redelivery.is_empty() {
             return false; // Nearly always, and without a hash.
         }
         // Whatever comes under this id, the old message is done with it.
-        let Some(owed) = self.known.remove(&ack.packet_id) else { return false };
+        let Some(owed) = self.awaiting_redelivery.remove(&ack.packet_id) else { return false };
         let same = dup && owed.says(mqtt_topic, payload);
         if same {
             self.owe(OwedAck { ack, ..owed });
@@ -371,14 +371,14 @@ impl Window {
             self.awaited.clear();
         }
         let says = |owed: &OwedAck| owed.message.as_deref().is_some_and(&is_same);
-        if self.turns[usize::from(ack.packet_id)] >= self.first_turn
-            || self.known.get(&ack.packet_id).is_some_and(says)
+        if self.ack_index[usize::from(ack.packet_id)] >= self.first_turn
+            || self.awaiting_redelivery.get(&ack.packet_id).is_some_and(says)
             || ack.form != AckForm::PubAck
         {
             return false;
         }
         while let Some((known_as, seq)) = self.awaited.pop_front() {
-            let known = self.known.get(&known_as).filter(|owed| owed.seq == seq);
+            let known = self.awaiting_redelivery.get(&known_as).filter(|owed| owed.seq == seq);
             if !known.is_some_and(says) {
                 continue;
             }
@@ -388,7 +388,7 @@ impl Window {
                 self.awaited.clear(); // From the next connection on.
                 return false;
             }
-            if let Some(owed) = self.known.remove(&known_as) {
+            if let Some(owed) = self.awaiting_redelivery.remove(&known_as) {
                 self.counts.redelivered += 1;
                 self.owe(OwedAck { ack, ..owed });
                 return true;
@@ -506,18 +506,18 @@ impl Window {
         }
         // What QoS 2 is owed is seen from `unreleased`.
         for owed in self.acks.drain(..).filter(|owed| owed.ack.form == AckForm::PubAck) {
-            self.known.insert(owed.ack.packet_id, owed);
+            self.awaiting_redelivery.insert(owed.ack.packet_id, owed);
         }
         for entry in &mut self.entries {
             entry.owed = false;
         }
         self.drop_finished();
-        self.bound_known();
+        self.bound_awaiting_redelivery();
     }
 
     /// The broker has no session, or another client has it: what is known is not what comes again.
     pub fn session_lost(&mut self) {
-        self.known.clear();
+        self.awaiting_redelivery.clear();
         self.awaited.clear();
         self.unreleased.clear();
     }
@@ -534,7 +534,7 @@ impl Window {
 
     /// Messages of lost connections whose acknowledgement was never begun, and is still wanted.
     pub fn unacknowledged(&self) -> u64 {
-        self.known.len() as u64
+        self.awaiting_redelivery.len() as u64
     }
 
     /// All terms of the conservation identity, from this moment.
@@ -543,13 +543,13 @@ impl Window {
     }
 
     fn owe(&mut self, owed: OwedAck) {
-        self.turns[usize::from(owed.ack.packet_id)] = self.turn + self.acks.len() as u64;
+        self.ack_index[usize::from(owed.ack.packet_id)] = self.turn + self.acks.len() as u64;
         self.acks.push_back(owed);
     }
 
     /// What this connection is owed under this packet id and in this form.
     fn owed(&self, ack: Ack) -> Option<&OwedAck> {
-        let index = self.turns[usize::from(ack.packet_id)].checked_sub(self.turn)?;
+        let index = self.ack_index[usize::from(ack.packet_id)].checked_sub(self.turn)?;
         self.acks.get(usize::try_from(index).ok()?).filter(|owed| owed.ack == ack)
     }
 
@@ -575,20 +575,23 @@ impl Window {
     /// What is known but settled is outside the window's bound; a broker that never sends it again
     /// must not make it grow from one lost connection to the next. Twice the window is what two
     /// connections can leave. The oldest go first: at worst their redelivery is forwarded once more.
-    fn bound_known(&mut self) {
+    fn bound_awaiting_redelivery(&mut self) {
         let (messages, limit) = (2 * self.limits.messages, self.limits.bytes.saturating_mul(2));
-        let mut bytes: usize = self.known.values().map(OwedAck::bytes).sum();
-        if self.known.len() <= messages && bytes <= limit {
+        let mut bytes: usize = self.awaiting_redelivery.values().map(OwedAck::bytes).sum();
+        if self.awaiting_redelivery.len() <= messages && bytes <= limit {
             return;
         }
-        let mut by_age: Vec<_> =
-            self.known.iter().map(|(id, owed)| (owed.seq, *id, owed.bytes())).collect();
+        let mut by_age: Vec<_> = self
+            .awaiting_redelivery
+            .iter()
+            .map(|(id, owed)| (owed.seq, *id, owed.bytes()))
+            .collect();
         by_age.sort_unstable();
         for (_, packet_id, size) in by_age {
-            if self.known.len() <= messages && bytes <= limit {
+            if self.awaiting_redelivery.len() <= messages && bytes <= limit {
                 break;
             }
-            self.known.remove(&packet_id);
+            self.awaiting_redelivery.remove(&packet_id);
             bytes -= size;
         }
     }

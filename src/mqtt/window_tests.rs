@@ -381,7 +381,7 @@ fn what_a_flapping_link_leaves_known_stays_within_the_bound() {
         let seq = admit(&mut window, id, "x");
         window.settle(Verdict::Delivered(RecordId::first(seq)), Instant::now());
         window.connection_lost();
-        assert!(window.known.len() <= 2 * LIMITS.messages);
+        assert!(window.awaiting_redelivery.len() <= 2 * LIMITS.messages);
     }
     // The youngest are kept.
     assert!(window.redelivered(puback(999), true, b"a/b", b"x"));

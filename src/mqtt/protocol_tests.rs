@@ -5,18 +5,19 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{MqttConfig, RenumberedRedelivery, Resubscribe, Secret, Unmatched};
+use crate::config::{MqttConfig, Protocol, RenumberedRedelivery, Resubscribe, Secret, Unmatched};
 use crate::message::{Qos, RouteId};
+use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
-use crate::route::PayloadForm;
+use crate::route::{PayloadForm, Route};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 struct Client {
+    protocol: ConnectionProtocol,
     session: Session,
-    memory: Memory,
     out: BytesMut,
-    notes: Vec<Note>,
+    notes: Vec<SessionEvent>,
     now: Instant,
 }
 
@@ -56,11 +57,11 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
 
 impl Client {
     /// Opened, CONNECT on its way.
-    fn open(version: Version, filters: &[&str], memory: Memory) -> Self {
+    fn open(version: Version, filters: &[&str], session: Session) -> Self {
         let now = Instant::now();
         let mut out = BytesMut::new();
-        let session = Session::open(settings(filters), version, now, &mut out);
-        Self { session, memory, out, notes: Vec::new(), now }
+        let protocol = ConnectionProtocol::open(settings(filters), version, now, &mut out);
+        Self { protocol, session, out, notes: Vec::new(), now }
     }
 
     /// Opened with other settings, CONNECT on its way.
@@ -68,22 +69,22 @@ impl Client {
         let mut settings = settings(&["a"]);
         change(&mut Arc::get_mut(&mut settings).expect("nobody else has it").mqtt);
         let (now, mut out) = (Instant::now(), BytesMut::new());
-        let session = Session::open(settings, version, now, &mut out);
-        Self { session, memory: fresh(), out, notes: Vec::new(), now }
+        let protocol = ConnectionProtocol::open(settings, version, now, &mut out);
+        Self { protocol, session: fresh(), out, notes: Vec::new(), now }
     }
 
     /// Accepted, with what the broker said.
-    fn connected(version: Version, filters: &[&str], memory: Memory, ack: ConnAck) -> Self {
-        let mut client = Self::open(version, filters, memory);
+    fn connected(version: Version, filters: &[&str], session: Session, ack: ConnAck) -> Self {
+        let mut client = Self::open(version, filters, session);
         client.out.clear();
         client.take(Incoming::ConnAck(ack)).expect("accepted");
         client
     }
 
     fn take(&mut self, incoming: Incoming) -> Result<Option<Publish>, Lost> {
-        self.session.received(self.now);
-        let Self { session, memory, out, notes, now } = self;
-        session.on_packet(incoming, *now, memory, out, notes)
+        self.protocol.received(self.now);
+        let Self { protocol, session, out, notes, now } = self;
+        protocol.on_packet(incoming, *now, session, out, notes)
     }
 
     /// Lets the clock run to `now + pause`, doing what is due when it is due.
@@ -96,13 +97,13 @@ impl Client {
     fn wait_while(&mut self, pause: Duration, reading: Reading) -> Result<(), Lost> {
         let end = self.now + pause;
         loop {
-            let Self { session, memory, out, notes, now } = self;
+            let Self { protocol, session, out, notes, now } = self;
             let unsent = out.len();
-            session.on_time(*now, reading, &mut memory.subscriptions, out, notes)?;
+            protocol.on_time(*now, reading, &mut session.subscriptions, out, notes)?;
             if self.out.len() > unsent {
-                self.session.sent(self.now);
+                self.protocol.sent(self.now);
             }
-            let next = self.session.deadline(reading, &self.memory.subscriptions);
+            let next = self.protocol.deadline(reading, &self.session.subscriptions);
             if next > end {
                 self.now = end;
                 return Ok(());
@@ -116,7 +117,7 @@ impl Client {
     fn subscribes(&mut self) -> BTreeMap<String, u16> {
         let mut found = BTreeMap::new();
         while !self.out.is_empty() {
-            match self.session.version() {
+            match self.protocol.version() {
                 Version::V311 => match v4::Packet::read(&mut self.out, 1 << 20) {
                     Ok(v4::Packet::Subscribe(s)) => found.insert(s.filters[0].path.clone(), s.pkid),
                     other => panic!("{other:?}"),
@@ -145,21 +146,21 @@ fn suback(packet_id: u16, code: u8) -> Incoming {
 }
 
 /// Of a process that has not been connected yet, to subscribe `a`.
-fn fresh() -> Memory {
-    memory(&["a"])
+fn fresh() -> Session {
+    session(&["a"])
 }
 
-fn memory(filters: &[&str]) -> Memory {
-    Memory::new(settings(filters).subscriptions(Vec::new(), false))
+fn session(filters: &[&str]) -> Session {
+    Session::new(settings(filters).subscriptions(Vec::new(), false))
 }
 
 /// Of one that was connected, and had its one subscription granted, just now.
-fn granted_before() -> Memory {
+fn granted_before() -> Session {
     let mut client = Client::connected(Version::V311, &["a"], fresh(), accepted(false));
     client.wait(Duration::ZERO, true).expect("alive");
     let id = client.subscribes()["a"];
     client.take(suback(id, 1)).expect("granted");
-    client.memory
+    client.session
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn silence_is_broken_by_pings_and_then_is_the_end() {
     client.take(Incoming::PingResp).expect("alive");
     client.wait(44 * SECOND, true).expect("alive");
     let lost = client.wait(2 * SECOND, true).expect_err("dead after 45 s of silence");
-    assert_eq!((lost.reason, lost.say), ("keep_alive", Some(0x8D)));
+    assert_eq!((lost.reason, lost.disconnect_code), ("keep_alive", Some(0x8D)));
 }
 
 #[test]
@@ -215,7 +216,7 @@ fn one_who_only_writes_still_asks_for_a_sign_of_life() {
     let mut client = Client::connected(Version::V311, &["a"], granted_before(), ack);
     for _ in 0..30 {
         client.wait(SECOND, true).expect("alive");
-        client.session.sent(client.now);
+        client.protocol.sent(client.now);
     }
     assert!(client.pings() >= 1);
 }
@@ -228,7 +229,7 @@ fn the_servers_keep_alive_is_obeyed_and_its_zero_leaves_ours() {
         let mut client = Client::connected(Version::V311, &["a"], granted_before(), ack);
         for _ in 0..60 {
             client.wait(SECOND, true).expect("alive");
-            client.session.received(client.now);
+            client.protocol.received(client.now);
         }
         client.pings()
     };
@@ -241,7 +242,7 @@ fn a_broker_that_keeps_the_session_for_less_is_told_of() {
     let limits = ServerLimits { session_expiry_s: Some(60), ..ServerLimits::default() };
     let ack = ConnAck { limits, ..ConnAck::default() };
     let client = Client::connected(Version::V5, &["a"], fresh(), ack);
-    let note = Note::SessionExpiryShortened { asked_s: 3600, granted_s: 60 };
+    let note = SessionEvent::SessionExpiryShortened { asked_s: 3600, granted_s: 60 };
     assert!(client.notes.contains(&note));
 }
 
@@ -259,12 +260,14 @@ fn auto_speaks_311_to_a_broker_that_refuses_5_and_stays_with_it() {
     let ack = ConnAck { refused: Some(refused), ..ConnAck::default() };
     let lost = client.take(Incoming::ConnAck(ack)).expect_err("refused");
     assert_eq!(lost.reason, lost::PROTOCOL_REFUSED);
-    client.memory.not_accepted(Version::V5, &lost);
-    assert_eq!(client.memory.version(Protocol::Auto), Version::V311);
-    let client = Client::connected(Version::V311, &["a"], client.memory, accepted(false));
-    assert_eq!(client.memory.version(Protocol::Auto), Version::V311);
-    assert_eq!(client.memory.version(Protocol::V5), Version::V5);
-    let told = |note: &Note| matches!(note, Note::Connected { version: Version::V311, .. });
+    client.session.not_accepted(Version::V5, &lost);
+    assert_eq!(client.session.version(Protocol::Auto), Version::V311);
+    let client = Client::connected(Version::V311, &["a"], client.session, accepted(false));
+    assert_eq!(client.session.version(Protocol::Auto), Version::V311);
+    assert_eq!(client.session.version(Protocol::V5), Version::V5);
+    let told = |note: &SessionEvent| {
+        matches!(note, SessionEvent::Connected { version: Version::V311, .. })
+    };
     assert!(client.notes.iter().any(told), "and says so");
 }
 
@@ -280,7 +283,7 @@ fn a_session_in_answer_to_a_clean_start_is_a_protocol_error() {
             let answered = client.take(Incoming::ConnAck(accepted(session_present)));
             assert_eq!(answered.is_err(), ends, "{version:?} {session_expiry_s} {session_present}");
             if let Err(lost) = answered {
-                assert_eq!((lost.reason, lost.say), (lost::PROTOCOL_ERROR, Some(0x82)));
+                assert_eq!((lost.reason, lost.disconnect_code), (lost::PROTOCOL_ERROR, Some(0x82)));
                 assert_eq!(client.notes, [], "nothing of that session counts");
             }
         }
@@ -343,7 +346,7 @@ fn a_taken_over_session_asks_for_the_longest_pause() {
 #[test]
 fn what_a_broker_must_not_send_is_the_end() {
     let mut early = Client::open(Version::V5, &["a"], fresh());
-    assert_eq!(early.take(Incoming::PingResp).expect_err("early").say, Some(0x82));
+    assert_eq!(early.take(Incoming::PingResp).expect_err("early").disconnect_code, Some(0x82));
     for (code, answer) in [(0x00, Answer::OtherVersion), (0x87, Answer::Refused)] {
         let mut early = Client::open(Version::V5, &["a"], fresh());
         let disconnect = Incoming::Disconnect { code, text: reason::text(code) };
@@ -352,7 +355,7 @@ fn what_a_broker_must_not_send_is_the_end() {
     }
     let mut twice = Client::connected(Version::V5, &["a"], fresh(), accepted(false));
     let second = twice.take(Incoming::ConnAck(accepted(false)));
-    assert_eq!(second.expect_err("twice").say, Some(0x82));
+    assert_eq!(second.expect_err("twice").disconnect_code, Some(0x82));
 }
 
 #[test]

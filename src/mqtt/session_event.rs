@@ -8,7 +8,7 @@ use crate::observe::health::Subscription as Answer;
 
 /// Something to tell people about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
+pub enum SessionEvent {
     /// CONNACK accepted us.
     Connected {
         /// What is spoken.
@@ -86,7 +86,7 @@ pub enum Note {
     },
 }
 
-impl Note {
+impl SessionEvent {
     /// What it means for the connection's health.
     pub fn apply(&self, health: &mut MqttHealth) {
         let (route, answer) = match self {

@@ -1,0 +1,123 @@
+//! Why a connection ended or failed to open. Pure.
+
+use crate::mqtt::frame::FrameError;
+use crate::mqtt::packet::{ConnectRefused, PacketError};
+use crate::mqtt::publish::PublishError;
+
+/// Dialing failed.
+pub const CONNECT_FAILED: &str = "connect_failed";
+/// The broker closed the connection without a DISCONNECT.
+pub const CLOSED: &str = "closed_by_broker";
+/// The same by a reset, or a broken network.
+pub const READ_FAILED: &str = "read_failed";
+/// The same, noticed while writing.
+pub const WRITE_FAILED: &str = "write_failed";
+/// No CONNACK came in time.
+pub const CONNACK_TIMEOUT: &str = "connack_timeout";
+/// The broker does not speak this protocol version.
+pub const PROTOCOL_REFUSED: &str = "protocol_refused";
+/// The broker refused CONNECT for another cause.
+pub const CONNECTION_REFUSED: &str = "connection_refused";
+/// A packet could not be read.
+pub const MALFORMED: &str = "malformed_packet";
+/// A packet that may not come here.
+pub const PROTOCOL_ERROR: &str = "protocol_error";
+/// Nothing was received for one and a half times the keep-alive.
+pub const KEEP_ALIVE: &str = "keep_alive";
+/// Another client connected with our client id.
+pub const SESSION_TAKEN_OVER: &str = "session_taken_over";
+/// The broker sent DISCONNECT.
+pub const SERVER_DISCONNECT: &str = "server_disconnect";
+
+/// Reason codes of DISCONNECT (MQTT 5, section 3.14.2.1).
+pub mod disconnect_code {
+    #![allow(missing_docs, reason = "the names of the specification")]
+    pub const MALFORMED_PACKET: u8 = 0x81;
+    pub const PROTOCOL_ERROR: u8 = 0x82;
+    pub const KEEP_ALIVE_TIMEOUT: u8 = 0x8D;
+    pub const SESSION_TAKEN_OVER: u8 = 0x8E;
+}
+
+/// Why a connection ended or failed to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// One of the constants above, for logs and counters.
+    pub reason: &'static str,
+    /// For people.
+    pub detail: String,
+    /// The message that could be neither taken nor acknowledged.
+    pub culprit: Option<PublishError>,
+    /// Another client took our id: pause as long as a pause gets, else both would fight for ever.
+    pub taken_over: bool,
+    /// The reason code to say in DISCONNECT, if the end is ours.
+    pub disconnect_code: Option<u8>,
+}
+
+impl Lost {
+    /// An end that calls for nothing special.
+    pub fn new(reason: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            reason,
+            detail: detail.into(),
+            culprit: None,
+            taken_over: false,
+            disconnect_code: None,
+        }
+    }
+
+    /// The broker sent what cannot be read.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self {
+            disconnect_code: Some(disconnect_code::MALFORMED_PACKET),
+            ..Self::new(MALFORMED, detail)
+        }
+    }
+
+    /// The broker sent a packet that may not come here.
+    pub fn protocol_error(detail: impl Into<String>) -> Self {
+        let disconnect_code = Some(disconnect_code::PROTOCOL_ERROR);
+        Self { disconnect_code, ..Self::new(PROTOCOL_ERROR, detail) }
+    }
+
+    /// The broker sent DISCONNECT.
+    pub fn disconnected(code: u8, text: String) -> Self {
+        let taken_over = code == disconnect_code::SESSION_TAKEN_OVER;
+        let reason = if taken_over { SESSION_TAKEN_OVER } else { SERVER_DISCONNECT };
+        Self { taken_over, ..Self::new(reason, text) }
+    }
+}
+
+impl From<PublishError> for Lost {
+    fn from(error: PublishError) -> Self {
+        Self { culprit: Some(error.clone()), ..Self::malformed(error.to_string()) }
+    }
+}
+
+impl From<PacketError> for Lost {
+    fn from(error: PacketError) -> Self {
+        match error {
+            PacketError::Publish(error) => error.into(),
+            PacketError::Unexpected { .. } => Self::protocol_error(error.to_string()),
+            PacketError::Malformed { .. } => Self::malformed(error.to_string()),
+        }
+    }
+}
+
+impl From<FrameError> for Lost {
+    fn from(error: FrameError) -> Self {
+        match error {
+            FrameError::Publish(error) => error.into(),
+            _ => Self::malformed(error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectRefused> for Lost {
+    fn from(ConnectRefused { unsupported_version, text }: ConnectRefused) -> Self {
+        let reason = match unsupported_version {
+            true => PROTOCOL_REFUSED,
+            false => CONNECTION_REFUSED,
+        };
+        Self::new(reason, text)
+    }
+}

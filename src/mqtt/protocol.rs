@@ -1,0 +1,261 @@
+//! The client's side of one MQTT connection: CONNECT, subscriptions, keep-alive, and what ends it.
+//! Pure: packets and moments in, bytes and notes out; no socket, no clock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::config::MqttConfig;
+use crate::mqtt::lost::{self, Lost};
+use crate::mqtt::packet::{self, ConnAck, Connect, Incoming};
+use crate::mqtt::publish::Publish;
+use crate::mqtt::reason;
+use crate::mqtt::session::{Session, Settings};
+use crate::mqtt::session_event::SessionEvent;
+use crate::mqtt::subscriptions::Subscriptions;
+use crate::mqtt::wire::Version;
+
+/// PINGREQ is sent when this part of the keep-alive passed without a packet from us: the broker
+/// must see one within the whole of it ([MQTT-3.1.2-20]).
+const PING_AFTER: (u32, u32) = (3, 4);
+
+/// How far what the broker sends reaches us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Its packets.
+    Packets,
+    /// Its bytes: packets wait behind a message that the window has no room for.
+    Bytes,
+    /// Nothing: silence proves nothing.
+    Nothing,
+}
+
+/// One connection, from CONNECT on.
+#[derive(Debug)]
+pub struct ConnectionProtocol {
+    settings: Arc<Settings>,
+    version: Version,
+    connack: Option<ConnAck>,
+    connack_due: Instant,
+    keep_alive: Duration,
+    last_sent: Instant,
+    last_received: Instant,
+    was_reading: bool,
+    pinged_at: Option<Instant>,
+}
+
+impl ConnectionProtocol {
+    /// Begins a connection with CONNECT.
+    pub fn open(
+        settings: Arc<Settings>,
+        version: Version,
+        now: Instant,
+        out: &mut BytesMut,
+    ) -> Self {
+        let mqtt = &settings.mqtt;
+        let keep_alive_s = u16::try_from(mqtt.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        let connect = Connect {
+            client_id: &mqtt.client_id,
+            keep_alive_s,
+            clean_start: is_clean(mqtt),
+            session_expiry_s: mqtt.session_expiry_s,
+            receive_maximum: settings.receive_maximum,
+            username: mqtt.username.as_deref(),
+            password: mqtt.password.as_ref().map(|secret| secret.expose()),
+        };
+        packet::encode_connect(version, &connect, out);
+        Self {
+            version,
+            connack: None,
+            connack_due: now + mqtt.connect_timeout,
+            keep_alive: Duration::from_secs(u64::from(keep_alive_s)),
+            last_sent: now,
+            last_received: now,
+            was_reading: true,
+            pinged_at: None,
+            settings,
+        }
+    }
+
+    /// The protocol version of this connection.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether CONNACK came.
+    pub fn is_connected(&self) -> bool {
+        self.connack.is_some()
+    }
+
+    /// Bytes were written.
+    pub fn sent(&mut self, now: Instant) {
+        self.last_sent = now;
+    }
+
+    /// Bytes were read.
+    pub fn received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.pinged_at = None;
+    }
+
+    /// Takes one packet. A PUBLISH is handed back; everything else is dealt with here, answers are
+    /// appended to `out`.
+    ///
+    /// # Errors
+    /// The connection must end.
+    pub fn on_packet(
+        &mut self,
+        incoming: Incoming,
+        now: Instant,
+        session: &mut Session,
+        out: &mut BytesMut,
+        notes: &mut Vec<SessionEvent>,
+    ) -> Result<Option<Publish>, Lost> {
+        match (incoming, self.connack.is_some()) {
+            (Incoming::ConnAck(ack), false) => self.on_connack(ack, now, session, notes)?,
+            // The first packet from the server is CONNACK, and there is one [MQTT-3.2.0-1].
+            (Incoming::ConnAck(_), true) => return Err(Lost::protocol_error("a second CONNACK")),
+            // Without a reason it may be that of another version, which has no CONNACK for us.
+            (Incoming::Disconnect { code: ..reason::FAILURE, .. }, false) => {
+                return Err(Lost::protocol_error("a DISCONNECT before CONNACK"));
+            }
+            (Incoming::Disconnect { code, text }, _) => return Err(Lost::disconnected(code, text)),
+            (_, false) => return Err(Lost::protocol_error("a packet before CONNACK")),
+            (Incoming::Publish(publish), true) => return Ok(Some(publish)),
+            (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
+            (Incoming::SubAck { packet_id, code, text }, true) => {
+                session.subscriptions.on_suback(packet_id, code, text, now, notes);
+            }
+            (Incoming::UnsubAck { packet_id, code, text }, true) => {
+                session.subscriptions.on_unsuback(packet_id, code, text, now, notes);
+            }
+            (Incoming::PingResp, true) => {}
+        }
+        Ok(None)
+    }
+
+    fn on_connack(
+        &mut self,
+        ack: ConnAck,
+        now: Instant,
+        session: &mut Session,
+        notes: &mut Vec<SessionEvent>,
+    ) -> Result<(), Lost> {
+        session.answered();
+        if let Some(refused) = ack.refused {
+            return Err(refused.into());
+        }
+        session.accepted(self.version);
+        let ack = self.connack.insert(ack);
+        // 3.1.1: [MQTT-3.2.2-1]; 5: [MQTT-3.2.2-2]. What such a session holds is not ours to take.
+        if ack.session_present && is_clean(&self.settings.mqtt) {
+            return Err(Lost::protocol_error(
+                "a CONNACK with a session, though a clean one was asked for",
+            ));
+        }
+        // 0 turns keep-alive off (MQTT 5, section 3.2.2.3.14); ours goes on, to notice a dead link.
+        if let Some(seconds @ 1..) = ack.limits.keep_alive_s {
+            self.keep_alive = Duration::from_secs(u64::from(seconds));
+        }
+        notes.push(SessionEvent::Connected {
+            version: self.version,
+            session_present: ack.session_present,
+            keep_alive_s: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            limits: ack.limits.clone(),
+        });
+        let asked_s = self.settings.mqtt.session_expiry_s;
+        if let Some(granted_s) = ack.limits.session_expiry_s.filter(|granted| *granted < asked_s) {
+            notes.push(SessionEvent::SessionExpiryShortened { asked_s, granted_s });
+        }
+        let (limits, present) = (&ack.limits, ack.session_present);
+        session.subscriptions.connected(self.version, limits, present, now, notes);
+        Ok(())
+    }
+
+    /// Does what is due at `now`; returns whether a PINGREQ was appended.
+    ///
+    /// # Errors
+    /// The connection is dead.
+    pub fn on_time(
+        &mut self,
+        now: Instant,
+        reading: Reading,
+        subscriptions: &mut Subscriptions,
+        out: &mut BytesMut,
+        notes: &mut Vec<SessionEvent>,
+    ) -> Result<bool, Lost> {
+        if self.connack.is_none() {
+            return if now < self.connack_due {
+                Ok(false)
+            } else {
+                Err(Lost::new(lost::CONNACK_TIMEOUT, "no CONNACK within mqtt.connect_timeout"))
+            };
+        }
+        // Bytes are enough: a PINGRESP among them breaks the silence before it is understood.
+        let hears = reading != Reading::Nothing;
+        let resumed = std::mem::replace(&mut self.was_reading, hears) != hears;
+        if !hears || resumed {
+            self.last_received = now;
+        } else if now >= self.dead_at() {
+            let silent = now.saturating_duration_since(self.last_received);
+            return Err(Lost {
+                disconnect_code: Some(lost::disconnect_code::KEEP_ALIVE_TIMEOUT),
+                ..Lost::new(
+                    lost::KEEP_ALIVE,
+                    format!("nothing received for {} s", silent.as_secs()),
+                )
+            });
+        }
+        let ping_due = now >= self.ping_at();
+        if ping_due {
+            self.ping(now, out);
+        }
+        subscriptions.on_time(now, reading == Reading::Packets, out, notes);
+        Ok(ping_due)
+    }
+
+    /// Asks the broker for a sign of life.
+    pub fn ping(&mut self, now: Instant, out: &mut BytesMut) {
+        packet::encode_pingreq(out);
+        self.pinged_at = Some(now);
+    }
+
+    /// The next moment at which [`ConnectionProtocol::on_time`] has something to do.
+    pub fn deadline(&self, reading: Reading, subscriptions: &Subscriptions) -> Instant {
+        if self.connack.is_none() {
+            return self.connack_due;
+        }
+        let dead = (reading != Reading::Nothing).then(|| self.dead_at());
+        subscriptions.deadline().into_iter().chain(dead).fold(self.ping_at(), Instant::min)
+    }
+
+    fn ping_at(&self) -> Instant {
+        let (part, whole) = PING_AFTER;
+        let pause = self.keep_alive * part / whole;
+        // Silence from the broker is broken by a PINGREQ too: it owes a PINGRESP.
+        let quiet_since = match self.pinged_at {
+            None => self.last_sent.min(self.last_received),
+            Some(at) => at.max(self.last_sent),
+        };
+        quiet_since + pause
+    }
+
+    fn dead_at(&self) -> Instant {
+        self.last_received + dead_after(self.keep_alive)
+    }
+}
+
+/// A connection on which nothing came for so long is dead.
+pub fn dead_after(keep_alive: Duration) -> Duration {
+    keep_alive * 3 / 2
+}
+
+/// Whether no session is to outlive the connection.
+fn is_clean(mqtt: &MqttConfig) -> bool {
+    mqtt.session_expiry_s == 0
+}
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;
