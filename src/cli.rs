@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use slog::{error, info, o, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Config, ConfigErrors, environment};
-use crate::exit::{Cause, Exit};
-use crate::observe::log::Logging;
-use crate::observe::{keys, panics};
+use mqtt_kafka_bridge::config::{Config, ConfigErrors, environment};
+use mqtt_kafka_bridge::exit::{Cause, Exit};
+use mqtt_kafka_bridge::observe::log::Logging;
+use mqtt_kafka_bridge::observe::{keys, panics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +26,7 @@ BRIDGE_MQTT__URL, BRIDGE_ROUTES__0__FILTER, BRIDGE_KAFKA__PROPERTIES__LINGER_MS.
 /// Forwards MQTT messages to Kafka: acknowledged end to end, in order, supervised.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = after_help())]
-pub struct Cli {
+pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -34,7 +34,7 @@ pub struct Cli {
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run the bridge until SIGTERM, SIGINT, SIGQUIT or SIGHUP, then drain; a second one of the first
     /// three leaves at once
     Run(ConfigArgs),
@@ -56,7 +56,7 @@ pub enum Command {
 
 /// What to ask the running bridge.
 #[derive(Debug, Args)]
-pub struct HealthcheckArgs {
+pub(crate) struct HealthcheckArgs {
     /// Ask whether it is alive instead
     #[arg(long)]
     pub live: bool,
@@ -67,7 +67,7 @@ pub struct HealthcheckArgs {
 
 /// Where the configuration is.
 #[derive(Debug, Args)]
-pub struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = "config.toml")]
     pub config: PathBuf,
@@ -78,7 +78,7 @@ impl ConfigArgs {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn load(&self) -> Result<Config, ConfigErrors> {
+    pub(crate) fn load(&self) -> Result<Config, ConfigErrors> {
         Config::load(&self.config, environment())
     }
 }
@@ -103,7 +103,7 @@ const STOP: [(SignalKind, &str); 3] = [
 ///
 /// SIGHUP never counts as the second: a closed terminal sends it twice, and systemd right behind
 /// SIGTERM. Where it is ignored from the start (`nohup`), it stays ignored.
-pub async fn shutdown_signal(logging: Logging) {
+pub(crate) async fn shutdown_signal(logging: Logging) {
     let log = logging.logger().new(o!(keys::COMPONENT => "signal"));
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,

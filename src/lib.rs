@@ -38,10 +38,5 @@ pub mod observe;
 pub mod http;
 pub mod failpoint;
 pub mod exit;
-pub mod cli;
-#[cfg(feature = "demo")]
-pub mod demo;
-#[cfg(feature = "demo")]
-pub mod bench;
 
 pub use bridge::run;

@@ -1,4 +1,13 @@
 //! Arguments -> configuration -> logger -> bridge -> exit code; nothing else.
+//!
+//! The command line, the demo and the bench belong to this program, not to the library: they use what
+//! the library offers to anyone, and the library cannot use them.
+
+mod cli;
+#[cfg(feature = "demo")]
+mod demo;
+#[cfg(feature = "demo")]
+mod bench;
 
 use std::io::Write;
 use std::panic;
@@ -6,12 +15,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use mqtt_kafka_bridge::cli::{Cli, Command, ConfigArgs, HealthcheckArgs, shutdown_signal};
 use mqtt_kafka_bridge::exit::{Cause, Exit, Failure};
 use mqtt_kafka_bridge::kafka::dead_letter_file::DeadLetterFile;
 use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
+
+use cli::{Cli, Command, ConfigArgs, HealthcheckArgs, shutdown_signal};
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
@@ -30,11 +40,11 @@ fn obey(command: Command) -> ExitCode {
         Command::Check(args) => check(&args).into(),
         Command::Healthcheck(args) => healthcheck(&args).into(),
         #[cfg(feature = "demo")]
-        Command::Demo(args) => mqtt_kafka_bridge::demo::run(&args),
+        Command::Demo(args) => demo::run(&args),
         #[cfg(feature = "demo")]
-        Command::Bench(args) => mqtt_kafka_bridge::bench::run(&args),
+        Command::Bench(args) => bench::run(&args),
         #[cfg(feature = "demo")]
-        Command::BenchSubject(args) => mqtt_kafka_bridge::bench::run_subject(&args),
+        Command::BenchSubject(args) => bench::run_subject(&args),
     }
 }
 

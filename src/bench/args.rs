@@ -37,7 +37,7 @@ const TOPICS_MAX: i64 = 1_000_000;
 /// `bench`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// MQTT protocol versions
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5")]
     pub protocol: Vec<Protocol>,
@@ -115,7 +115,7 @@ pub struct BenchArgs {
 
 /// A version of MQTT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// 3.1.1
     #[value(name = "3.1.1")]
     #[serde(rename = "3.1.1")]
@@ -128,7 +128,7 @@ pub enum Protocol {
 
 impl Protocol {
     /// As people write it.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::V311 => "3.1.1",
             Self::V5 => "5",

@@ -62,7 +62,7 @@ impl Subject {
         command.args(args).current_dir(&scratch.0).stdin(Stdio::null()).stdout(Stdio::null());
         command.stderr(File::create(&log)?);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with(crate::config::keys::PREFIX) {
+            if name.to_string_lossy().starts_with(mqtt_kafka_bridge::config::keys::PREFIX) {
                 command.env_remove(name);
             }
         }

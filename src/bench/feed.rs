@@ -17,7 +17,7 @@ use super::interrupt;
 use super::progress::Progress;
 use super::scenario::{Load, Scenario};
 use super::wire::{self, Frames};
-use crate::mqtt::packet::{self, Connect, Version};
+use mqtt_kafka_bridge::mqtt::packet::{self, Connect, Version};
 
 /// One write takes about so much.
 const WRITE_BYTES: usize = 128 * 1024;

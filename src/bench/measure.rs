@@ -16,7 +16,7 @@ use super::subject::{Kind, Task};
 use super::timing::Told;
 use super::wire::Frames;
 use super::{BenchError, interrupt};
-use crate::config::mqtt_url;
+use mqtt_kafka_bridge::config::mqtt_url;
 
 /// The mock drops silently at 5 MiB a partition: the reader stays nearer than this.
 const LAG_MAX: u64 = 2 * 1024 * 1024;

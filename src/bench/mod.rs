@@ -36,12 +36,11 @@ use std::process::ExitCode;
 
 use rdkafka::error::KafkaError;
 
-pub use args::{BenchArgs, Protocol};
-pub use result::Percentiles;
-pub use subject::{SubjectArgs, run as run_subject};
+pub(crate) use args::BenchArgs;
+pub(crate) use subject::{SubjectArgs, run as run_subject};
 
-use crate::exit::Exit;
 use hardware::Hardware;
+use mqtt_kafka_bridge::exit::Exit;
 use result::{Outcome, Results, Subject};
 use scenario::Scenario;
 use subject::Kind;
@@ -51,7 +50,7 @@ const INTERRUPTED: u8 = 130;
 
 /// What can go wrong with the bench itself.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// Arguments that do not go together.
     #[error("{0}")]
     Arguments(String),
@@ -82,7 +81,7 @@ pub enum BenchError {
 }
 
 /// Measures what the arguments ask for and prints it. Success only if every run kept every promise.
-pub fn run(args: &BenchArgs) -> ExitCode {
+pub(crate) fn run(args: &BenchArgs) -> ExitCode {
     interrupt::watch();
     match measure_all(args) {
         Ok(true) => ExitCode::SUCCESS,

@@ -65,8 +65,7 @@ pub(super) struct Metrics {
 
 /// A distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "percentiles")]
-pub struct Percentiles {
+pub(super) struct Percentiles {
     pub p50_us: u64,
     pub p90_us: u64,
     pub p99_us: u64,

@@ -120,7 +120,7 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use mqtt_kafka_bridge::config::Config;
 
     #[test]
     fn the_bridge_accepts_its_configuration() {

@@ -23,12 +23,12 @@ use super::args::Protocol;
 use super::scenario::{Scenario, World};
 use super::{libraries, limit, wire};
 use crate::demo::brokers::spawn;
-use crate::message::Qos;
-use crate::mqtt::packet::{self, Connect, Subscribe, Version};
+use mqtt_kafka_bridge::message::Qos;
+use mqtt_kafka_bridge::mqtt::packet::{self, Connect, Subscribe, Version};
 
 /// `bench-subject`, for `bench` itself
 #[derive(Debug, Clone, Args)]
-pub struct SubjectArgs {
+pub(crate) struct SubjectArgs {
     /// A file that says what to do
     pub task: PathBuf,
 }
@@ -65,7 +65,7 @@ pub(super) struct Task {
 }
 
 /// Runs until it is killed.
-pub fn run(args: &SubjectArgs) -> ExitCode {
+pub(crate) fn run(args: &SubjectArgs) -> ExitCode {
     let done = std::fs::read(&args.task)
         .map_err(|error| error.to_string())
         .and_then(|text| serde_json::from_slice::<Task>(&text).map_err(|error| error.to_string()))

@@ -95,9 +95,9 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::config::{LogConfig, LogFormat, TimingPolicy};
-    use crate::message::Stamp;
-    use crate::observe::{Logging, Style, TimingRecord};
+    use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
+    use mqtt_kafka_bridge::message::Stamp;
+    use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
 
     #[test]
     fn what_the_bridge_writes_is_understood() {

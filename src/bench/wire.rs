@@ -125,8 +125,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::mqtt::frame::{Frame, FrameReader};
-    use crate::mqtt::packet::{Incoming, Version, decode};
+    use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
+    use mqtt_kafka_bridge::mqtt::packet::{Incoming, Version, decode};
 
     #[test]
     fn the_bridge_reads_what_the_feed_writes() {

@@ -8,7 +8,7 @@ mod client;
 mod describe;
 mod errors;
 pub mod keys;
-pub(crate) mod mqtt_url;
+pub mod mqtt_url;
 mod properties;
 mod property_table;
 mod resolve;

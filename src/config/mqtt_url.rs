@@ -4,18 +4,22 @@ use url::Url;
 
 /// What the URL says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct MqttUrl {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<String>,
+pub struct MqttUrl {
+    /// A name or an address, IPv6 without brackets.
+    pub host: String,
+    /// 1883 if the URL names none.
+    pub port: u16,
+    /// The user, percent-decoded.
+    pub username: Option<String>,
+    /// The password, percent-decoded.
+    pub password: Option<String>,
 }
 
 /// Reads `text`.
 ///
 /// # Errors
 /// What was found and what is allowed, without the user's name and password.
-pub(crate) fn parse(text: &str) -> Result<MqttUrl, String> {
+pub fn parse(text: &str) -> Result<MqttUrl, String> {
     let refuse = |why: &str| {
         format!("expected mqtt://host or mqtt://host:port{why}, found {:?}", redacted(text))
     };

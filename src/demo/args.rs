@@ -15,7 +15,7 @@ Exit code 0: the counts balance, and nothing is lost or reordered.";
 /// `demo`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Messages a second, of all devices together
     #[arg(long, value_name = "N", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -41,7 +41,7 @@ pub struct DemoArgs {
 
 impl DemoArgs {
     /// Whether actors are to panic; never without the feature `failpoints`.
-    pub fn chaos(&self) -> bool {
+    pub(crate) fn chaos(&self) -> bool {
         #[cfg(feature = "failpoints")]
         return self.chaos;
         #[cfg(not(feature = "failpoints"))]

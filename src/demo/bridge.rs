@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use super::brokers::spawn;
 use super::telemetry::MQTT_ROOT;
 use super::{CLIENT_ID, DEAD_LETTERS, DemoError, KAFKA_TOPIC};
-use crate::config::{Config, ConfigErrors};
-use crate::exit::Exit;
-use crate::observe::Metrics;
-use crate::observe::log::Logging;
+use mqtt_kafka_bridge::config::{Config, ConfigErrors};
+use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::observe::Metrics;
+use mqtt_kafka_bridge::observe::log::Logging;
 
 /// A running bridge.
 pub(super) struct Bridge {
@@ -41,7 +41,7 @@ impl Bridge {
                 let _ = asked.await;
             };
             let logging = Logging::start(&config.log);
-            let exit = crate::run(config, logging, counts, asked);
+            let exit = mqtt_kafka_bridge::run(config, logging, counts, asked);
             // Nobody waits any more: then nobody needs it.
             let _ = exited.send(exit);
         })?;

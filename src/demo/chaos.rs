@@ -13,7 +13,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(3);
 /// or mapped dead-letters that message, and would be a loss here.
 #[cfg(feature = "failpoints")]
 pub(super) fn strike(turn: usize, rng: &mut Rng) -> Option<String> {
-    use crate::failpoint::{Site, arm_once};
+    use mqtt_kafka_bridge::failpoint::{Site, arm_once};
 
     const SITES: [(Site, &str); 5] = [
         (Site::MqttRead, "MqttActor, while it reads"),

@@ -9,8 +9,8 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::consumer::Sample;
-use crate::observe::Conservation;
-use crate::visible::Visible;
+use mqtt_kafka_bridge::observe::Conservation;
+use mqtt_kafka_bridge::visible::Visible;
 
 /// The column heads are repeated after so many lines.
 const HEAD_INTERVAL: u64 = 20;

@@ -35,15 +35,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{interval_at, sleep, timeout};
 
-pub use args::DemoArgs;
+pub(crate) use args::DemoArgs;
 
-use crate::exit::Exit;
-use crate::observe::{Conservation, Metrics};
 use bridge::Bridge;
 use brokers::{KAFKA_PARTITIONS, KafkaCluster, MqttBroker, spawn};
 use consumer::{Consumer, Sample};
 use devices::Fleet;
 use display::{Display, Report, Second};
+use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::observe::{Conservation, Metrics};
 use telemetry::Device;
 use verify::Ledger;
 
@@ -74,7 +74,7 @@ const INTERRUPTED: u8 = 130;
 
 /// What can go wrong with the demo itself.
 #[derive(Debug, thiserror::Error)]
-pub enum DemoError {
+pub(crate) enum DemoError {
     /// The embedded broker did not start.
     #[error("embedded MQTT broker: {0}")]
     Mqtt(String),
@@ -103,7 +103,7 @@ pub enum DemoError {
 
 /// Plays the demo until its duration is over or SIGINT or SIGTERM comes; a second signal leaves at
 /// once. Success only if the bridge's counts balance and nothing was lost or reordered.
-pub fn run(args: &DemoArgs) -> ExitCode {
+pub(crate) fn run(args: &DemoArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let played = runtime.map_err(DemoError::from).and_then(|runtime| {
         runtime.block_on(async {
