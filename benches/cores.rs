@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_kafka_bridge::kafka::classify;
-use mqtt_kafka_bridge::kafka::lanes::{Lane, Via};
+use mqtt_kafka_bridge::kafka::partition_queue::{Lane, Via};
 use mqtt_kafka_bridge::message::{Message, Qos, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{Version, decode};

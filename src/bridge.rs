@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use crate::config::Config;
 use crate::exit::{Cause, Exit, Failure, is_exhausted};
 use crate::http::{HttpServer, NotServed, Pages};
-use crate::kafka::dead_letter_file::{DeadLetterFile, FileError};
+use crate::kafka::dead_letter::file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
 use crate::mqtt::state_file::{StateError, StateFile};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use mqtt_kafka_bridge::exit::{Cause, Exit, Failure};
-use mqtt_kafka_bridge::kafka::dead_letter_file::DeadLetterFile;
+use mqtt_kafka_bridge::kafka::dead_letter::file::DeadLetterFile;
 use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use slog::{Logger, debug, error, o, warn};
 
 use super::classify;
-use super::lanes::{Lane, Queued};
-use super::letters::Letters;
+use super::partition_queue::{Lane, Queued};
+use super::dead_letter::queue::Letters;
 use super::{Event, ProducerEvent, ROUND_BELOW};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
@@ -22,14 +22,14 @@ use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Hold, LogLimiter, Metrics, TimingSink, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict};
 use crate::supervisor::heartbeat::Heartbeat;
-use epochs::{AWAY_INTERVAL, Away, Flight, Live, elapsed_ms};
+use producer_set::{AWAY_INTERVAL, Away, Flight, Live, elapsed_ms};
 use kafka_topics::KafkaTopics;
-use settle::Outbox;
+use reports::Outbox;
 
-mod epochs;
+mod producer_set;
 mod kafka_topics;
 mod send;
-mod settle;
+mod reports;
 
 /// How often the actor shows that it lives, and publishes what it holds.
 const TICK: Duration = Duration::from_secs(1);

@@ -23,7 +23,7 @@ use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
     Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
-use crate::kafka::lanes::Via;
+use crate::kafka::partition_queue::Via;
 use crate::message::{Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;

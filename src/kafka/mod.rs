@@ -4,14 +4,12 @@ pub mod classify;
 mod ffi;
 mod client;
 mod events;
-pub mod lanes;
+pub mod partition_queue;
 pub mod refusals;
 mod sentences;
 pub mod partitions;
 pub mod producer;
 pub mod dead_letter;
-pub mod dead_letter_file;
-pub mod letters;
 pub mod actor;
 pub mod probe;
 
@@ -22,7 +20,7 @@ use actix::Message;
 
 use crate::message::Epoch;
 use crate::observe::panics::PanicReport;
-use lanes::Via;
+use partition_queue::Via;
 
 /// A partition takes part in a round of records while fewer than this are in flight there: with more an
 /// idempotent producer sends nothing, and its thread turns in a busy loop over what waits

@@ -12,7 +12,7 @@ use slog::{Logger, o};
 
 use super::client::{Batch, Client, Topic, UNASSIGNED};
 use super::events::Listener;
-use super::lanes::Via;
+use super::partition_queue::Via;
 use super::partitions::Partitions;
 use super::sentences::Sentences;
 use super::{Event, ProducerEvent, ROUND_BELOW, classify};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
-use mqtt_kafka_bridge::kafka::lanes::{Lane, Queued};
+use mqtt_kafka_bridge::kafka::partition_queue::{Lane, Queued};
 use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
@@ -129,7 +129,7 @@ impl DataPath {
                 // The first record goes alone, the rest when that is in Kafka.
                 None => match sent.pop() {
                     Some(item) => {
-                        self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item, 3);
+                        self.lane.delivered(mqtt_kafka_bridge::kafka::partition_queue::Via::Main, &item, 3);
                         sent.insert(0, item);
                     }
                     None => panic!("the lane is stuck"),
@@ -159,7 +159,7 @@ impl DataPath {
                 delivered_at: now,
             });
             verdicts.push(Verdict::Delivered(item.0.id));
-            self.lane.delivered(mqtt_kafka_bridge::kafka::lanes::Via::Main, &item, 3);
+            self.lane.delivered(mqtt_kafka_bridge::kafka::partition_queue::Via::Main, &item, 3);
         }
         verdicts
     }

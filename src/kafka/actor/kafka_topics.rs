@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::Item;
 use crate::kafka::classify;
-use crate::kafka::lanes::{Lane, Via};
+use crate::kafka::partition_queue::{Lane, Via};
 use crate::kafka::partitions::Partitions;
 use crate::kafka::producer::Target;
 use crate::kafka::refusals::Refusals;

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use actix::prelude::*;
 
-use super::epochs::Flight;
-use super::settle::{Outbox, Refusal};
+use super::producer_set::Flight;
+use super::reports::{Outbox, Refusal};
 use super::{Item, KafkaProducerActor, Pile, State};
 use crate::kafka::classify::{self, Class};
-use crate::kafka::lanes::{Queued as _, Via};
+use crate::kafka::partition_queue::{Queued as _, Via};
 use crate::message::Stamp;
 use crate::stage::Verdict;
 

@@ -210,5 +210,5 @@ fn may_create_in(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "dead_letter_file_tests.rs"]
+#[path = "file_tests.rs"]
 mod tests;

@@ -361,5 +361,5 @@ fn backoff(attempts: u32) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "lanes_tests.rs"]
+#[path = "partition_queue_tests.rs"]
 mod tests;

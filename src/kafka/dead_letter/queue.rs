@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::dead_letter::Letter;
-use super::dead_letter_file::DeadLetterFile;
+use super::Letter;
+use super::file::DeadLetterFile;
 use crate::config::DeadLetterConfig;
 use crate::observe::{Hold, LogLimiter};
 
@@ -214,5 +214,5 @@ fn fitting_line(letter: &mut Letter, max: u64) -> Vec<u8> {
 }
 
 #[cfg(test)]
-#[path = "letters_tests.rs"]
+#[path = "queue_tests.rs"]
 mod tests;

@@ -1,5 +1,8 @@
 //! What a dead letter says, and how much of it where all of it is too much for the place it goes to.
 
+pub mod file;
+pub mod queue;
+
 use std::ffi::CStr;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -196,5 +199,5 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[cfg(test)]
-#[path = "dead_letter_tests.rs"]
+#[path = "tests.rs"]
 mod tests;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use slog::{error, warn};
 
-use super::epochs::Flight;
+use super::producer_set::Flight;
 use super::{Item, KafkaProducerActor, Pile};
 use crate::failpoint::{self, Site};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::Letter;
-use crate::kafka::lanes::{Queued as _, Via};
+use crate::kafka::partition_queue::{Queued as _, Via};
 use crate::kafka::producer::Report;
 use crate::message::Stamp;
 use crate::observe::{Delivered, TimingRecord, keys};

@@ -10,7 +10,7 @@ use slog::{error, info, warn};
 use super::{Item, KafkaProducerActor, Pile, State};
 use crate::kafka::classify;
 use crate::kafka::dead_letter::Letter;
-use crate::kafka::lanes::Via;
+use crate::kafka::partition_queue::Via;
 use crate::kafka::producer::Producer;
 use crate::message::{Epoch, Seq, Stamp};
 use crate::observe::{LogLimiter, diagnosis, keys};
