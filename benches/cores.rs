@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_kafka_bridge::kafka::classify;
-use mqtt_kafka_bridge::kafka::partition_queue::{Lane, Via};
+use mqtt_kafka_bridge::kafka::partition_queue::{PartitionQueue, Path};
 use mqtt_kafka_bridge::message::{Message, Qos, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{Version, decode};
@@ -111,20 +111,20 @@ fn routing(c: &mut Criterion) {
     }
 }
 
-fn lanes(c: &mut Criterion) {
+fn partition_queue(c: &mut Criterion) {
     let messages: Vec<_> = (0..BATCH).map(|number| message(number % 64)).collect();
-    let mut lane = Lane::new(&"bench".into(), Some(3));
+    let mut queue = PartitionQueue::new(&"bench".into(), Some(3));
     let now = Instant::now();
-    let mut group = c.benchmark_group("lanes");
+    let mut group = c.benchmark_group("partition queue");
     group.throughput(Throughput::Elements(BATCH.into()));
     group.bench_function("push, next, delivered", |b| {
         b.iter_batched(
             || filled(&messages).take_unforwarded(),
             |batch| {
                 for msg in batch {
-                    lane.push(Item(msg));
-                    while let Some((_, item)) = lane.next(now, true) {
-                        lane.delivered(Via::Main, &item, 3);
+                    queue.push(Item(msg));
+                    while let Some((_, item)) = queue.next(now, true) {
+                        queue.delivered(Path::Pipelined, &item, 3);
                     }
                 }
             },
@@ -142,5 +142,5 @@ fn classification(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, whole, packets, window, routing, lanes, classification);
+criterion_group!(benches, whole, packets, window, routing, partition_queue, classification);
 criterion_main!(benches);

@@ -1,4 +1,4 @@
-//! KafkaProducerActor: takes batches, gives verdicts. It translates between messages, the lanes (what
+//! KafkaProducerActor: takes batches, gives verdicts. It translates between messages, the queues (what
 //! may be sent) and the producers (what came of it); when a producer is at its end it makes a new
 //! one, announces its epoch, and the sources hand on again.
 
@@ -11,19 +11,20 @@ use bytes::Bytes;
 use slog::{Logger, debug, error, o, warn};
 
 use super::classify;
-use super::partition_queue::{Lane, Queued};
-use super::dead_letter::queue::Letters;
-use super::{Event, ProducerEvent, ROUND_BELOW};
+use super::dead_letter::queue::DeadLetterQueue;
+use super::partition_queue::ROUND_BELOW;
+use super::partition_queue::{PartitionQueue, Queued};
+use super::producer_event::{Event, ProducerEvent};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
-use crate::kafka::dead_letter::{Extent, Letter};
+use crate::kafka::dead_letter::{DeadLetter, Extent};
 use crate::message::{Destination, NO_ROUTE, RecordId, Seq, Stamp};
 use crate::observe::panics::{self, PanicReport};
 use crate::observe::{Hold, LogLimiter, Metrics, TimingSink, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict};
 use crate::supervisor::heartbeat::Heartbeat;
-use producer_set::{AWAY_INTERVAL, Away, Flight, Live, elapsed_ms};
 use kafka_topics::KafkaTopics;
+use producer_set::{AWAY_INTERVAL, Away, InFlight, ProducerSet, elapsed_ms};
 use reports::Outbox;
 
 mod producer_set;
@@ -89,31 +90,31 @@ impl Item {
 /// All that a restart rebuilds.
 #[derive(Default)]
 struct State {
-    live: Option<Live>,
+    producers: Option<ProducerSet>,
     kafka_topics: KafkaTopics,
     /// When the last round began.
     round_at: Option<Instant>,
     /// How many records of it are in flight.
     round_left: usize,
-    letters: Letters,
+    dead_letters: DeadLetterQueue,
     /// Of messages that no route matches.
-    unmatched: Letters,
+    unmatched: DeadLetterQueue,
     /// When something is to be tried again.
     alarms: BTreeSet<Instant>,
     /// librdkafka has no room.
     full: bool,
     /// Producers in a row that delivered nothing.
-    barren: u32,
+    failed_producers: u32,
     start_at: Option<Instant>,
     away: Option<Away>,
     stale_batches: u64,
     /// The next producer is told of, since the end of the last one was.
     tells_epochs: bool,
     /// What a source will hand on again although it is here: it attached anew.
-    here: HashSet<RecordId>,
+    held_after_reattach: HashSet<RecordId>,
     /// Of a source that attached anew: up to this one, what it hands on again and is not here has
     /// had its verdict from this epoch, and the mail died with the source.
-    settled_to: BTreeMap<SourceId, Seq>,
+    verdict_watermark: BTreeMap<SourceId, Seq>,
 }
 
 /// The registry's singleton. Made by [`KafkaProducerActor::new`] and put there by
@@ -162,19 +163,19 @@ impl KafkaProducerActor {
         }
     }
 
-    /// Puts a message where it goes next: its lane, or the dead letter.
-    fn admit(&mut self, item: Item) {
+    /// Puts a message where it goes next: its queue, or the dead letter.
+    fn accept(&mut self, item: Item) {
         let state = &mut self.state;
-        if !state.here.is_empty() && state.here.remove(&item.msg.id) {
+        if !state.held_after_reattach.is_empty() && state.held_after_reattach.remove(&item.msg.id) {
             return;
         }
-        let lane = panics::catch(|| {
+        let queue = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
             let record = item.msg.record()?;
-            Some(state.kafka_topics.lane_of(&record.kafka_topic, item.key()))
+            Some(state.kafka_topics.queue_of(&record.kafka_topic, item.key()))
         });
-        match lane {
-            Ok(Some(lane)) => state.kafka_topics.lanes_mut()[lane].push(item),
+        match queue {
+            Ok(Some(queue)) => state.kafka_topics.queues_mut()[queue].push(item),
             Ok(None) => self.dead_letter(item, None),
             Err(panic) => {
                 self.log_panic("panic on one message", &panic);
@@ -200,9 +201,9 @@ impl KafkaProducerActor {
         };
         let (reason, detail) = refusal.or(given).unwrap_or_default();
         let extent = Extent::default();
-        let pile = Pile::of(reason);
-        let letter = Letter { msg, source, reason, detail, kafka_topic, extent };
-        self.state.pile(pile).push(letter);
+        let kind = DeadLetterKind::of(reason);
+        let dead_letter = DeadLetter { msg, source, reason, detail, kafka_topic, extent };
+        self.state.dead_letters_of(kind).push(dead_letter);
     }
 
     /// Sends all that may be sent, and sets the alarm for the rest.
@@ -216,33 +217,38 @@ impl KafkaProducerActor {
         let is_due = self.round_due(now.instant) == Some(now.instant);
         let room = if is_due { ROUND_BYTES } else { 0 };
         let mut begun = 0;
-        for lane in 0..self.state.kafka_topics.lanes().len() {
-            begun += self.send_lane(lane, room, now, ctx);
+        for queue in 0..self.state.kafka_topics.queues().len() {
+            begun += self.send_queue(queue, room, now, ctx);
         }
         if begun > 0 {
             self.state.round_at = Some(now.instant);
             self.state.round_left = begun;
-            if let Some(Live { main, .. }) = &self.state.live {
-                main.producer.flush(main.flights.len() - begun);
+            if let Some(ProducerSet { pipelined, .. }) = &self.state.producers {
+                pipelined.producer.flush(pipelined.in_flight.len() - begun);
             }
         }
         if self.config.dead_letter.kafka_topic.is_some() {
-            Pile::BOTH.into_iter().for_each(|pile| self.produce_letters(pile, now.instant, ctx));
+            DeadLetterKind::BOTH
+                .into_iter()
+                .for_each(|kind| self.produce_dead_letters(kind, now.instant, ctx));
         } else {
-            Pile::BOTH.into_iter().for_each(|pile| self.write_letters(pile, now.instant, ctx));
+            DeadLetterKind::BOTH
+                .into_iter()
+                .for_each(|kind| self.write_dead_letters(kind, now.instant, ctx));
         }
         self.set_alarm(ctx);
     }
 
     /// When the next round may begin, `now` or later, if something waits for it.
     fn round_due(&self, now: Instant) -> Option<Instant> {
-        let State { live, kafka_topics, full, round_at, round_left, .. } = &self.state;
-        let live = live.as_ref().filter(|live| live.ending.is_none() && !full)?;
-        let lanes = kafka_topics.lanes();
-        let in_flight = live.main.flights.len();
+        let State { producers, kafka_topics, full, round_at, round_left, .. } = &self.state;
+        let producers =
+            producers.as_ref().filter(|producers| producers.ending.is_none() && !full)?;
+        let queues = kafka_topics.queues();
+        let in_flight = producers.pipelined.in_flight.len();
         let is_wide =
-            in_flight > WIDE && lanes.iter().filter(|lane| lane.is_in_flight()).count() > WIDE;
-        let ready = lanes.iter().map(Lane::ready).sum::<usize>();
+            in_flight > WIDE && queues.iter().filter(|queue| queue.is_in_flight()).count() > WIDE;
+        let ready = queues.iter().map(PartitionQueue::ready).sum::<usize>();
         let whole = ROUND_FULL.min(self.config.delivery.window_messages / 4);
         let pause = if is_wide {
             // As long again as the flush, so that not all of the time goes into flushing.
@@ -260,25 +266,25 @@ impl KafkaProducerActor {
 
     fn publish_holds(&self) {
         let mut holds: Vec<Hold> = Vec::new();
-        for (at, lane) in self.state.kafka_topics.lanes().iter().enumerate() {
-            let Some(trouble) = lane.trouble().filter(|trouble| trouble.held) else { continue };
+        for (at, queue) in self.state.kafka_topics.queues().iter().enumerate() {
+            let Some(trouble) = queue.trouble().filter(|trouble| trouble.held) else { continue };
             // Its partitions have the same cause.
-            if holds.iter().all(|hold| hold.kafka_topic != lane.kafka_topic()) {
+            if holds.iter().all(|hold| hold.kafka_topic != queue.kafka_topic()) {
                 let reason = self.state.kafka_topics.why_held(at, trouble.code);
-                holds.push(Hold { kafka_topic: lane.kafka_topic().to_owned(), reason });
+                holds.push(Hold { kafka_topic: queue.kafka_topic().to_owned(), reason });
             }
         }
-        holds.extend(self.state.letters.hold());
+        holds.extend(self.state.dead_letters.hold());
         self.metrics.set_holds(holds);
     }
 
     /// Tells of partitions whose records come back again and again with a code that should pass.
     fn publish_failing(&self) {
         let now = Instant::now();
-        let lanes = self.state.kafka_topics.lanes();
-        let failing = lanes.iter().filter(|lane| lane.failing_for(now) >= FAILING_AFTER);
+        let queues = self.state.kafka_topics.queues();
+        let failing = queues.iter().filter(|queue| queue.failing_for(now) >= FAILING_AFTER);
         let named = failing.clone().take(FAILING_NAMED);
-        let mut details: Vec<String> = named.map(|lane| failing_detail(lane, now)).collect();
+        let mut details: Vec<String> = named.map(|queue| failing_detail(queue, now)).collect();
         let unnamed = failing.count() - details.len();
         if unnamed > 0 {
             details.push(format!("and {unnamed} more partitions"));
@@ -299,7 +305,7 @@ impl KafkaProducerActor {
         }
         self.watch_for_silence();
         self.set_alarm(ctx);
-        self.give_up_late_letters();
+        self.give_up_late_dead_letters();
     }
 
     /// Sets an alarm to when something is to be tried again.
@@ -307,12 +313,12 @@ impl KafkaProducerActor {
         let now = Instant::now();
         let round = self.round_due(now);
         let state = &mut self.state;
-        let lanes = state.kafka_topics.lanes().iter().filter_map(Lane::next_try).min();
+        let queues = state.kafka_topics.queues().iter().filter_map(PartitionQueue::next_try).min();
         let full = state.full.then(|| now + FULL_RETRY);
-        let ending = state.live.as_ref().and_then(|live| live.ending);
-        let letters = [&state.letters, &state.unmatched].into_iter();
-        let letters = letters.filter_map(Letters::next_try).min();
-        let at = [round, lanes, full, ending, state.start_at, letters];
+        let ending = state.producers.as_ref().and_then(|producers| producers.ending);
+        let dead_letters = [&state.dead_letters, &state.unmatched].into_iter();
+        let dead_letters = dead_letters.filter_map(DeadLetterQueue::next_try).min();
+        let at = [round, queues, full, ending, state.start_at, dead_letters];
         let Some(at) = at.into_iter().flatten().min() else { return };
         // One that is set already, and soon enough, will do.
         if state.alarms.first().is_some_and(|set| *set <= at) {
@@ -332,14 +338,14 @@ impl KafkaProducerActor {
 
 /// Where dead letters wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pile {
+enum DeadLetterKind {
     /// Held until they can be written.
     Refused,
     /// Of messages that no route matches: given up if they cannot.
     Unmatched,
 }
 
-impl Pile {
+impl DeadLetterKind {
     const BOTH: [Self; 2] = [Self::Refused, Self::Unmatched];
 
     fn of(reason: &str) -> Self {
@@ -348,10 +354,10 @@ impl Pile {
 }
 
 impl State {
-    fn pile(&mut self, pile: Pile) -> &mut Letters {
-        match pile {
-            Pile::Refused => &mut self.letters,
-            Pile::Unmatched => &mut self.unmatched,
+    fn dead_letters_of(&mut self, kind: DeadLetterKind) -> &mut DeadLetterQueue {
+        match kind {
+            DeadLetterKind::Refused => &mut self.dead_letters,
+            DeadLetterKind::Unmatched => &mut self.unmatched,
         }
     }
 
@@ -359,33 +365,37 @@ impl State {
         let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
         Self {
             kafka_topics: KafkaTopics::new(partitioner),
-            letters: Letters::new(&config.dead_letter),
+            dead_letters: DeadLetterQueue::new(&config.dead_letter),
             tells_epochs: true,
-            unmatched: Letters::unmatched(&config.dead_letter),
+            unmatched: DeadLetterQueue::unmatched(&config.dead_letter),
             ..Self::default()
         }
     }
 
     /// Everything that is here and has no verdict yet.
     fn record_ids(&self) -> HashSet<RecordId> {
-        let sides = self.live.iter().flat_map(Live::sides);
-        let flying = sides.flat_map(|side| side.flights.iter()).map(|(_, flight)| match flight {
-            Flight::Record { item, .. } => item.msg.id,
-            Flight::Letter { letter, .. } => letter.msg.id,
+        let slots = self.producers.iter().flat_map(ProducerSet::slots);
+        let flying = slots.flat_map(|slot| slot.in_flight.iter()).map(|(_, flight)| match flight {
+            InFlight::Record { item, .. } => item.msg.id,
+            InFlight::DeadLetter { dead_letter, .. } => dead_letter.msg.id,
         });
-        let waiting =
-            self.kafka_topics.lanes().iter().flat_map(Lane::waiting).map(|item| item.msg.id);
-        let letters = self.letters.waiting().chain(self.unmatched.waiting());
-        let letters = letters.map(|letter| letter.msg.id);
-        flying.chain(waiting).chain(letters).collect()
+        let waiting = self
+            .kafka_topics
+            .queues()
+            .iter()
+            .flat_map(PartitionQueue::waiting)
+            .map(|item| item.msg.id);
+        let dead_letters = self.dead_letters.waiting().chain(self.unmatched.waiting());
+        let dead_letters = dead_letters.map(|dead_letter| dead_letter.msg.id);
+        flying.chain(waiting).chain(dead_letters).collect()
     }
 }
 
-fn failing_detail(lane: &Lane<Item>, now: Instant) -> String {
-    let code = lane.trouble().map_or(0, |trouble| trouble.code);
-    let (name, seconds) = (classify::name(code), lane.failing_for(now).as_secs());
-    let kafka_topic = lane.kafka_topic();
-    let partition = lane.kafka_partition().map_or(String::new(), |at| format!(", partition {at}"));
+fn failing_detail(queue: &PartitionQueue<Item>, now: Instant) -> String {
+    let code = queue.trouble().map_or(0, |trouble| trouble.code);
+    let (name, seconds) = (classify::name(code), queue.failing_for(now).as_secs());
+    let kafka_topic = queue.kafka_topic();
+    let partition = queue.kafka_partition().map_or(String::new(), |at| format!(", partition {at}"));
     format!("{kafka_topic}{partition}: {name} ({code}) for {seconds} s")
 }
 
@@ -430,13 +440,17 @@ impl Handler<Attach> for KafkaProducerActor {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, _: &mut Context<Self>) {
-        if let Some(live) = &self.state.live {
-            attach.ready.do_send(StageReady { stage_epoch: live.epoch });
+        if let Some(producers) = &self.state.producers {
+            attach.ready.do_send(StageReady { stage_epoch: producers.epoch });
         }
-        self.state.here = self.state.record_ids();
-        let admitted = self.state.live.as_ref().and_then(|live| live.admitted.get(&attach.source));
-        if let Some(last) = admitted.copied() {
-            self.state.settled_to.insert(attach.source, last);
+        self.state.held_after_reattach = self.state.record_ids();
+        let accepted = self
+            .state
+            .producers
+            .as_ref()
+            .and_then(|producers| producers.accepted.get(&attach.source));
+        if let Some(last) = accepted.copied() {
+            self.state.verdict_watermark.insert(attach.source, last);
         }
         self.sources.insert(attach.source, attach);
     }
@@ -449,27 +463,27 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
         self.heartbeat.beat();
         failpoint::hit(Site::KafkaBatch);
         let epoch = batch.stage_epoch;
-        let current = self.state.live.as_mut().filter(|live| live.ending.is_none());
-        let current = current.filter(|live| live.epoch == epoch);
-        let Some(live) = current else {
+        let current = self.state.producers.as_mut().filter(|producers| producers.ending.is_none());
+        let current = current.filter(|producers| producers.epoch == epoch);
+        let Some(producers) = current else {
             self.state.stale_batches += 1;
             debug!(self.log, "batch for another epoch"; keys::EPOCH => batch.stage_epoch.0,
                 keys::COUNT => self.state.stale_batches);
             return;
         };
         if let Some(last) = batch.messages.last() {
-            live.admitted.insert(batch.source, last.id.seq);
+            producers.accepted.insert(batch.source, last.id.seq);
         }
-        let settled_to = self.state.settled_to.get(&batch.source).copied();
+        let verdict_watermark = self.state.verdict_watermark.get(&batch.source).copied();
         let mut again = Outbox::default();
         for msg in batch.messages {
             // Produced again, it would come behind later ones of its MQTT topic.
-            if settled_to.is_some_and(|last| msg.id.seq <= last)
-                && !self.state.here.contains(&msg.id)
+            if verdict_watermark.is_some_and(|last| msg.id.seq <= last)
+                && !self.state.held_after_reattach.contains(&msg.id)
             {
                 again.push(batch.source, verdict_again(&msg));
             } else {
-                self.admit(Item { msg, source: batch.source });
+                self.accept(Item { msg, source: batch.source });
             }
         }
         again.send(&self.sources, Instant::now());
@@ -483,7 +497,10 @@ impl Handler<ForwardMsg> for KafkaProducerActor {
     /// A batch of one for the present producer, from source 0. It names no epoch, so that a sender
     /// which counts on order after a new epoch must send a [`ForwardBatch`] instead.
     fn handle(&mut self, msg: ForwardMsg, ctx: &mut Context<Self>) {
-        let Some(stage_epoch) = self.state.live.as_ref().map(|live| live.epoch) else { return };
+        let Some(stage_epoch) = self.state.producers.as_ref().map(|producers| producers.epoch)
+        else {
+            return;
+        };
         let batch = ForwardBatch { stage_epoch, messages: vec![msg], source: SourceId(0) };
         self.handle(batch, ctx);
     }
@@ -494,19 +511,19 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
 
     fn handle(&mut self, mail: ProducerEvent, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
-        if self.state.live.as_ref().is_none_or(|live| live.epoch != mail.epoch) {
+        if self.state.producers.as_ref().is_none_or(|producers| producers.epoch != mail.epoch) {
             return;
         }
         match mail.event {
-            Event::Reports => self.settle(mail.via, ctx),
+            Event::Reports => self.handle_reports(mail.path, ctx),
             Event::Reached => self.reached(),
             Event::LeaderLost => {
-                if let Some(live) = &mut self.state.live {
-                    live.leader_lost = true;
+                if let Some(producers) = &mut self.state.producers {
+                    producers.leader_lost = true;
                 }
             }
             Event::Trouble { code, detail } => {
-                self.trouble(mail.via, code, &detail);
+                self.trouble(mail.path, code, &detail);
                 self.replace_producer(Instant::now(), ctx);
                 self.set_alarm(ctx);
             }

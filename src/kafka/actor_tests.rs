@@ -23,7 +23,7 @@ use crate::config::{
     DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
     Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
 };
-use crate::kafka::partition_queue::Via;
+use crate::kafka::partition_queue::Path;
 use crate::message::{Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
@@ -661,7 +661,7 @@ fn what_is_held_for_too_long_ends_in_the_dead_letter_whoever_is_to_blame() {
     });
 }
 
-/// On both sides of the number of partitions from which rounds do not wait for each other.
+/// On both slots of the number of partitions from which rounds do not wait for each other.
 #[test]
 fn a_partition_whose_leader_is_away_stops_no_other() {
     story(|| async {
@@ -726,7 +726,7 @@ fn a_partition_whose_leader_librdkafka_has_lost_delivers_through_a_new_producer(
             cluster.broker_down(2).expect("down");
         });
         let epoch = stage.journal().epochs[0];
-        let lost = ProducerEvent { epoch, via: Via::Main, event: Event::LeaderLost };
+        let lost = ProducerEvent { epoch, path: Path::Pipelined, event: Event::LeaderLost };
         stage.kafka.do_send(lost);
         stage.publish(all[20..].to_vec());
         stage.until("a new producer", |stage| stage.epochs() == 2).await;
@@ -1020,7 +1020,7 @@ fn a_dead_letter_whose_leader_librdkafka_has_lost_goes_through_a_new_producer() 
             cluster.broker_down(2).expect("down");
         });
         let epoch = stage.journal().epochs[0];
-        let lost = ProducerEvent { epoch, via: Via::Careful, event: Event::LeaderLost };
+        let lost = ProducerEvent { epoch, path: Path::Serial, event: Event::LeaderLost };
         stage.kafka.do_send(lost);
         stage.publish(vec![refused_before()]);
         stage.until("a new producer", |stage| stage.epochs() == 2).await;
@@ -1054,13 +1054,13 @@ fn what_no_route_matches_goes_to_the_kafka_topic_up_to_its_bound() {
         stage.publish((0..10).map(|_| refused_for(NO_ROUTE)).collect());
         stage.publish(vec![refused_before()]);
         stage.settled(11).await;
-        let letters = stage.mock.read("dead");
-        assert_eq!(stage.dropped(), 11 - letters.len());
+        let dead_letters = stage.mock.read("dead");
+        assert_eq!(stage.dropped(), 11 - dead_letters.len());
         let with = |reason: &str| {
             let header = format!("reason={reason}");
-            letters.iter().filter(|letter| letter.headers.contains(&header)).count()
+            dead_letters.iter().filter(|dead_letter| dead_letter.headers.contains(&header)).count()
         };
-        assert!(with(NO_ROUTE) > 0 && with(NO_ROUTE) < 10, "{letters:?}");
+        assert!(with(NO_ROUTE) > 0 && with(NO_ROUTE) < 10, "{dead_letters:?}");
         assert_eq!(with("payload_not_json"), 1, "not of that bound");
     });
 }

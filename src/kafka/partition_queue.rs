@@ -1,35 +1,40 @@
-//! Order under refusal: one lane a Kafka partition. Pure: no I/O, no clock.
+//! Order under refusal: one queue for each Kafka partition. Pure: no I/O, no clock.
 //!
-//! A lane is open while nothing is refused: its records go straight to the main producer, many in
-//! flight. When one comes back the lane *settles* (sends nothing until all its records in flight have
-//! come back) and then is *careful*: what came back and what waits goes one record at a time through
-//! a second producer, until the last one that came back is settled. So nothing of a lane ever
-//! overtakes on our side.
+//! While nothing is refused a queue is *pipelined*: its records go straight to the pipelined producer,
+//! many in flight. When a record comes back the queue *drains*: it sends nothing until all its records in
+//! flight have come back. Then it is *serial*: what came back and what waits goes one record at a time
+//! through the serial producer, up to and with the last record that came back. So no record of a queue
+//! overtakes another inside the bridge.
 //!
-//! On Kafka's side, what follows a refused batch is refused too, as out of sequence, but only once
-//! that producer has written to the partition (docs/decisions/0002-gapless.md). Therefore a lane is
-//! *primed* first: until one record of it is delivered by this producer, one is in flight.
+//! Kafka refuses what follows a refused batch as out of sequence, but only if that producer has written to
+//! the partition before (docs/decisions/0002-gapless.md). So a queue sends one record alone until this
+//! producer has delivered one: from then on Kafka *knows the sequence*.
 //!
-//! A record of a size that was refused before goes alone at once: the lane settles before it, and is open
-//! again behind it.
+//! A record of a size that was refused before goes alone at once: the queue drains before it, and is
+//! pipelined again behind it.
 //!
-//! As long as it is not known how many partitions a Kafka topic has, its records share one lane that
-//! stays unprimed: any two of them may be neighbours in a partition.
+//! As long as the number of partitions of a Kafka topic is unknown, its records share one queue whose
+//! sequence stays unknown: any two of them may be neighbours in a partition.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ROUND_BELOW;
 use super::classify::Class;
 use crate::message::Seq;
 
+/// A partition takes part in a round of records while fewer than this are in flight there: with more an
+/// idempotent producer sends nothing, and its thread turns in a busy loop over what waits
+/// (docs/decisions/0004-rounds.md). And the next round begins when fewer than this of the last one are in
+/// flight, or it has waited for long enough (docs/decisions/0012-one-stops-itself.md).
+pub(super) const ROUND_BELOW: usize = 5;
+
 /// First pause before a record is sent again; it doubles.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// Longest pause before a record is sent again, and the pause of a held lane.
+/// Longest pause before a record is sent again, and the pause of a held queue.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
-/// What a lane carries.
+/// What a queue carries.
 pub trait Queued {
     /// Its number; ascends within a source.
     fn seq(&self) -> Seq;
@@ -39,14 +44,14 @@ pub trait Queued {
 
 /// Which producer a record goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
+pub enum Path {
     /// Many in flight, gapless.
-    Main,
-    /// One in flight a lane, one record a request.
-    Careful,
+    Pipelined,
+    /// One in flight for each queue, one record a request.
+    Serial,
 }
 
-/// Why a lane does not deliver.
+/// Why a queue does not deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trouble {
     /// The code of the last refusal.
@@ -59,23 +64,26 @@ pub struct Trouble {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    Open,
-    Settling,
-    Careful,
+    /// Many in flight.
+    Pipelined,
+    /// Nothing is sent until what is in flight has come back.
+    Draining,
+    /// One in flight, through the serial producer.
+    Serial,
 }
 
-/// The lane of one Kafka partition, or of a Kafka topic with an unknown number of them.
+/// The queue of one Kafka partition, or of a Kafka topic with an unknown number of them.
 #[derive(Debug)]
-pub struct Lane<T> {
+pub struct PartitionQueue<T> {
     kafka_topic: Arc<str>,
     kafka_partition: Option<i32>,
-    queue: VecDeque<T>,
+    items: VecDeque<T>,
     mode: Mode,
-    /// In flight through the main producer.
-    main: usize,
-    /// In flight through the careful producer: none or one.
-    careful: bool,
-    /// The lane is careful up to this record.
+    /// In flight through the pipelined producer.
+    pipelined: usize,
+    /// In flight through the serial producer: none or one.
+    serial: bool,
+    /// The queue is serial up to this record.
     until: Seq,
     /// From this size on a record goes alone.
     alone_from: usize,
@@ -83,28 +91,28 @@ pub struct Lane<T> {
     attempts: u32,
     next_try: Option<Instant>,
     /// This producer has delivered a record here.
-    primed: bool,
-    /// A record was delivered here since [`Lane::doubt`].
-    proved: bool,
+    sequence_known: bool,
+    /// A record was delivered here since [`PartitionQueue::mark_unproven`].
+    proven: bool,
 }
 
-impl<T: Queued> Lane<T> {
-    /// An open lane.
+impl<T: Queued> PartitionQueue<T> {
+    /// An empty, pipelined queue.
     pub fn new(kafka_topic: &Arc<str>, kafka_partition: Option<i32>) -> Self {
         Self {
             kafka_topic: Arc::clone(kafka_topic),
             kafka_partition,
-            queue: VecDeque::new(),
-            mode: Mode::Open,
-            main: 0,
-            careful: false,
+            items: VecDeque::new(),
+            mode: Mode::Pipelined,
+            pipelined: 0,
+            serial: false,
             until: Seq(0),
             alone_from: usize::MAX,
             trouble: None,
             attempts: 0,
             next_try: None,
-            primed: false,
-            proved: true,
+            sequence_known: false,
+            proven: true,
         }
     }
 
@@ -128,17 +136,17 @@ impl<T: Queued> Lane<T> {
         self.trouble.is_some_and(|trouble| trouble.held)
     }
 
-    /// For how long records have come back with a code that should pass, and none was delivered. Not
-    /// where none waits any more: one that is not handed on again would fail for ever.
+    /// For how long records have come back with a code that should pass, and none was delivered. Zero
+    /// where none waits any more: a record that is not handed on again would fail for ever.
     pub fn failing_for(&self, now: Instant) -> Duration {
-        let waits = self.careful || !self.queue.is_empty();
+        let waits = self.serial || !self.items.is_empty();
         let failing = self.trouble.filter(|trouble| waits && !trouble.held);
         failing.map_or(Duration::ZERO, |trouble| now.saturating_duration_since(trouble.since))
     }
 
-    /// Whether a round may have records of it. What is in flight here already is enough if not.
+    /// Whether a round may have records of this queue: few enough are in flight.
     pub fn has_room(&self) -> bool {
-        self.main < ROUND_BELOW
+        self.pipelined < ROUND_BELOW
     }
 
     /// From this size on, in bytes of key and value, a record goes alone.
@@ -148,133 +156,144 @@ impl<T: Queued> Lane<T> {
 
     /// Whether the next record is of so many bytes at most.
     pub fn fits(&self, bytes: usize) -> bool {
-        self.queue.front().is_none_or(|front| front.bytes() <= bytes)
+        self.items.front().is_none_or(|front| front.bytes() <= bytes)
     }
 
-    /// How many records the main producer may be given now.
+    /// How many records the pipelined producer may be given now.
     pub fn ready(&self) -> usize {
         match self.mode {
-            Mode::Open if self.primed && self.has_room() => self.queue.len(),
-            Mode::Open if self.main == 0 => self.queue.len().min(1),
-            Mode::Open | Mode::Settling | Mode::Careful => 0,
+            Mode::Pipelined if self.sequence_known && self.has_room() => self.items.len(),
+            Mode::Pipelined if self.pipelined == 0 => self.items.len().min(1),
+            Mode::Pipelined | Mode::Draining | Mode::Serial => 0,
         }
     }
 
-    /// Whether the main producer has records of it.
+    /// Whether the pipelined producer has records of it.
     pub fn is_in_flight(&self) -> bool {
-        self.main > 0
+        self.pipelined > 0
     }
 
-    /// Whether nothing is in flight or suspicious: what waits here could as well wait elsewhere.
+    /// Whether nothing is in flight and nothing was refused: what waits here could as well wait in
+    /// another queue.
     pub fn is_idle(&self) -> bool {
-        self.mode == Mode::Open && self.main == 0 && !self.careful && self.trouble.is_none()
+        self.mode == Mode::Pipelined
+            && self.pipelined == 0
+            && !self.serial
+            && self.trouble.is_none()
     }
 
-    /// What it had trouble with is over elsewhere. What waits finds out for itself.
+    /// Clears a hold that another partition of this Kafka topic has shown to be over, unless records
+    /// wait here: the first of them finds out by itself.
     pub fn forget_trouble(&mut self) {
-        if self.queue.is_empty() && self.main == 0 && !self.careful {
+        if self.items.is_empty() && self.pipelined == 0 && !self.serial {
             self.trouble = None;
         }
     }
 
-    /// A neighbour is held, maybe by what will refuse records here as well.
-    pub fn doubt(&mut self) {
-        self.proved = false;
+    /// A neighbour is held, and the cause may refuse records here as well.
+    pub fn mark_unproven(&mut self) {
+        self.proven = false;
     }
 
-    /// Lets the first record that waits go alone, if it is in doubt whether any will be taken.
-    pub fn beware(&mut self) {
-        if let (false, Mode::Open, Some(first)) = (self.proved, self.mode, self.queue.front()) {
+    /// Lets the first record that waits go alone, if a neighbour was refused since the last delivery.
+    pub fn probe_if_unproven(&mut self) {
+        if let (false, Mode::Pipelined, Some(first)) = (self.proven, self.mode, self.items.front())
+        {
             let seq = first.seq();
-            self.suspect(seq);
+            self.drain_up_to(seq);
         }
     }
 
     /// Takes out all that waits.
     pub fn take_waiting(&mut self) -> VecDeque<T> {
-        std::mem::take(&mut self.queue)
+        std::mem::take(&mut self.items)
     }
 
-    /// The records that [`Lane::next`] has not given out.
+    /// The records that [`PartitionQueue::next`] has not given out.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
-        self.queue.iter()
+        self.items.iter()
     }
 
-    /// When a paused lane is to be asked again.
+    /// When a paused queue is to be asked again.
     pub fn next_try(&self) -> Option<Instant> {
-        self.next_try.filter(|_| !self.queue.is_empty() && !self.careful)
+        self.next_try.filter(|_| !self.items.is_empty() && !self.serial)
     }
 
     /// A new record, behind all others.
     pub fn push(&mut self, item: T) {
-        self.queue.push_back(item);
+        self.items.push_back(item);
     }
 
-    /// The record that may be sent at `now`, counted as in flight from here on. `main` says whether
-    /// the main producer takes any.
-    pub fn next(&mut self, now: Instant, main: bool) -> Option<(Via, T)> {
-        let front = self.queue.front()?;
+    /// The record that may be sent at `now`, counted as in flight from here on. `pipelined_has_room`
+    /// says whether the pipelined producer takes any.
+    pub fn next(&mut self, now: Instant, pipelined_has_room: bool) -> Option<(Path, T)> {
+        let front = self.items.front()?;
         let (seq, goes_alone) = (front.seq(), front.bytes() >= self.alone_from);
-        let idle = self.main == 0 && !self.careful;
-        if self.mode == Mode::Settling && idle {
-            self.mode = Mode::Careful;
+        let idle = self.pipelined == 0 && !self.serial;
+        if self.mode == Mode::Draining && idle {
+            self.mode = Mode::Serial;
         }
-        if self.mode == Mode::Careful && idle && seq > self.until {
-            self.open();
+        if self.mode == Mode::Serial && idle && seq > self.until {
+            self.become_pipelined();
         }
-        if self.mode == Mode::Open && goes_alone {
-            // It stays primed: the main producer goes on where it was.
+        if self.mode == Mode::Pipelined && goes_alone {
+            // The sequence stays known: the pipelined producer goes on where it was.
             self.until = self.until.max(seq);
-            self.mode = if idle { Mode::Careful } else { Mode::Settling };
+            self.mode = if idle { Mode::Serial } else { Mode::Draining };
         }
         match self.mode {
-            Mode::Settling => None,
-            Mode::Careful => {
+            Mode::Draining => None,
+            Mode::Serial => {
                 if !idle || self.next_try.is_some_and(|at| now < at) {
                     return None;
                 }
-                self.careful = true;
-                self.queue.pop_front().map(|item| (Via::Careful, item))
+                self.serial = true;
+                self.items.pop_front().map(|item| (Path::Serial, item))
             }
-            Mode::Open if !main || (!self.primed && self.main > 0) => None,
-            Mode::Open => {
-                self.main += 1;
-                self.queue.pop_front().map(|item| (Via::Main, item))
+            Mode::Pipelined
+                if !pipelined_has_room || (!self.sequence_known && self.pipelined > 0) =>
+            {
+                None
+            }
+            Mode::Pipelined => {
+                self.pipelined += 1;
+                self.items.pop_front().map(|item| (Path::Pipelined, item))
             }
         }
     }
 
-    /// It could not be sent after all, for want of room: as if [`Lane::next`] had not been called.
-    pub fn put_back(&mut self, via: Via, item: T) {
-        self.landed(via);
-        self.queue.push_front(item);
+    /// The record could not be sent after all, for want of room: as if [`PartitionQueue::next`] had not been called.
+    pub fn put_back(&mut self, path: Path, item: T) {
+        self.returned(path);
+        self.items.push_front(item);
     }
 
-    /// It is in Kafka, in this partition. Returns whether it removed a doubt.
-    pub fn delivered(&mut self, via: Via, item: &T, kafka_partition: i32) -> bool {
-        self.landed(via);
+    /// The record is in Kafka, in this partition. Returns whether it is the first since
+    /// [`PartitionQueue::mark_unproven`].
+    pub fn delivered(&mut self, path: Path, item: &T, kafka_partition: i32) -> bool {
+        self.returned(path);
         self.trouble = None;
-        match via {
-            Via::Main => self.primed |= self.kafka_partition == Some(kafka_partition),
-            Via::Careful => self.settled(item.seq()),
+        match path {
+            Path::Pipelined => self.sequence_known |= self.kafka_partition == Some(kafka_partition),
+            Path::Serial => self.proceed_past(item.seq()),
         }
-        !std::mem::replace(&mut self.proved, true)
+        !std::mem::replace(&mut self.proven, true)
     }
 
-    /// It went to the dead letter instead.
-    pub fn dead_lettered(&mut self, via: Via, item: &T) {
-        self.landed(via);
-        if via == Via::Careful {
-            self.settled(item.seq());
+    /// The record went to the dead letter instead.
+    pub fn dead_lettered(&mut self, path: Path, item: &T) {
+        self.returned(path);
+        if path == Path::Serial {
+            self.proceed_past(item.seq());
         }
     }
 
-    /// It came back with a code of this class, and waits at its place again; or it is handed back,
-    /// because it must go to the dead letter: refused alone, or held for longer than `hold_max`.
+    /// The record came back with a code of this class, and waits at its place again. Returned if it must
+    /// go to the dead letter: refused alone, or held for longer than `hold_max`.
     #[must_use]
     pub fn refused(
         &mut self,
-        via: Via,
+        path: Path,
         item: T,
         (class, code): (Class, i32),
         now: Instant,
@@ -285,71 +304,71 @@ impl<T: Queued> Lane<T> {
         let before = self.trouble.filter(|trouble| trouble.held || !held);
         let since = before.map_or(now, |trouble| trouble.since);
         let expired = held && hold_max.is_some_and(|max| now.duration_since(since) >= max);
-        let alone = via == Via::Careful && class == Class::Suspect;
-        if class == Class::Refused || alone || (expired && via == Via::Careful) {
-            self.dead_lettered(via, &item);
+        let alone = path == Path::Serial && class == Class::Suspect;
+        if class == Class::Refused || alone || (expired && path == Path::Serial) {
+            self.dead_lettered(path, &item);
             if expired {
                 // What comes next has the same cause and does not wait as long again.
                 self.trouble = Some(Trouble { code, held, since });
             }
             return Some(item);
         }
-        self.landed(via);
-        if via == Via::Main {
-            self.suspect(item.seq());
+        self.returned(path);
+        if path == Path::Pipelined {
+            self.drain_up_to(item.seq());
         } else {
             let pause = if held { RETRY_MAX } else { backoff(self.attempts) };
             self.attempts = self.attempts.saturating_add(1);
             // It may be another partition of the same name by the time that this is over.
-            self.primed = false;
+            self.sequence_known = false;
             self.next_try = Some(now + pause);
         }
-        if held || via == Via::Careful {
+        if held || path == Path::Serial {
             self.trouble = Some(Trouble { code, held, since });
         }
-        let at = self.queue.partition_point(|other| other.seq() < item.seq());
-        self.queue.insert(at, item);
+        let at = self.items.partition_point(|other| other.seq() < item.seq());
+        self.items.insert(at, item);
         None
     }
 
     /// A new producer: nothing waits and nothing is in flight, since the sources hand on again. What
-    /// was suspicious stays so.
+    /// was to go alone still goes alone.
     pub fn restart(&mut self) {
-        self.queue.clear();
-        self.main = 0;
-        self.careful = false;
-        self.primed = false;
-        if self.mode == Mode::Settling {
-            self.mode = Mode::Careful;
+        self.items.clear();
+        self.pipelined = 0;
+        self.serial = false;
+        self.sequence_known = false;
+        if self.mode == Mode::Draining {
+            self.mode = Mode::Serial;
         }
     }
 
-    fn suspect(&mut self, seq: Seq) {
+    fn drain_up_to(&mut self, seq: Seq) {
         self.until = self.until.max(seq);
         // It may be another partition of the same name by the time that this is over.
-        self.primed = false;
-        if self.mode == Mode::Open {
-            self.mode = Mode::Settling;
+        self.sequence_known = false;
+        if self.mode == Mode::Pipelined {
+            self.mode = Mode::Draining;
         }
     }
 
-    fn landed(&mut self, via: Via) {
-        match via {
-            Via::Main => self.main = self.main.saturating_sub(1),
-            Via::Careful => self.careful = false,
+    fn returned(&mut self, path: Path) {
+        match path {
+            Path::Pipelined => self.pipelined = self.pipelined.saturating_sub(1),
+            Path::Serial => self.serial = false,
         }
     }
 
-    fn settled(&mut self, seq: Seq) {
+    fn proceed_past(&mut self, seq: Seq) {
         self.attempts = 0;
         self.next_try = None;
         if seq >= self.until {
-            self.open();
+            self.become_pipelined();
         }
     }
 
-    fn open(&mut self) {
-        self.mode = Mode::Open;
+    fn become_pipelined(&mut self) {
+        self.mode = Mode::Pipelined;
         self.trouble = None;
         self.attempts = 0;
         self.next_try = None;

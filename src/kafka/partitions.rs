@@ -1,5 +1,5 @@
 //! Which partition a key goes to. librdkafka's own functions answer that, asked here before a record
-//! is handed over, so that a lane is a partition, and the records of a partition are handed over
+//! is handed over, so that a queue is a partition, and the records of a partition are handed over
 //! together (docs/decisions/0006-whole-rounds.md).
 
 use std::ffi::{c_int, c_void};

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use actix::Recipient;
 use slog::{Logger, o};
 
+use super::classify;
 use super::client::{Batch, Client, Topic, UNASSIGNED};
 use super::events::Listener;
-use super::partition_queue::Via;
+use super::partition_queue::{Path, ROUND_BELOW};
 use super::partitions::Partitions;
+use super::producer_event::{Event, ProducerEvent};
 use super::sentences::Sentences;
-use super::{Event, ProducerEvent, ROUND_BELOW, classify};
 use crate::config::{Config, KafkaClient, Secrets, kafka_client, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
@@ -82,7 +83,7 @@ struct Shared {
 
 /// See [`Shared`].
 struct Context {
-    name: (Epoch, Via),
+    name: (Epoch, Path),
     waiting: Mutex<Waiting>,
     /// Records that were handed over and not reported.
     in_flight: AtomicUsize,
@@ -125,8 +126,8 @@ impl Context {
     }
 
     fn tell(&self, event: Event) {
-        let (epoch, via) = self.name;
-        self.actor.do_send(ProducerEvent { epoch, via, event });
+        let (epoch, path) = self.name;
+        self.actor.do_send(ProducerEvent { epoch, path, event });
     }
 }
 
@@ -215,7 +216,7 @@ impl Producer {
     /// librdkafka refuses a property, or the system gives no thread.
     pub fn start(
         config: &Config,
-        name: (Epoch, Via),
+        name: (Epoch, Path),
         actor: Recipient<ProducerEvent>,
         log: &Logger,
     ) -> Result<Self, String> {
@@ -236,11 +237,11 @@ impl Producer {
         let settings = kafka_client(
             config,
             match name.1 {
-                Via::Main => KafkaClient::Pipelined,
-                Via::Careful => KafkaClient::Serial,
+                Path::Pipelined => KafkaClient::Pipelined,
+                Path::Serial => KafkaClient::Serial,
             },
         );
-        let sentences = (name.1 == Via::Careful).then(Arc::<Sentences>::default);
+        let sentences = (name.1 == Path::Serial).then(Arc::<Sentences>::default);
         let client = Client::heard_by(sentences.as_ref(), &settings)
             .map_err(|error| context.secrets.hide(&error))?;
         let client = Arc::new(client);
@@ -250,7 +251,7 @@ impl Producer {
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
             .map_err(|error| format!("the poll thread does not start: {error}"))?;
-        let flushes = name.1 == Via::Main && !lingers(config);
+        let flushes = name.1 == Path::Pipelined && !lingers(config);
         Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
     }
 

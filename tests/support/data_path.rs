@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
-use mqtt_kafka_bridge::kafka::partition_queue::{Lane, Queued};
+use mqtt_kafka_bridge::kafka::partition_queue::{PartitionQueue, Path, Queued};
 use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
@@ -23,7 +23,7 @@ pub(crate) const BATCH: u16 = 250;
 const MQTT_TOPICS: u16 = 64;
 const PAYLOAD: [u8; 128] = [b'x'; 128];
 
-/// A message on its way through a lane.
+/// A message on its way through a queue.
 pub(crate) struct Item(pub(crate) ForwardMsg);
 
 impl Queued for Item {
@@ -45,7 +45,7 @@ pub(crate) struct DataPath {
     frames: FrameReader,
     window: Window,
     router: Router,
-    lane: Lane<Item>,
+    queue: PartitionQueue<Item>,
     logging: Logging,
     acks: BytesMut,
 }
@@ -59,7 +59,7 @@ impl DataPath {
             frames: FrameReader::new(version, 1 << 20),
             window: Window::new(Limits { messages: 1000, qos0_messages: 1000, bytes: 16 << 20 }),
             router: router(1),
-            lane: Lane::new(&"bench".into(), Some(3)),
+            queue: PartitionQueue::new(&"bench".into(), Some(3)),
             logging: logging(TimingPolicy::All),
             acks: BytesMut::new(),
         }
@@ -120,19 +120,19 @@ impl DataPath {
 
     fn send(&mut self, now: Stamp) -> Vec<Item> {
         for msg in self.window.take_unforwarded() {
-            self.lane.push(Item(msg));
+            self.queue.push(Item(msg));
         }
         let mut sent = Vec::new();
         while sent.len() < usize::from(BATCH) {
-            match self.lane.next(now.instant, true) {
+            match self.queue.next(now.instant, true) {
                 Some((_, item)) => sent.push(item),
                 // The first record goes alone, the rest when that is in Kafka.
                 None => match sent.pop() {
                     Some(item) => {
-                        self.lane.delivered(mqtt_kafka_bridge::kafka::partition_queue::Via::Main, &item, 3);
+                        self.queue.delivered(Path::Pipelined, &item, 3);
                         sent.insert(0, item);
                     }
-                    None => panic!("the lane is stuck"),
+                    None => panic!("the queue is stuck"),
                 },
             }
         }
@@ -159,7 +159,7 @@ impl DataPath {
                 delivered_at: now,
             });
             verdicts.push(Verdict::Delivered(item.0.id));
-            self.lane.delivered(mqtt_kafka_bridge::kafka::partition_queue::Via::Main, &item, 3);
+            self.queue.delivered(Path::Pipelined, &item, 3);
         }
         verdicts
     }

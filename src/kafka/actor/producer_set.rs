@@ -7,10 +7,10 @@ use actix::prelude::*;
 use slab::Slab;
 use slog::{error, info, warn};
 
-use super::{Item, KafkaProducerActor, Pile, State};
+use super::{DeadLetterKind, Item, KafkaProducerActor, State};
 use crate::kafka::classify;
-use crate::kafka::dead_letter::Letter;
-use crate::kafka::partition_queue::Via;
+use crate::kafka::dead_letter::DeadLetter;
+use crate::kafka::partition_queue::Path;
 use crate::kafka::producer::Producer;
 use crate::message::{Epoch, Seq, Stamp};
 use crate::observe::{LogLimiter, diagnosis, keys};
@@ -31,11 +31,11 @@ const STUCK_DOUBLINGS: u32 = 4;
 /// nothing of the old producer is still on its way when the new one begins.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 /// Pause before a new producer, if the last ones delivered nothing; it doubles.
-const BARREN_MIN: Duration = Duration::from_millis(100);
+const START_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.
-const BARREN_MAX: Duration = Duration::from_secs(10);
+const START_PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Each refusal is a gap in the careful producer's sequence, and librdkafka counts its epoch up for it, to
+/// Each refusal is a gap in the serial producer's sequence, and librdkafka counts its epoch up for it, to
 /// 32,767 and then from 0 again, which Kafka takes for an older producer. So there is a new one after so
 /// many gaps, when nothing is in flight;
 const GAPS_MAX: u32 = 16_000;
@@ -52,72 +52,73 @@ pub(super) struct Away {
 }
 
 /// What is in flight in librdkafka.
-pub(super) enum Flight {
-    Record { item: Item, lane: usize, produced_at: Stamp },
-    Letter { letter: Box<Letter>, sent_at: Instant },
+pub(super) enum InFlight {
+    Record { item: Item, queue: usize, produced_at: Stamp },
+    DeadLetter { dead_letter: Box<DeadLetter>, sent_at: Instant },
 }
 
 /// One producer and what it has in flight, by the index that its reports name.
-pub(super) struct Side {
+pub(super) struct ProducerSlot {
     pub(super) producer: Producer,
-    pub(super) flights: Slab<Flight>,
+    pub(super) in_flight: Slab<InFlight>,
     /// Records that came back refused.
     pub(super) gaps: u32,
 }
 
 /// The producers of one epoch.
-pub(super) struct Live {
+pub(super) struct ProducerSet {
     pub(super) epoch: Epoch,
-    pub(super) main: Side,
+    pub(super) pipelined: ProducerSlot,
     /// Made when it is first needed.
-    pub(super) careful: Option<Side>,
+    pub(super) serial: Option<ProducerSlot>,
     /// A fatal error came: nothing is sent any more, and a new epoch begins at this time.
     pub(super) ending: Option<Instant>,
-    /// Lanes with a record that may have been overtaken: what is behind it is sent again too.
-    pub(super) overtaken: BTreeSet<usize>,
+    /// Lanes with a record that may have been to_replay: what is behind it is sent again too.
+    pub(super) to_replay: BTreeSet<usize>,
     /// When it delivered a record the last time.
     pub(super) delivered_at: Option<Instant>,
     /// librdkafka may never find some partition's leader again.
     pub(super) leader_lost: bool,
     /// The last message that each source handed on to this epoch.
-    pub(super) admitted: BTreeMap<SourceId, Seq>,
+    pub(super) accepted: BTreeMap<SourceId, Seq>,
 }
 
-impl Live {
-    pub(super) fn sides(&self) -> impl Iterator<Item = &Side> {
-        std::iter::once(&self.main).chain(&self.careful)
+impl ProducerSet {
+    pub(super) fn slots(&self) -> impl Iterator<Item = &ProducerSlot> {
+        std::iter::once(&self.pipelined).chain(&self.serial)
     }
 
     /// Whether reports are still to come, of either producer.
-    pub(super) fn has_flights(&self) -> bool {
-        self.sides().any(|side| !side.flights.is_empty())
+    pub(super) fn has_in_flight(&self) -> bool {
+        self.slots().any(|slot| !slot.in_flight.is_empty())
     }
 
     /// Since when the record has waited that has waited for the longest time. A dead letter is one too,
     /// if its message waits for it.
     fn waits_since(&self) -> Option<Instant> {
-        let flights = self.sides().flat_map(|side| side.flights.iter());
-        let produced_at = flights.filter_map(|(_, flight)| match flight {
-            Flight::Record { produced_at, .. } => Some(produced_at.instant),
-            Flight::Letter { letter, sent_at } => {
-                (Pile::of(letter.reason) == Pile::Refused).then_some(*sent_at)
+        let in_flight = self.slots().flat_map(|slot| slot.in_flight.iter());
+        let produced_at = in_flight.filter_map(|(_, flight)| match flight {
+            InFlight::Record { produced_at, .. } => Some(produced_at.instant),
+            InFlight::DeadLetter { dead_letter, sent_at } => {
+                (DeadLetterKind::of(dead_letter.reason) == DeadLetterKind::Refused)
+                    .then_some(*sent_at)
             }
         });
         produced_at.min()
     }
 
     /// Whether librdkafka has most likely come to a stop for good, by how long the record has waited
-    /// that Kafka, which answers, has not confirmed `since`; `barren` producers before did no better.
-    fn is_stuck(&self, since: Instant, barren: u32) -> bool {
+    /// that Kafka, which answers, has not confirmed `since`; `failed_producers` producers before did no better.
+    fn is_stuck(&self, since: Instant, failed_producers: u32) -> bool {
         let is_silent = self.delivered_at.is_none_or(|at| at < since);
-        let patience = STUCK_AFTER * (1 << barren.min(STUCK_DOUBLINGS));
+        let patience = STUCK_AFTER * (1 << failed_producers.min(STUCK_DOUBLINGS));
         self.leader_lost || is_silent && since.elapsed() >= patience
     }
 
-    pub(super) fn side(&mut self, via: Via) -> Option<&mut Side> {
-        match via {
-            Via::Main => Some(&mut self.main),
-            Via::Careful => self.careful.as_mut(),
+    pub(super) fn slot(&mut self, path: Path) -> Option<&mut ProducerSlot> {
+        match path {
+            Path::Pipelined => Some(&mut self.pipelined),
+            Path::Serial => self.serial.as_mut(),
         }
     }
 }
@@ -126,22 +127,22 @@ impl KafkaProducerActor {
     /// A new producer and a new epoch.
     pub(super) fn start_producer(&mut self, ctx: &mut Context<Self>) {
         let epoch = Epoch::next();
-        match self.start_side(epoch, Via::Main, ctx) {
-            Ok(main) => {
+        match self.start_slot(epoch, Path::Pipelined, ctx) {
+            Ok(pipelined) => {
                 if self.state.tells_epochs {
                     info!(self.log, "producer started"; keys::EPOCH => epoch.0,
                         keys::KAFKA_BROKERS => self.config.kafka.brokers.join(","));
                 }
                 self.state.start_at = None;
-                self.state.live = Some(Live {
+                self.state.producers = Some(ProducerSet {
                     epoch,
-                    main,
-                    careful: None,
+                    pipelined,
+                    serial: None,
                     ending: None,
-                    overtaken: BTreeSet::new(),
+                    to_replay: BTreeSet::new(),
                     delivered_at: None,
                     leader_lost: false,
-                    admitted: BTreeMap::new(),
+                    accepted: BTreeMap::new(),
                 });
                 for source in self.sources.values() {
                     source.ready.do_send(StageReady { stage_epoch: epoch });
@@ -154,56 +155,61 @@ impl KafkaProducerActor {
         }
     }
 
-    pub(super) fn start_side(
+    pub(super) fn start_slot(
         &self,
         epoch: Epoch,
-        via: Via,
+        path: Path,
         ctx: &mut Context<Self>,
-    ) -> Result<Side, String> {
+    ) -> Result<ProducerSlot, String> {
         let actor = ctx.address().recipient();
-        let producer = Producer::start(&self.config, (epoch, via), actor, &self.log)?;
-        Ok(Side { producer, flights: Slab::new(), gaps: 0 })
+        let producer = Producer::start(&self.config, (epoch, path), actor, &self.log)?;
+        Ok(ProducerSlot { producer, in_flight: Slab::new(), gaps: 0 })
     }
 
     /// The producer is at its end: no more is sent, and a new one follows.
     pub(super) fn end_epoch(&mut self, detail: &str) {
-        let Some(live) = self.state.live.as_mut().filter(|live| live.ending.is_none()) else {
+        let Some(producers) =
+            self.state.producers.as_mut().filter(|producers| producers.ending.is_none())
+        else {
             return;
         };
         let suppressed = self.epochs_limiter.pass(Instant::now());
         self.state.tells_epochs = suppressed.is_some();
         if let Some(suppressed) = suppressed {
-            warn!(self.log, "producer at its end"; keys::EPOCH => live.epoch.0,
+            warn!(self.log, "producer at its end"; keys::EPOCH => producers.epoch.0,
                 keys::DETAIL => detail, keys::SUPPRESSED => suppressed);
         }
         self.metrics.count_restart("producer", "fatal_error");
-        if self.state.barren > 0 && live.delivered_at.is_none() {
+        if self.state.failed_producers > 0 && producers.delivered_at.is_none() {
             self.metrics.health().set_producer_failing(Some(detail.to_owned()));
         }
-        live.ending = Some(Instant::now() + LAST_REPORTS);
+        producers.ending = Some(Instant::now() + LAST_REPORTS);
     }
 
     /// Makes a new producer if the old one is at its end and has nothing more to say.
     pub(super) fn replace_producer(&mut self, now: Instant, ctx: &mut Context<Self>) {
-        if let Some(live) = &self.state.live {
-            let over = live.ending.is_some_and(|deadline| now >= deadline || !live.has_flights());
+        if let Some(producers) = &self.state.producers {
+            let over = producers
+                .ending
+                .is_some_and(|deadline| now >= deadline || !producers.has_in_flight());
             if !over {
                 return;
             }
-            self.state.barren = if live.delivered_at.is_some() { 0 } else { self.state.barren + 1 };
-            let pause = match self.state.barren {
+            self.state.failed_producers =
+                if producers.delivered_at.is_some() { 0 } else { self.state.failed_producers + 1 };
+            let pause = match self.state.failed_producers {
                 0 | 1 => Duration::ZERO,
-                n => BARREN_MIN.saturating_mul(1 << (n - 2).min(10)).min(BARREN_MAX),
+                n => START_PAUSE_MIN.saturating_mul(1 << (n - 2).min(10)).min(START_PAUSE_MAX),
             };
-            self.state.live = None;
+            self.state.producers = None;
             self.state.full = false;
             self.state.round_left = 0;
             self.state.kafka_topics.restart();
-            self.state.letters.restart();
+            self.state.dead_letters.restart();
             self.state.unmatched.restart();
             // Only a dead letter that is being written outlives its epoch.
-            self.state.here = self.state.record_ids();
-            self.state.settled_to.clear();
+            self.state.held_after_reattach = self.state.record_ids();
+            self.state.verdict_watermark.clear();
             self.state.start_at = Some(now + pause);
         }
         if self.state.start_at.is_some_and(|at| now >= at) {
@@ -211,39 +217,43 @@ impl KafkaProducerActor {
         }
     }
 
-    /// The careful producer has one gap more.
+    /// The serial producer has one gap more.
     pub(super) fn count_gap(&mut self) {
-        let careful = self.state.live.as_mut().and_then(|live| live.careful.as_mut());
-        let Some(careful) = careful else { return };
-        careful.gaps += 1;
-        if careful.gaps >= GAPS_AT_MOST {
-            self.end_epoch("the careful producer has no epochs left");
+        let serial = self.state.producers.as_mut().and_then(|producers| producers.serial.as_mut());
+        let Some(serial) = serial else { return };
+        serial.gaps += 1;
+        if serial.gaps >= GAPS_AT_MOST {
+            self.end_epoch("the serial producer has no epochs left");
         }
     }
 
     pub(super) fn is_sending(&self) -> bool {
-        self.state.live.as_ref().is_some_and(|live| live.ending.is_none())
+        self.state.producers.as_ref().is_some_and(|producers| producers.ending.is_none())
     }
 
-    /// The side to send through; the careful one is made now if need be.
-    pub(super) fn side(&mut self, via: Via, ctx: &mut Context<Self>) -> Option<&mut Side> {
-        let live = self.state.live.as_mut()?;
-        if via == Via::Careful {
-            live.careful.take_if(|side| side.gaps >= GAPS_MAX && side.flights.is_empty());
+    /// The slot to send through; the serial one is made now if need be.
+    pub(super) fn slot(
+        &mut self,
+        path: Path,
+        ctx: &mut Context<Self>,
+    ) -> Option<&mut ProducerSlot> {
+        let producers = self.state.producers.as_mut()?;
+        if path == Path::Serial {
+            producers.serial.take_if(|slot| slot.gaps >= GAPS_MAX && slot.in_flight.is_empty());
         }
-        if via == Via::Careful && live.careful.is_none() {
-            let epoch = live.epoch;
-            let side = self.start_side(epoch, via, ctx);
-            let live = self.state.live.as_mut()?;
-            match side {
-                Ok(side) => live.careful = Some(side),
+        if path == Path::Serial && producers.serial.is_none() {
+            let epoch = producers.epoch;
+            let slot = self.start_slot(epoch, path, ctx);
+            let producers = self.state.producers.as_mut()?;
+            match slot {
+                Ok(slot) => producers.serial = Some(slot),
                 Err(error) => {
                     error!(self.log, "producer not started"; keys::ERROR => error);
                     ctx.stop();
                 }
             }
         }
-        self.state.live.as_mut()?.side(via)
+        self.state.producers.as_mut()?.slot(path)
     }
 
     /// A broker answers.
@@ -257,27 +267,27 @@ impl KafkaProducerActor {
     /// itself and says nothing, such as while too few replicas are in sync; or it has come to a stop for
     /// good, and then there is a new producer.
     pub(super) fn watch_for_silence(&mut self) {
-        let State { live, away, barren, .. } = &self.state;
-        let since = live.as_ref().and_then(Live::waits_since);
+        let State { producers, away, failed_producers, .. } = &self.state;
+        let since = producers.as_ref().and_then(ProducerSet::waits_since);
         let since = since.filter(|since| since.elapsed() >= UNCONFIRMED_AFTER);
         self.metrics.health().set_unconfirmed(since.as_ref().map(Instant::elapsed));
-        let (Some(live), Some(since), None) = (live, since, away) else { return };
+        let (Some(producers), Some(since), None) = (producers, since, away) else { return };
         if let Some(suppressed) = self.unconfirmed_limiter.pass(Instant::now()) {
             warn!(self.log, "kafka confirms nothing"; keys::ELAPSED_MS => elapsed_ms(since),
                 keys::SUPPRESSED => suppressed);
         }
-        if live.is_stuck(since, *barren) {
+        if producers.is_stuck(since, *failed_producers) {
             self.end_epoch("it confirms nothing although Kafka answers");
         }
     }
 
-    pub(super) fn trouble(&mut self, via: Via, code: i32, detail: &str) {
+    pub(super) fn trouble(&mut self, path: Path, code: i32, detail: &str) {
         let fatal = self
             .state
-            .live
+            .producers
             .as_mut()
-            .and_then(|live| live.side(via))
-            .and_then(|side| side.producer.fatal_error());
+            .and_then(|producers| producers.slot(path))
+            .and_then(|slot| slot.producer.fatal_error());
         if let Some((_, detail)) = fatal {
             self.end_epoch(&detail);
         } else if code == classify::ALL_BROKERS_DOWN {

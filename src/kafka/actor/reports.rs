@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use slog::{error, warn};
 
-use super::producer_set::Flight;
-use super::{Item, KafkaProducerActor, Pile};
+use super::producer_set::InFlight;
+use super::{DeadLetterKind, Item, KafkaProducerActor};
 use crate::failpoint::{self, Site};
 use crate::kafka::classify::{self, Class};
-use crate::kafka::dead_letter::Letter;
-use crate::kafka::partition_queue::{Queued as _, Via};
+use crate::kafka::dead_letter::DeadLetter;
+use crate::kafka::partition_queue::{Path, Queued as _};
 use crate::kafka::producer::Report;
 use crate::message::Stamp;
 use crate::observe::{Delivered, TimingRecord, keys};
@@ -50,20 +50,20 @@ impl Outbox {
     }
 }
 
-/// What the main producer got back for its size, by lane: records and their bytes.
+/// What the pipelined producer got back for its size, by queue: records and their bytes.
 #[derive(Default)]
 struct TooLarge(BTreeMap<usize, (usize, usize)>);
 
 impl TooLarge {
-    fn add(&mut self, lane: usize, record_bytes: usize) {
-        let (records, bytes) = self.0.entry(lane).or_default();
+    fn add(&mut self, queue: usize, record_bytes: usize) {
+        let (records, bytes) = self.0.entry(queue).or_default();
         *records += 1;
         *bytes += record_bytes;
     }
 
     /// Lanes where several came back, and how many bytes.
     fn requests(self) -> impl Iterator<Item = (usize, usize)> {
-        let several = |(lane, (records, bytes))| (records > 1).then_some((lane, bytes));
+        let several = |(queue, (records, bytes))| (records > 1).then_some((queue, bytes));
         self.0.into_iter().filter_map(several)
     }
 }
@@ -71,8 +71,8 @@ impl TooLarge {
 impl KafkaProducerActor {
     pub(super) fn refused(
         &mut self,
-        lane: usize,
-        via: Via,
+        queue: usize,
+        path: Path,
         item: Item,
         refusal: Refusal,
         now: Instant,
@@ -80,11 +80,11 @@ impl KafkaProducerActor {
         let Refusal { mut class, code, sentence } = refusal;
         let kafka_topics = &mut self.state.kafka_topics;
         let mut dead_lettered = None;
-        if class == Class::Suspect && via == Via::Careful {
+        if class == Class::Suspect && path == Path::Serial {
             if classify::is_too_large(code) {
-                kafka_topics.too_large(lane, item.bytes(), now);
+                kafka_topics.too_large(queue, item.bytes(), now);
             } else {
-                dead_lettered = kafka_topics.refused_alone(lane, &item);
+                dead_lettered = kafka_topics.refused_alone(queue, &item);
             }
         }
         if dead_lettered.is_some() {
@@ -92,22 +92,22 @@ impl KafkaProducerActor {
         }
         let said = sentence.as_deref().unwrap_or_default().to_owned();
         if class == Class::Hold
-            && kafka_topics.held(lane, code, sentence)
+            && kafka_topics.held(queue, code, sentence)
             && let Some(count) = dead_lettered
         {
             error!(self.log, "kafka topic refuses all that comes, holding it";
-                keys::KAFKA_TOPIC => kafka_topics.lanes()[lane].kafka_topic(),
+                keys::KAFKA_TOPIC => kafka_topics.queues()[queue].kafka_topic(),
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
                 keys::DETAIL => &said, keys::DEAD_LETTERED => count);
         }
-        let lane = &mut kafka_topics.lanes_mut()[lane];
+        let queue = &mut kafka_topics.queues_mut()[queue];
         if let Some(suppressed) = self.limiter.pass(now) {
-            warn!(self.log, "record refused"; keys::KAFKA_TOPIC => lane.kafka_topic(),
+            warn!(self.log, "record refused"; keys::KAFKA_TOPIC => queue.kafka_topic(),
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
                 keys::DETAIL => &said, keys::SUPPRESSED => suppressed);
         }
         let hold_max = self.config.dead_letter.after;
-        if let Some(item) = lane.refused(via, item, (class, code), now, hold_max) {
+        if let Some(item) = queue.refused(path, item, (class, code), now, hold_max) {
             let reason = match class {
                 Class::Hold => "held_too_long",
                 _ => classify::refusal_reason(code),
@@ -120,16 +120,19 @@ impl KafkaProducerActor {
         }
     }
 
-    /// Settles what the reports of one side say.
-    pub(super) fn settle(&mut self, via: Via, ctx: &mut Context<Self>) {
+    /// Settles what the reports of one slot say.
+    pub(super) fn handle_reports(&mut self, path: Path, ctx: &mut Context<Self>) {
         failpoint::hit(Site::KafkaReports);
         let at = Stamp::now();
         let mut reports = Vec::new();
-        let Some(side) = self.state.live.as_mut().and_then(|live| live.side(via)) else { return };
-        side.producer.take_reports(&mut reports);
+        let Some(slot) = self.state.producers.as_mut().and_then(|producers| producers.slot(path))
+        else {
+            return;
+        };
+        slot.producer.take_reports(&mut reports);
         let first_at = reports.first().map_or(at.instant, |report: &Report| report.at.instant);
         let fatal =
-            reports.iter().any(|report| report.code != 0).then(|| side.producer.fatal_error());
+            reports.iter().any(|report| report.code != 0).then(|| slot.producer.fatal_error());
         let fatal = fatal.flatten();
         let mut verdicts = Outbox::default();
         let mut too_large = TooLarge::default();
@@ -137,12 +140,13 @@ impl KafkaProducerActor {
         let timing = self.timing.clone();
         let mut timing = timing.batch();
         for report in reports {
-            let Some(live) = &mut self.state.live else { break };
-            let flight = live.side(via).and_then(|side| side.flights.try_remove(report.index));
+            let Some(producers) = &mut self.state.producers else { break };
+            let flight =
+                producers.slot(path).and_then(|slot| slot.in_flight.try_remove(report.index));
             match flight {
-                Some(Flight::Record { lane, .. }) if live.overtaken.contains(&lane) => {}
-                Some(Flight::Record { item, lane, produced_at }) => {
-                    if via == Via::Main && self.state.round_at == Some(produced_at.instant) {
+                Some(InFlight::Record { queue, .. }) if producers.to_replay.contains(&queue) => {}
+                Some(InFlight::Record { item, queue, produced_at }) => {
+                    if path == Path::Pipelined && self.state.round_at == Some(produced_at.instant) {
                         self.state.round_left = self.state.round_left.saturating_sub(1);
                     }
                     let class = classify::of_report(report.code);
@@ -153,57 +157,57 @@ impl KafkaProducerActor {
                             Delivered::add(&mut runs, record.route, stamps);
                         }
                         let kafka_topics = &mut self.state.kafka_topics;
-                        let kafka_topic = kafka_topics.lanes()[lane].kafka_topic();
+                        let kafka_topic = kafka_topics.queues()[queue].kafka_topic();
                         timing.record(&timing_of(&item, kafka_topic, &report, produced_at));
                         verdicts.push(item.source, Verdict::Delivered(item.msg.id));
-                        kafka_topics.delivered(lane, via, &item, report.kafka_partition);
+                        kafka_topics.delivered(queue, path, &item, report.kafka_partition);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
                         match class {
                             Class::Fatal => {
                                 if report.code == classify::WITHOUT_OFFSET {
-                                    live.overtaken.insert(lane);
+                                    producers.to_replay.insert(queue);
                                 }
                                 self.end_epoch(classify::name(report.code));
                             }
                             _ => {
-                                let side = live.side(via);
+                                let slot = producers.slot(path);
                                 let sentence =
-                                    side.and_then(|side| side.producer.sentence(report.index));
-                                match via {
-                                    Via::Careful => self.count_gap(),
-                                    Via::Main if classify::is_too_large(report.code) => {
-                                        too_large.add(lane, item.bytes());
+                                    slot.and_then(|slot| slot.producer.sentence(report.index));
+                                match path {
+                                    Path::Serial => self.count_gap(),
+                                    Path::Pipelined if classify::is_too_large(report.code) => {
+                                        too_large.add(queue, item.bytes());
                                     }
-                                    Via::Main => {}
+                                    Path::Pipelined => {}
                                 }
                                 let refusal = Refusal { class, code: report.code, sentence };
-                                self.refused(lane, via, item, refusal, at.instant);
+                                self.refused(queue, path, item, refusal, at.instant);
                             }
                         }
                     }
                 }
-                Some(Flight::Letter { letter, .. }) if report.code == 0 => {
-                    let pile = Pile::of(letter.reason);
-                    self.state.pile(pile).delivered(&letter);
-                    if pile == Pile::Unmatched {
+                Some(InFlight::DeadLetter { dead_letter, .. }) if report.code == 0 => {
+                    let kind = DeadLetterKind::of(dead_letter.reason);
+                    self.state.dead_letters_of(kind).delivered(&dead_letter);
+                    if kind == DeadLetterKind::Unmatched {
                         self.metrics.health().set_unmatched_dropped(None);
                     }
-                    verdicts.push(letter.source, Verdict::Rejected(letter.msg.id));
+                    verdicts.push(dead_letter.source, Verdict::Rejected(dead_letter.msg.id));
                 }
                 // It is handed on again in the next epoch, as all that the producer forgot.
-                Some(Flight::Letter { .. }) if fatal.is_some() => {}
-                Some(Flight::Letter { letter, .. }) => {
-                    let side = live.side(via);
-                    let sentence = side.and_then(|side| side.producer.sentence(report.index));
+                Some(InFlight::DeadLetter { .. }) if fatal.is_some() => {}
+                Some(InFlight::DeadLetter { dead_letter, .. }) => {
+                    let slot = producers.slot(path);
+                    let sentence = slot.and_then(|slot| slot.producer.sentence(report.index));
                     self.count_gap();
-                    self.letter_refused(*letter, report.code, sentence, at.instant)
+                    self.dead_letter_refused(*dead_letter, report.code, sentence, at.instant)
                 }
                 None => {}
             }
         }
         drop(timing);
-        for (lane, bytes) in too_large.requests() {
-            self.state.kafka_topics.request_too_large(lane, bytes, at.instant);
+        for (queue, bytes) in too_large.requests() {
+            self.state.kafka_topics.request_too_large(queue, bytes, at.instant);
         }
         if let Some((_, detail)) = fatal {
             self.end_epoch(&detail);
@@ -211,8 +215,8 @@ impl KafkaProducerActor {
         if !runs.is_empty() {
             self.metrics.record_delivered(&runs);
             self.reached();
-            if let Some(live) = &mut self.state.live
-                && live.delivered_at.replace(at.instant).is_none()
+            if let Some(producers) = &mut self.state.producers
+                && producers.delivered_at.replace(at.instant).is_none()
             {
                 self.metrics.health().set_producer_failing(None);
             }
@@ -223,17 +227,17 @@ impl KafkaProducerActor {
     }
 
     /// `sentence` is Kafka's, if it had one.
-    pub(super) fn letter_refused(
+    pub(super) fn dead_letter_refused(
         &mut self,
-        mut letter: Letter,
+        mut dead_letter: DeadLetter,
         code: i32,
         sentence: Option<String>,
         now: Instant,
     ) {
-        let pile = Pile::of(letter.reason);
-        self.state.pile(pile).give_room_back(&letter);
-        if classify::is_too_large(code) && letter.shorten() {
-            self.state.pile(pile).put_back(letter);
+        let kind = DeadLetterKind::of(dead_letter.reason);
+        self.state.dead_letters_of(kind).give_room_back(&dead_letter);
+        if classify::is_too_large(code) && dead_letter.shorten() {
+            self.state.dead_letters_of(kind).put_back(dead_letter);
             return;
         }
         let why = match code {
@@ -244,25 +248,25 @@ impl KafkaProducerActor {
             Some(sentence) => format!("{why}: {sentence}"),
             None => why,
         };
-        if pile == Pile::Unmatched {
-            self.drop_unmatched(vec![letter], &why);
+        if kind == DeadLetterKind::Unmatched {
+            self.drop_unmatched(vec![dead_letter], &why);
             return;
         }
-        self.state.letters.refused(letter, &why, now);
-        self.letters_blocked();
+        self.state.dead_letters.refused(dead_letter, &why, now);
+        self.dead_letters_blocked();
     }
 
     /// Messages that no route matches and whose dead letters cannot be written: they hold nobody up.
-    pub(super) fn drop_unmatched(&mut self, letters: Vec<Letter>, why: &str) {
+    pub(super) fn drop_unmatched(&mut self, dead_letters: Vec<DeadLetter>, why: &str) {
         let now = Instant::now();
         if let Some(suppressed) = self.unmatched_limiter.pass(now) {
             warn!(self.log, "messages that no route matches are dropped"; keys::REASON => why,
-                keys::COUNT => letters.len(), keys::SUPPRESSED => suppressed);
+                keys::COUNT => dead_letters.len(), keys::SUPPRESSED => suppressed);
         }
         self.metrics.health().set_unmatched_dropped(Some(why.to_owned()));
         let mut verdicts = Outbox::default();
-        for letter in letters {
-            verdicts.push(letter.source, Verdict::Dropped(letter.msg.id));
+        for dead_letter in dead_letters {
+            verdicts.push(dead_letter.source, Verdict::Dropped(dead_letter.msg.id));
         }
         verdicts.send(&self.sources, now);
     }
@@ -270,22 +274,23 @@ impl KafkaProducerActor {
     /// A dead letter that waits for a partition without a leader would hold up what other partitions
     /// take. Should it be written after all, it is there and counted as dropped. While Kafka is away
     /// everything waits.
-    pub(super) fn give_up_late_letters(&mut self) {
-        let Some(live) = self.state.live.as_ref().filter(|_| self.state.away.is_none()) else {
+    pub(super) fn give_up_late_dead_letters(&mut self) {
+        let Some(producers) = self.state.producers.as_ref().filter(|_| self.state.away.is_none())
+        else {
             return;
         };
         let now = Instant::now();
         let mut verdicts = Outbox::default();
         let mut count = 0;
-        for (_, flight) in live.careful.iter().flat_map(|side| side.flights.iter()) {
-            let Flight::Letter { letter, sent_at } = flight else { continue };
+        for (_, flight) in producers.serial.iter().flat_map(|slot| slot.in_flight.iter()) {
+            let InFlight::DeadLetter { dead_letter, sent_at } = flight else { continue };
             let is_late = now.saturating_duration_since(*sent_at) > UNMATCHED_WITHIN;
-            if is_late && Pile::of(letter.reason) == Pile::Unmatched {
-                verdicts.push(letter.source, Verdict::Dropped(letter.msg.id));
+            if is_late && DeadLetterKind::of(dead_letter.reason) == DeadLetterKind::Unmatched {
+                verdicts.push(dead_letter.source, Verdict::Dropped(dead_letter.msg.id));
                 count += 1;
             }
         }
-        let leader_lost = live.leader_lost;
+        let leader_lost = producers.leader_lost;
         if count > 0 {
             let why = "Kafka does not confirm their dead letters".to_owned();
             self.metrics.health().set_unmatched_dropped(Some(why));
@@ -296,8 +301,8 @@ impl KafkaProducerActor {
         }
     }
 
-    pub(super) fn letters_blocked(&mut self) {
-        if let Some((why, suppressed)) = self.state.letters.may_warn() {
+    pub(super) fn dead_letters_blocked(&mut self) {
+        if let Some((why, suppressed)) = self.state.dead_letters.may_warn() {
             error!(self.log, "dead letter not written"; keys::ERROR => why,
                 keys::SUPPRESSED => suppressed);
         }

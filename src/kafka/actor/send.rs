@@ -5,59 +5,59 @@ use std::time::Instant;
 
 use actix::prelude::*;
 
-use super::producer_set::Flight;
+use super::producer_set::InFlight;
 use super::reports::{Outbox, Refusal};
-use super::{Item, KafkaProducerActor, Pile, State};
+use super::{DeadLetterKind, Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
-use crate::kafka::partition_queue::{Queued as _, Via};
+use crate::kafka::partition_queue::{Path, Queued as _};
 use crate::message::Stamp;
 use crate::stage::Verdict;
 
 impl KafkaProducerActor {
-    /// Hands over what may be sent of a lane now: as many bytes as it has room for in the round, or
-    /// one record if it is careful. Returns how many the main producer took.
-    pub(super) fn send_lane(
+    /// Hands over what may be sent of a queue now: as many bytes as it has room for in the round, or
+    /// one record if the queue is serial. Returns how many the pipelined producer took.
+    pub(super) fn send_queue(
         &mut self,
-        lane: usize,
+        queue: usize,
         mut room: usize,
         now: Stamp,
         ctx: &mut Context<Self>,
     ) -> usize {
-        self.state.kafka_topics.beware(lane);
-        room = room.min(self.state.kafka_topics.request_max(lane));
-        if !self.state.kafka_topics.lanes()[lane].has_room() {
+        self.state.kafka_topics.probe_if_unproven(queue);
+        room = room.min(self.state.kafka_topics.request_max(queue));
+        if !self.state.kafka_topics.queues()[queue].has_room() {
             room = 0;
         }
         let mut taken = 0;
         loop {
-            let round = self.next_of_lane(lane, &mut room, now, ctx);
+            let round = self.next_of_queue(queue, &mut room, now, ctx);
             if round.is_empty() {
                 return taken;
             }
             // What is refused at once may go another way now: look again.
-            taken += self.produce(lane, Via::Main, round, now, ctx);
+            taken += self.produce(queue, Path::Pipelined, round, now, ctx);
         }
     }
 
-    /// What the main producer may be given of a lane now; what is careful is sent on the way.
-    fn next_of_lane(
+    /// What the pipelined producer may be given of a queue now; a serial record is sent at once.
+    fn next_of_queue(
         &mut self,
-        lane: usize,
+        queue: usize,
         room: &mut usize,
         now: Stamp,
         ctx: &mut Context<Self>,
     ) -> Vec<Item> {
         let mut round = Vec::new();
         while !self.state.full && self.is_sending() {
-            let lane_now = &mut self.state.kafka_topics.lanes_mut()[lane];
-            let has_room = *room > 0 && (round.is_empty() || lane_now.fits(*room));
-            match lane_now.next(now.instant, has_room) {
-                Some((Via::Main, item)) => {
+            let queue_now = &mut self.state.kafka_topics.queues_mut()[queue];
+            let has_room = *room > 0 && (round.is_empty() || queue_now.fits(*room));
+            match queue_now.next(now.instant, has_room) {
+                Some((Path::Pipelined, item)) => {
                     *room = room.saturating_sub(item.bytes());
                     round.push(item);
                 }
-                Some((Via::Careful, item)) => {
-                    self.produce(lane, Via::Careful, vec![item], now, ctx);
+                Some((Path::Serial, item)) => {
+                    self.produce(queue, Path::Serial, vec![item], now, ctx);
                 }
                 None => break,
             }
@@ -68,32 +68,33 @@ impl KafkaProducerActor {
     /// How many of them librdkafka took.
     fn produce(
         &mut self,
-        lane: usize,
-        via: Via,
+        queue: usize,
+        path: Path,
         items: Vec<Item>,
         produced_at: Stamp,
         ctx: &mut Context<Self>,
     ) -> usize {
-        if self.side(via, ctx).is_none() {
+        if self.slot(path, ctx).is_none() {
             for item in items.into_iter().rev() {
-                self.state.kafka_topics.lanes_mut()[lane].put_back(via, item);
+                self.state.kafka_topics.queues_mut()[queue].put_back(path, item);
             }
             self.state.full = true;
             return 0;
         }
-        let State { live, kafka_topics, full, .. } = &mut self.state;
-        let side = live.as_mut().and_then(|live| live.side(via)).expect("it is there");
-        let flight = |item| Flight::Record { item, lane, produced_at };
+        let State { producers, kafka_topics, full, .. } = &mut self.state;
+        let slot =
+            producers.as_mut().and_then(|producers| producers.slot(path)).expect("it is there");
+        let flight = |item| InFlight::Record { item, queue, produced_at };
         let keys: Vec<usize> =
-            items.into_iter().map(|item| side.flights.insert(flight(item))).collect();
-        let records = keys.iter().map(|key| match &side.flights[*key] {
-            Flight::Record { item, .. } => {
-                let record = item.msg.record().expect("only records are in lanes");
+            items.into_iter().map(|item| slot.in_flight.insert(flight(item))).collect();
+        let records = keys.iter().map(|key| match &slot.in_flight[*key] {
+            InFlight::Record { item, .. } => {
+                let record = item.msg.record().expect("only records are in queues");
                 (*key, item.key(), record.value.as_deref().unwrap_or_default())
             }
-            Flight::Letter { .. } => unreachable!("a record was put there"),
+            InFlight::DeadLetter { .. } => unreachable!("a record was put there"),
         });
-        let codes = match side.producer.send(kafka_topics.target(lane), records) {
+        let codes = match slot.producer.send(kafka_topics.target(queue), records) {
             Ok(codes) if codes.is_empty() => return keys.len(),
             Ok(codes) => codes,
             Err(code) => vec![code; keys.len()],
@@ -103,7 +104,7 @@ impl KafkaProducerActor {
         let (mut back, mut refused) = (Vec::new(), Vec::new());
         let mut fatal = None;
         for (key, code) in not_taken {
-            let Flight::Record { item, .. } = side.flights.remove(key) else { continue };
+            let InFlight::Record { item, .. } = slot.in_flight.remove(key) else { continue };
             match classify::of_send(code) {
                 Class::QueueFull => {
                     *full = true;
@@ -117,10 +118,10 @@ impl KafkaProducerActor {
             }
         }
         for item in back.into_iter().rev() {
-            self.state.kafka_topics.lanes_mut()[lane].put_back(via, item);
+            self.state.kafka_topics.queues_mut()[queue].put_back(path, item);
         }
         for (item, why) in refused {
-            self.refused(lane, via, item, why, produced_at.instant);
+            self.refused(queue, path, item, why, produced_at.instant);
         }
         if let Some(code) = fatal {
             self.end_epoch(classify::name(code));
@@ -128,64 +129,78 @@ impl KafkaProducerActor {
         taken
     }
 
-    pub(super) fn produce_letters(&mut self, pile: Pile, now: Instant, ctx: &mut Context<Self>) {
+    pub(super) fn produce_dead_letters(
+        &mut self,
+        kind: DeadLetterKind,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
         let config = Arc::clone(&self.config);
         let Some(kafka_topic) = &config.dead_letter.kafka_topic else { return };
         while !self.state.full && self.is_sending() {
-            let Some(letter) = self.state.pile(pile).next(now) else { return };
-            if self.side(Via::Careful, ctx).is_none() {
-                self.state.pile(pile).put_back(letter);
+            let Some(dead_letter) = self.state.dead_letters_of(kind).next(now) else { return };
+            if self.slot(Path::Serial, ctx).is_none() {
+                self.state.dead_letters_of(kind).put_back(dead_letter);
                 return;
             }
-            if !self.state.pile(pile).take_room(&letter) {
-                self.drop_unmatched(vec![letter], "at the bound of dead_letter.unmatched_max");
+            if !self.state.dead_letters_of(kind).take_room(&dead_letter) {
+                self.drop_unmatched(vec![dead_letter], "at the bound of dead_letter.unmatched_max");
                 continue;
             }
-            let Some(side) = self.side(Via::Careful, ctx) else { return };
-            let entry = side.flights.vacant_entry();
-            let (key, kept, headers) = (letter.key(), letter.kept(), letter.headers());
+            let Some(slot) = self.slot(Path::Serial, ctx) else { return };
+            let entry = slot.in_flight.vacant_entry();
+            let (key, kept, headers) =
+                (dead_letter.key(), dead_letter.kept(), dead_letter.headers());
             let headers: Vec<_> =
                 headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
             let sent =
-                side.producer.send_with_headers(entry.key(), kafka_topic, key, kept, &headers);
+                slot.producer.send_with_headers(entry.key(), kafka_topic, key, kept, &headers);
             match sent {
                 Ok(()) => {
-                    entry.insert(Flight::Letter { letter: Box::new(letter), sent_at: now });
+                    entry.insert(InFlight::DeadLetter {
+                        dead_letter: Box::new(dead_letter),
+                        sent_at: now,
+                    });
                 }
                 Err(code) => match classify::of_send(code) {
                     Class::QueueFull => {
-                        self.state.pile(pile).give_room_back(&letter);
-                        self.state.pile(pile).put_back(letter);
+                        self.state.dead_letters_of(kind).give_room_back(&dead_letter);
+                        self.state.dead_letters_of(kind).put_back(dead_letter);
                         self.state.full = true;
                     }
                     Class::Fatal => {
-                        self.state.pile(pile).give_room_back(&letter);
-                        self.state.pile(pile).put_back(letter);
+                        self.state.dead_letters_of(kind).give_room_back(&dead_letter);
+                        self.state.dead_letters_of(kind).put_back(dead_letter);
                         self.end_epoch(classify::name(code));
                     }
-                    _ => self.letter_refused(letter, code, None, now),
+                    _ => self.dead_letter_refused(dead_letter, code, None, now),
                 },
             }
         }
     }
 
-    /// Starts one write of the file of a pile, off this thread, if there is none.
-    pub(super) fn write_letters(&mut self, pile: Pile, now: Instant, ctx: &mut Context<Self>) {
-        let Some((file, lines)) = self.state.pile(pile).next_write(now) else { return };
+    /// Starts one write of the file of a kind, off this thread, if there is none.
+    pub(super) fn write_dead_letters(
+        &mut self,
+        kind: DeadLetterKind,
+        now: Instant,
+        ctx: &mut Context<Self>,
+    ) {
+        let Some((file, lines)) = self.state.dead_letters_of(kind).next_write(now) else { return };
         let write = tokio::task::spawn_blocking(move || {
             file.append(&lines).map_err(|error| error.to_string())
         });
         ctx.spawn(write.into_actor(self).map(move |written, actor, ctx| {
             let written = written.unwrap_or_else(|error| Err(error.to_string()));
             let mut verdicts = Outbox::default();
-            for letter in actor.state.pile(pile).written(written, Instant::now()) {
-                verdicts.push(letter.source, Verdict::Rejected(letter.msg.id));
+            for dead_letter in actor.state.dead_letters_of(kind).written(written, Instant::now()) {
+                verdicts.push(dead_letter.source, Verdict::Rejected(dead_letter.msg.id));
             }
             verdicts.send(&actor.sources, Instant::now());
-            match pile {
-                Pile::Refused => actor.letters_blocked(),
-                Pile::Unmatched => match actor.state.unmatched.give_up() {
-                    Some((letters, why)) => actor.drop_unmatched(letters, &why),
+            match kind {
+                DeadLetterKind::Refused => actor.dead_letters_blocked(),
+                DeadLetterKind::Unmatched => match actor.state.unmatched.give_up() {
+                    Some((dead_letters, why)) => actor.drop_unmatched(dead_letters, &why),
                     None => actor.metrics.health().set_unmatched_dropped(None),
                 },
             }

@@ -16,12 +16,12 @@ use crate::stage::{ForwardMsg, SourceId};
 
 /// Of a payload so short, half is not worth another attempt.
 const WORTH_HALVING: usize = 1024;
-/// So much of the MQTT topic the shortest letter tells, in bytes of UTF-8.
+/// So much of the MQTT topic the shortest dead_letter tells, in bytes of UTF-8.
 const BARE_MQTT_TOPIC_MAX: usize = 64;
 
 /// A message on its way to the dead letter.
 #[derive(Debug)]
-pub struct Letter {
+pub struct DeadLetter {
     /// The message.
     pub msg: ForwardMsg,
     /// Who gets the verdict.
@@ -83,7 +83,7 @@ struct Line<'a> {
     payload_base64: Option<String>,
 }
 
-impl Letter {
+impl DeadLetter {
     /// Tells less, because what it tells now has no room where it goes: half of the payload, then
     /// nothing of it, then nothing that can be long. `false` if there is nothing left to leave out.
     pub fn shorten(&mut self) -> bool {
@@ -172,7 +172,7 @@ impl Letter {
         }
     }
 
-    /// Size and hash of the whole payload, where [`Letter::kept`] is only its beginning.
+    /// Size and hash of the whole payload, where [`DeadLetter::kept`] is only its beginning.
     fn whole(&self) -> Option<WholePayload> {
         let payload = &self.msg.message.payload;
         let refused_before = match self.msg.destination() {

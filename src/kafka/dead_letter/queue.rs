@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Letter;
+use super::DeadLetter;
 use super::file::DeadLetterFile;
 use crate::config::DeadLetterConfig;
 use crate::observe::{Hold, LogLimiter};
@@ -18,21 +18,21 @@ const WRITE_MAX: (usize, usize) = (1024, 4 * 1024 * 1024);
 
 /// See the module.
 #[derive(Debug)]
-pub struct Letters {
+pub struct DeadLetterQueue {
     file: DeadLetterFile,
-    queue: VecDeque<Letter>,
+    queue: VecDeque<DeadLetter>,
     /// In a write that has not ended, in order; `None` if there is no such write.
-    writing: Option<Vec<Letter>>,
+    writing: Option<Vec<DeadLetter>>,
     /// What may still go to the Kafka topic, in bytes, where that is bounded.
     room: Option<u64>,
-    /// What of it was taken for letters that are on their way.
+    /// What of it was taken for dead_letters that are on their way.
     taken: u64,
     blocked: Option<String>,
     next_try: Option<Instant>,
     limiter: LogLimiter,
 }
 
-impl Default for Letters {
+impl Default for DeadLetterQueue {
     fn default() -> Self {
         Self {
             file: DeadLetterFile::new("dead-letter.jsonl".into(), 0),
@@ -47,7 +47,7 @@ impl Default for Letters {
     }
 }
 
-impl Letters {
+impl DeadLetterQueue {
     /// None wait.
     pub fn new(config: &DeadLetterConfig) -> Self {
         let file = DeadLetterFile::new(config.file.clone(), config.file_max_bytes);
@@ -60,11 +60,11 @@ impl Letters {
         Self { file: DeadLetterFile::of_unmatched(config), room, ..Self::default() }
     }
 
-    /// Takes this letter's part of what may go to the Kafka topic; whether there was room. Once it is
+    /// Takes this dead_letter's part of what may go to the Kafka topic; whether there was room. Once it is
     /// there, never again to be had: a Kafka topic has no size to look at.
-    pub fn take_room(&mut self, letter: &Letter) -> bool {
+    pub fn take_room(&mut self, dead_letter: &DeadLetter) -> bool {
         let Some(room) = self.room else { return true };
-        let bytes = room_of(letter);
+        let bytes = room_of(dead_letter);
         let left = room.checked_sub(bytes);
         self.room = Some(left.unwrap_or(room));
         self.taken += left.map_or(0, |_| bytes);
@@ -72,43 +72,43 @@ impl Letters {
     }
 
     /// It is not there: another may have what it took.
-    pub fn give_room_back(&mut self, letter: &Letter) {
-        let bytes = room_of(letter).min(self.taken);
+    pub fn give_room_back(&mut self, dead_letter: &DeadLetter) {
+        let bytes = room_of(dead_letter).min(self.taken);
         self.taken -= bytes;
         self.room = self.room.map(|room| room + bytes);
     }
 
     /// All that wait are given up, and why none could be written.
-    pub fn give_up(&mut self) -> Option<(Vec<Letter>, String)> {
+    pub fn give_up(&mut self) -> Option<(Vec<DeadLetter>, String)> {
         let why = self.blocked.clone()?;
         self.free();
         Some((self.queue.drain(..).collect(), why))
     }
 
     /// One more, behind the others.
-    pub fn push(&mut self, letter: Letter) {
-        self.queue.push_back(letter);
+    pub fn push(&mut self, dead_letter: DeadLetter) {
+        self.queue.push_back(dead_letter);
     }
 
     /// The next to produce to a Kafka topic, if it is time.
-    pub fn next(&mut self, now: Instant) -> Option<Letter> {
+    pub fn next(&mut self, now: Instant) -> Option<DeadLetter> {
         if self.next_try.is_some_and(|at| now < at) { None } else { self.queue.pop_front() }
     }
 
     /// It was not taken, for want of room.
-    pub fn put_back(&mut self, letter: Letter) {
-        self.queue.push_front(letter);
+    pub fn put_back(&mut self, dead_letter: DeadLetter) {
+        self.queue.push_front(dead_letter);
     }
 
     /// This one is in Kafka.
-    pub fn delivered(&mut self, letter: &Letter) {
-        self.taken = self.taken.saturating_sub(room_of(letter));
+    pub fn delivered(&mut self, dead_letter: &DeadLetter) {
+        self.taken = self.taken.saturating_sub(room_of(dead_letter));
         self.free();
     }
 
     /// One that was produced, or could not be, is refused.
-    pub fn refused(&mut self, letter: Letter, why: &str, now: Instant) {
-        self.queue.push_front(letter);
+    pub fn refused(&mut self, dead_letter: DeadLetter, why: &str, now: Instant) {
+        self.queue.push_front(dead_letter);
         self.block(why.to_owned(), now);
     }
 
@@ -124,21 +124,23 @@ impl Letters {
             .queue
             .iter()
             .take(count_max)
-            .take_while(|letter| {
-                bytes += letter.kept().len();
+            .take_while(|dead_letter| {
+                bytes += dead_letter.kept().len();
                 bytes <= bytes_max
             })
             .count();
-        let mut letters: Vec<Letter> = self.queue.drain(..count.max(1)).collect();
-        let lines =
-            letters.iter_mut().map(|letter| fitting_line(letter, self.file.max())).collect();
-        self.writing = Some(letters);
+        let mut dead_letters: Vec<DeadLetter> = self.queue.drain(..count.max(1)).collect();
+        let lines = dead_letters
+            .iter_mut()
+            .map(|dead_letter| fitting_line(dead_letter, self.file.max()))
+            .collect();
+        self.writing = Some(dead_letters);
         Some((self.file.clone(), lines))
     }
 
-    /// The write ended: so many of its letters are durable, or none, and why. Returns those that are.
-    pub fn written(&mut self, result: Result<usize, String>, now: Instant) -> Vec<Letter> {
-        let mut letters = self.writing.take().unwrap_or_default();
+    /// The write ended: so many of its dead_letters are durable, or none, and why. Returns those that are.
+    pub fn written(&mut self, result: Result<usize, String>, now: Instant) -> Vec<DeadLetter> {
+        let mut dead_letters = self.writing.take().unwrap_or_default();
         let count = match result {
             Ok(count) => {
                 self.free();
@@ -149,10 +151,10 @@ impl Letters {
                 0
             }
         };
-        for letter in letters.drain(count.min(letters.len())..).rev() {
-            self.queue.push_front(letter);
+        for dead_letter in dead_letters.drain(count.min(dead_letters.len())..).rev() {
+            self.queue.push_front(dead_letter);
         }
-        letters
+        dead_letters
     }
 
     /// A new epoch: those that wait are handed on again by their sources. A write that is going on
@@ -164,7 +166,7 @@ impl Letters {
     }
 
     /// All that are not durable yet.
-    pub fn waiting(&self) -> impl Iterator<Item = &Letter> {
+    pub fn waiting(&self) -> impl Iterator<Item = &DeadLetter> {
         self.queue.iter().chain(self.writing.iter().flatten())
     }
 
@@ -198,16 +200,16 @@ impl Letters {
     }
 }
 
-/// What of a letter counts in a Kafka topic.
-fn room_of(letter: &Letter) -> u64 {
-    (letter.kept().len() + letter.key().len()) as u64
+/// What of a dead_letter counts in a Kafka topic.
+fn room_of(dead_letter: &DeadLetter) -> u64 {
+    (dead_letter.kept().len() + dead_letter.key().len()) as u64
 }
 
-/// The letter's line, which fits an empty file of so many bytes if any line of it does.
-fn fitting_line(letter: &mut Letter, max: u64) -> Vec<u8> {
+/// The dead_letter's line, which fits an empty file of so many bytes if any line of it does.
+fn fitting_line(dead_letter: &mut DeadLetter, max: u64) -> Vec<u8> {
     loop {
-        let line = letter.line();
-        if line.len() as u64 <= max || !letter.shorten() {
+        let line = dead_letter.line();
+        if line.len() as u64 <= max || !dead_letter.shorten() {
             return line;
         }
     }

@@ -7,7 +7,7 @@ use crate::kafka::dead_letter::Extent;
 use crate::message::{Destinations, Message, Qos, RecordId, Seq, Stamp};
 use crate::stage::{ForwardMsg, SourceId};
 
-fn letter(payload: Vec<u8>) -> Letter {
+fn dead_letter(payload: Vec<u8>) -> DeadLetter {
     let message = Message {
         mqtt_topic: "sensors/a".into(),
         payload: payload.into(),
@@ -17,7 +17,7 @@ fn letter(payload: Vec<u8>) -> Letter {
         received_at: Stamp::now(),
         destinations: Destinations::None,
     };
-    Letter {
+    DeadLetter {
         msg: ForwardMsg { id: RecordId::first(Seq::next()), message: Arc::new(message) },
         source: SourceId(1),
         reason: "payload_not_json",
@@ -37,14 +37,14 @@ fn a_line_that_would_not_fit_an_empty_file_is_shortened_until_it_does() {
         unmatched_max_bytes: 0,
         after: None,
     };
-    let mut letters = Letters::new(&config);
+    let mut dead_letters = DeadLetterQueue::new(&config);
     for length in [100_000, 5_000, 3_000] {
-        letters.push(letter(vec![b'x'; length]));
+        dead_letters.push(dead_letter(vec![b'x'; length]));
         let now = Instant::now();
-        let (file, lines) = letters.next_write(now).expect("a write");
+        let (file, lines) = dead_letters.next_write(now).expect("a write");
         assert!(lines[0].len() <= 4096, "{}", lines[0].len());
         let written = file.append(&lines).map_err(|error| error.to_string());
-        assert_eq!(letters.written(written, now).len(), 1, "{length}");
+        assert_eq!(dead_letters.written(written, now).len(), 1, "{length}");
         let line: serde_json::Value = serde_json::from_slice(&lines[0]).expect("JSON");
         assert_eq!(line["payload_bytes"], length);
         assert!(!line["payload"].as_str().expect("text").is_empty(), "as much as fits");
@@ -61,19 +61,19 @@ fn only_what_is_in_the_kafka_topic_counts_against_its_bound() {
         unmatched_max_bytes: 1000,
         after: None,
     };
-    let mut letters = Letters::unmatched(&config);
-    let (large, small) = (letter(vec![b'x'; 600]), letter(vec![b'x'; 300]));
+    let mut dead_letters = DeadLetterQueue::unmatched(&config);
+    let (large, small) = (dead_letter(vec![b'x'; 600]), dead_letter(vec![b'x'; 300]));
     for _ in 0..10 {
-        assert!(letters.take_room(&large));
-        letters.give_room_back(&large);
-        assert!(letters.take_room(&large));
-        assert!(!letters.take_room(&large), "one is on its way");
+        assert!(dead_letters.take_room(&large));
+        dead_letters.give_room_back(&large);
+        assert!(dead_letters.take_room(&large));
+        assert!(!dead_letters.take_room(&large), "one is on its way");
         // What became of it is not known, and its message comes again.
-        letters.restart();
+        dead_letters.restart();
     }
-    assert!(letters.take_room(&large));
-    letters.delivered(&large);
-    letters.restart();
-    assert!(!letters.take_room(&large));
-    assert!(letters.take_room(&small));
+    assert!(dead_letters.take_room(&large));
+    dead_letters.delivered(&large);
+    dead_letters.restart();
+    assert!(!dead_letters.take_room(&large));
+    assert!(dead_letters.take_room(&small));
 }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use super::*;
 use crate::message::{Destination, Destinations, Message, Qos, RecordId, Refusal, Seq, Stamp};
 
-fn letter(payload: impl Into<Bytes>) -> Letter {
+fn dead_letter(payload: impl Into<Bytes>) -> DeadLetter {
     let refusal = Refusal { reason: "payload_not_json", detail: "found x".into(), whole: None };
     refused(payload, refusal)
 }
 
-fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
+fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> DeadLetter {
     let mut received_at = Stamp::now();
     received_at.wall_us = 1_700_000_000_000_001;
     let message = Message {
@@ -24,7 +24,7 @@ fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
         received_at,
         destinations: Destinations::One(Destination::DeadLetter(Box::new(refusal))),
     };
-    Letter {
+    DeadLetter {
         msg: ForwardMsg { id: RecordId::first(Seq::next()), message: Arc::new(message) },
         source: SourceId(1),
         reason: "payload_not_json",
@@ -34,8 +34,8 @@ fn refused(payload: impl Into<Bytes>, refusal: Refusal) -> Letter {
     }
 }
 
-fn parsed(letter: &Letter) -> serde_json::Value {
-    serde_json::from_slice(&letter.line()).expect("one JSON document")
+fn parsed(dead_letter: &DeadLetter) -> serde_json::Value {
+    serde_json::from_slice(&dead_letter.line()).expect("one JSON document")
 }
 
 #[test]
@@ -45,18 +45,18 @@ fn a_line_says_what_was_refused_and_why() {
         "kafka_topic": "sensors", "payload_bytes": 4, "payload": "{\"a\"",
         "received_at": "2023-11-14T22:13:20.000001Z",
     });
-    assert_eq!(parsed(&letter("{\"a\"")), expected);
+    assert_eq!(parsed(&dead_letter("{\"a\"")), expected);
 }
 
 #[test]
 fn a_payload_that_is_no_text_is_written_in_base64() {
-    let line = parsed(&letter(&b"\xff\x00"[..]));
+    let line = parsed(&dead_letter(&b"\xff\x00"[..]));
     assert_eq!((&line["payload_base64"], &line["payload"]), (&"/wA=".into(), &().into()));
 }
 
 #[test]
 fn a_long_payload_is_cut_and_its_size_and_hash_are_told() {
-    let line = parsed(&letter(vec![b'x'; DEAD_LETTER_PAYLOAD_MAX + 1]));
+    let line = parsed(&dead_letter(vec![b'x'; DEAD_LETTER_PAYLOAD_MAX + 1]));
     assert_eq!(line["payload"].as_str().map(str::len), Some(DEAD_LETTER_PAYLOAD_MAX));
     assert_eq!(line["payload_bytes"], DEAD_LETTER_PAYLOAD_MAX + 1);
     assert_eq!(
@@ -75,21 +75,22 @@ fn what_was_cut_before_tells_the_size_and_hash_that_it_was_given() {
 }
 
 /// Keys, headers and payload, as in a record.
-fn record_bytes(letter: &Letter) -> usize {
-    let headers = letter.headers();
+fn record_bytes(dead_letter: &DeadLetter) -> usize {
+    let headers = dead_letter.headers();
     let headers = headers.iter().map(|(name, value)| name.to_bytes().len() + value.len());
-    letter.key().len() + letter.kept().len() + headers.sum::<usize>()
+    dead_letter.key().len() + dead_letter.kept().len() + headers.sum::<usize>()
 }
 
 #[test]
 fn a_letter_that_has_no_room_gets_shorter_down_to_reason_size_and_hash() {
     let payload = vec![b'x'; 600 * 1024];
-    let mut letter = letter(payload.clone());
-    let (mut kept, mut lengths) = (Vec::new(), vec![(letter.line().len(), record_bytes(&letter))]);
-    while letter.shorten() {
-        kept.push(letter.kept().len());
-        lengths.push((letter.line().len(), record_bytes(&letter)));
-        let line = parsed(&letter);
+    let mut dead_letter = dead_letter(payload.clone());
+    let (mut kept, mut lengths) =
+        (Vec::new(), vec![(dead_letter.line().len(), record_bytes(&dead_letter))]);
+    while dead_letter.shorten() {
+        kept.push(dead_letter.kept().len());
+        lengths.push((dead_letter.line().len(), record_bytes(&dead_letter)));
+        let line = parsed(&dead_letter);
         assert_eq!(line["payload_bytes"], payload.len());
         assert_eq!(line["payload_sha256"], hex(&Sha256::digest(&payload)));
         assert_eq!(
@@ -100,23 +101,23 @@ fn a_letter_that_has_no_room_gets_shorter_down_to_reason_size_and_hash() {
     let halves: Vec<_> = (0..9).map(|half| (256 * 1024) >> half).chain([0, 0]).collect();
     assert_eq!(kept, halves);
     assert!(lengths.windows(2).all(|pair| pair[1].0 < pair[0].0 && pair[1].1 < pair[0].1));
-    assert!(!letter.shorten(), "it stays as it is");
+    assert!(!dead_letter.shorten(), "it stays as it is");
 }
 
 #[test]
 fn the_shortest_letter_is_under_a_kibibyte_whatever_was_long() {
     for mqtt_topic in [vec![b'a'; 65_535], "\u{1}".repeat(65_535).into_bytes(), vec![0xff; 65_535]]
     {
-        let mut letter = letter(vec![0xff; 1000]);
-        letter.detail = "why ".repeat(10_000);
-        letter.kafka_topic = Some("k".repeat(249));
-        let message = Arc::get_mut(&mut letter.msg.message).expect("nobody else has it");
+        let mut dead_letter = dead_letter(vec![0xff; 1000]);
+        dead_letter.detail = "why ".repeat(10_000);
+        dead_letter.kafka_topic = Some("k".repeat(249));
+        let message = Arc::get_mut(&mut dead_letter.msg.message).expect("nobody else has it");
         message.mqtt_topic = mqtt_topic.clone().into();
         message.received_at.wall_us = 253_402_300_799_999_999;
-        while letter.shorten() {}
-        assert!(letter.line().len() < 1024, "{}", letter.line().len());
-        assert!(record_bytes(&letter) < 700, "{}", record_bytes(&letter));
-        let line = parsed(&letter);
+        while dead_letter.shorten() {}
+        assert!(dead_letter.line().len() < 1024, "{}", dead_letter.line().len());
+        assert!(record_bytes(&dead_letter) < 700, "{}", record_bytes(&dead_letter));
+        let line = parsed(&dead_letter);
         assert_eq!(line["mqtt_topic_sha256"], hex(&Sha256::digest(&mqtt_topic)));
         assert_eq!(line["payload_bytes"], 1000);
     }
@@ -124,8 +125,8 @@ fn the_shortest_letter_is_under_a_kibibyte_whatever_was_long() {
 
 #[test]
 fn a_short_payload_that_has_no_room_is_left_out_whole() {
-    let mut letter = letter(vec![b'x'; 1000]);
-    assert!(letter.shorten());
-    assert_eq!(letter.kept(), b"");
-    assert_eq!(parsed(&letter)["payload"], "");
+    let mut dead_letter = dead_letter(vec![b'x'; 1000]);
+    assert!(dead_letter.shorten());
+    assert_eq!(dead_letter.kept(), b"");
+    assert_eq!(parsed(&dead_letter)["payload"], "");
 }
