@@ -7,7 +7,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
+use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
 use mqtt_kafka_bridge::message::Stamp;
 use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord, keys};
 use slog::{debug, info, o};
@@ -15,7 +15,7 @@ use slog::{debug, info, o};
 const BATCH: u64 = 200;
 
 fn logging(timing: TimingPolicy) -> Logging {
-    let config = LogConfig { format: LogFormat::Json, level: slog::Level::Info, timing };
+    let config = LogConfig { timing, ..Config::for_test().log };
     Logging::to_sink(&config, Style::Json, io::sink())
 }
 

@@ -95,7 +95,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
+    use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
     use mqtt_kafka_bridge::message::Stamp;
     use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
 
@@ -103,11 +103,7 @@ mod tests {
     fn what_the_bridge_writes_is_understood() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("log");
-        let config = LogConfig {
-            format: LogFormat::Json,
-            level: slog::Level::Info,
-            timing: TimingPolicy::All,
-        };
+        let config = LogConfig { timing: TimingPolicy::All, ..Config::for_test().log };
         let file = File::create(&path).expect("a file");
         let logging = Logging::to_sink(&config, Style::Json, file);
         let start = Stamp { wall_us: 1_767_323_045_000_000, instant: Instant::now() };

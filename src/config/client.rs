@@ -43,7 +43,7 @@ pub fn lingers(config: &Config) -> bool {
 /// The properties of this client.
 pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
     let properties = &config.kafka.properties;
-    let record_max = record_max(config.mqtt.max_payload_bytes);
+    let record_max = record_max(config.max_payload_bytes());
     let queue_kib = (2 * config.delivery.window_bytes + record_max) / 1024 + 1;
     let message_max = record_max.clamp(MESSAGE_MAX_BYTES.0, MESSAGE_MAX_BYTES.1);
     let mut settings = ClientConfig::new();

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::keys::SECTIONS;
 use super::resolved::{
-    Config, LogFormat, Protocol, RenumberedRedelivery, Resubscribe, TimingPolicy, Unmatched,
+    Config, LogFormat, MqttConfig, Protocol, RenumberedRedelivery, Resubscribe, TimingPolicy,
+    Unmatched,
 };
 use super::secrets::{REDACTED, shown};
 use crate::route::PayloadForm;
@@ -23,7 +24,7 @@ impl Config {
         for section in SECTIONS {
             match section.name {
                 "" => self.write_top(out)?,
-                "mqtt" => self.write_mqtt(out)?,
+                "mqtt" => self.connections.iter().try_for_each(|mqtt| write_mqtt(mqtt, out))?,
                 "routes" => self.write_routes(out)?,
                 "kafka" => self.write_kafka(out)?,
                 "delivery" => self.write_delivery(out)?,
@@ -39,56 +40,6 @@ impl Config {
     fn write_top(&self, out: &mut String) -> fmt::Result {
         let Some(data_dir) = &self.data_dir else { return Ok(()) };
         writeln!(out, "data_dir = {}\n", string(&data_dir.to_string_lossy()))
-    }
-
-    fn write_mqtt(&self, out: &mut String) -> fmt::Result {
-        let mqtt = &self.mqtt;
-        let host =
-            if mqtt.host.contains(':') { format!("[{}]", mqtt.host) } else { mqtt.host.clone() };
-        let protocol = match mqtt.protocol {
-            Protocol::Auto => "auto",
-            Protocol::V5 => "5",
-            Protocol::V311 => "3.1.1",
-        };
-        let expiry = match mqtt.session_expiry_s {
-            u32::MAX => "never".to_owned(),
-            seconds => duration(Duration::from_secs(seconds.into())),
-        };
-        writeln!(out, "[mqtt]")?;
-        writeln!(out, "url = {}", string(&format!("mqtt://{host}:{}", mqtt.port)))?;
-        writeln!(out, "client_id = {}", string(&mqtt.client_id))?;
-        writeln!(out, "protocol = {}", string(protocol))?;
-        writeln!(out, "keep_alive = {}", string(&duration(mqtt.keep_alive)))?;
-        writeln!(out, "session_expiry = {}", string(&expiry))?;
-        writeln!(out, "max_payload = {}", string(&size(mqtt.max_payload_bytes as u64)))?;
-        let resubscribe = match mqtt.resubscribe {
-            Resubscribe::Always => "always",
-            Resubscribe::NewSession => "new_session",
-        };
-        let unmatched = match mqtt.unmatched {
-            Unmatched::DeadLetter => "dead_letter",
-            Unmatched::Drop => "drop",
-        };
-        writeln!(out, "resubscribe = {}", string(resubscribe))?;
-        writeln!(out, "unmatched = {}", string(unmatched))?;
-        let renumbered = match mqtt.renumbered_redelivery {
-            RenumberedRedelivery::Off => "off",
-            RenumberedRedelivery::Auto => "auto",
-            RenumberedRedelivery::On => "on",
-        };
-        writeln!(out, "renumbered_redelivery = {}", string(renumbered))?;
-        writeln!(out, "silence_warning = {}", string(&or_never(mqtt.silence_warning)))?;
-        if let Some(username) = &mqtt.username {
-            // Alone it may be a token.
-            let username = if mqtt.password.is_some() { username } else { REDACTED };
-            writeln!(out, "username = {}", string(username))?;
-        }
-        if mqtt.password.is_some() {
-            writeln!(out, "password = {}", string(REDACTED))?;
-        }
-        writeln!(out, "connect_timeout = {}", string(&duration(mqtt.connect_timeout)))?;
-        writeln!(out, "reconnect_min = {}", string(&duration(mqtt.reconnect_min)))?;
-        writeln!(out, "reconnect_max = {}", string(&duration(mqtt.reconnect_max)))
     }
 
     fn write_routes(&self, out: &mut String) -> fmt::Result {
@@ -174,6 +125,54 @@ impl Config {
         writeln!(out, "level = {}", string(&self.log.level.as_str().to_lowercase()))?;
         writeln!(out, "timing = {}", string(&timing))
     }
+}
+
+fn write_mqtt(mqtt: &MqttConfig, out: &mut String) -> fmt::Result {
+    let host = if mqtt.host.contains(':') { format!("[{}]", mqtt.host) } else { mqtt.host.clone() };
+    let protocol = match mqtt.protocol {
+        Protocol::Auto => "auto",
+        Protocol::V5 => "5",
+        Protocol::V311 => "3.1.1",
+    };
+    let expiry = match mqtt.session_expiry_s {
+        u32::MAX => "never".to_owned(),
+        seconds => duration(Duration::from_secs(seconds.into())),
+    };
+    writeln!(out, "[mqtt]")?;
+    writeln!(out, "url = {}", string(&format!("mqtt://{host}:{}", mqtt.port)))?;
+    writeln!(out, "client_id = {}", string(&mqtt.client_id))?;
+    writeln!(out, "protocol = {}", string(protocol))?;
+    writeln!(out, "keep_alive = {}", string(&duration(mqtt.keep_alive)))?;
+    writeln!(out, "session_expiry = {}", string(&expiry))?;
+    writeln!(out, "max_payload = {}", string(&size(mqtt.max_payload_bytes as u64)))?;
+    let resubscribe = match mqtt.resubscribe {
+        Resubscribe::Always => "always",
+        Resubscribe::NewSession => "new_session",
+    };
+    let unmatched = match mqtt.unmatched {
+        Unmatched::DeadLetter => "dead_letter",
+        Unmatched::Drop => "drop",
+    };
+    writeln!(out, "resubscribe = {}", string(resubscribe))?;
+    writeln!(out, "unmatched = {}", string(unmatched))?;
+    let renumbered = match mqtt.renumbered_redelivery {
+        RenumberedRedelivery::Off => "off",
+        RenumberedRedelivery::Auto => "auto",
+        RenumberedRedelivery::On => "on",
+    };
+    writeln!(out, "renumbered_redelivery = {}", string(renumbered))?;
+    writeln!(out, "silence_warning = {}", string(&or_never(mqtt.silence_warning)))?;
+    if let Some(username) = &mqtt.username {
+        // Alone it may be a token.
+        let username = if mqtt.password.is_some() { username } else { REDACTED };
+        writeln!(out, "username = {}", string(username))?;
+    }
+    if mqtt.password.is_some() {
+        writeln!(out, "password = {}", string(REDACTED))?;
+    }
+    writeln!(out, "connect_timeout = {}", string(&duration(mqtt.connect_timeout)))?;
+    writeln!(out, "reconnect_min = {}", string(&duration(mqtt.reconnect_min)))?;
+    writeln!(out, "reconnect_max = {}", string(&duration(mqtt.reconnect_max)))
 }
 
 fn duration(duration: Duration) -> String {

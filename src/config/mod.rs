@@ -7,6 +7,7 @@
 mod client;
 mod describe;
 mod errors;
+mod for_test;
 pub mod keys;
 pub mod mqtt_url;
 mod properties;

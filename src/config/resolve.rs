@@ -56,7 +56,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let all = || {
         Some(Config {
             data_dir: Some(data_dir?),
-            mqtt: mqtt?,
+            connections: vec![mqtt?],
             routes: routes?,
             kafka: kafka?,
             delivery: delivery?,
@@ -146,6 +146,7 @@ impl Reader {
         let silence_warning = self.optional_duration("mqtt.silence_warning");
         let (url, (username, password)) = (url?, credentials?);
         Some(MqttConfig {
+            name: "mqtt".into(),
             host: url.host,
             port: url.port,
             client_id: client_id?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::route::Route;
@@ -15,8 +16,8 @@ pub struct Config {
     /// Where the state file is kept; `None` keeps none, for a bridge that is no one's but its
     /// process's. Default the working directory.
     pub data_dir: Option<PathBuf>,
-    /// `[mqtt]`
-    pub mqtt: MqttConfig,
+    /// The connections to MQTT brokers. `[mqtt]` is the one there is.
+    pub connections: Vec<MqttConfig>,
     /// `[[routes]]`, at least one.
     pub routes: Vec<Route>,
     /// `[kafka]`
@@ -48,6 +49,16 @@ impl Config {
         warnings
     }
 
+    /// Whether some connection may come to speak MQTT 3.1.1.
+    fn may_speak_311(&self) -> bool {
+        self.connections.iter().any(|mqtt| mqtt.protocol != Protocol::V5)
+    }
+
+    /// The largest payload that some connection lets through, in bytes.
+    pub(super) fn max_payload_bytes(&self) -> usize {
+        self.connections.iter().map(|mqtt| mqtt.max_payload_bytes).max().unwrap_or_default()
+    }
+
     /// Overlapping subscriptions, whose copies only MQTT 5 can tell apart; those of a shared group not
     /// even that.
     fn overlap_warnings(&self) -> impl Iterator<Item = String> {
@@ -58,7 +69,7 @@ impl Config {
         });
         pairs
             .filter(move |(one, other)| {
-                (self.mqtt.protocol != Protocol::V5 || one.filter.is_shared())
+                (self.may_speak_311() || one.filter.is_shared())
                     && one.filter.overlaps(&other.filter)
                     && !brings_all(one, other)
                     && !brings_all(other, one)
@@ -87,7 +98,7 @@ impl Config {
 
     /// Shared subscriptions, which some brokers of 3.1.1 grant and never serve.
     fn shared_warnings(&self) -> impl Iterator<Item = String> {
-        let may_be_none = self.mqtt.protocol != Protocol::V5;
+        let may_be_none = self.may_speak_311();
         let shared = move |route: &&Route| may_be_none && route.filter.is_shared();
         self.routes.iter().filter(shared).map(|route| {
             format!(
@@ -101,9 +112,11 @@ impl Config {
     }
 }
 
-/// `[mqtt]`: the broker and how to be its client.
+/// `[mqtt]`: one connection to an MQTT broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MqttConfig {
+    /// What logs and metrics call the connection; of `[mqtt]` it is `mqtt`.
+    pub name: Arc<str>,
     /// Host name or address, from `url`.
     pub host: String,
     /// Port, from `url`; 1883 if it names none.

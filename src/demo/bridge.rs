@@ -116,7 +116,7 @@ mod tests {
         for chaos in [false, true] {
             let config = config(([127, 0, 0, 1], 1883).into(), "127.0.0.1:9092", chaos)
                 .unwrap_or_else(|errors| panic!("{errors}"));
-            assert_eq!(config.mqtt.client_id, CLIENT_ID);
+            assert_eq!(config.connections[0].client_id, CLIENT_ID);
             assert_eq!(config.kafka.brokers, ["127.0.0.1:9092"]);
         }
     }

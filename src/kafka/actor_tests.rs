@@ -19,10 +19,6 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::*;
-use crate::config::{
-    DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
-};
 use crate::kafka::partition_queue::Path;
 use crate::message::{Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId};
 #[cfg(feature = "failpoints")]
@@ -358,55 +354,15 @@ fn firsts<'a>(arrived: impl Iterator<Item = &'a u64>) -> Vec<u64> {
 }
 
 fn config(brokers: &str, file: PathBuf) -> Config {
-    Config {
-        data_dir: None,
-        mqtt: MqttConfig {
-            host: "localhost".to_owned(),
-            port: 1883,
-            client_id: "test".to_owned(),
-            protocol: Protocol::Auto,
-            keep_alive: Duration::from_secs(30),
-            session_expiry_s: 0,
-            max_payload_bytes: 1 << 20,
-            resubscribe: Resubscribe::Always,
-            renumbered_redelivery: RenumberedRedelivery::Off,
-            unmatched: Unmatched::DeadLetter,
-            silence_warning: None,
-            username: None,
-            password: None,
-            connect_timeout: Duration::from_secs(1),
-            reconnect_min: Duration::from_millis(100),
-            reconnect_max: Duration::from_secs(1),
-        },
-        routes: vec![],
-        kafka: KafkaConfig { brokers: vec![brokers.to_owned()], properties: BTreeMap::new() },
-        delivery: DeliveryConfig {
-            window_messages: 1000,
-            qos0_window_messages: 1000,
-            window_bytes: 16 << 20,
-            drain_deadline: Duration::from_secs(8),
-            qos0_shed_after: None,
-        },
-        dead_letter: DeadLetterConfig {
-            kafka_topic: None,
-            file,
-            file_max_bytes: 1 << 20,
-            unmatched_max_bytes: 1 << 20,
-            after: None,
-        },
-        supervisor: SupervisorConfig {
-            backoff_min: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(10),
-            failures_max: 8,
-            hang_after: Duration::from_secs(30),
-        },
-        http: HttpConfig { listen: None },
-        log: LogConfig {
-            format: LogFormat::Json,
-            level: slog::Level::Info,
-            timing: TimingPolicy::Off,
-        },
-    }
+    let mut config = Config::for_test();
+    config.kafka.brokers = vec![brokers.to_owned()];
+    config.delivery.window_messages = 1000;
+    config.delivery.qos0_window_messages = 1000;
+    config.delivery.window_bytes = 16 << 20;
+    config.dead_letter.file = file;
+    config.dead_letter.file_max_bytes = 1 << 20;
+    config.dead_letter.unmatched_max_bytes = 1 << 20;
+    config
 }
 
 /// `count` messages of eight MQTT topics; the value of each is its sequence number.

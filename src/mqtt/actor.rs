@@ -122,9 +122,10 @@ impl MqttActor {
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let router = Router::new(&config.routes);
+        let mqtt = &config.connections[0];
         let receive_maximum = u16::try_from(config.delivery.window_messages).unwrap_or(u16::MAX);
         let settings = Arc::new(Settings {
-            mqtt: config.mqtt.clone(),
+            mqtt: mqtt.clone(),
             routes: router.routes().to_vec(),
             receive_maximum,
         });
@@ -135,7 +136,7 @@ impl MqttActor {
             bytes: config.delivery.window_bytes,
         };
         let core = Core {
-            max_payload: config.mqtt.max_payload_bytes,
+            max_payload: mqtt.max_payload_bytes,
             qos0_shed_after: config.delivery.qos0_shed_after,
             router,
             source: Self::SOURCE,
@@ -144,7 +145,7 @@ impl MqttActor {
             log: log.new(o!(keys::COMPONENT => "mqtt")),
             metrics,
             heartbeat,
-            window: Window::new(limits).with_renumbered(config.mqtt.renumbered_redelivery),
+            window: Window::new(limits).with_renumbered(mqtt.renumbered_redelivery),
             session: Session::new(subscriptions),
             recorder: None,
             copies: Copies::default(),

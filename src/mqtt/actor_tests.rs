@@ -10,13 +10,10 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{
-    DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat, MqttConfig,
-    Protocol, RenumberedRedelivery, Resubscribe, SupervisorConfig, TimingPolicy, Unmatched,
-};
+use crate::config::{Protocol, Resubscribe};
 use crate::message::{RecordId, RouteId, Seq};
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
-use crate::route::{PayloadForm, Route};
+use crate::route::Route;
 use crate::stage::Verdict;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,61 +22,16 @@ const PINGRESP: [u8; 2] = [0xD0, 0];
 const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
 
 fn config(port: u16) -> Config {
-    Config {
-        data_dir: None,
-        mqtt: MqttConfig {
-            host: "127.0.0.1".to_owned(),
-            port,
-            client_id: "bridge-1".to_owned(),
-            protocol: Protocol::V311,
-            keep_alive: Duration::from_secs(30),
-            session_expiry_s: 3600,
-            max_payload_bytes: 1000,
-            resubscribe: Resubscribe::NewSession,
-            renumbered_redelivery: RenumberedRedelivery::Off,
-            unmatched: Unmatched::DeadLetter,
-            silence_warning: None,
-            username: None,
-            password: None,
-            connect_timeout: Duration::from_secs(5),
-            reconnect_min: Duration::from_millis(1),
-            reconnect_max: Duration::from_millis(5),
-        },
-        routes: vec![Route {
-            id: RouteId(0),
-            filter: "#".parse().expect("legal"),
-            qos: Qos::AtLeastOnce,
-            kafka_topic: "k".into(),
-            payload: PayloadForm::Raw,
-        }],
-        kafka: KafkaConfig { brokers: vec!["unused:1".to_owned()], properties: [].into() },
-        delivery: DeliveryConfig {
-            window_messages: 100,
-            qos0_window_messages: 100,
-            window_bytes: 1 << 20,
-            drain_deadline: Duration::from_secs(8),
-            qos0_shed_after: Some(Duration::from_millis(50)),
-        },
-        dead_letter: DeadLetterConfig {
-            kafka_topic: None,
-            file: "unused".into(),
-            file_max_bytes: 0,
-            unmatched_max_bytes: 0,
-            after: None,
-        },
-        supervisor: SupervisorConfig {
-            backoff_min: Duration::from_millis(1),
-            backoff_max: Duration::from_millis(1),
-            failures_max: 1,
-            hang_after: Duration::from_secs(30),
-        },
-        http: HttpConfig { listen: None },
-        log: LogConfig {
-            format: LogFormat::Json,
-            level: slog::Level::Info,
-            timing: TimingPolicy::Off,
-        },
-    }
+    let mut config = Config::for_test();
+    let mqtt = &mut config.connections[0];
+    mqtt.port = port;
+    mqtt.protocol = Protocol::V311;
+    mqtt.resubscribe = Resubscribe::NewSession;
+    mqtt.max_payload_bytes = 1000;
+    config.routes[0].filter = "#".parse().expect("legal");
+    config.routes[0].kafka_topic = "k".into();
+    config.delivery.qos0_shed_after = Some(Duration::from_millis(50));
+    config
 }
 
 /// Restarts the actor as the guard does.
@@ -451,7 +403,7 @@ fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
         let stage = Stage::new(|config| {
             config.delivery.window_messages = 2;
             config.delivery.qos0_window_messages = 2;
-            config.mqtt.keep_alive = Duration::from_secs(1);
+            config.connections[0].keep_alive = Duration::from_secs(1);
         })
         .await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
@@ -641,7 +593,8 @@ fn qos_0_behind_a_qos_1_message_of_its_mqtt_topic_that_has_no_room_does_not_over
 #[test]
 fn a_half_open_connection_is_noticed_and_left() {
     run(async {
-        let stage = Stage::new(|config| config.mqtt.keep_alive = Duration::from_secs(1)).await;
+        let stage =
+            Stage::new(|config| config.connections[0].keep_alive = Duration::from_secs(1)).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         assert_eq!(peer.packet().await.0, 0xC0, "PINGREQ");
         // No PINGRESP, nothing.
@@ -654,8 +607,8 @@ fn a_half_open_connection_is_noticed_and_left() {
 fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
     run(async {
         let stage = Stage::new(|config| {
-            config.mqtt.reconnect_min = Duration::from_millis(20);
-            config.mqtt.reconnect_max = Duration::from_millis(160);
+            config.connections[0].reconnect_min = Duration::from_millis(20);
+            config.connections[0].reconnect_max = Duration::from_millis(160);
         })
         .await;
         let begin = Instant::now();
@@ -674,8 +627,8 @@ fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
 fn one_whose_session_is_taken_over_backs_off_and_does_not_fight() {
     run(async {
         let stage = Stage::new(|config| {
-            config.mqtt.protocol = Protocol::V5;
-            config.mqtt.reconnect_max = Duration::from_millis(300);
+            config.connections[0].protocol = Protocol::V5;
+            config.connections[0].reconnect_max = Duration::from_millis(300);
         })
         .await;
         let mut peer = stage.accept().await;
@@ -692,7 +645,7 @@ fn one_whose_session_is_taken_over_backs_off_and_does_not_fight() {
 #[test]
 fn a_stream_that_cannot_be_framed_ends_with_disconnect_and_its_reason() {
     run(async {
-        let stage = Stage::new(|config| config.mqtt.protocol = Protocol::V5).await;
+        let stage = Stage::new(|config| config.connections[0].protocol = Protocol::V5).await;
         let mut peer = stage.accept().await;
         peer.send(&[0x20, 3, 0, 0, 0]).await;
         assert_eq!(peer.packet().await.0, 0x82, "SUBSCRIBE");
@@ -788,8 +741,8 @@ fn a_drain_that_waits_with_a_blocked_qos_0_message_costs_no_time() {
 fn a_drain_without_a_connection_waits_for_verdicts_only() {
     run(async {
         let stage = Stage::new(|config| {
-            config.mqtt.reconnect_min = Duration::from_secs(60);
-            config.mqtt.reconnect_max = Duration::from_secs(60);
+            config.connections[0].reconnect_min = Duration::from_secs(60);
+            config.connections[0].reconnect_max = Duration::from_secs(60);
         })
         .await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
@@ -845,7 +798,7 @@ async fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one
         };
         config.routes[0].filter = "$share/g/a/+".parse().expect("legal");
         config.routes.push(silent);
-        config.mqtt.silence_warning = Some(Duration::from_secs(1));
+        config.connections[0].silence_warning = Some(Duration::from_secs(1));
     })
     .await;
     let mut peer = stage.accept().await;
@@ -888,7 +841,7 @@ async fn a_copy_for_another_subscription_is_acknowledged_in_its_turn_after_the_f
         };
         config.routes[0].filter = "a/+".parse().expect("legal");
         config.routes.push(second);
-        config.mqtt.protocol = Protocol::V5;
+        config.connections[0].protocol = Protocol::V5;
     })
     .await;
     let mut peer = stage.accept().await;
@@ -942,7 +895,7 @@ fn overlapping(config: &mut Config) {
         Route { id: RouteId(1), filter: "+/b".parse().expect("legal"), ..config.routes[0].clone() };
     config.routes[0].filter = "a/+".parse().expect("legal");
     config.routes.push(second);
-    config.mqtt.protocol = Protocol::V5;
+    config.connections[0].protocol = Protocol::V5;
 }
 
 #[actix_rt::test]
@@ -966,7 +919,7 @@ async fn a_message_of_qos_0_that_no_route_matches_takes_no_copy_of_qos_1_with_it
         });
     let stage = Stage::remembering(held.into(), |config| {
         config.routes[0].filter = "a/b/c".parse().expect("legal");
-        config.mqtt.protocol = Protocol::V5;
+        config.connections[0].protocol = Protocol::V5;
     })
     .await;
     let mut peer = accept_granting(&stage, 1).await;
@@ -1001,7 +954,7 @@ async fn what_comes_alone_since_the_other_subscription_is_refused_is_no_copy() {
 
 #[actix_rt::test]
 async fn what_comes_after_another_client_had_the_session_is_new() {
-    let stage = Stage::new(|config| config.mqtt.protocol = Protocol::V5).await;
+    let stage = Stage::new(|config| config.connections[0].protocol = Protocol::V5).await;
     let mut peer = accept_granting(&stage, 1).await;
     peer.send(b"\x32\x09\0\x03a/b\0\x01\0x").await;
     let first = stage.handed_on(1).await;

@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{MqttConfig, Protocol, RenumberedRedelivery, Resubscribe, Secret, Unmatched};
+use crate::config::{Config, MqttConfig, Protocol, Resubscribe, Secret};
 use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
@@ -31,28 +31,11 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
             payload: PayloadForm::Raw,
         })
     };
-    Arc::new(Settings {
-        mqtt: MqttConfig {
-            host: "localhost".to_owned(),
-            port: 1883,
-            client_id: "bridge-1".to_owned(),
-            protocol: Protocol::Auto,
-            keep_alive: Duration::from_secs(30),
-            session_expiry_s: 3600,
-            max_payload_bytes: 1 << 20,
-            resubscribe: Resubscribe::NewSession,
-            renumbered_redelivery: RenumberedRedelivery::Off,
-            unmatched: Unmatched::DeadLetter,
-            silence_warning: None,
-            username: None,
-            password: None,
-            connect_timeout: Duration::from_secs(10),
-            reconnect_min: Duration::from_millis(100),
-            reconnect_max: Duration::from_secs(30),
-        },
-        routes: filters.iter().map(route).collect(),
-        receive_maximum: 1000,
-    })
+    let mut mqtt = Config::for_test().connections.remove(0);
+    mqtt.session_expiry_s = 3600;
+    mqtt.resubscribe = Resubscribe::NewSession;
+    mqtt.connect_timeout = Duration::from_secs(10);
+    Arc::new(Settings { mqtt, routes: filters.iter().map(route).collect(), receive_maximum: 1000 })
 }
 
 impl Client {

@@ -82,9 +82,10 @@ impl StateFile {
     /// The file of this configuration; none where nothing outlives a connection, or no directory is
     /// given.
     pub fn of(config: &Config) -> Option<Self> {
-        let data_dir = config.data_dir.as_deref().filter(|_| config.mqtt.session_expiry_s > 0)?;
-        let mqtt_broker = format!("{}:{}", config.mqtt.host, config.mqtt.port);
-        Some(Self::new(data_dir, mqtt_broker, config.mqtt.client_id.clone()))
+        let mqtt = &config.connections[0];
+        let data_dir = config.data_dir.as_deref().filter(|_| mqtt.session_expiry_s > 0)?;
+        let mqtt_broker = format!("{}:{}", mqtt.host, mqtt.port);
+        Some(Self::new(data_dir, mqtt_broker, mqtt.client_id.clone()))
     }
 
     fn new(data_dir: &Path, mqtt_broker: String, client_id: String) -> Self {

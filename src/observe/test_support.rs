@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::format::Style;
 use super::log::Logging;
-use crate::config::{LogConfig, LogFormat, TimingPolicy};
+use crate::config::{Config, LogConfig, TimingPolicy};
 
 /// The panic hook is the process's: whoever installs it or counts on its log takes a turn.
 pub(crate) fn hook_turn() -> MutexGuard<'static, ()> {
@@ -62,7 +62,7 @@ impl Write for Lines {
 }
 
 pub(crate) fn config(timing: TimingPolicy) -> LogConfig {
-    LogConfig { format: LogFormat::Auto, level: slog::Level::Info, timing }
+    LogConfig { timing, ..Config::for_test().log }
 }
 
 pub(crate) fn json_log() -> (Logging, Lines) {

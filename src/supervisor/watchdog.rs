@@ -131,7 +131,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::config::{LogConfig, LogFormat, TimingPolicy};
+    use crate::config::{Config, LogConfig, LogFormat};
     use crate::observe::test_support::run_alone;
 
     const DEADLINE: Duration = Duration::from_secs(20);
@@ -189,11 +189,7 @@ mod tests {
     #[test]
     #[ignore = "ends its process"]
     fn hang_for_ever() {
-        let config = LogConfig {
-            format: LogFormat::Json,
-            level: slog::Level::Info,
-            timing: TimingPolicy::Off,
-        };
+        let config = LogConfig { format: LogFormat::Json, ..Config::for_test().log };
         let heartbeats = vec![Arc::new(Heartbeat::new("stuck"))];
         let watchdog =
             Watchdog::start(heartbeats, Duration::from_millis(50), Logging::start(&config));

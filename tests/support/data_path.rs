@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use mqtt_kafka_bridge::config::{LogConfig, LogFormat, TimingPolicy};
+use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
 use mqtt_kafka_bridge::kafka::partition_queue::{PartitionQueue, Path, Queued};
 use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
@@ -199,6 +199,6 @@ pub(crate) fn router(routes: usize) -> Router {
 
 /// A log that goes nowhere.
 pub(crate) fn logging(timing: TimingPolicy) -> Logging {
-    let config = LogConfig { format: LogFormat::Json, level: slog::Level::Info, timing };
+    let config = LogConfig { timing, ..Config::for_test().log };
     Logging::to_sink(&config, Style::Json, io::sink())
 }

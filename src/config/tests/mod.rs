@@ -56,22 +56,26 @@ fn golden(path: &str, actual: &str) {
 #[test]
 fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     let config = legal(MINIMAL, &[]);
-    assert_eq!((config.mqtt.host.as_str(), config.mqtt.port), ("localhost", 1883));
-    assert_eq!(config.mqtt.client_id, "bridge-1");
-    assert_eq!(config.mqtt.protocol, Protocol::Auto);
-    assert_eq!(config.mqtt.keep_alive, Duration::from_secs(30));
-    assert_eq!(config.mqtt.session_expiry_s, 86_400);
-    assert_eq!(config.mqtt.max_payload_bytes, 1 << 20);
-    assert_eq!((config.mqtt.username, config.mqtt.password), (None, None));
+    assert_eq!(
+        (config.connections[0].host.as_str(), config.connections[0].port),
+        ("localhost", 1883)
+    );
+    assert_eq!(config.connections[0].client_id, "bridge-1");
+    assert_eq!(config.connections[0].protocol, Protocol::Auto);
+    assert_eq!(config.connections[0].keep_alive, Duration::from_secs(30));
+    assert_eq!(config.connections[0].session_expiry_s, 86_400);
+    assert_eq!(config.connections[0].max_payload_bytes, 1 << 20);
+    assert_eq!(config.connections[0].username, None);
+    assert_eq!(config.connections[0].password, None);
     assert_eq!(config.data_dir.as_deref(), Some(Path::new(".")));
-    assert_eq!(config.mqtt.resubscribe, Resubscribe::Always);
-    assert_eq!(config.mqtt.unmatched, Unmatched::DeadLetter);
-    assert_eq!(config.mqtt.renumbered_redelivery, RenumberedRedelivery::Off);
-    assert_eq!(config.mqtt.silence_warning, Some(Duration::from_secs(600)));
+    assert_eq!(config.connections[0].resubscribe, Resubscribe::Always);
+    assert_eq!(config.connections[0].unmatched, Unmatched::DeadLetter);
+    assert_eq!(config.connections[0].renumbered_redelivery, RenumberedRedelivery::Off);
+    assert_eq!(config.connections[0].silence_warning, Some(Duration::from_secs(600)));
     assert_eq!(config.dead_letter.unmatched_max_bytes, 10 << 20);
-    assert_eq!(config.mqtt.connect_timeout, Duration::from_secs(10));
-    assert_eq!(config.mqtt.reconnect_min, Duration::from_millis(100));
-    assert_eq!(config.mqtt.reconnect_max, Duration::from_secs(30));
+    assert_eq!(config.connections[0].connect_timeout, Duration::from_secs(10));
+    assert_eq!(config.connections[0].reconnect_min, Duration::from_millis(100));
+    assert_eq!(config.connections[0].reconnect_max, Duration::from_secs(30));
     assert_eq!(config.routes.len(), 1);
     assert_eq!(config.routes[0].filter.as_str(), "sensors/#");
     assert_eq!(config.routes[0].qos, Qos::AtLeastOnce);
@@ -147,7 +151,7 @@ fn every_key_can_be_set_by_environment_and_makes_a_difference() {
             .unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
         assert_ne!(config, plain, "{} makes no difference", key.path);
         if key.path.starts_with("mqtt.password") {
-            let password = config.mqtt.password.as_ref().map(Secret::expose);
+            let password = config.connections[0].password.as_ref().map(Secret::expose);
             assert_eq!(password, Some("other"), "{}", key.path);
         }
     }
@@ -191,7 +195,7 @@ fn user_name_and_password_are_taken_as_given_or_refused_where_a_version_has_no_s
                     assert!(errors.contains("mqtt.username: expected a user name"), "{errors}");
                     continue;
                 }
-                let mqtt = loaded.expect(&keys).mqtt;
+                let mqtt = &loaded.expect(&keys).connections[0];
                 assert_eq!(mqtt.username.as_deref(), username, "{keys}");
                 assert_eq!(mqtt.password.as_ref().map(Secret::expose), password, "{keys}");
             }
@@ -218,10 +222,10 @@ fn a_configuration_can_come_from_the_environment_alone() {
             ("BRIDGE_ROUTES__0__KAFKA_TOPIC", "sys"),
         ],
     );
-    assert_eq!(config.mqtt.port, 1883);
-    assert_eq!(config.mqtt.username.as_deref(), Some("user"));
-    assert_eq!(config.mqtt.password.as_ref().map(Secret::expose), Some("p@ss"));
-    assert_eq!(config.mqtt.client_id, "");
+    assert_eq!(config.connections[0].port, 1883);
+    assert_eq!(config.connections[0].username.as_deref(), Some("user"));
+    assert_eq!(config.connections[0].password.as_ref().map(Secret::expose), Some("p@ss"));
+    assert_eq!(config.connections[0].client_id, "");
     assert_eq!(config.kafka.brokers, ["a:9092", "b:9092"]);
     assert_eq!(config.kafka.properties["linger.ms"], "1");
 }
@@ -233,12 +237,12 @@ fn variables_are_filled_in_where_a_dollar_has_a_brace_and_nowhere_else() {
         .replace("sensors/#", "$share/g/$${a}/#")
         .replace("[\"localhost:9092\"]", "[\"${HOST}:1\", \"b:2\"]");
     let config = legal(&text, &[("HOST", "node"), ("_x1", "${HOST}")]);
-    assert_eq!(config.mqtt.client_id, "node-$-${HOST}-$");
+    assert_eq!(config.connections[0].client_id, "node-$-${HOST}-$");
     assert_eq!(config.routes[0].filter.as_str(), "$share/g/${a}/#");
     assert_eq!(config.kafka.brokers, ["node:1", "b:2"]);
     // What a variable that names a key says is taken as it is.
     let config = legal(MINIMAL, &[("BRIDGE_MQTT__CLIENT_ID", "$${HOST}")]);
-    assert_eq!(config.mqtt.client_id, "$${HOST}");
+    assert_eq!(config.connections[0].client_id, "$${HOST}");
 }
 
 #[test]
@@ -249,7 +253,7 @@ fn one_newline_at_the_end_of_a_secret_file_is_no_part_of_the_secret() {
         std::fs::write(path, content).expect("a file can be written");
         let variables = [("BRIDGE_MQTT__USERNAME", "u"), ("BRIDGE_MQTT__PASSWORD_FILE", path)];
         let config = legal(MINIMAL, &variables);
-        assert_eq!(config.mqtt.password.as_ref().map(Secret::expose), Some(password));
+        assert_eq!(config.connections[0].password.as_ref().map(Secret::expose), Some(password));
     }
 }
 
@@ -327,6 +331,17 @@ fn a_description_loads_again_and_means_the_same() {
 }
 
 #[test]
+fn the_configuration_that_tests_begin_with_is_legal_and_stays_on_this_machine() {
+    let config = Config::for_test();
+    let again = legal(&config.describe(), &[]);
+    assert_eq!(Config { data_dir: None, ..again }, config);
+    let [mqtt] = &config.connections[..] else { panic!("one connection") };
+    assert_eq!((&*mqtt.name, mqtt.host.as_str()), ("mqtt", "127.0.0.1"));
+    assert!(config.kafka.brokers.iter().all(|broker| broker.starts_with("127.0.0.1:")));
+    assert_eq!(config.http.listen, None);
+}
+
+#[test]
 fn a_description_has_every_key_and_no_secret() {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), "hunter2").expect("a file can be written");
@@ -346,7 +361,7 @@ fn a_description_has_every_key_and_no_secret() {
     let config = legal(&format!("{MINIMAL}{secrets}"), &variables);
     let text = config.describe();
     assert!(!text.contains("hunter2"), "{text}");
-    assert!(!format!("{:?}", config.mqtt).contains("hunter2"));
+    assert!(!format!("{:?}", config.connections).contains("hunter2"));
     assert_eq!(text.matches("[redacted]").count(), 4, "{text}");
     for key in keys::KEYS.iter().filter(|key| key.path != "mqtt.password_file") {
         assert!(text.contains(key.name()), "{} is missing in {text}", key.path);

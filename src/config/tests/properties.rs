@@ -156,7 +156,7 @@ fn the_default_queue_has_room_for_the_largest_record() {
         let settings = kafka_client(&config, KafkaClient::Serial);
         let kib: usize =
             settings.get("queue.buffering.max.kbytes").unwrap_or("").parse().expect("KiB");
-        let record = config.mqtt.max_payload_bytes.max(512 * 1024) + 65_536;
+        let record = config.connections[0].max_payload_bytes.max(512 * 1024) + 65_536;
         assert!(kib * 1024 > record, "{max_payload}, {window}: {kib} KiB");
     }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::config::Config;
 
 #[test]
 fn the_file_takes_what_fits_and_what_was_there_before_counts() {
@@ -37,13 +38,7 @@ fn a_file_that_cannot_be_written_says_which_and_why() {
 }
 
 fn config(path: &Path) -> DeadLetterConfig {
-    DeadLetterConfig {
-        kafka_topic: None,
-        file: path.into(),
-        file_max_bytes: 4096,
-        unmatched_max_bytes: 0,
-        after: None,
-    }
+    DeadLetterConfig { file: path.into(), file_max_bytes: 4096, ..Config::for_test().dead_letter }
 }
 
 fn mode(path: &Path) -> u32 {

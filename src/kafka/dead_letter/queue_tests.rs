@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::config::Config;
 use crate::kafka::dead_letter::Extent;
 use crate::message::{Destinations, Message, Qos, RecordId, Seq, Stamp};
 use crate::stage::{ForwardMsg, SourceId};
@@ -31,11 +32,9 @@ fn dead_letter(payload: Vec<u8>) -> DeadLetter {
 fn a_line_that_would_not_fit_an_empty_file_is_shortened_until_it_does() {
     let dir = tempfile::tempdir().expect("a directory");
     let config = DeadLetterConfig {
-        kafka_topic: None,
         file: dir.path().join("dead.jsonl"),
         file_max_bytes: 4096,
-        unmatched_max_bytes: 0,
-        after: None,
+        ..Config::for_test().dead_letter
     };
     let mut dead_letters = DeadLetterQueue::new(&config);
     for length in [100_000, 5_000, 3_000] {
@@ -56,10 +55,8 @@ fn a_line_that_would_not_fit_an_empty_file_is_shortened_until_it_does() {
 fn only_what_is_in_the_kafka_topic_counts_against_its_bound() {
     let config = DeadLetterConfig {
         kafka_topic: Some("dead".to_owned()),
-        file: "dead.jsonl".into(),
-        file_max_bytes: 0,
         unmatched_max_bytes: 1000,
-        after: None,
+        ..Config::for_test().dead_letter
     };
     let mut dead_letters = DeadLetterQueue::unmatched(&config);
     let (large, small) = (dead_letter(vec![b'x'; 600]), dead_letter(vec![b'x'; 300]));
