@@ -10,6 +10,7 @@
 
 pub mod wire;
 pub mod redelivery;
+pub mod open_destinations;
 pub mod window;
 pub mod publish;
 pub mod frame;

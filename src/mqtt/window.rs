@@ -9,8 +9,8 @@
 //! - Acknowledgements leave in the order in which the PUBLISHes of this connection came
 //!   ([MQTT-4.6.0-2]), and only for messages with a final verdict.
 //! - An acknowledgement never crosses a connection: [`Window::connection_lost`] takes them all back.
-//! - A message is handed on in the order of receipt, again after [`Window::rewind`], until it has
-//!   its verdict.
+//! - What a message became is handed on in the order of receipt, again after [`Window::rewind`], until
+//!   it has its verdict: each destination has one, and the message when all have theirs.
 //! - `received = delivered + dead_lettered + filtered + shed + in_flight`, at any moment.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use crate::config::RenumberedRedelivery;
 use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
+use crate::mqtt::open_destinations::{OpenDestinations, Outcome, Settled};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
 use crate::observe::{Acknowledged, Conservation};
 use crate::stage::{ForwardMsg, Verdict};
@@ -106,15 +107,20 @@ pub struct Window {
 struct Entry {
     seq: Seq,
     message: Arc<Message>,
-    settled: bool,
-    /// When librdkafka told of its delivery.
+    /// What has no verdict yet.
+    open: OpenDestinations,
+    /// When librdkafka told of its delivery: of the last record, where it became several.
     delivered_at: Option<Instant>,
     /// This connection is still owed its acknowledgement.
     owed: bool,
 }
 
 impl Entry {
-    /// Route and delivery, of a record that was delivered.
+    fn is_settled(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Route (of the first record) and delivery, if it counts as delivered.
     fn delivered(&self) -> Option<(RouteId, Instant)> {
         match self.message.destinations.as_slice().first()? {
             Destination::Record(record) => Some((record.route, self.delivered_at?)),
@@ -122,9 +128,12 @@ impl Entry {
         }
     }
 
-    fn msg(&self) -> Option<ForwardMsg> {
-        let id = RecordId::first(self.seq);
-        (!self.settled).then(|| ForwardMsg { id, message: Arc::clone(&self.message) })
+    /// One for each destination without a verdict.
+    fn hand_on(&self, batch: &mut Vec<ForwardMsg>) {
+        self.open.for_each(|index| {
+            let id = RecordId { seq: self.seq, index };
+            batch.push(ForwardMsg { id, message: Arc::clone(&self.message) });
+        });
     }
 }
 
@@ -199,8 +208,8 @@ impl Window {
         let seq = Seq::next();
         self.counts.received += 1;
         // What goes nowhere has no verdict to wait for.
-        let settled = message.destinations.as_slice().is_empty();
-        if settled {
+        let open = OpenDestinations::all(&message.destinations);
+        if open.is_empty() {
             self.counts.filtered += 1;
         } else {
             self.unsettled += 1;
@@ -214,7 +223,7 @@ impl Window {
             self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)) });
         }
         self.bytes += message.window_bytes();
-        self.entries.push_back(Entry { seq, message, settled, delivered_at: None, owed });
+        self.entries.push_back(Entry { seq, message, open, delivered_at: None, owed });
         self.drop_finished();
         seq
     }
@@ -237,7 +246,7 @@ impl Window {
         self.entries.push_back(Entry {
             seq,
             message,
-            settled: true,
+            open: OpenDestinations::None,
             delivered_at: None,
             owed: true,
         });
@@ -421,19 +430,21 @@ impl Window {
         self.bound_written();
     }
 
-    /// Takes a verdict, told at `at`. Returns whether it was the first for a message that waits for
-    /// one.
+    /// Takes a verdict, told at `at`. Returns whether it was the first for its destination of a
+    /// message that waits for one. A message counts once, when all of its destinations have theirs.
     pub fn settle(&mut self, verdict: Verdict, at: Instant) -> bool {
         let Some(entry) = self.entry(verdict.id().seq) else { return false };
-        if std::mem::replace(&mut entry.settled, true) {
-            return false;
-        }
-        entry.delivered_at = matches!(verdict, Verdict::Delivered(_)).then_some(at);
+        let outcome = match entry.open.settle(verdict) {
+            Settled::Nothing => return false,
+            Settled::Destination => return true,
+            Settled::Message(outcome) => outcome,
+        };
+        entry.delivered_at = (outcome == Outcome::Delivered).then_some(at);
         self.unsettled -= 1;
-        match verdict {
-            Verdict::Delivered(_) => self.counts.delivered += 1,
-            Verdict::Rejected(_) => self.counts.dead_lettered += 1,
-            Verdict::Dropped(_) => self.counts.filtered += 1,
+        match outcome {
+            Outcome::Delivered => self.counts.delivered += 1,
+            Outcome::DeadLettered => self.counts.dead_lettered += 1,
+            Outcome::Filtered => self.counts.filtered += 1,
         }
         self.drop_finished();
         true
@@ -446,7 +457,7 @@ impl Window {
         while let Some(&OwedAck { ack, seq, .. }) = self.acks.front() {
             // What is no longer among the entries has had its verdict.
             if let Some(entry) = self.entry(seq) {
-                if !entry.settled {
+                if !entry.is_settled() {
                     break;
                 }
                 entry.owed = false;
@@ -468,7 +479,7 @@ impl Window {
     /// Whether [`Window::release`] would yield anything.
     pub fn is_ack_due(&mut self) -> bool {
         let Some(seq) = self.acks.front().map(|owed| owed.seq) else { return false };
-        self.entry(seq).is_none_or(|entry| entry.settled)
+        self.entry(seq).is_none_or(|entry| entry.is_settled())
     }
 
     /// Of what was released since the last call, what had been delivered.
@@ -476,10 +487,12 @@ impl Window {
         self.acknowledged.drain(..)
     }
 
-    /// The messages that the present producer was not given yet, in the order of receipt.
+    /// What the present stage was not given yet and has no verdict: messages in the order of receipt,
+    /// and of each its open destinations.
     pub fn take_unforwarded(&mut self) -> Vec<ForwardMsg> {
         let from = self.entries.partition_point(|entry| entry.seq < self.forward_from);
-        let messages = self.entries.range(from..).filter_map(Entry::msg).collect();
+        let mut messages = Vec::with_capacity(self.entries.len() - from);
+        self.entries.range(from..).for_each(|entry| entry.hand_on(&mut messages));
         if let Some(last) = self.entries.back() {
             self.forward_from = Seq(last.seq.0 + 1);
         }
@@ -565,7 +578,7 @@ impl Window {
     }
 
     fn drop_finished(&mut self) {
-        while self.entries.front().is_some_and(|entry| entry.settled && !entry.owed) {
+        while self.entries.front().is_some_and(|entry| entry.is_settled() && !entry.owed) {
             if let Some(entry) = self.entries.pop_front() {
                 self.bytes -= entry.message.window_bytes();
             }
@@ -600,3 +613,7 @@ impl Window {
 #[cfg(test)]
 #[path = "window_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "window_destinations_tests.rs"]
+mod destinations_tests;

@@ -606,7 +606,7 @@ proptest! {
             let counts = window.snapshot();
             prop_assert!(counts.balances(), "{counts:?}");
             prop_assert_eq!(counts.in_flight as usize, unsettled.len());
-            let waiting = window.entries.iter().filter(|entry| !entry.settled).count();
+            let waiting = window.entries.iter().filter(|entry| !entry.is_settled()).count();
             prop_assert_eq!(counts.in_flight as usize, waiting, "counted from the window itself");
             let bytes: usize = window.entries.iter().map(|e| e.message.window_bytes()).sum();
             prop_assert_eq!(window.bytes, bytes);

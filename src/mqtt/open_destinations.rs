@@ -1,0 +1,116 @@
+//! Which destinations of one message have no verdict yet, and what the message's verdict is once all
+//! have theirs. Pure; nothing is allocated for a message with one destination.
+
+use crate::message::Destinations;
+use crate::stage::Verdict;
+
+/// See the module.
+#[derive(Debug)]
+pub enum OpenDestinations {
+    /// The message has its verdict.
+    None,
+    /// Its only destination is open.
+    Only,
+    /// It has several, and at least one is open.
+    Several(Box<Several>),
+}
+
+/// Of a message with several destinations.
+#[derive(Debug)]
+pub struct Several {
+    /// By the index of the destination.
+    is_open: Box<[bool]>,
+    /// How many are open.
+    open: usize,
+    /// What the message counts as, by the verdicts so far.
+    outcome: Outcome,
+}
+
+/// What a message counts as. The greatest of its destinations' outcomes is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything is in Kafka.
+    Delivered,
+    /// Part of it was dropped as unmatched.
+    Filtered,
+    /// Part of it went to the dead letter.
+    DeadLettered,
+}
+
+impl Outcome {
+    fn of(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Delivered(_) => Self::Delivered,
+            Verdict::Dropped(_) => Self::Filtered,
+            Verdict::Rejected(_) => Self::DeadLettered,
+        }
+    }
+}
+
+/// What a verdict meant for its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// Nothing: its destination has its verdict, or the message has no such destination.
+    Nothing,
+    /// One destination has its verdict, others are open.
+    Destination,
+    /// It was the last one that was missing.
+    Message(Outcome),
+}
+
+impl OpenDestinations {
+    /// All of them.
+    pub fn all(destinations: &Destinations) -> Self {
+        match destinations.as_slice() {
+            [] => Self::None,
+            [_] => Self::Only,
+            several => Self::Several(Box::new(Several {
+                is_open: vec![true; several.len()].into(),
+                open: several.len(),
+                outcome: Outcome::Delivered,
+            })),
+        }
+    }
+
+    /// Whether the message has its verdict.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Calls `each` with the index of each open destination, ascending.
+    pub fn for_each(&self, mut each: impl FnMut(u16)) {
+        match self {
+            Self::None => {}
+            Self::Only => each(0),
+            Self::Several(several) => {
+                // As many indexes as there are destinations, `Destinations::MAX` at most.
+                (0..=u16::MAX)
+                    .zip(&several.is_open)
+                    .filter(|(_, open)| **open)
+                    .for_each(|(index, _)| each(index));
+            }
+        }
+    }
+
+    /// Takes a verdict.
+    pub fn settle(&mut self, verdict: Verdict) -> Settled {
+        let outcome = match self {
+            Self::Only if verdict.id().index == 0 => Outcome::of(verdict),
+            Self::None | Self::Only => return Settled::Nothing,
+            Self::Several(several) => {
+                let place = several.is_open.get_mut(usize::from(verdict.id().index));
+                if !place.is_some_and(std::mem::take) {
+                    return Settled::Nothing;
+                }
+                several.open -= 1;
+                several.outcome = several.outcome.max(Outcome::of(verdict));
+                if several.open > 0 {
+                    return Settled::Destination;
+                }
+                several.outcome
+            }
+        };
+        *self = Self::None;
+        Settled::Message(outcome)
+    }
+}
