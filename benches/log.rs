@@ -25,6 +25,7 @@ fn record(now: Stamp) -> TimingRecord<'static> {
         instant: now.instant + Duration::from_millis(ms),
     };
     TimingRecord {
+        connection: None,
         mqtt_topic: b"sensors/building-7/room-12/temperature",
         mqtt_qos: 1,
         kafka_topic: "sensors",

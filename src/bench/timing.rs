@@ -113,6 +113,7 @@ mod tests {
         };
         for ms in 1..=10 {
             logging.timing().record(&TimingRecord {
+                connection: None,
                 mqtt_topic: b"total_us",
                 mqtt_qos: 1,
                 kafka_topic: "bench",

@@ -253,8 +253,8 @@ impl Demo {
             restarts: metrics.restarts_total(),
         });
         let restarts = metrics.restarts();
-        for ((actor, reason), count) in &restarts {
-            if view.restarts.get(&(*actor, *reason)) != Some(count) {
+        for (key @ (actor, reason), count) in &restarts {
+            if view.restarts.get(key) != Some(count) {
                 self.display.say(&format!("  healed: the {actor} actor was restarted ({reason})"));
             }
         }
@@ -358,7 +358,7 @@ struct View {
     at: Instant,
     conservation: Conservation,
     latencies: Histogram<u64>,
-    restarts: BTreeMap<(&'static str, &'static str), u64>,
+    restarts: BTreeMap<(Arc<str>, &'static str), u64>,
     lines: u64,
     first_records: bool,
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Error, Result};
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -9,10 +10,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::pages::Pages;
 use crate::observe::health::CODES;
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
-use crate::observe::{Conservation, Hold};
+use crate::observe::{ConnectionMetrics, Conservation};
 
 /// As the OpenMetrics specification asks for.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -20,11 +20,11 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// What every name begins with.
 const PREFIX: &str = "mqtt_kafka_bridge";
 
-/// The whole text. Each kind of count is from one moment: the terms of the conservation identity
-/// always balance.
-pub(super) fn write(pages: &Pages) -> std::result::Result<String, Error> {
+/// The whole text. The counts of one connection are from one moment: the terms of the conservation
+/// identity always balance.
+pub(super) fn write(scrape: Scrape) -> std::result::Result<String, Error> {
     let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Scrape::of(pages)));
+    registry.register_collector(Box::new(scrape));
     let mut text = String::with_capacity(16 * 1024);
     encode(&mut text, &registry)?;
     Ok(text)
@@ -32,74 +32,98 @@ pub(super) fn write(pages: &Pages) -> std::result::Result<String, Error> {
 
 /// All values of one exposition.
 #[derive(Debug)]
-struct Scrape {
-    counted: Conservation,
-    reconnects: BTreeMap<&'static str, u64>,
-    restarts: BTreeMap<(&'static str, &'static str), u64>,
-    stages: Stages,
+pub(super) struct Scrape {
+    pub(super) connections: Vec<Connection>,
+    pub(super) restarts: BTreeMap<(Arc<str>, &'static str), u64>,
     /// By route.
-    filters: Vec<String>,
-    /// Every Kafka topic that could be held, and whether it is.
-    held: BTreeMap<String, bool>,
-    not_ready: BTreeSet<&'static str>,
-    timing_dropped: u64,
-    records_dropped: u64,
-    uptime_s: f64,
+    pub(super) filters: Vec<String>,
+    /// What could be held, and whether it is.
+    pub(super) held: BTreeMap<String, bool>,
+    pub(super) not_ready: BTreeSet<&'static str>,
+    pub(super) timing_dropped: u64,
+    pub(super) records_dropped: u64,
+    pub(super) uptime_s: f64,
 }
 
-impl Scrape {
-    fn of(pages: &Pages) -> Self {
-        let metrics = &pages.metrics;
-        let routes = pages.routes.iter();
-        let mut held: BTreeMap<_, _> =
-            routes.map(|route| (route.kafka_topic.to_string(), false)).collect();
-        held.insert(Hold::DEAD_LETTER.to_owned(), false);
-        held.extend(metrics.holds().into_iter().map(|hold| (hold.kafka_topic, true)));
+/// The values of one MQTT connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    name: Arc<str>,
+    connected: bool,
+    counted: Conservation,
+    reconnects: BTreeMap<&'static str, u64>,
+    stages: Stages,
+}
+
+impl Connection {
+    /// As they are now.
+    pub(super) fn of(metrics: &ConnectionMetrics) -> Self {
         Self {
+            name: Arc::clone(metrics.name()),
+            connected: metrics.health().connected,
             counted: metrics.conservation(),
             reconnects: metrics.reconnects(),
-            restarts: metrics.restarts(),
             stages: metrics.stages(),
-            filters: pages.routes.iter().map(|route| route.filter.to_string()).collect(),
-            held,
-            not_ready: pages.not_ready().iter().map(|reason| reason.reason).collect(),
-            timing_dropped: pages.logging.timing_dropped(),
-            records_dropped: pages.logging.records_dropped(),
-            uptime_s: pages.started.elapsed().as_secs_f64(),
         }
     }
 
-    fn conservation(&self, to: &mut DescriptorEncoder<'_>) -> Result {
-        let counted = &self.counted;
-        for (name, help, value) in [
-            ("received", "Messages received; redeliveries excepted.", counted.received),
-            ("redelivered", "Messages in flight that came again.", counted.redelivered),
-            ("copies", "Copies for overlapping subscriptions, not forwarded.", counted.copies),
-            ("delivered", "Messages that Kafka acknowledged.", counted.delivered),
-            ("dead_lettered", "Messages written to the dead letter.", counted.dead_lettered),
-            ("filtered", "Messages that matched no route.", counted.filtered),
-            ("shed", "QoS 0 messages dropped while the window was full.", counted.shed),
-        ] {
-            counter(&mut to.encode_descriptor(name, help, None, MetricType::Counter)?, value)?;
+    fn label(&self) -> (&'static str, &str) {
+        ("connection", &self.name)
+    }
+}
+
+/// Name, help and value of a count.
+type Count = (&'static str, &'static str, fn(&Conservation) -> u64);
+
+/// Counts of the conservation identity, and beside it.
+const COUNTS: [Count; 7] = [
+    ("received", "Messages received; redeliveries excepted.", |counted| counted.received),
+    ("redelivered", "Messages that came again while in flight.", |counted| counted.redelivered),
+    ("copies", "Copies for overlapping subscriptions, not forwarded.", |counted| counted.copies),
+    ("delivered", "Messages that Kafka acknowledged.", |counted| counted.delivered),
+    ("dead_lettered", "Messages written to the dead letter.", |counted| counted.dead_lettered),
+    ("filtered", "Messages that matched no route.", |counted| counted.filtered),
+    ("shed", "QoS 0 messages dropped while the window was full.", |counted| counted.shed),
+];
+
+impl Scrape {
+    fn connections(&self, to: &mut DescriptorEncoder<'_>) -> Result {
+        for (name, help, value) in COUNTS {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for connection in &self.connections {
+                let labels = [connection.label()];
+                counter(&mut family.encode_family(&labels)?, value(&connection.counted))?;
+            }
         }
         let help = "Messages received and without a verdict.";
-        gauge(
-            &mut to.encode_descriptor("in_flight", help, None, MetricType::Gauge)?,
-            counted.in_flight,
-        )
+        let mut family = to.encode_descriptor("in_flight", help, None, MetricType::Gauge)?;
+        for connection in &self.connections {
+            let labels = [connection.label()];
+            gauge(&mut family.encode_family(&labels)?, connection.counted.in_flight)?;
+        }
+        let help = "1 while the MQTT broker has accepted the connection.";
+        let mut family = to.encode_descriptor("mqtt_connected", help, None, MetricType::Gauge)?;
+        for connection in &self.connections {
+            let labels = [connection.label()];
+            gauge(&mut family.encode_family(&labels)?, u64::from(connection.connected))?;
+        }
+        let help = "MQTT connections lost or failed to open.";
+        let mut family =
+            to.encode_descriptor("mqtt_reconnects", help, None, MetricType::Counter)?;
+        for connection in &self.connections {
+            for (reason, count) in &connection.reconnects {
+                let labels = [connection.label(), ("reason", *reason)];
+                counter(&mut family.encode_family(&labels)?, *count)?;
+            }
+        }
+        Ok(())
     }
 
     fn failures(&self, to: &mut DescriptorEncoder<'_>) -> Result {
-        let help = "MQTT connections lost, or not to be had.";
-        let mut family =
-            to.encode_descriptor("mqtt_reconnects", help, None, MetricType::Counter)?;
-        for (reason, count) in &self.reconnects {
-            counter(&mut family.encode_family(&[("reason", *reason)])?, *count)?;
-        }
         let help = "Restarts of actors, and new producers after a fatal error.";
         let mut family = to.encode_descriptor("restarts", help, None, MetricType::Counter)?;
         for ((actor, reason), count) in &self.restarts {
-            let labels = [("actor", *actor), ("reason", *reason)];
+            let labels = [("actor", &**actor), ("reason", *reason)];
             counter(&mut family.encode_family(&labels)?, *count)?;
         }
         let help = "Records that the log had no room for.";
@@ -121,7 +145,7 @@ impl Scrape {
             let given = u64::from(self.not_ready.contains(code));
             gauge(&mut family.encode_family(&[("reason", code)])?, given)?;
         }
-        let help = "1 for a Kafka topic whose messages wait for a person.";
+        let help = "1 for a Kafka topic whose messages wait until a person removes the cause.";
         let mut family = to.encode_descriptor("held", help, None, MetricType::Gauge)?;
         for (kafka_topic, held) in &self.held {
             let labels = [("kafka_topic", kafka_topic.as_str())];
@@ -141,13 +165,16 @@ impl Scrape {
                     there to the write of the PUBACK.";
         let unit = Some(&Unit::Seconds);
         let mut family = to.encode_descriptor("stage", help, unit, MetricType::Histogram)?;
-        let Stages { produced, delivered, acknowledged } = &self.stages;
-        for (stage, routes) in
-            [("produced", produced), ("delivered", delivered), ("acknowledged", acknowledged)]
-        {
-            for (filter, histogram) in self.filters.iter().zip(routes) {
-                let labels = [("stage", stage), ("mqtt_filter", filter.as_str())];
-                histogram_of(&mut family.encode_family(&labels)?, histogram)?;
+        for connection in &self.connections {
+            let Stages { produced, delivered, acknowledged } = &connection.stages;
+            for (stage, routes) in
+                [("produced", produced), ("delivered", delivered), ("acknowledged", acknowledged)]
+            {
+                for (filter, histogram) in self.filters.iter().zip(routes) {
+                    let labels =
+                        [("stage", stage), ("mqtt_filter", filter.as_str()), connection.label()];
+                    histogram_of(&mut family.encode_family(&labels)?, histogram)?;
+                }
             }
         }
         Ok(())
@@ -156,7 +183,7 @@ impl Scrape {
 
 impl Collector for Scrape {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result {
-        self.conservation(&mut to)?;
+        self.connections(&mut to)?;
         self.failures(&mut to)?;
         self.state(&mut to)?;
         self.latencies(&mut to)
@@ -188,11 +215,20 @@ mod tests {
         histogram.counts[1] = 2;
         histogram.counts[BOUNDS_US.len()] = 1;
         histogram.sum_us = 700_000_900;
-        Scrape {
-            counted: Conservation { received: 6, delivered: 5, in_flight: 1, ..Default::default() },
+        let connection = |name: &str, received, stages| Connection {
+            name: name.into(),
+            connected: received > 0,
+            counted: Conservation { received, delivered: received, ..Default::default() },
             reconnects: [("keep_alive", 2)].into(),
-            restarts: [(("kafka", "panic"), 3)].into(),
-            stages: Stages { produced: vec![histogram], ..Stages::default() },
+            stages,
+        };
+        let stages = Stages { produced: vec![histogram], ..Stages::default() };
+        Scrape {
+            connections: vec![
+                connection("east", 6, stages),
+                connection("west", 0, Stages::default()),
+            ],
+            restarts: [(("kafka".into(), "panic"), 3)].into(),
             filters: vec!["a/\"b\\/#".to_owned()],
             held: [("t".to_owned(), true)].into(),
             not_ready: ["draining"].into(),
@@ -203,21 +239,19 @@ mod tests {
     }
 
     fn text() -> String {
-        let mut registry = Registry::with_prefix(PREFIX);
-        registry.register_collector(Box::new(scrape()));
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("a String takes everything");
-        text
+        write(scrape()).expect("a String takes everything")
     }
 
     #[test]
     fn every_family_is_in_the_text_with_its_labels_escaped() {
         let text = text();
         for line in [
-            "received_total 6",
-            "delivered_total 5",
-            "in_flight 1",
-            "mqtt_reconnects_total{reason=\"keep_alive\"} 2",
+            r#"received_total{connection="east"} 6"#,
+            r#"delivered_total{connection="west"} 0"#,
+            r#"in_flight{connection="east"} 0"#,
+            r#"mqtt_reconnects_total{connection="west",reason="keep_alive"} 2"#,
+            r#"mqtt_connected{connection="east"} 1"#,
+            r#"mqtt_connected{connection="west"} 0"#,
             "restarts_total{actor=\"kafka\",reason=\"panic\"} 3",
             "log_records_dropped_total{kind=\"timing\"} 4",
             "ready 0",
@@ -225,10 +259,10 @@ mod tests {
             "not_ready{reason=\"kafka_unreachable\"} 0",
             "held{kafka_topic=\"t\"} 1",
             "uptime_seconds 1.5",
-            r#"stage_seconds_bucket{le="0.0005",stage="produced",mqtt_filter="a/\"b\\/#"} 2"#,
-            r#"stage_seconds_bucket{le="600.0",stage="produced",mqtt_filter="a/\"b\\/#"} 2"#,
-            r#"stage_seconds_bucket{le="+Inf",stage="produced",mqtt_filter="a/\"b\\/#"} 3"#,
-            r#"stage_seconds_sum{stage="produced",mqtt_filter="a/\"b\\/#"} 700.0009"#,
+            r#"stage_seconds_bucket{le="0.0005",stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
+            r#"stage_seconds_bucket{le="600.0",stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
+            r#"stage_seconds_bucket{le="+Inf",stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 3"#,
+            r#"stage_seconds_sum{stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 700.0009"#,
         ] {
             assert!(text.contains(&format!("\n{PREFIX}_{line}\n")), "{line} is not in\n{text}");
         }

@@ -1,16 +1,16 @@
 //! What is served.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use serde_json::json;
 
-use super::exposition;
+use super::exposition::{self, Connection, Scrape};
 use crate::config::Config;
-use crate::observe::health::{self, ActorHealth, Reason};
+use crate::observe::health::{self, ActorHealth, HeldPlace, Reason, Wanted};
 use crate::observe::{Logging, Metrics};
-use crate::route::Route;
 use crate::supervisor::Heartbeat;
 
 /// An actor beats once a second; one that was silent for so long is not just late.
@@ -27,10 +27,13 @@ pub(super) struct Page {
 /// All that the pages are made of. They read it, and change nothing.
 #[derive(Debug)]
 pub struct Pages {
-    pub(super) metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
     pub(super) logging: Logging,
-    pub(super) routes: Vec<Route>,
-    pub(super) started: Instant,
+    /// By [`RouteId`](crate::message::RouteId).
+    wanted: Vec<Wanted>,
+    /// What can be held.
+    places: BTreeSet<HeldPlace>,
+    started: Instant,
     heartbeats: Vec<Arc<Heartbeat>>,
     silent_max: Duration,
 }
@@ -44,10 +47,19 @@ impl Pages {
         logging: Logging,
     ) -> Self {
         let hang_after = config.supervisor.hang_after;
+        let routes = config.routes.iter();
+        let wanted = routes.clone().map(|route| Wanted {
+            route: route.id,
+            mqtt_filter: route.filter.to_string(),
+            mqtt_qos: route.qos.level(),
+        });
+        let kafka_topics =
+            routes.map(|route| HeldPlace::KafkaTopic(Arc::clone(&route.kafka_topic)));
         Self {
             metrics,
             logging,
-            routes: config.routes.clone(),
+            wanted: wanted.collect(),
+            places: kafka_topics.chain([HeldPlace::DeadLetter]).collect(),
             started: Instant::now(),
             heartbeats,
             // Before the watchdog ends the process.
@@ -67,7 +79,7 @@ impl Pages {
 
     /// `/metrics`
     pub(super) fn metrics(&self) -> Page {
-        match exposition::write(self) {
+        match exposition::write(self.scrape()) {
             Ok(body) => {
                 Page { status: StatusCode::OK, content_type: exposition::CONTENT_TYPE, body }
             }
@@ -81,14 +93,31 @@ impl Pages {
     }
 
     /// Why it is not ready.
-    pub(super) fn not_ready(&self) -> Vec<Reason> {
-        let seen = self.metrics.health().snapshot(self.metrics.holds(), self.actors());
-        health::not_ready(&seen, &self.routes, self.silent_max)
+    fn not_ready(&self) -> Vec<Reason> {
+        let seen = self.metrics.snapshot(self.actors());
+        health::not_ready(&seen, &self.wanted, self.silent_max)
+    }
+
+    fn scrape(&self) -> Scrape {
+        let metrics = &self.metrics;
+        let mut held: BTreeMap<_, _> =
+            self.places.iter().map(|place| (place.to_string(), false)).collect();
+        held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
+        Scrape {
+            connections: metrics.connections().iter().map(Connection::of).collect(),
+            restarts: metrics.restarts(),
+            filters: self.wanted.iter().map(|wanted| wanted.mqtt_filter.clone()).collect(),
+            held,
+            not_ready: self.not_ready().iter().map(|reason| reason.reason).collect(),
+            timing_dropped: self.logging.timing_dropped(),
+            records_dropped: self.logging.records_dropped(),
+            uptime_s: self.started.elapsed().as_secs_f64(),
+        }
     }
 
     fn actors(&self) -> Vec<ActorHealth> {
         let actor = |beat: &Arc<Heartbeat>| ActorHealth {
-            actor: beat.actor(),
+            actor: Arc::clone(beat.actor()),
             restarting: beat.is_paused(),
             silent: beat.silent_for(),
         };

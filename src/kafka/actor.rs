@@ -20,7 +20,7 @@ use crate::failpoint::{self, Site};
 use crate::kafka::dead_letter::{DeadLetter, Extent};
 use crate::message::{Destination, NO_ROUTE, RecordId, Seq, Stamp};
 use crate::observe::panics::{self, PanicReport};
-use crate::observe::{Hold, LogLimiter, Metrics, TimingSink, keys};
+use crate::observe::{HeldPlace, Hold, LogLimiter, Metrics, TimingSink, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict};
 use crate::supervisor::heartbeat::Heartbeat;
 use kafka_topics::KafkaTopics;
@@ -269,9 +269,10 @@ impl KafkaProducerActor {
         for (at, queue) in self.state.kafka_topics.queues().iter().enumerate() {
             let Some(trouble) = queue.trouble().filter(|trouble| trouble.held) else { continue };
             // Its partitions have the same cause.
-            if holds.iter().all(|hold| hold.kafka_topic != queue.kafka_topic()) {
+            let place = HeldPlace::KafkaTopic(queue.kafka_topic().into());
+            if holds.iter().all(|hold| hold.place != place) {
                 let reason = self.state.kafka_topics.why_held(at, trouble.code);
-                holds.push(Hold { kafka_topic: queue.kafka_topic().to_owned(), reason });
+                holds.push(Hold { place, reason });
             }
         }
         holds.extend(self.state.dead_letters.hold());

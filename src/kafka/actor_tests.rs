@@ -306,7 +306,7 @@ impl Stage {
     }
 
     fn unconfirmed(&self) -> Option<Duration> {
-        self.metrics.health().snapshot(Vec::new(), Vec::new()).unconfirmed
+        self.metrics.snapshot(Vec::new()).unconfirmed
     }
 
     fn epochs(&self) -> usize {
@@ -570,7 +570,7 @@ fn what_is_refused_whatever_it_is_is_the_kafka_topics_fault_and_waits_until_that
             stage.mock.fail_produce(errors);
             all[100..].chunks(50).for_each(|chunk| stage.publish(chunk.to_vec()));
             stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
-            let hold = Hold { kafka_topic: "a".into(), reason: name.to_owned() };
+            let hold = Hold { place: HeldPlace::KafkaTopic("a".into()), reason: name.to_owned() };
             assert_eq!(stage.metrics.holds(), [hold]);
             stage.mock.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
             stage.settled(400).await;
@@ -878,7 +878,7 @@ fn a_dead_letter_file_at_its_bound_holds_what_would_go_there_and_only_that() {
         stage.publish(all.clone());
         stage.until("records pass", |stage| stage.journal().verdicts.len() == 10).await;
         assert_eq!(stage.rejected(), [], "not acknowledged before it is written");
-        assert_eq!(stage.metrics.holds()[0].kafka_topic, "dead letter");
+        assert_eq!(stage.metrics.holds()[0].place, HeldPlace::DeadLetter);
     });
 }
 
@@ -1035,7 +1035,7 @@ fn a_forbidden_kafka_topic_is_held_while_others_go_on_and_heals() {
         stage.publish(free.clone());
         stage.until("the other goes on", |stage| stage.journal().verdicts.len() == 50).await;
         stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
-        assert_eq!(stage.metrics.holds()[0].kafka_topic, "a");
+        assert_eq!(stage.metrics.holds()[0].place, HeldPlace::KafkaTopic("a".into()));
         assert_eq!(stage.metrics.holds()[0].reason, "TOPIC_AUTHORIZATION_FAILED");
         stage.mock.order(|cluster| cluster.topic_error("a", NO_ERROR).expect("set"));
         stage.settled(100).await;

@@ -39,7 +39,7 @@ use crate::mqtt::subscriptions::Held;
 use crate::mqtt::transport;
 use crate::mqtt::window::{Ack, Limits, Window};
 use crate::observe::diagnosis::{self, Diagnosis};
-use crate::observe::{LogLimiter, Metrics, keys, panics};
+use crate::observe::{ConnectionMetrics, LogLimiter, Metrics, keys, panics};
 use crate::route::{Filter, Router};
 use crate::stage::{Attach, ForwardBatch, NextStage, SourceId, StageReady, Verdicts};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
@@ -65,7 +65,7 @@ pub(super) struct Core {
     pub(super) max_payload: usize,
     pub(super) qos0_shed_after: Option<Duration>,
     router: Router,
-    source: SourceId,
+    pub(super) source: SourceId,
     next: NextStage,
     drained: Recipient<Drained>,
     log: Logger,
@@ -189,7 +189,7 @@ impl MqttActor {
         self.core.record(cx);
         // What has no connection to thank (a replay) is handed on here.
         self.core.forward();
-        self.core.metrics.set_conservation(self.core.window.snapshot());
+        self.core.connection().set_conservation(self.core.window.snapshot());
         moved
     }
 
@@ -223,6 +223,11 @@ impl Core {
         if let Some(recorder) = &mut self.recorder {
             recorder.poll(&mut self.session.subscriptions, cx);
         }
+    }
+
+    /// What is counted of this connection.
+    fn connection(&self) -> &ConnectionMetrics {
+        self.metrics.connection(self.source)
     }
 
     fn dial(&mut self) -> LinkState {
@@ -283,8 +288,8 @@ impl Core {
         if let Some(likely) = likely.or_else(|| diagnosis::of_mqtt(&detail)) {
             detail = format!("{likely}; {detail}");
         }
-        self.metrics.count_reconnect(lost.reason);
-        self.metrics.health().mqtt_lost(format!("{}: {detail}", lost.reason));
+        self.connection().count_reconnect(lost.reason);
+        self.connection().set_lost(format!("{}: {detail}", lost.reason));
         let jitter = fastrand::f64();
         let pause = match lost.taken_over || likely == Some(&diagnosis::MQTT_EVICTED) {
             true => self.backoff.longest(jitter),
@@ -530,7 +535,7 @@ impl Core {
 
     fn tell_one(&mut self, note: SessionEvent) {
         let filter = |route: usize| self.settings.routes[route].filter.to_string();
-        self.metrics.health().mqtt(|mqtt| note.apply(mqtt));
+        self.connection().change_health(|mqtt| note.apply(mqtt));
         match note {
             SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
                 if !session_present {
@@ -630,7 +635,7 @@ impl Supervised for MqttActor {
             open.take_unread_qos0(&mut self.core);
         }
         self.core.window.connection_lost();
-        self.core.metrics.health().mqtt_lost("MqttActor was restarted".to_owned());
+        self.core.connection().set_lost("MqttActor was restarted".to_owned());
         self.core.full_since = None;
         // Verdicts may have died with the mail that was being handled. When the producer answers to
         // the new attachment, everything without a verdict is handed on again.

@@ -599,7 +599,7 @@ fn a_half_open_connection_is_noticed_and_left() {
         assert_eq!(peer.packet().await.0, 0xC0, "PINGREQ");
         // No PINGRESP, nothing.
         let _next = stage.accept().await;
-        assert_eq!(stage.metrics.reconnects().get("keep_alive"), Some(&1));
+        assert_eq!(stage.metrics.connections()[0].reconnects().get("keep_alive"), Some(&1));
     });
 }
 
@@ -619,7 +619,7 @@ fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
         // 20, 40, 80 and 160 ms, each at least half of it.
         assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
         stage.accept().await;
-        assert_eq!(stage.metrics.reconnects().get("connection_refused"), Some(&5));
+        assert_eq!(stage.metrics.connections()[0].reconnects().get("connection_refused"), Some(&5));
     });
 }
 
@@ -638,7 +638,7 @@ fn one_whose_session_is_taken_over_backs_off_and_does_not_fight() {
         peer.send(&[0xE0, 1, 0x8E]).await;
         let _next = stage.accept().await;
         assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
-        assert_eq!(stage.metrics.reconnects().get("session_taken_over"), Some(&1));
+        assert_eq!(stage.metrics.connections()[0].reconnects().get("session_taken_over"), Some(&1));
     });
 }
 
@@ -749,7 +749,9 @@ fn a_drain_without_a_connection_waits_for_verdicts_only() {
         peer.publish(0x32, 1, b"x").await;
         let messages = stage.handed_on(1).await;
         drop(peer);
-        stage.until("lost", |s| s.metrics.reconnects().get(lost::CLOSED).map(drop)).await;
+        stage
+            .until("lost", |s| s.metrics.connections()[0].reconnects().get(lost::CLOSED).map(drop))
+            .await;
         stage.actor.send(StopIntake).await.expect("alive");
         assert!(matches!(stage.told.lock().expect("sound").last(), Some(Told::Batch { .. })));
         stage.deliver(&messages);

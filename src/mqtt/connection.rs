@@ -258,7 +258,7 @@ impl Connection {
             core.window.release(|ack| packet::encode_ack(ack, out));
             let acknowledged = core.window.take_acknowledged();
             if acknowledged.len() > 0 {
-                core.metrics.record_acknowledged(acknowledged, now);
+                core.metrics.connection(core.source).record_acknowledged(acknowledged, now);
             }
         }
         sent |= self.flush(cx)?;

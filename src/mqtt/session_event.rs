@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::message::RouteId;
 use crate::mqtt::packet::{ServerLimits, Version};
 use crate::observe::MqttHealth;
 use crate::observe::health::Subscription as Answer;
@@ -95,7 +96,7 @@ impl SessionEvent {
                 return;
             }
             Self::Uncovered { route } => {
-                health.subscriptions.remove(route);
+                health.subscriptions.remove(&RouteId(*route));
                 return;
             }
             Self::Subscribed { route, .. }
@@ -108,6 +109,6 @@ impl SessionEvent {
             | Self::Unsubscribed { .. }
             | Self::UnsubscribeFailed { .. } => return,
         };
-        health.subscriptions.insert(*route, answer);
+        health.subscriptions.insert(RouteId(*route), answer);
     }
 }

@@ -8,10 +8,14 @@
 
 use std::io::{self, Write};
 use std::panic::RefUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::format::Style;
 
 /// Lines that wait or are being written, in bytes.
 const CAPACITY: usize = 8 * 1024 * 1024;
@@ -40,7 +44,14 @@ impl Lost {
 }
 
 /// Formats the report of a loss.
-pub(crate) type Report = Box<dyn Fn(Lost, &mut Vec<u8>) + Send + Sync + RefUnwindSafe>;
+pub(crate) type Report = Box<dyn Fn(Lost, &mut Vec<u8>) + Send + Sync>;
+
+/// Where lines go, and how they look.
+#[derive(Clone)]
+pub(crate) struct Output {
+    pub(crate) buffer: Arc<Buffer>,
+    pub(crate) style: Style,
+}
 
 /// See the module.
 pub(crate) struct Buffer {
@@ -87,6 +98,9 @@ struct Sink {
     spare: Vec<u8>,
 }
 
+/// A panic elsewhere leaves whole lines and plain numbers.
+impl RefUnwindSafe for Buffer {}
+
 impl Buffer {
     /// A buffer before `out`, and its writer thread. Without a thread, if none can be had, callers
     /// write out themselves.
@@ -118,7 +132,7 @@ impl Buffer {
             gone.0.write_until_closed();
         });
         if writer.is_err() {
-            lock(&buffer.state).writer = Writer::Gone;
+            buffer.state.lock().writer = Writer::Gone;
         }
         (buffer, writer.ok())
     }
@@ -126,7 +140,7 @@ impl Buffer {
     /// Appends one ordinary line. Waits for room at most [`PATIENCE`]; the line is then dropped and
     /// counted, and so are those after it, without waiting, until the sink takes bytes again.
     pub(crate) fn push(&self, line: &[u8]) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let mut deadline = None;
         while state.used() + line.len() > CAPACITY && state.writer != Writer::Gone {
             let now = Instant::now();
@@ -137,10 +151,7 @@ impl Buffer {
                 self.ordinary_lost.fetch_add(1, Relaxed);
                 return;
             }
-            (state, _) = self
-                .room
-                .wait_timeout(state, deadline - now)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.room.wait_for(&mut state, deadline - now);
         }
         state.waiting.extend_from_slice(line);
         state.urgent = true;
@@ -150,7 +161,7 @@ impl Buffer {
 
     /// Appends `count` lines of timing records, or drops and counts them. Never waits for room.
     pub(crate) fn push_timing(&self, lines: &[u8], count: u64) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         if state.used() + lines.len() > CAPACITY - RESERVE {
             state.lost.timing += count;
             self.timing_lost.fetch_add(count, Relaxed);
@@ -176,38 +187,26 @@ impl Buffer {
             state.writer = Writer::Awake;
         }
         drop(state);
-        match writer {
-            Writer::Gone => {
-                self.flush();
-            }
-            _ => self.lines.notify_one(),
+        if writer == Writer::Gone {
+            self.flush();
+        } else {
+            self.lines.notify_one();
         }
     }
 
-    /// Writes out all that was appended before; `false` if the sink was not to be had within
+    /// Writes out all that was appended before; `false` if another thread held the sink for
     /// [`PATIENCE`].
     pub(crate) fn flush(&self) -> bool {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut sink = match self.sink.try_lock() {
-                Ok(sink) => sink,
-                // A sink that panicked is used again: there is no other.
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return false,
-                Err(TryLockError::WouldBlock) => {
-                    thread::sleep(Duration::from_millis(1));
-                    continue;
-                }
-            };
-            self.write_out(&mut sink, true);
-            let _ = sink.out.flush();
-            return true;
-        }
+        // A sink that panicked is used again: there is no other.
+        let Some(mut sink) = self.sink.try_lock_for(PATIENCE) else { return false };
+        self.write_out(&mut sink, true);
+        let _ = sink.out.flush();
+        true
     }
 
     /// Ends the writer thread, after it has written out what is there.
     pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
+        self.state.lock().closed = true;
         self.lines.notify_one();
     }
 
@@ -223,14 +222,14 @@ impl Buffer {
 
     fn write_until_closed(&self) {
         while self.wait_for_lines() {
-            self.write_out(&mut lock(&self.sink), false);
+            self.write_out(&mut self.sink.lock(), false);
         }
         self.flush();
     }
 
     /// `false` once the buffer is closed.
     fn wait_for_lines(&self) -> bool {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         loop {
             if state.closed {
                 return false;
@@ -240,14 +239,11 @@ impl Buffer {
             }
             if state.waiting.is_empty() && !state.lost.any() {
                 state.writer = Writer::Idle;
-                state = self.lines.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.lines.wait(&mut state);
             } else {
                 state.writer = Writer::Lingering;
                 let nap = if state.waiting.is_empty() { REPORT_EVERY } else { LINGER };
-                let waited = self.lines.wait_timeout(state, nap);
-                let (guard, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                state = guard;
-                if timeout.timed_out() {
+                if self.lines.wait_for(&mut state, nap).timed_out() {
                     break;
                 }
             }
@@ -259,7 +255,7 @@ impl Buffer {
     /// Writes out what waits. The caller holds the sink, so lines keep their order whoever writes.
     fn write_out(&self, sink: &mut Sink, report_now: bool) {
         let mut lines = std::mem::take(&mut sink.spare);
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         std::mem::swap(&mut lines, &mut state.waiting);
         state.writing = lines.len();
         state.urgent = false;
@@ -276,7 +272,7 @@ impl Buffer {
 
         let written = write_all(&mut *sink.out, &lines);
 
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         state.writing = 0;
         state.stalled = false;
         if let Err(rest) = written {
@@ -305,7 +301,7 @@ struct WriterGone(Arc<Buffer>);
 
 impl Drop for WriterGone {
     fn drop(&mut self) {
-        lock(&self.0.state).writer = Writer::Gone;
+        self.0.state.lock().writer = Writer::Gone;
         self.0.room.notify_all();
     }
 }
@@ -325,9 +321,4 @@ fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> Result<(), usize> {
         }
     }
     Ok(())
-}
-
-/// A panic elsewhere leaves whole lines and plain numbers.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
-use super::metrics::{Hold, lock};
 use crate::exit::Failure;
-use crate::route::Route;
+use crate::message::RouteId;
 use crate::visible::Visible;
 
 /// The longest `detail`, in characters: brokers' words are quoted there.
@@ -28,6 +28,9 @@ pub struct Reason {
     pub reason: &'static str,
     /// For people. Never a secret.
     pub detail: String,
+    /// Which MQTT connection, if it is one's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<String>,
 }
 
 impl Reason {
@@ -38,13 +41,13 @@ impl Reason {
             Some((end, _)) => format!("{}...", &detail[..end]),
             None => detail,
         };
-        Self { component, reason, detail }
+        Self { component, reason, detail, connection: None }
     }
 }
 
 impl Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { component, reason, detail } = self;
+        let Self { component, reason, detail, .. } = self;
         write!(f, "{component}: {reason}: {detail}")
     }
 }
@@ -100,11 +103,31 @@ const DEAD_LETTER_BLOCKED: &str = "dead_letter_blocked";
 pub struct MqttHealth {
     /// CONNACK came, and the connection was not lost since.
     pub connected: bool,
-    /// Why the last one was lost, or not to be had.
+    /// Why the last one was lost or failed to open.
     pub lost: Option<String>,
     /// What became of each route's subscription on this connection; a route that is not here has
     /// had no answer.
-    pub subscriptions: BTreeMap<usize, Subscription>,
+    pub subscriptions: BTreeMap<RouteId, Subscription>,
+}
+
+/// The state of one MQTT connection of several, perhaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionHealth {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its state.
+    pub mqtt: MqttHealth,
+}
+
+/// A subscription that every connection must have to be ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The route that asks for it.
+    pub route: RouteId,
+    /// Its filter.
+    pub mqtt_filter: String,
+    /// The QoS that it asks for.
+    pub mqtt_qos: u8,
 }
 
 /// The broker's answer to a subscription.
@@ -148,22 +171,49 @@ pub enum TopicTrouble {
     Unavailable(String),
 }
 
+/// Messages that wait for a cause that a person must remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Which messages.
+    pub place: HeldPlace,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// Where messages are held.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HeldPlace {
+    /// Before this Kafka topic.
+    KafkaTopic(Arc<str>),
+    /// Before the dead letter, which cannot be written.
+    DeadLetter,
+}
+
+impl Display for HeldPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::KafkaTopic(kafka_topic) => kafka_topic,
+            // No Kafka topic has a space.
+            Self::DeadLetter => "dead letter",
+        })
+    }
+}
+
 /// How far an actor is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActorHealth {
     /// Its name.
-    pub actor: &'static str,
+    pub actor: Arc<str>,
     /// It failed and waits for its restart.
     pub restarting: bool,
     /// For how long it made no progress, if it owed any.
     pub silent: Duration,
 }
 
-/// Where the parts say how they are. One for the whole bridge, in
+/// Where the parts that are no connection's say how they are. One for the whole bridge, in
 /// [`Metrics`](super::Metrics::health).
 #[derive(Debug, Default)]
 pub struct Health {
-    mqtt: Mutex<MqttHealth>,
     kafka: Mutex<KafkaHealth>,
     producer: Mutex<Option<String>>,
     unconfirmed: Mutex<Option<Duration>>,
@@ -174,46 +224,36 @@ pub struct Health {
 }
 
 impl Health {
-    /// Changes what is known of the MQTT connection.
-    pub fn mqtt(&self, change: impl FnOnce(&mut MqttHealth)) {
-        change(&mut lock(&self.mqtt));
-    }
-
-    /// The MQTT connection is lost, or was not to be had.
-    pub fn mqtt_lost(&self, why: String) {
-        self.mqtt(|mqtt| *mqtt = MqttHealth { lost: Some(why), ..MqttHealth::default() });
-    }
-
     /// What the last request for metadata brought.
     pub fn set_kafka(&self, health: KafkaHealth) {
-        *lock(&self.kafka) = health;
+        *self.kafka.lock() = health;
     }
 
     /// One producer after the other fails without having delivered anything; `None`: no more.
     pub fn set_producer_failing(&self, why: Option<String>) {
-        *lock(&self.producer) = why;
+        *self.producer.lock() = why;
     }
 
     /// How long Kafka has left a record without an answer, if that is too long.
     pub fn set_unconfirmed(&self, waited: Option<Duration>) {
-        *lock(&self.unconfirmed) = waited;
+        *self.unconfirmed.lock() = waited;
     }
 
     /// What is to be said of the partitions that have refused for too long what should pass.
     pub fn set_failing_partitions(&self, details: Vec<String>) {
-        *lock(&self.failing_partitions) = details;
+        *self.failing_partitions.lock() = details;
     }
 
     /// Why messages that no route matches are dropped now; `None`: they are not, or the last of them
     /// has its dead letter.
     pub fn set_unmatched_dropped(&self, why: Option<String>) {
-        *lock(&self.unmatched) = why;
+        *self.unmatched.lock() = why;
     }
 
     /// What a person should look at although the bridge is ready. What is configured works: only what
     /// an old subscription brings is lost, and to be called not ready would end good work for it.
     pub fn warnings(&self) -> Vec<Reason> {
-        let unmatched = lock(&self.unmatched).clone();
+        let unmatched = self.unmatched.lock().clone();
         unmatched.map(|why| Reason::new("mqtt", UNMATCHED_DROPPED, why)).into_iter().collect()
     }
 
@@ -232,14 +272,19 @@ impl Health {
         self.failure.get()
     }
 
-    /// All of it as it is now. `holds` and `actors` come from elsewhere.
-    pub fn snapshot(&self, holds: Vec<Hold>, actors: Vec<ActorHealth>) -> Snapshot {
+    /// All of it as it is now, beside what is kept elsewhere.
+    pub(super) fn snapshot(
+        &self,
+        connections: Vec<ConnectionHealth>,
+        holds: Vec<Hold>,
+        actors: Vec<ActorHealth>,
+    ) -> Snapshot {
         Snapshot {
-            mqtt: lock(&self.mqtt).clone(),
-            kafka: lock(&self.kafka).clone(),
-            producer_failing: lock(&self.producer).clone(),
-            unconfirmed: *lock(&self.unconfirmed),
-            failing_partitions: lock(&self.failing_partitions).clone(),
+            connections,
+            kafka: self.kafka.lock().clone(),
+            producer_failing: self.producer.lock().clone(),
+            unconfirmed: *self.unconfirmed.lock(),
+            failing_partitions: self.failing_partitions.lock().clone(),
             draining: self.draining.load(Relaxed),
             holds,
             actors,
@@ -250,8 +295,8 @@ impl Health {
 /// The state of all parts at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The MQTT connection.
-    pub mqtt: MqttHealth,
+    /// The MQTT connections.
+    pub connections: Vec<ConnectionHealth>,
     /// Kafka, as it answers.
     pub kafka: KafkaHealth,
     /// Why no producer lives long enough to deliver.
@@ -270,7 +315,7 @@ pub struct Snapshot {
 
 /// Why not every message that is published now would be forwarded at once; empty: ready. An actor
 /// hangs when it is silent for longer than `silent_max`.
-pub fn not_ready(seen: &Snapshot, routes: &[Route], silent_max: Duration) -> Vec<Reason> {
+pub fn not_ready(seen: &Snapshot, wanted: &[Wanted], silent_max: Duration) -> Vec<Reason> {
     let mut reasons = not_live(&seen.actors, silent_max);
     if seen.draining {
         reasons.push(Reason::new("bridge", DRAINING, "the bridge is stopping"));
@@ -279,7 +324,14 @@ pub fn not_ready(seen: &Snapshot, routes: &[Route], silent_max: Duration) -> Vec
         let detail = format!("{} failed and waits for its restart", actor.actor);
         reasons.push(Reason::new("bridge", ACTOR_RESTARTING, detail));
     }
-    mqtt_reasons(&seen.mqtt, routes, &mut reasons);
+    let is_single = seen.connections.len() == 1;
+    for ConnectionHealth { name, mqtt } in &seen.connections {
+        reasons.extend(mqtt_reasons(mqtt, wanted).into_iter().map(|(reason, detail)| {
+            let detail = if is_single { detail } else { format!("{name}: {detail}") };
+            let connection = Some(name.to_string());
+            Reason { connection, ..Reason::new("mqtt", reason, detail) }
+        }));
+    }
     kafka_reasons(seen, &mut reasons);
     reasons
 }
@@ -296,27 +348,23 @@ pub fn not_live(actors: &[ActorHealth], silent_max: Duration) -> Vec<Reason> {
         .collect()
 }
 
-fn mqtt_reasons(mqtt: &MqttHealth, routes: &[Route], reasons: &mut Vec<Reason>) {
+fn mqtt_reasons(mqtt: &MqttHealth, wanted: &[Wanted]) -> Vec<(&'static str, String)> {
     if !mqtt.connected {
         let detail = mqtt.lost.as_deref().unwrap_or("not connected yet");
-        reasons.push(Reason::new("mqtt", MQTT_DISCONNECTED, detail));
-        return;
+        return vec![(MQTT_DISCONNECTED, detail.to_owned())];
     }
-    for route in routes {
-        let (filter, wanted) = (route.filter.as_str(), route.qos.level());
-        let (reason, detail) = match mqtt.subscriptions.get(&route.id.0) {
-            Some(Subscription::Granted) => continue,
-            None => (SUBSCRIPTION_PENDING, format!("{filter}: no SUBACK yet")),
-            Some(Subscription::Downgraded(qos)) => (
-                SUBSCRIPTION_DOWNGRADED,
-                format!("{filter}: asked for QoS {wanted}, granted {qos}"),
-            ),
-            Some(Subscription::Refused(text)) => {
-                (SUBSCRIPTION_REFUSED, format!("{filter}: {text}"))
+    let reason = |Wanted { route, mqtt_filter, mqtt_qos }: &Wanted| {
+        let (reason, detail) = match mqtt.subscriptions.get(route) {
+            Some(Subscription::Granted) => return None,
+            None => (SUBSCRIPTION_PENDING, "no SUBACK yet".to_owned()),
+            Some(Subscription::Downgraded(granted)) => {
+                (SUBSCRIPTION_DOWNGRADED, format!("asked for QoS {mqtt_qos}, granted {granted}"))
             }
+            Some(Subscription::Refused(text)) => (SUBSCRIPTION_REFUSED, text.clone()),
         };
-        reasons.push(Reason::new("mqtt", reason, detail));
-    }
+        Some((reason, format!("{mqtt_filter}: {detail}")))
+    };
+    wanted.iter().filter_map(reason).collect()
 }
 
 fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
@@ -352,10 +400,10 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
     for detail in &seen.failing_partitions {
         add(KAFKA_PARTITION_FAILING, detail);
     }
-    for hold in &seen.holds {
-        match &*hold.kafka_topic {
-            Hold::DEAD_LETTER => add(DEAD_LETTER_BLOCKED, &hold.reason),
-            kafka_topic => add(KAFKA_TOPIC_HELD, &format!("{kafka_topic}: {}", hold.reason)),
+    for Hold { place, reason } in &seen.holds {
+        match place {
+            HeldPlace::DeadLetter => add(DEAD_LETTER_BLOCKED, reason),
+            HeldPlace::KafkaTopic(name) => add(KAFKA_TOPIC_HELD, &format!("{name}: {reason}")),
         }
     }
 }
@@ -363,29 +411,27 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Qos, RouteId};
-    use crate::route::PayloadForm;
 
     const LIMIT: Duration = Duration::from_secs(15);
 
-    fn route() -> Route {
-        Route {
-            id: RouteId(0),
-            filter: "a/#".parse().expect("a legal filter"),
-            qos: Qos::AtLeastOnce,
-            kafka_topic: "t".into(),
-            payload: PayloadForm::Raw,
-        }
+    fn wanted() -> Wanted {
+        Wanted { route: RouteId(0), mqtt_filter: "a/#".to_owned(), mqtt_qos: 1 }
+    }
+
+    fn connection(name: &str) -> ConnectionHealth {
+        let subscriptions = [(RouteId(0), Subscription::Granted)].into();
+        let mqtt = MqttHealth { connected: true, lost: None, subscriptions };
+        ConnectionHealth { name: name.into(), mqtt }
     }
 
     fn ready() -> Snapshot {
-        let actor = |actor| ActorHealth { actor, restarting: false, silent: Duration::ZERO };
+        let actor = |actor: &str| ActorHealth {
+            actor: actor.into(),
+            restarting: false,
+            silent: Duration::ZERO,
+        };
         Snapshot {
-            mqtt: MqttHealth {
-                connected: true,
-                lost: None,
-                subscriptions: [(0, Subscription::Granted)].into(),
-            },
+            connections: vec![connection("mqtt")],
             kafka: KafkaHealth::Reachable(BTreeMap::new()),
             actors: vec![actor("mqtt"), actor("kafka")],
             ..Snapshot::default()
@@ -395,7 +441,7 @@ mod tests {
     fn said(change: impl FnOnce(&mut Snapshot)) -> Vec<String> {
         let mut snapshot = ready();
         change(&mut snapshot);
-        let reasons = not_ready(&snapshot, &[route()], LIMIT);
+        let reasons = not_ready(&snapshot, &[wanted()], LIMIT);
         assert!(reasons.iter().all(|reason| CODES.contains(&reason.reason)), "{reasons:?}");
         reasons.iter().map(ToString::to_string).collect()
     }
@@ -407,7 +453,11 @@ mod tests {
 
     #[test]
     fn before_anything_is_known_it_is_not_ready() {
-        let reasons = said(|seen| *seen = Snapshot::default());
+        let reasons = said(|seen| {
+            let mut unknown = connection("mqtt");
+            unknown.mqtt = MqttHealth::default();
+            *seen = Snapshot { connections: vec![unknown], ..Snapshot::default() };
+        });
         assert_eq!(
             reasons,
             [
@@ -423,13 +473,14 @@ mod tests {
         let topic = |trouble| kafka(KafkaHealth::Reachable([("t".to_owned(), trouble)].into()));
         let subscription = |answer: Option<Subscription>| {
             said(|seen| {
-                seen.mqtt.subscriptions = answer.map(|answer| (0, answer)).into_iter().collect()
+                let subscriptions = answer.map(|answer| (RouteId(0), answer));
+                seen.connections[0].mqtt.subscriptions = subscriptions.into_iter().collect();
             })
         };
         let unreachable =
             |authentication| KafkaHealth::Unreachable { authentication, detail: "why".to_owned() };
-        let hold = |kafka_topic: &str| {
-            let hold = Hold { kafka_topic: kafka_topic.to_owned(), reason: "why".to_owned() };
+        let hold = |place| {
+            let hold = Hold { place, reason: "why".to_owned() };
             said(|seen| seen.holds = vec![hold])
         };
         for (reasons, expected) in [
@@ -444,7 +495,8 @@ mod tests {
             ),
             (
                 said(|seen| {
-                    seen.mqtt = MqttHealth { lost: Some("why".to_owned()), ..Default::default() }
+                    let lost = Some("why".to_owned());
+                    seen.connections[0].mqtt = MqttHealth { lost, ..Default::default() };
                 }),
                 "mqtt: mqtt_disconnected: why",
             ),
@@ -482,16 +534,30 @@ mod tests {
                 said(|seen| seen.failing_partitions = vec!["t, partition 3: why".to_owned()]),
                 "kafka: kafka_partition_failing: t, partition 3: why",
             ),
-            (hold("t"), "kafka: kafka_topic_held: t: why"),
-            (hold(Hold::DEAD_LETTER), "kafka: dead_letter_blocked: why"),
+            (hold(HeldPlace::KafkaTopic("t".into())), "kafka: kafka_topic_held: t: why"),
+            (hold(HeldPlace::DeadLetter), "kafka: dead_letter_blocked: why"),
         ] {
             assert_eq!(reasons, [expected]);
         }
     }
 
     #[test]
+    fn each_of_several_connections_is_named_in_its_reasons() {
+        let mut seen = ready();
+        seen.connections = vec![connection("east"), connection("west"), connection("north")];
+        seen.connections[1].mqtt.connected = false;
+        seen.connections[2].mqtt.subscriptions.clear();
+        let reasons = not_ready(&seen, &[wanted()], LIMIT);
+        let names: Vec<_> = reasons.iter().map(|reason| reason.connection.as_deref()).collect();
+        assert_eq!(names, [Some("west"), Some("north")]);
+        assert_eq!(reasons[0].to_string(), "mqtt: mqtt_disconnected: west: not connected yet");
+        let json = serde_json::to_value(&reasons[1]).expect("JSON");
+        assert_eq!((&json["component"], &json["connection"]), (&"mqtt".into(), &"north".into()));
+    }
+
+    #[test]
     fn an_actor_that_waits_is_alive_and_one_that_hangs_is_not() {
-        let actor = |restarting, silent| ActorHealth { actor: "kafka", restarting, silent };
+        let actor = |restarting, silent| ActorHealth { actor: "kafka".into(), restarting, silent };
         assert_eq!(not_live(&[actor(true, Duration::ZERO), actor(false, LIMIT)], LIMIT), []);
         let hanging = [actor(false, LIMIT + Duration::from_millis(1))];
         assert_eq!(not_live(&hanging, LIMIT)[0].reason, ACTOR_HANGS);

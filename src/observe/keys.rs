@@ -8,6 +8,7 @@ macro_rules! keys {
 
 keys! {
     COMPONENT = "component";
+    CONNECTION = "connection";
     ACTOR = "actor";
     ERROR = "error";
     REASON = "reason";

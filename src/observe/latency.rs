@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::message::{RouteId, Stamp};
+use crate::stage::SourceId;
 
 /// Upper bounds of the buckets, in microseconds; one more bucket has the rest.
 pub const BOUNDS_US: [u64; 16] = [
@@ -24,10 +25,12 @@ pub const BOUNDS_US: [u64; 16] = [
     600_000_000,
 ];
 
-/// Messages of one route that were received together, produced together and delivered together:
+/// Messages of one connection and one route that were received together, produced together and delivered together:
 /// one entry instead of many, since stamps are taken once a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
+    /// The connection that received them.
+    pub source: SourceId,
     /// The route that made the record.
     pub route: RouteId,
     /// Received from MQTT.
@@ -43,12 +46,14 @@ pub struct Delivered {
 impl Delivered {
     /// Adds one message, received, produced and delivered at these moments, to `runs`.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, route: RouteId, stamps: [Stamp; 3]) {
+    pub fn add(runs: &mut Vec<Self>, source: SourceId, route: RouteId, stamps: [Stamp; 3]) {
         match runs.last_mut() {
-            Some(run) if run.route == route && run.stamps() == stamps => run.count += 1,
+            Some(run) if run.route == route && run.stamps() == stamps && run.source == source => {
+                run.count += 1;
+            }
             _ => {
                 let [received_at, produced_at, delivered_at] = stamps;
-                runs.push(Self { route, received_at, produced_at, delivered_at, count: 1 });
+                runs.push(Self { source, route, received_at, produced_at, delivered_at, count: 1 });
             }
         }
     }
@@ -81,8 +86,8 @@ impl Acknowledged {
     }
 }
 
-/// The histograms of all routes, each list by [`RouteId`]; a route
-/// that had no message yet may be missing at the end.
+/// The histograms of one connection, each list by [`RouteId`]; a route that had no message yet may be
+/// missing at the end.
 #[derive(Debug, Clone, Default)]
 pub struct Stages {
     /// From receipt to librdkafka.
@@ -124,29 +129,45 @@ mod tests {
         let [first, second] = [Stamp::now(), Stamp::now()];
         let later = Stamp { instant: second.instant + Duration::from_millis(1), ..second };
         let mut runs = Vec::new();
-        for (route, received_at) in [(0, first), (0, first), (1, first), (1, later)] {
-            Delivered::add(&mut runs, RouteId(route), [received_at, later, later]);
+        for (source, route, received_at) in
+            [(0, 0, first), (0, 0, first), (0, 1, first), (0, 1, later), (1, 1, later)]
+        {
+            let stamps = [received_at, later, later];
+            Delivered::add(&mut runs, SourceId(source), RouteId(route), stamps);
         }
-        assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1]);
+        assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1, 1]);
     }
 
     #[test]
-    fn each_stage_of_each_route_is_counted_in_its_bucket() {
-        let metrics = Metrics::default();
+    fn each_stage_of_each_route_of_each_connection_is_counted_in_its_bucket() {
+        let metrics = Metrics::new(["east".into(), "west".into()]);
+        let source = SourceId(1);
         let received_at = Stamp::now();
         let after =
             |ms| Stamp { instant: received_at.instant + Duration::from_millis(ms), ..received_at };
-        let (produced_at, delivered_at) = (after(1), after(8));
-        let run = Delivered { route: RouteId(1), received_at, produced_at, delivered_at, count: 3 };
-        metrics.record_delivered(&[run]);
-        let run = Acknowledged { route: RouteId(1), delivered_at: after(8).instant, count: 2 };
-        metrics.record_acknowledged([run].into_iter(), after(3_600_000).instant);
-        let Stages { produced, delivered, acknowledged } = metrics.stages();
+        let (produced_at, delivered_at, route) = (after(1), after(8), RouteId(1));
+        metrics.record_delivered(&[
+            Delivered { source, route, received_at, produced_at, delivered_at, count: 3 },
+            // A source that is no connection has nowhere to be counted.
+            Delivered {
+                source: SourceId(2),
+                route,
+                received_at,
+                produced_at,
+                delivered_at,
+                count: 1,
+            },
+        ]);
+        let run = Acknowledged { route, delivered_at: after(8).instant, count: 2 };
+        let west = metrics.connection(source);
+        west.record_acknowledged([run].into_iter(), after(3_600_000).instant);
+        let Stages { produced, delivered, acknowledged } = west.stages();
         // A bound belongs to its bucket.
         assert_eq!((produced[1].counts[2], produced[1].sum_us), (3, 3_000));
         assert_eq!((delivered[1].counts[5], delivered[1].sum_us), (3, 21_000));
         assert_eq!(acknowledged[1].counts[BOUNDS_US.len()], 2);
         assert_eq!(produced[0].counts, [0; BOUNDS_US.len() + 1]);
-        assert_eq!(metrics.latencies().len(), 3);
+        assert!(metrics.connection(SourceId(0)).stages().produced.is_empty());
+        assert_eq!(metrics.latencies().len(), 4);
     }
 }

@@ -1,16 +1,26 @@
 //! What the bridge counts. Actors write, anyone reads: the summary record, the demo, HTTP.
+//!
+//! What belongs to one MQTT connection is counted there ([`ConnectionMetrics`]); [`Metrics`] has the sums,
+//! and what belongs to the bridge as a whole.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
+use std::iter::Sum;
+use std::ops::Add;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
+use parking_lot::Mutex;
 
-use super::health::Health;
+use super::health::{ActorHealth, ConnectionHealth, Health, Hold, MqttHealth, Snapshot};
 use super::latency::{Acknowledged, Delivered, StageHistogram, Stages, record};
+use crate::stage::SourceId;
 
-/// The terms of the conservation identity, from one snapshot of the in-flight window.
+/// The name of the connection where there is only one.
+const MQTT: &str = "mqtt";
+
+/// The terms of the conservation identity, from one snapshot of the in-flight window; or the
+/// sums of such snapshots, for which it holds too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Conservation {
     /// PUBLISHes admitted, redeliveries of messages still known excepted.
@@ -40,127 +50,81 @@ impl Conservation {
     }
 }
 
-/// A Kafka topic whose messages wait for a cause that a person must remove.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hold {
-    /// Which one, or [`Hold::DEAD_LETTER`].
-    pub kafka_topic: String,
-    /// Why, for people.
-    pub reason: String,
-}
+impl Add for Conservation {
+    type Output = Self;
 
-impl Hold {
-    /// Stands for a Kafka topic where dead letters cannot be written. No Kafka topic has a space.
-    pub const DEAD_LETTER: &str = "dead letter";
-}
-
-/// Counters that outlive every restart of an actor. One for the whole bridge, behind an `Arc`.
-#[derive(Debug)]
-pub struct Metrics {
-    conservation: Mutex<Conservation>,
-    reconnects: Mutex<BTreeMap<&'static str, u64>>,
-    restarts: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
-    holds: Mutex<Vec<Hold>>,
-    latency: Mutex<Latency>,
-    acknowledged: Mutex<Vec<StageHistogram>>,
-    health: Health,
-}
-
-/// Latencies from receipt to delivery: all, and those that nobody took yet; and by route, from
-/// receipt to production and from there to delivery.
-#[derive(Debug)]
-struct Latency {
-    taken: Histogram<u64>,
-    new: Histogram<u64>,
-    produced: Vec<StageHistogram>,
-    delivered: Vec<StageHistogram>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
+    fn add(self, other: Self) -> Self {
         Self {
-            conservation: Mutex::default(),
-            reconnects: Mutex::default(),
-            restarts: Mutex::default(),
-            holds: Mutex::default(),
-            latency: Mutex::new(Latency {
-                taken: new_histogram(),
-                new: new_histogram(),
-                produced: Vec::new(),
-                delivered: Vec::new(),
-            }),
-            acknowledged: Mutex::default(),
-            health: Health::default(),
+            received: self.received + other.received,
+            redelivered: self.redelivered + other.redelivered,
+            copies: self.copies + other.copies,
+            delivered: self.delivered + other.delivered,
+            dead_lettered: self.dead_lettered + other.dead_lettered,
+            filtered: self.filtered + other.filtered,
+            shed: self.shed + other.shed,
+            in_flight: self.in_flight + other.in_flight,
         }
     }
 }
 
-impl Metrics {
+impl Sum for Conservation {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
+/// What belongs to one MQTT connection. Outlives every restart of its actor.
+#[derive(Debug)]
+pub struct ConnectionMetrics {
+    name: Arc<str>,
+    conservation: Mutex<Conservation>,
+    reconnects: Mutex<BTreeMap<&'static str, u64>>,
+    /// By route: from receipt to production, and from there to delivery.
+    delivered: Mutex<[Vec<StageHistogram>; 2]>,
+    acknowledged: Mutex<Vec<StageHistogram>>,
+    health: Mutex<MqttHealth>,
+}
+
+impl ConnectionMetrics {
+    fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            conservation: Mutex::default(),
+            reconnects: Mutex::default(),
+            delivered: Mutex::default(),
+            acknowledged: Mutex::default(),
+            health: Mutex::default(),
+        }
+    }
+
+    /// The connection's name in the configuration: the label and log key `connection`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// Publishes a snapshot of the window.
     pub fn set_conservation(&self, snapshot: Conservation) {
-        *lock(&self.conservation) = snapshot;
+        *self.conservation.lock() = snapshot;
     }
 
     /// The last published snapshot.
     pub fn conservation(&self) -> Conservation {
-        *lock(&self.conservation)
+        *self.conservation.lock()
     }
 
-    /// Counts a lost or failed MQTT connection. `reason` is one of a fixed set.
+    /// Counts a connection that was lost or failed to open. `reason` is one of a fixed set.
     pub fn count_reconnect(&self, reason: &'static str) {
-        *lock(&self.reconnects).entry(reason).or_default() += 1;
+        *self.reconnects.lock().entry(reason).or_default() += 1;
     }
 
-    /// Lost or failed MQTT connections, by reason.
+    /// Connections that were lost or failed to open, by reason.
     pub fn reconnects(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.reconnects).clone()
-    }
-
-    /// Counts a restart of an actor. `reason` is one of a fixed set.
-    pub fn count_restart(&self, actor: &'static str, reason: &'static str) {
-        *lock(&self.restarts).entry((actor, reason)).or_default() += 1;
-    }
-
-    /// Restarts by actor and reason.
-    pub fn restarts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
-        lock(&self.restarts).clone()
-    }
-
-    /// Restarts of all actors for all reasons.
-    pub fn restarts_total(&self) -> u64 {
-        lock(&self.restarts).values().sum()
-    }
-
-    /// Replaces the list of Kafka topics that are held.
-    pub fn set_holds(&self, holds: Vec<Hold>) {
-        *lock(&self.holds) = holds;
-    }
-
-    /// Kafka topics that are held now.
-    pub fn holds(&self) -> Vec<Hold> {
-        lock(&self.holds).clone()
-    }
-
-    /// The state of the parts, beside what is counted.
-    pub fn health(&self) -> &Health {
-        &self.health
-    }
-
-    /// Adds the latencies of messages that were delivered.
-    pub fn record_delivered(&self, runs: &[Delivered]) {
-        let mut latency = lock(&self.latency);
-        let Latency { new, produced, delivered, .. } = &mut *latency;
-        for run in runs {
-            let Delivered { route, received_at, produced_at, delivered_at, count } = run;
-            new.saturating_record_n(delivered_at.us_since(received_at), *count);
-            record(produced, *route, produced_at.us_since(received_at), *count);
-            record(delivered, *route, delivered_at.us_since(produced_at), *count);
-        }
+        self.reconnects.lock().clone()
     }
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
     pub fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
-        let mut acknowledged = lock(&self.acknowledged);
+        let mut acknowledged = self.acknowledged.lock();
         for run in runs {
             let waited = at.saturating_duration_since(run.delivered_at);
             let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
@@ -168,18 +132,163 @@ impl Metrics {
         }
     }
 
+    fn record_delivered(&self, run: &Delivered) {
+        let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
+        let [produced, delivered] = &mut *self.delivered.lock();
+        record(produced, *route, produced_at.us_since(received_at), *count);
+        record(delivered, *route, delivered_at.us_since(produced_at), *count);
+    }
+
     /// The latencies of all routes, stage by stage.
     pub fn stages(&self) -> Stages {
-        let latency = lock(&self.latency);
-        let (produced, delivered) = (latency.produced.clone(), latency.delivered.clone());
+        let [produced, delivered] = self.delivered.lock().clone();
+        Stages { produced, delivered, acknowledged: self.acknowledged.lock().clone() }
+    }
+
+    /// Changes what is known of the connection's state.
+    pub fn change_health(&self, change: impl FnOnce(&mut MqttHealth)) {
+        change(&mut self.health.lock());
+    }
+
+    /// The connection was lost or failed to open.
+    pub fn set_lost(&self, why: String) {
+        *self.health.lock() = MqttHealth { lost: Some(why), ..MqttHealth::default() };
+    }
+
+    /// The connection's state.
+    pub fn health(&self) -> MqttHealth {
+        self.health.lock().clone()
+    }
+}
+
+/// Counters that outlive every restart of an actor. One for the whole bridge, behind an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    /// At least one.
+    connections: Box<[ConnectionMetrics]>,
+    restarts: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    holds: Mutex<Vec<Hold>>,
+    latency: Mutex<Latency>,
+    health: Health,
+}
+
+/// Latencies from receipt to delivery: all, and those that nobody took yet.
+#[derive(Debug)]
+struct Latency {
+    taken: Histogram<u64>,
+    new: Histogram<u64>,
+}
+
+/// Of a bridge with one connection.
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new([MQTT.into()])
+    }
+}
+
+impl Metrics {
+    /// Of a bridge with connections of these names, in the order of the configuration.
+    pub fn new(names: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self {
+            connections: names.into_iter().map(ConnectionMetrics::new).collect(),
+            restarts: Mutex::default(),
+            holds: Mutex::default(),
+            latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
+            health: Health::default(),
+        }
+    }
+
+    /// All connections, in the order of the configuration.
+    pub fn connections(&self) -> &[ConnectionMetrics] {
+        &self.connections
+    }
+
+    /// One connection.
+    ///
+    /// # Panics
+    /// The bridge has no such connection.
+    pub fn connection(&self, source: SourceId) -> &ConnectionMetrics {
+        &self.connections[usize::from(source.0)]
+    }
+
+    /// The name of this connection where a record of the log has to tell it from others: not with a
+    /// single one.
+    pub fn distinct_name(&self, source: SourceId) -> Option<&Arc<str>> {
+        let is_distinct = self.connections.len() > 1;
+        let connection = self.connections.get(usize::from(source.0)).filter(|_| is_distinct);
+        connection.map(ConnectionMetrics::name)
+    }
+
+    /// The sum of the last published snapshots of all connections.
+    pub fn conservation(&self) -> Conservation {
+        self.connections.iter().map(ConnectionMetrics::conservation).sum()
+    }
+
+    /// Connections that were lost or failed to open, for all reasons.
+    pub fn reconnects_total(&self) -> u64 {
+        let of = |connection: &ConnectionMetrics| connection.reconnects().values().sum::<u64>();
+        self.connections.iter().map(of).sum()
+    }
+
+    /// Counts a restart of an actor. `reason` is one of a fixed set.
+    pub fn count_restart(&self, actor: &str, reason: &'static str) {
+        *self.restarts.lock().entry((actor.into(), reason)).or_default() += 1;
+    }
+
+    /// Restarts by actor and reason.
+    pub fn restarts(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+        self.restarts.lock().clone()
+    }
+
+    /// Restarts of all actors for all reasons.
+    pub fn restarts_total(&self) -> u64 {
+        self.restarts.lock().values().sum()
+    }
+
+    /// Replaces the list of what waits for a person.
+    pub fn set_holds(&self, holds: Vec<Hold>) {
+        *self.holds.lock() = holds;
+    }
+
+    /// What waits for a person now.
+    pub fn holds(&self) -> Vec<Hold> {
+        self.holds.lock().clone()
+    }
+
+    /// The state of the parts that are no connection's.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// The state of all parts at this moment; that of the actors comes from their heartbeats.
+    pub fn snapshot(&self, actors: Vec<ActorHealth>) -> Snapshot {
+        let connection = |connection: &ConnectionMetrics| ConnectionHealth {
+            name: Arc::clone(&connection.name),
+            mqtt: connection.health(),
+        };
+        let connections = self.connections.iter().map(connection).collect();
+        self.health.snapshot(connections, self.holds(), actors)
+    }
+
+    /// Adds the latencies of messages that were delivered.
+    pub fn record_delivered(&self, runs: &[Delivered]) {
+        let mut latency = self.latency.lock();
+        for run in runs {
+            let us = run.delivered_at.us_since(&run.received_at);
+            latency.new.saturating_record_n(us, run.count);
+        }
         drop(latency);
-        Stages { produced, delivered, acknowledged: lock(&self.acknowledged).clone() }
+        for run in runs {
+            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
+                connection.record_delivered(run);
+            }
+        }
     }
 
     /// Takes the latencies that were recorded since the last call. For the summary record alone: a
     /// second taker would leave it half of them.
     pub fn take_latencies(&self) -> Histogram<u64> {
-        let mut latency = lock(&self.latency);
+        let mut latency = self.latency.lock();
         let new = std::mem::replace(&mut latency.new, new_histogram());
         latency.taken += &new;
         new
@@ -187,7 +296,7 @@ impl Metrics {
 
     /// All latencies that were ever recorded. The difference of two calls is what came between.
     pub fn latencies(&self) -> Histogram<u64> {
-        let latency = lock(&self.latency);
+        let latency = self.latency.lock();
         let mut all = latency.taken.clone();
         all += &latency.new;
         all
@@ -199,7 +308,36 @@ fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 3_600_000_000, 2).expect("constant bounds are valid")
 }
 
-/// A panic elsewhere leaves plain numbers, which are as good as before.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identity_holds_for_each_connection_and_for_the_sum() {
+        let metrics = Metrics::new(["east".into(), "west".into()]);
+        let east = Conservation { received: 6, delivered: 5, in_flight: 1, ..Default::default() };
+        let west = Conservation {
+            received: 9,
+            dead_lettered: 2,
+            shed: 3,
+            filtered: 4,
+            ..Default::default()
+        };
+        metrics.connection(SourceId(0)).set_conservation(east);
+        metrics.connection(SourceId(1)).set_conservation(west);
+        metrics.connection(SourceId(1)).count_reconnect("keep_alive");
+        let sum = metrics.conservation();
+        assert!(metrics.connections().iter().all(|one| one.conservation().balances()));
+        assert!(sum.balances() && (sum.received, sum.in_flight) == (15, 1), "{sum:?}");
+        assert_eq!(metrics.reconnects_total(), 1);
+        assert!(metrics.connection(SourceId(0)).reconnects().is_empty());
+    }
+
+    #[test]
+    fn only_one_of_several_connections_has_to_be_told_from_others() {
+        assert_eq!(Metrics::default().distinct_name(SourceId(0)), None);
+        let two = Metrics::new(["east".into(), "west".into()]);
+        assert_eq!(two.distinct_name(SourceId(1)).map(|name| &**name), Some("west"));
+        assert_eq!(two.distinct_name(SourceId(2)), None);
+    }
 }

@@ -6,8 +6,9 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo, catch_unwind};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::Once;
 
+use parking_lot::Mutex;
 use slog::error;
 
 use super::keys;
@@ -49,14 +50,14 @@ pub fn install_hook(logging: &Logging) {
     static INSTALL: Once = Once::new();
     static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
 
-    *TARGET.lock().unwrap_or_else(PoisonError::into_inner) = Some(logging.downgrade());
+    *TARGET.lock() = Some(logging.downgrade());
     INSTALL.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             if leave_to_catch(info) {
                 return;
             }
-            let target = TARGET.lock().unwrap_or_else(PoisonError::into_inner);
+            let target = TARGET.lock();
             let logging = target.as_ref().and_then(WeakLogging::upgrade);
             drop(target);
             match logging {

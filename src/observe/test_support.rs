@@ -1,8 +1,10 @@
 //! Logs that tests can read.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::format::Style;
 use super::log::Logging;
@@ -11,7 +13,7 @@ use crate::config::{Config, LogConfig, TimingPolicy};
 /// The panic hook is the process's: whoever installs it or counts on its log takes a turn.
 pub(crate) fn hook_turn() -> MutexGuard<'static, ()> {
     static HOOK: Mutex<()> = Mutex::new(());
-    HOOK.lock().unwrap_or_else(PoisonError::into_inner)
+    HOOK.lock()
 }
 
 /// Runs an ignored test of this binary in a process of its own: one that ends its process, or arms
@@ -37,7 +39,7 @@ pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     pub(crate) fn text(&self) -> String {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let bytes = self.0.lock().clone();
         String::from_utf8(bytes).expect("lines are UTF-8")
     }
 
@@ -52,7 +54,7 @@ impl Lines {
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -5,11 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use slog::{Level, Logger, b, o, record};
+use slog::{KV, Level, Logger, Serializer, b, o, record};
 
+use super::buffer::Output;
 use super::format::{self, Rfc3339, Style, with_scratch};
 use super::keys;
-use super::log::Output;
 use super::timing_json::TimingJson;
 use crate::config::TimingPolicy;
 use crate::message::Stamp;
@@ -17,6 +17,8 @@ use crate::message::Stamp;
 /// What a timing record says, borrowed for the time of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct TimingRecord<'a> {
+    /// The MQTT connection, where there are several.
+    pub connection: Option<&'a str>,
     /// The MQTT topic, in UTF-8.
     pub mqtt_topic: &'a [u8],
     /// 0 or 1.
@@ -184,6 +186,15 @@ impl Drop for TimingBatch<'_> {
     }
 }
 
+/// The key `connection`, where there are several.
+struct Connection<'a>(Option<&'a str>);
+
+impl KV for Connection<'_> {
+    fn serialize(&self, _: &slog::Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        self.0.map_or(Ok(()), |name| serializer.emit_str(keys::CONNECTION, name))
+    }
+}
+
 /// The record as any other record is written.
 fn write_by_slog(
     style: Style,
@@ -207,6 +218,7 @@ fn write_by_slog(
                     keys::KAFKA_PARTITION => record.kafka_partition,
                     keys::KAFKA_OFFSET => record.kafka_offset,
                     keys::PAYLOAD_BYTES => record.payload_bytes,
+                    Connection(record.connection),
                     keys::RECEIVED_AT => Rfc3339::from_us(record.received_at.wall_us),
                     keys::PRODUCED_AT => Rfc3339::from_us(record.produced_at.wall_us),
                     keys::DELIVERED_AT => Rfc3339::from_us(record.delivered_at.wall_us),
@@ -240,6 +252,7 @@ mod tests {
             instant: instant + after,
         };
         TimingRecord {
+            connection: None,
             mqtt_topic: b"sensors/\"a\"/b",
             mqtt_qos: 1,
             kafka_topic: "sensors",
@@ -250,6 +263,19 @@ mod tests {
             produced_at: at(total / 4),
             delivered_at: at(total),
         }
+    }
+
+    #[test]
+    fn a_timing_record_names_its_connection_where_there_are_several() {
+        let lines = Lines::default();
+        let logging = Logging::to_sink(&config(TimingPolicy::All), Style::Json, lines.clone());
+        let of_one = record(Duration::ZERO);
+        logging.timing().record(&TimingRecord { connection: Some("east"), ..of_one });
+        logging.timing().record(&of_one);
+        logging.flush();
+        let [named, unnamed] = &json_lines(&lines)[..] else { panic!("two records") };
+        assert_eq!(named["connection"], "east");
+        assert!(unnamed.get("connection").is_none());
     }
 
     fn written(policy: TimingPolicy, totals: &[u64]) -> Vec<serde_json::Value> {
@@ -291,7 +317,7 @@ mod tests {
         fn the_short_way_writes_what_slog_would(
             mqtt_topic in any::<String>(), kafka_topic in any::<String>(), mqtt_qos in 0..2u8,
             kafka_partition in any::<i32>(), kafka_offset in any::<i64>(),
-            payload_bytes in any::<usize>(), at_us in any::<u64>(),
+            payload_bytes in any::<usize>(), at_us in any::<u64>(), connection in any::<Option<String>>(),
             (received_us, queue_us, kafka_us) in (any::<u64>(), 0..1u64 << 40, 0..1u64 << 40),
         ) {
             let instant = Instant::now();
@@ -300,7 +326,7 @@ mod tests {
                 instant: instant + Duration::from_micros(us),
             };
             let record = TimingRecord {
-                mqtt_topic: mqtt_topic.as_bytes(), mqtt_qos, kafka_topic: &kafka_topic, kafka_partition,
+                connection: connection.as_deref(), mqtt_topic: mqtt_topic.as_bytes(), mqtt_qos, kafka_topic: &kafka_topic, kafka_partition,
                 kafka_offset, payload_bytes, received_at: at(0), produced_at: at(queue_us),
                 delivered_at: at(queue_us + kafka_us),
             };

@@ -47,6 +47,10 @@ impl TimingJson {
         push_number(keys::KAFKA_PARTITION, record.kafka_partition, out);
         push_number(keys::KAFKA_OFFSET, record.kafka_offset, out);
         push_number(keys::PAYLOAD_BYTES, record.payload_bytes, out);
+        if let Some(connection) = record.connection {
+            push_key(keys::CONNECTION, out);
+            format::push_json_str(out, connection);
+        }
         out.extend_from_slice(self.tail.of(record));
     }
 }

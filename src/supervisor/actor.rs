@@ -47,7 +47,7 @@ pub struct SupervisorActor {
     log: Logger,
     heartbeat: Arc<Heartbeat>,
     threads: Vec<WatchedThread>,
-    children: BTreeMap<&'static str, RestartPolicy>,
+    children: BTreeMap<Arc<str>, RestartPolicy>,
     /// MqttActor, once it is there.
     stop_intake: Option<Recipient<StopIntake>>,
     phase: Phase,
@@ -178,7 +178,7 @@ impl SupervisorActor {
         counted.delivered + counted.dead_lettered
     }
 
-    fn restart(&mut self, actor: &'static str, reply: oneshot::Sender<Directive>) {
+    fn restart(&mut self, actor: &str, reply: oneshot::Sender<Directive>) {
         let settled = self.settled();
         if let Some(policy) = self.children.get_mut(actor) {
             policy.restarted(Instant::now(), settled);
@@ -219,9 +219,12 @@ impl Handler<ChildDown> for SupervisorActor {
             return;
         }
         let buildable = !matches!(cause, Cause::NotBuilt(_));
-        let child = Failed::new(actor, cause);
+        let child = Failed::new(Arc::clone(&actor), cause);
         let settled = self.settled();
-        let policy = self.children.entry(actor).or_insert_with(|| RestartPolicy::new(&self.config));
+        let policy = self
+            .children
+            .entry(Arc::clone(&actor))
+            .or_insert_with(|| RestartPolicy::new(&self.config));
         let decision = policy.failed(Instant::now(), settled, fastrand::f64());
         let failures = policy.failures();
         match decision {
@@ -236,9 +239,9 @@ impl Handler<ChildDown> for SupervisorActor {
                     &child,
                     keys::FAILURES => failures,
                     keys::DELAY_MS => millis(pause));
-                self.metrics.count_restart(actor, child.reason);
+                self.metrics.count_restart(&actor, child.reason);
                 let wait = fut::wrap_future::<_, Self>(actix_rt::time::sleep(pause));
-                ctx.spawn(wait.map(move |(), this, _| this.restart(actor, reply)));
+                ctx.spawn(wait.map(move |(), this, _| this.restart(&actor, reply)));
             }
         }
     }
@@ -275,14 +278,14 @@ impl Handler<Drained> for SupervisorActor {
 
 /// What the log says of a failed actor.
 struct Failed {
-    actor: &'static str,
+    actor: Arc<str>,
     /// Label of the restart counter.
     reason: &'static str,
     panic: Option<PanicReport>,
 }
 
 impl Failed {
-    fn new(actor: &'static str, cause: Cause) -> Self {
+    fn new(actor: Arc<str>, cause: Cause) -> Self {
         match cause {
             Cause::Panicked(panic) | Cause::NotBuilt(panic) => {
                 Self { actor, reason: "panic", panic: Some(panic) }
@@ -304,7 +307,7 @@ impl slog::KV for Failed {
             serializer.emit_str(keys::PANIC, &panic.message)?;
         }
         serializer.emit_str(keys::REASON, self.reason)?;
-        serializer.emit_str(keys::ACTOR, self.actor)
+        serializer.emit_str(keys::ACTOR, &self.actor)
     }
 }
 

@@ -134,7 +134,11 @@ impl Down {
     fn report(&self, cause: Cause) -> oneshot::Receiver<Directive> {
         self.heartbeat.set_paused(true);
         let (reply, word) = oneshot::channel();
-        self.supervisor.do_send(ChildDown { actor: self.heartbeat.actor(), cause, reply });
+        self.supervisor.do_send(ChildDown {
+            actor: Arc::clone(self.heartbeat.actor()),
+            cause,
+            reply,
+        });
         word
     }
 }

@@ -1,5 +1,6 @@
 //! Progress of one actor, for the watchdog.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 /// not that anything arrives. Waiting for a broker that is down beats on.
 #[derive(Debug)]
 pub struct Heartbeat {
-    actor: &'static str,
+    actor: Arc<str>,
     origin: Instant,
     last_ms: AtomicU64,
     paused: AtomicBool,
@@ -15,9 +16,9 @@ pub struct Heartbeat {
 
 impl Heartbeat {
     /// For the actor of this name; counts as beaten now.
-    pub fn new(actor: &'static str) -> Self {
+    pub fn new(actor: impl Into<Arc<str>>) -> Self {
         Self {
-            actor,
+            actor: actor.into(),
             origin: Instant::now(),
             last_ms: AtomicU64::new(0),
             paused: AtomicBool::new(false),
@@ -25,8 +26,8 @@ impl Heartbeat {
     }
 
     /// The actor's name.
-    pub fn actor(&self) -> &'static str {
-        self.actor
+    pub fn actor(&self) -> &Arc<str> {
+        &self.actor
     }
 
     /// Progress was made.

@@ -42,6 +42,8 @@ pub mod watchdog;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use actix::{Message, Recipient};
 use tokio::sync::oneshot;
 
@@ -56,7 +58,7 @@ use crate::observe::PanicReport;
 #[rtype(result = "()")]
 pub struct ChildDown {
     /// Its name.
-    pub actor: &'static str,
+    pub actor: Arc<str>,
     /// How it failed.
     pub cause: Cause,
     /// Takes the answer. Dropped unanswered, it ends the actor and the system.

@@ -2,49 +2,88 @@
 
 use std::time::Instant;
 
-use slog::{Logger, info};
+use slog::{KV, Logger, Record, Serializer, info};
 
-use crate::observe::{Conservation, Metrics, keys};
+use crate::observe::{ConnectionMetrics, Conservation, Metrics, keys};
 
 /// Remembers the last summary, for the rates.
 #[derive(Debug)]
 pub(super) struct Summary {
     at: Instant,
     counted: Conservation,
+    /// By connection, where there are several.
+    connections: Vec<Conservation>,
 }
 
 impl Summary {
     pub(super) fn new(now: Instant, metrics: &Metrics) -> Self {
-        Self { at: now, counted: metrics.conservation() }
+        let connections = several(metrics).iter().map(ConnectionMetrics::conservation).collect();
+        Self { at: now, counted: metrics.conservation(), connections }
     }
 
-    /// Logs what happened since the last call.
+    /// Logs what happened since the last call: of each connection, where there are several, and of all
+    /// of them.
     pub(super) fn log(&mut self, now: Instant, metrics: &Metrics, log: &Logger) {
-        let counted = metrics.conservation();
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        let settled = |counted: &Conservation| counted.delivered + counted.dead_lettered;
+        let mut sum = metrics.conservation();
+        if !self.connections.is_empty() {
+            // Of the same snapshots as the records of the connections.
+            sum = Conservation::default();
+            for (before, connection) in self.connections.iter_mut().zip(several(metrics)) {
+                let counted = connection.conservation();
+                let reconnects = connection.reconnects().values().sum::<u64>();
+                info!(log, "summary"; Counted { before, counted: &counted, seconds },
+                    keys::RECONNECTS => reconnects,
+                    keys::CONNECTION => &**connection.name());
+                sum = sum + counted;
+                *before = counted;
+            }
+        }
         let latencies = metrics.take_latencies();
-        let holds = metrics.holds();
-        let held: Vec<&str> = holds.iter().map(|hold| hold.kafka_topic.as_str()).collect();
+        let held: Vec<_> = metrics.holds().iter().map(|hold| hold.place.to_string()).collect();
         info!(log, "summary";
-            keys::RECEIVED => counted.received,
-            keys::REDELIVERED => counted.redelivered,
-            keys::COPIES => counted.copies,
-            keys::DELIVERED => counted.delivered,
-            keys::DEAD_LETTERED => counted.dead_lettered,
-            keys::FILTERED => counted.filtered,
-            keys::SHED => counted.shed,
-            keys::IN_FLIGHT => counted.in_flight,
-            keys::RATE_IN => per_second(self.counted.received, counted.received, seconds),
-            keys::RATE_OUT => per_second(settled(&self.counted), settled(&counted), seconds),
+            Counted { before: &self.counted, counted: &sum, seconds },
             keys::P50_US => latencies.value_at_quantile(0.50),
             keys::P99_US => latencies.value_at_quantile(0.99),
             keys::MAX_US => latencies.max(),
             keys::RESTARTS => metrics.restarts_total(),
-            keys::RECONNECTS => metrics.reconnects().values().sum::<u64>(),
+            keys::RECONNECTS => metrics.reconnects_total(),
             keys::HELD => held.join(","));
         self.at = now;
-        self.counted = counted;
+        self.counted = sum;
+    }
+}
+
+/// The connections, if there are several.
+fn several(metrics: &Metrics) -> &[ConnectionMetrics] {
+    match metrics.connections() {
+        [_] => &[],
+        several => several,
+    }
+}
+
+/// What was counted until now, and how fast it grew since `before`.
+struct Counted<'a> {
+    before: &'a Conservation,
+    counted: &'a Conservation,
+    seconds: f64,
+}
+
+impl KV for Counted<'_> {
+    fn serialize(&self, _: &Record<'_>, to: &mut dyn Serializer) -> slog::Result {
+        let Self { before, counted, seconds } = self;
+        let settled = |counted: &Conservation| counted.delivered + counted.dead_lettered;
+        // slog wants the last field first.
+        to.emit_u64(keys::RATE_OUT, per_second(settled(before), settled(counted), *seconds))?;
+        to.emit_u64(keys::RATE_IN, per_second(before.received, counted.received, *seconds))?;
+        to.emit_u64(keys::IN_FLIGHT, counted.in_flight)?;
+        to.emit_u64(keys::SHED, counted.shed)?;
+        to.emit_u64(keys::FILTERED, counted.filtered)?;
+        to.emit_u64(keys::DEAD_LETTERED, counted.dead_lettered)?;
+        to.emit_u64(keys::DELIVERED, counted.delivered)?;
+        to.emit_u64(keys::COPIES, counted.copies)?;
+        to.emit_u64(keys::REDELIVERED, counted.redelivered)?;
+        to.emit_u64(keys::RECEIVED, counted.received)
     }
 }
 
@@ -64,7 +103,8 @@ mod tests {
     use super::*;
     use crate::message::Stamp;
     use crate::observe::test_support::{json_lines, json_log};
-    use crate::observe::{Delivered, Hold};
+    use crate::observe::{Delivered, HeldPlace, Hold};
+    use crate::stage::SourceId;
 
     #[test]
     fn the_summary_says_what_was_counted_and_how_fast() {
@@ -72,7 +112,7 @@ mod tests {
         let metrics = Metrics::default();
         let start = Instant::now();
         let mut summary = Summary::new(start, &metrics);
-        metrics.set_conservation(Conservation {
+        metrics.connection(SourceId(0)).set_conservation(Conservation {
             received: 400,
             redelivered: 3,
             copies: 9,
@@ -87,6 +127,7 @@ mod tests {
             let at = Stamp { instant: start + Duration::from_micros(us), ..received_at };
             let (produced_at, delivered_at) = (received_at, at);
             let run = Delivered {
+                source: SourceId(0),
                 route: crate::message::RouteId(0),
                 received_at,
                 produced_at,
@@ -96,10 +137,10 @@ mod tests {
             metrics.record_delivered(&[run]);
         }
         metrics.count_restart("mqtt", "panic");
-        metrics.count_reconnect("refused");
-        let hold =
-            |kafka_topic: &str| Hold { kafka_topic: kafka_topic.into(), reason: "acl".into() };
-        metrics.set_holds(vec![hold("a"), hold("b")]);
+        metrics.connection(SourceId(0)).count_reconnect("refused");
+        let hold = |place| Hold { place, reason: "acl".into() };
+        let kafka_topic = HeldPlace::KafkaTopic("a".into());
+        metrics.set_holds(vec![hold(kafka_topic), hold(HeldPlace::DeadLetter)]);
         summary.log(start + Duration::from_secs(2), &metrics, &logging.logger());
         summary.log(start + Duration::from_secs(3), &metrics, &logging.logger());
         logging.flush();
@@ -123,7 +164,30 @@ mod tests {
         ] {
             assert_eq!(records[0][key], value, "{key}");
         }
-        assert_eq!(records[0]["held"], "a,b");
+        assert_eq!(records[0]["held"], "a,dead letter");
         assert_eq!((&records[1]["rate_in_per_s"], &records[1]["max_us"]), (&0.into(), &0.into()));
+    }
+
+    #[test]
+    fn several_connections_have_a_summary_each_and_one_of_their_sum() {
+        let (logging, lines) = json_log();
+        let metrics = Metrics::new(["east".into(), "west".into()]);
+        let start = Instant::now();
+        let mut summary = Summary::new(start, &metrics);
+        for (source, received) in [(SourceId(0), 10), (SourceId(1), 32)] {
+            let counted = Conservation { received, delivered: received, ..Default::default() };
+            metrics.connection(source).set_conservation(counted);
+        }
+        summary.log(start + Duration::from_secs(2), &metrics, &logging.logger());
+        logging.flush();
+        let records = json_lines(&lines);
+        let told = |record: &serde_json::Value| {
+            let [received, rate] = ["received", "rate_out_per_s"].map(|key| record[key].as_u64());
+            (record["connection"].as_str().map(str::to_owned), received, rate)
+        };
+        let told: Vec<_> = records.iter().map(told).collect();
+        let east = (Some("east".to_owned()), Some(10), Some(5));
+        let west = (Some("west".to_owned()), Some(32), Some(16));
+        assert_eq!(told, [east, west, (None, Some(42), Some(21))]);
     }
 }

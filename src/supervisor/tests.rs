@@ -356,7 +356,7 @@ fn every_way_to_fail_is_survived_by_address_mailbox_and_registry_entry() {
             assert!(ToyActor::<true>::from_registry() == running.kafka);
             ToyActor::<true>::from_registry().do_send(Order::Note(8));
             wait_for("the registry's actor", || seen(&running.kafka_toy).len() == 9);
-            assert_eq!(running.metrics.restarts().get(&("kafka", reason)), Some(&restarts));
+            assert_eq!(running.metrics.restarts().get(&("kafka".into(), reason)), Some(&restarts));
             assert_eq!(running.mqtt_toy.starts.load(SeqCst), 1, "nobody else restarts");
             running.supervisor.do_send(Drain);
         });
@@ -422,7 +422,7 @@ fn a_drain_deadline_that_passes_is_3_and_says_what_is_in_flight() {
     let setup = Setup { drains: false, drain_deadline, ..Setup::default() };
     let ended = play(setup, |running| {
         let in_flight = Conservation { received: 5, in_flight: 5, ..Conservation::default() };
-        running.metrics.set_conservation(in_flight);
+        running.metrics.connections()[0].set_conservation(in_flight);
         running.supervisor.do_send(Drain);
     });
     assert_eq!(ended.code, Exit::DeadlinePassed.code());

@@ -21,9 +21,9 @@ pub struct Watchdog {
 }
 
 /// An actor that made no progress for too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Hang {
-    actor: &'static str,
+    actor: Arc<str>,
     silent: Duration,
 }
 
@@ -42,7 +42,7 @@ impl Watchdog {
     ) -> io::Result<Self> {
         Self::start_with(heartbeats, hang_after, move |hang| {
             error!(logging.logger().new(o!(keys::COMPONENT => "watchdog")), "actor hangs";
-                keys::ACTOR => hang.actor,
+                keys::ACTOR => &*hang.actor,
                 keys::SILENT_MS => u64::try_from(hang.silent.as_millis()).unwrap_or(u64::MAX),
                 keys::EXIT_CODE => Exit::Hung.code());
             logging.flush();
@@ -97,7 +97,10 @@ fn watch(heartbeats: &[Arc<Heartbeat>], hang_after: Duration, stop: &Stop) -> Op
         }
         let hang = heartbeats
             .iter()
-            .map(|heartbeat| Hang { actor: heartbeat.actor(), silent: heartbeat.silent_for() })
+            .map(|heartbeat| Hang {
+                actor: Arc::clone(heartbeat.actor()),
+                silent: heartbeat.silent_for(),
+            })
             .find(|hang| hang.silent > hang_after);
         if hang.is_some() {
             return hang;
@@ -158,7 +161,7 @@ mod tests {
             .expect("a thread");
         let finished = watchdog.finished();
         let hang = hangs.recv_timeout(DEADLINE).expect("a hang");
-        assert_eq!(hang.actor, "silent");
+        assert_eq!(&*hang.actor, "silent");
         assert!(hang.silent > hang_after);
         let deadline = Instant::now() + DEADLINE;
         while !finished() {

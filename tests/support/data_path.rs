@@ -148,6 +148,7 @@ impl DataPath {
             let message = &item.0.message;
             let record = item.0.record().expect("only records");
             timing.record(&TimingRecord {
+                connection: None,
                 mqtt_topic: &message.mqtt_topic,
                 mqtt_qos: 1,
                 kafka_topic: &record.kafka_topic,

@@ -161,6 +161,15 @@ impl Samples {
         *value.unwrap_or_else(|| panic!("no sample {name} in {:#?}", self.0)) as u64
     }
 
+    /// The sum of this metric (without our prefix) over the connections.
+    #[track_caller]
+    pub fn sum(&self, name: &str) -> u64 {
+        let prefix = format!("mqtt_kafka_bridge_{name}{{connection=");
+        let mut values = self.0.iter().filter(|(name, _)| name.starts_with(&prefix)).peekable();
+        assert!(values.peek().is_some(), "no sample {name} in {:#?}", self.0);
+        values.map(|(_, value)| *value as u64).sum()
+    }
+
     /// All samples that grow only.
     pub fn counters(&self) -> impl Iterator<Item = (&str, f64)> {
         let grows = |name: &str| {
@@ -175,12 +184,19 @@ impl Samples {
         self.0.get(name).copied()
     }
 
-    /// Asserts the conservation identity.
+    /// Asserts the conservation identity, of each connection.
     #[track_caller]
     pub fn assert_balances(&self) {
         let ends =
             ["delivered_total", "dead_lettered_total", "filtered_total", "shed_total", "in_flight"];
-        let ended: u64 = ends.iter().map(|end| self.get(end)).sum();
-        assert_eq!(self.get("received_total"), ended, "{:#?}", self.0);
+        let received = "mqtt_kafka_bridge_received_total";
+        let connections = self.0.keys().filter_map(|name| name.strip_prefix(received));
+        let mut count = 0;
+        for connection in connections {
+            let ended: u64 = ends.iter().map(|end| self.get(&format!("{end}{connection}"))).sum();
+            assert_eq!(self.get(&format!("received_total{connection}")), ended, "{:#?}", self.0);
+            count += 1;
+        }
+        assert!(count > 0, "no connection in {:#?}", self.0);
     }
 }

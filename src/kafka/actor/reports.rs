@@ -154,11 +154,15 @@ impl KafkaProducerActor {
                         if let Some(record) = item.msg.record() {
                             let received_at = item.msg.message.received_at;
                             let stamps = [received_at, produced_at, report.at];
-                            Delivered::add(&mut runs, record.route, stamps);
+                            Delivered::add(&mut runs, item.source, record.route, stamps);
                         }
                         let kafka_topics = &mut self.state.kafka_topics;
                         let kafka_topic = kafka_topics.queues()[queue].kafka_topic();
-                        timing.record(&timing_of(&item, kafka_topic, &report, produced_at));
+                        let connection = self.metrics.distinct_name(item.source);
+                        timing.record(&TimingRecord {
+                            connection: connection.map(|name| &**name),
+                            ..timing_of(&item, kafka_topic, &report, produced_at)
+                        });
                         verdicts.push(item.source, Verdict::Delivered(item.msg.id));
                         kafka_topics.delivered(queue, path, &item, report.kafka_partition);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
@@ -318,6 +322,7 @@ fn timing_of<'a>(
 ) -> TimingRecord<'a> {
     let message = &item.msg.message;
     TimingRecord {
+        connection: None,
         mqtt_topic: &message.mqtt_topic,
         mqtt_qos: message.qos.level(),
         kafka_topic,

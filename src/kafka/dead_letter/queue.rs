@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::DeadLetter;
 use super::file::DeadLetterFile;
 use crate::config::DeadLetterConfig;
-use crate::observe::{Hold, LogLimiter};
+use crate::observe::{HeldPlace, Hold, LogLimiter};
 
 /// Pause before a dead letter that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -185,7 +185,7 @@ impl DeadLetterQueue {
     /// What readiness says of it.
     pub fn hold(&self) -> Option<Hold> {
         let reason = self.blocked.clone()?;
-        Some(Hold { kafka_topic: "dead letter".to_owned(), reason })
+        Some(Hold { place: HeldPlace::DeadLetter, reason })
     }
 
     fn block(&mut self, why: String, now: Instant) {
