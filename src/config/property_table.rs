@@ -110,7 +110,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("retry.backoff.max.ms", Free),
     ("api.version.request.timeout.ms", Free),
     ("broker.address.ttl", Free),
-    ("sticky.partitioning.linger.ms", Refused("each record has a key, so that it has no effect")),
+    ("sticky.partitioning.linger.ms", Refused("the bridge sets it, so that a record without a key goes where its MQTT topic does")),
 
     // Metadata.
     ("metadata.max.age.ms", Least(

@@ -1,21 +1,22 @@
 //! A client of librdkafka that produces or asks, and its Kafka topics. With `ffi`, `events` and
 //! `partitions` this is all that touches librdkafka's C interface; what leaves here is safe.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::bindings as sys;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
 
 use super::events::Events;
 use super::ffi;
-use super::partitions::Partitions;
+use super::partitions::Chooser;
 use super::sentences::Sentences;
 
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
@@ -30,7 +31,7 @@ const TEXT_MAX: usize = 512;
 pub(super) struct Client {
     handle: NonNull<sys::rd_kafka_t>,
     /// What librdkafka may ask as long as it lives, and so dropped after it.
-    partitions: Mutex<Vec<Arc<Partitions>>>,
+    choosers: Mutex<Vec<Arc<Chooser>>>,
     /// The same for what it is told.
     _sentences: Option<Arc<Sentences>>,
 }
@@ -58,8 +59,11 @@ impl Client {
         settings: &ClientConfig,
     ) -> Result<Self, String> {
         let mut settings = settings.clone();
-        // What it logs comes as events, and not to stderr.
-        settings.set("log.queue", "true");
+        settings
+            // What it logs comes as events, and not to stderr.
+            .set("log.queue", "true")
+            // Else it never asks a `Chooser` where a record without a key goes.
+            .set("sticky.partitioning.linger.ms", "0");
         let native = settings.create_native_config().map_err(|error| match error {
             // As the others: the sentence alone.
             KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
@@ -86,7 +90,7 @@ impl Client {
         };
         let Some(handle) = NonNull::new(handle) else { return Err(sentence(&text)) };
         mem::forget(native);
-        let client = Self { handle, partitions: Mutex::default(), _sentences: sentences.cloned() };
+        let client = Self { handle, choosers: Mutex::default(), _sentences: sentences.cloned() };
         // SAFETY: the client is valid; no queue stands for the main one.
         unsafe { ffi::rd_kafka_set_log_queue(client.ptr(), ptr::null_mut()) };
         Ok(client)
@@ -102,30 +106,29 @@ impl Client {
     }
 
     /// Records of one Kafka topic go through this, and metadata is asked of it. librdkafka chooses
-    /// their partitions by asking `partitions`; without, by the property `partitioner`.
+    /// their partitions by asking `chooser`; without, by the property `partitioner`.
     ///
     /// # Errors
     /// librdkafka's code.
     pub(super) fn topic(
         self: &Arc<Self>,
         name: &str,
-        partitions: Option<&Arc<Partitions>>,
+        chooser: Option<&Arc<Chooser>>,
     ) -> Result<Topic, i32> {
         let name = CString::new(name).map_err(|_| TOPIC_EXCEPTION)?;
-        let handle = match partitions {
+        let handle = match chooser {
             // SAFETY: the client is valid, and keeps what it asks from before the first record until
             // after its own end.
-            Some(partitions) => unsafe {
-                let mut kept = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.push(Arc::clone(partitions));
-                let configuration = Partitions::configuration(partitions, self.ptr());
+            Some(chooser) => unsafe {
+                self.choosers.lock().push(Arc::clone(chooser));
+                let configuration = Chooser::configuration(chooser, self.ptr());
                 sys::rd_kafka_topic_new(self.ptr(), name.as_ptr(), configuration)
             },
             // SAFETY: the client is valid, and librdkafka copies the name.
             None => unsafe { sys::rd_kafka_topic_new(self.ptr(), name.as_ptr(), ptr::null_mut()) },
         };
         let handle = NonNull::new(handle).ok_or_else(last_error)?;
-        Ok(Topic { handle, _client: Arc::clone(self) })
+        Ok(Topic { handle, client: Arc::clone(self) })
     }
 
     /// Hands over one record, which is copied. Never blocks.
@@ -167,7 +170,14 @@ impl Client {
         let arguments: Vec<_> =
             arguments.into_iter().map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u }).collect();
         // SAFETY: the client is valid, each argument has the member that its kind names, and what they
-        // point to lives until the call returns, which copies all of it. The error is destroyed once.
+        // point to lives until the call returns, which copies all of it.
+        unsafe { self.produce_arguments(&arguments) }
+    }
+
+    /// # Safety
+    /// Each argument has the member that its kind names, and what it points to is valid.
+    unsafe fn produce_arguments(&self, arguments: &[sys::rd_kafka_vu_t]) -> Result<(), i32> {
+        // SAFETY: the client is valid, and the caller's promise. The error is destroyed once.
         unsafe {
             let error = sys::rd_kafka_produceva(self.ptr(), arguments.as_ptr(), arguments.len());
             if error.is_null() {
@@ -270,7 +280,7 @@ impl Drop for Client {
 pub(super) struct Topic {
     handle: NonNull<sys::rd_kafka_topic_t>,
     /// Ends after its handles.
-    _client: Arc<Client>,
+    client: Arc<Client>,
 }
 
 // SAFETY: librdkafka's handles may be used from any thread.
@@ -300,6 +310,63 @@ impl Topic {
     }
 }
 
+impl Topic {
+    /// Hands over one record with what [`Topic::produce`] has no place for. librdkafka copies all of it,
+    /// headers too, so nothing remains to be freed here, whether it takes the record or not. Never blocks.
+    ///
+    /// # Errors
+    /// It was not taken, by librdkafka's code, and there will be no report about it.
+    pub(super) fn produce_one(
+        &self,
+        partition: i32,
+        record: Outgoing<'_>,
+        extras: Extras<'_>,
+    ) -> Result<(), i32> {
+        use sys::rd_kafka_vtype_t::{
+            RD_KAFKA_VTYPE_HEADER as HEADER, RD_KAFKA_VTYPE_KEY as KEY,
+            RD_KAFKA_VTYPE_MSGFLAGS as FLAGS, RD_KAFKA_VTYPE_OPAQUE as OPAQUE,
+            RD_KAFKA_VTYPE_PARTITION as PARTITION, RD_KAFKA_VTYPE_RKT as TOPIC,
+            RD_KAFKA_VTYPE_TIMESTAMP as TIMESTAMP, RD_KAFKA_VTYPE_VALUE as VALUE,
+        };
+        use sys::rd_kafka_vu_s__bindgen_ty_1 as Union;
+        use sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 as Bytes;
+        use sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 as Header;
+        let bytes = |bytes: Option<&[u8]>| {
+            let (ptr, size) = raw(bytes);
+            Union { mem: Bytes { ptr, size } }
+        };
+        let header = |(name, value): &(&CStr, Option<&[u8]>)| {
+            let (val, size) = raw(*value);
+            let size = isize::try_from(size).unwrap_or(isize::MAX);
+            Union { header: Header { name: name.as_ptr(), val, size } }
+        };
+        let fixed = [
+            (TOPIC, Union { rkt: self.handle.as_ptr() }),
+            (PARTITION, Union { i32_: partition }),
+            (FLAGS, Union { i: sys::RD_KAFKA_MSG_F_COPY }),
+            (OPAQUE, Union { ptr: ptr::without_provenance_mut(record.index) }),
+            (KEY, bytes(record.key)),
+            (VALUE, bytes(record.value)),
+        ];
+        let timestamp = extras.timestamp_ms.map(|ms| {
+            // 0 is librdkafka's word for now; this is nearer.
+            (TIMESTAMP, Union { i64_: if ms == 0 { 1 } else { ms } })
+        });
+        let headers = extras.headers.iter().map(|it| (HEADER, header(it)));
+        let arguments = fixed.into_iter().chain(timestamp).chain(headers);
+        let arguments: Vec<_> =
+            arguments.map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u }).collect();
+        // SAFETY: the client and the handle are valid, each argument has the member that its kind names,
+        // and what they point to lives until the call returns, which copies all of it.
+        unsafe { self.client.produce_arguments(&arguments) }
+    }
+}
+
+/// A pointer and a length. librdkafka tells null from empty by the pointer.
+fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
+    bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
+}
+
 impl Drop for Topic {
     fn drop(&mut self) {
         // SAFETY: the handle is valid until here, its client lives, and nobody else destroys it.
@@ -307,7 +374,39 @@ impl Drop for Topic {
     }
 }
 
-/// Records for [`Topic::produce`]: index for the report, key, value.
+/// A record to hand over.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    /// What its report names it by.
+    pub index: usize,
+    /// The key: `None` is null, and an empty one is a key as any other.
+    pub key: Option<&'a [u8]>,
+    /// The value: `None` is null, which deletes in a compacted Kafka topic; an empty one does not.
+    pub value: Option<&'a [u8]>,
+    /// What decides on its partition where it has no key: its MQTT topic.
+    pub mqtt_topic: &'a [u8],
+}
+
+/// With the MQTT topic as key.
+impl<'a> From<(usize, &'a [u8], &'a [u8])> for Outgoing<'a> {
+    fn from((index, key, value): (usize, &'a [u8], &'a [u8])) -> Self {
+        Self { index, key: Some(key), value: Some(value), mqtt_topic: key }
+    }
+}
+
+/// What a record may have beside key and value.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// The headers, written in this order, the same name as often as it is given; `None` is null.
+    pub headers: &'a [(&'a CStr, Option<&'a [u8]>)],
+    /// Milliseconds since the Unix epoch; `None`: now. Of 0 librdkafka knows nothing: it is written as 1.
+    pub timestamp_ms: Option<i64>,
+    /// The partition; `None`: by key or MQTT topic. One that Kafka has not comes back with librdkafka's
+    /// `_UNKNOWN_PARTITION`: at once, or by a report while the partitions are not known yet.
+    pub kafka_partition: Option<i32>,
+}
+
+/// Records for [`Topic::produce`].
 pub(super) struct Batch<'a> {
     messages: Vec<ffi::Message>,
     bytes: PhantomData<&'a [u8]>,
@@ -319,19 +418,23 @@ impl Batch<'_> {
     }
 }
 
-impl<'a> FromIterator<(usize, &'a [u8], &'a [u8])> for Batch<'a> {
-    fn from_iter<I: IntoIterator<Item = (usize, &'a [u8], &'a [u8])>>(records: I) -> Self {
-        let message = |(index, key, value): (usize, &[u8], &[u8])| ffi::Message {
-            code: 0,
-            // By this `sentences` knows it from one of librdkafka's.
-            topic: ptr::null_mut(),
-            partition: UNASSIGNED,
-            payload: value.as_ptr().cast_mut().cast(),
-            payload_length: value.len(),
-            key: key.as_ptr().cast_mut().cast(),
-            key_length: key.len(),
-            offset: 0,
-            opaque: ptr::without_provenance_mut(index),
+impl<'a> FromIterator<Outgoing<'a>> for Batch<'a> {
+    fn from_iter<I: IntoIterator<Item = Outgoing<'a>>>(records: I) -> Self {
+        let message = |record: Outgoing<'_>| {
+            let (payload, payload_length) = raw(record.value);
+            let (key, key_length) = raw(record.key);
+            ffi::Message {
+                code: 0,
+                // By this `sentences` knows it from one of librdkafka's.
+                topic: ptr::null_mut(),
+                partition: UNASSIGNED,
+                payload,
+                payload_length,
+                key,
+                key_length,
+                offset: 0,
+                opaque: ptr::without_provenance_mut(record.index),
+            }
         };
         Self { messages: records.into_iter().map(message).collect(), bytes: PhantomData }
     }

@@ -71,7 +71,7 @@ fn a_report_keeps_a_code_that_the_bindings_do_not_know() {
             sys::rd_kafka_mock_push_request_errors_array(cluster, 0, 1, codes.as_ptr().cast());
         }
         let topic = client.topic("a", None).expect("a Kafka topic");
-        let batch = [(7, &b"key"[..], &b"value"[..])].into_iter().collect();
+        let batch = [(7, &b"key"[..], &b"value"[..]).into()].into_iter().collect();
         assert!(topic.produce(UNASSIGNED, batch).is_empty());
         let report = first_report(&client);
         assert_eq!((report.index, report.code), (7, code));
@@ -102,7 +102,7 @@ fn a_record_that_is_not_even_taken_has_no_sentence() {
     client.metadata(WITHIN).expect("an answer");
     // Where librdkafka has a sentence, three messages further on, is the value of the third.
     let value = &b"another's payload\0"[..];
-    let batch = (0..8).map(|index| (index, &b"key"[..], value)).collect();
+    let batch = (0..8).map(|index| (index, &b"key"[..], value).into()).collect();
     assert_eq!(topic.produce(UNASSIGNED, batch), [TOPIC_DENIED; 8]);
     assert_eq!(sentences.take(0), None);
 }
@@ -163,13 +163,13 @@ fn a_round_is_one_request_however_small_its_records_are() {
         cluster
     };
     let topic = client.topic("a", None).expect("a Kafka topic");
-    assert!(topic.produce(0, [(0, &b"k"[..], &b""[..])].into_iter().collect()).is_empty());
+    assert!(topic.produce(0, [(0, &b"k"[..], &b""[..]).into()].into_iter().collect()).is_empty());
     assert_eq!(first_report(&client).code, 0);
     produce_requests(cluster);
     for bytes in [0, 1, 20, 200, 2_000, 200_000] {
         let (key, value) = (b"k", vec![b'v'; bytes]);
         let count = ROUND_BYTES / (key.len() + bytes + RECORD_BYTES);
-        let round = (0..count).map(|index| (index, &key[..], &value[..])).collect();
+        let round = (0..count).map(|index| (index, &key[..], &value[..]).into()).collect();
         assert!(topic.produce(0, round).is_empty());
         client.flush(1);
         let (heard, mut events) = (Heard::default(), client.events());

@@ -2,11 +2,13 @@
 //! is handed over, so that a queue is a partition, and the records of a partition are handed over
 //! together (docs/decisions/0006-whole-rounds.md).
 
+use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use rdkafka::bindings as sys;
 
 /// The type of librdkafka's partitioners.
@@ -19,10 +21,10 @@ type Choose = unsafe extern "C" fn(
     *mut c_void,
 ) -> i32;
 
-/// The partitions of one Kafka topic. librdkafka tells their number when it partitions a record; the
-/// keys are MQTT topics, and so never empty.
+/// The partitions of one Kafka topic. librdkafka tells their number when it partitions a record.
 #[derive(Debug)]
 pub struct Partitions {
+    /// `None`: any partition will do.
     choose: Option<Choose>,
     /// 0: not told yet.
     count: AtomicI32,
@@ -31,14 +33,12 @@ pub struct Partitions {
 impl Partitions {
     /// Their number is not known yet. `partitioner` is a value of librdkafka's property of that name.
     pub fn new(partitioner: &str) -> Self {
+        // Those with `_random` differ where there is no key, and here there is always something.
         let choose: Option<Choose> = match partitioner {
-            "consistent" => Some(sys::rd_kafka_msg_partitioner_consistent),
-            "consistent_random" => Some(sys::rd_kafka_msg_partitioner_consistent_random),
-            "fnv1a" => Some(sys::rd_kafka_msg_partitioner_fnv1a),
-            "fnv1a_random" => Some(sys::rd_kafka_msg_partitioner_fnv1a_random),
-            "murmur2" => Some(sys::rd_kafka_msg_partitioner_murmur2),
+            "consistent" | "consistent_random" => Some(sys::rd_kafka_msg_partitioner_consistent),
+            "fnv1a" | "fnv1a_random" => Some(sys::rd_kafka_msg_partitioner_fnv1a),
             "random" => None,
-            _ => Some(sys::rd_kafka_msg_partitioner_murmur2_random),
+            _ => Some(sys::rd_kafka_msg_partitioner_murmur2),
         };
         Self { choose, count: AtomicI32::new(0) }
     }
@@ -48,7 +48,8 @@ impl Partitions {
         usize::try_from(self.count.load(Relaxed)).unwrap_or_default()
     }
 
-    /// The partition of this key, if their number is known.
+    /// The partition of a record with this key, or without one and of this MQTT topic; if their number is
+    /// known.
     pub fn of(&self, key: &[u8]) -> Option<i32> {
         let count = self.count.load(Relaxed);
         (count > 0).then(|| self.choose(key, count))
@@ -56,13 +57,44 @@ impl Partitions {
 
     fn choose(&self, key: &[u8], count: i32) -> i32 {
         match self.choose {
-            // SAFETY: for a key that is not empty these functions read nothing but the key; an empty
-            // one is as good as no key, and cannot come from an MQTT topic.
-            Some(choose) if !key.is_empty() => unsafe {
+            // SAFETY: these functions read nothing but the key, and the count is positive.
+            Some(choose) => unsafe {
                 let (key, length) = (key.as_ptr().cast(), key.len());
                 choose(ptr::null(), key, length, count, ptr::null_mut(), ptr::null_mut())
             },
-            _ => fastrand::i32(0..count),
+            None => fastrand::i32(0..count),
+        }
+    }
+}
+
+/// Answers the librdkafka of one producer where records of one Kafka topic go.
+#[derive(Debug)]
+pub(super) struct Chooser {
+    partitions: Arc<Partitions>,
+    /// The MQTT topics of records without a key that librdkafka is about to ask for, by index. Few, for
+    /// their partition is named once the number of partitions is known.
+    keyless: Mutex<HashMap<usize, Box<[u8]>>>,
+}
+
+impl Chooser {
+    pub(super) fn new(partitions: &Arc<Partitions>) -> Self {
+        Self { partitions: Arc::clone(partitions), keyless: Mutex::default() }
+    }
+
+    /// A record without a key is handed over, and its MQTT topic decides. librdkafka asks once, or never
+    /// if it does not take the record; the next one with that index takes its place then.
+    pub(super) fn expect_keyless(&self, index: usize, mqtt_topic: &[u8]) {
+        self.keyless.lock().insert(index, mqtt_topic.into());
+    }
+
+    fn asked(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32 {
+        self.partitions.count.store(count, Relaxed);
+        match key {
+            Some(key) => self.partitions.choose(key, count),
+            None => {
+                let mqtt_topic = self.keyless.lock().remove(&index);
+                self.partitions.choose(mqtt_topic.as_deref().unwrap_or_default(), count)
+            }
         }
     }
 
@@ -94,17 +126,15 @@ unsafe extern "C" fn partition(
     length: usize,
     count: i32,
     opaque: *mut c_void,
-    _: *mut c_void,
+    index: *mut c_void,
 ) -> c_int {
     // SAFETY: the opaque is the one of `configuration`, whose caller keeps it; the key is valid for
     // the time of this call, or null.
-    let (partitions, key) = unsafe {
-        let key =
-            if key.is_null() { &[][..] } else { std::slice::from_raw_parts(key.cast(), length) };
-        (&*opaque.cast::<Partitions>(), key)
+    let (chooser, key) = unsafe {
+        let key = (!key.is_null()).then(|| std::slice::from_raw_parts(key.cast(), length));
+        (&*opaque.cast::<Chooser>(), key)
     };
-    partitions.count.store(count, Relaxed);
-    partitions.choose(key, count)
+    chooser.asked(index.addr(), key, count)
 }
 
 #[cfg(test)]
@@ -115,12 +145,8 @@ mod tests {
     fn a_key_has_a_partition_once_librdkafka_has_told_their_number() {
         let partitions = Arc::new(Partitions::new("murmur2_random"));
         assert_eq!((partitions.count(), partitions.of(b"sensors/1")), (0, None));
-        let asked = |key: &[u8], count| {
-            let opaque = Arc::as_ptr(&partitions).cast_mut().cast();
-            let key = (key.as_ptr().cast(), key.len());
-            // SAFETY: the opaque and the key live.
-            unsafe { partition(ptr::null(), key.0, key.1, count, opaque, ptr::null_mut()) }
-        };
+        let chooser = Chooser::new(&partitions);
+        let asked = |key: &[u8], count| chooser.asked(0, Some(key), count);
         // The hashes are those of the tests of Kafka's own Java client.
         for (key, hash) in [("21", -973_932_308_i32), ("foobar", -790_332_482)] {
             let expected = (hash & i32::MAX) % 1000;
@@ -147,7 +173,24 @@ mod tests {
             for key in ["a", "sensors/1", ""] {
                 let partition = partitions.of(key.as_bytes()).expect("known");
                 assert!((0..7).contains(&partition), "{name}, {key:?}: {partition}");
+                let again = partitions.of(key.as_bytes());
+                assert!(name == "random" || again == Some(partition), "{name}, {key:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_record_without_a_key_goes_where_its_mqtt_topic_as_key_would_go() {
+        let partitions = Arc::new(Partitions::new("murmur2_random"));
+        let chooser = Chooser::new(&partitions);
+        let mqtt_topics = ["sensors/1", "sensors/2", "sensors/3", "sensors/4"];
+        for (index, mqtt_topic) in mqtt_topics.iter().enumerate() {
+            chooser.expect_keyless(index, mqtt_topic.as_bytes());
+        }
+        for (index, mqtt_topic) in mqtt_topics.iter().enumerate() {
+            let asked = chooser.asked(index, None, 1000);
+            assert_eq!(Some(asked), partitions.of(mqtt_topic.as_bytes()));
+        }
+        assert!(chooser.keyless.lock().is_empty(), "each is asked for once");
     }
 }

@@ -12,9 +12,10 @@ use slog::{Logger, o};
 
 use super::classify;
 use super::client::{Batch, Client, Topic, UNASSIGNED};
+pub use super::client::{Extras, Outgoing};
 use super::events::Listener;
 use super::partition_queue::{Path, ROUND_BELOW};
-use super::partitions::Partitions;
+use super::partitions::{Chooser, Partitions};
 use super::producer_event::{Event, ProducerEvent};
 use super::sentences::Sentences;
 use crate::config::{Config, KafkaClient, Secrets, kafka_client, lingers};
@@ -79,6 +80,22 @@ const UNKNOWN_PARTITION: i32 = -190;
 struct Shared {
     client: Arc<Client>,
     context: Context,
+}
+
+impl Shared {
+    /// So many records are about to be handed over.
+    fn begin(&self, count: usize) {
+        self.context.in_flight.fetch_add(count, Relaxed);
+    }
+
+    /// They were, but for so many.
+    fn taken(&self, refused: usize) {
+        self.context.in_flight.fetch_sub(refused, Relaxed);
+        if !self.context.reported.load(Relaxed) {
+            // It sees to the first delivery.
+            self.client.events().wake();
+        }
+    }
 }
 
 /// See [`Shared`].
@@ -190,6 +207,7 @@ pub struct Producer {
 /// A Kafka topic, and when librdkafka chose a partition of it, at the latest.
 struct Counted {
     topic: Topic,
+    chooser: Arc<Chooser>,
     counted_at: Option<Instant>,
 }
 
@@ -204,6 +222,14 @@ impl Counted {
                 self.counted_at = Some(now);
                 UNASSIGNED
             }
+        }
+    }
+
+    /// The record is handed over for this partition. If that is none, and it has no key, librdkafka will
+    /// ask where it goes.
+    fn announce(&self, partition: i32, record: &Outgoing<'_>) {
+        if partition == UNASSIGNED && record.key.is_none() {
+            self.chooser.expect_keyless(record.index, record.mqtt_topic);
         }
     }
 }
@@ -255,34 +281,57 @@ impl Producer {
         Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
     }
 
-    /// Hands records to librdkafka, which copies them: index for the report, key, value. Never blocks.
-    /// Returns the code of each record, 0 for those that were taken; nothing if all were. There will
-    /// be no report about the others. Of those behind a full queue none is taken.
+    /// Hands records to librdkafka, which copies them. Never blocks. Returns the code of each record, 0
+    /// for those that were taken; nothing if all were. There will be no report about the others. Of
+    /// those behind a full queue none is taken.
     ///
     /// # Errors
     /// None of them was taken, by librdkafka's code.
-    pub fn send<'a>(
+    pub fn send<'a, R: Into<Outgoing<'a>>>(
         &mut self,
         to: Target<'_>,
-        records: impl Iterator<Item = (usize, &'a [u8], &'a [u8])>,
+        records: impl Iterator<Item = R>,
     ) -> Result<Vec<i32>, i32> {
-        let batch: Batch<'_> = records.collect();
         let shared = Arc::clone(self.shared());
         let counted = self.topic(to)?;
         let partition = counted.partition(to.kafka_partition, Instant::now());
+        let batch: Batch<'_> =
+            records.map(Into::into).inspect(|it| counted.announce(partition, it)).collect();
         // Before one can be reported.
-        shared.context.in_flight.fetch_add(batch.len(), Relaxed);
+        shared.begin(batch.len());
         let codes = counted.topic.produce(partition, batch);
-        if !shared.context.reported.load(Relaxed) {
-            // It sees to the first delivery.
-            shared.client.events().wake();
-        }
-        let refused = codes.iter().filter(|code| **code != 0).count();
-        shared.context.in_flight.fetch_sub(refused, Relaxed);
+        shared.taken(codes.iter().filter(|code| **code != 0).count());
         if codes.contains(&UNKNOWN_PARTITION) {
             counted.counted_at = None;
         }
         Ok(codes)
+    }
+
+    /// Hands over one record with headers, a timestamp or a partition of its own; else as
+    /// [`Producer::send`], in one order with what goes through that, and sent by the same flush.
+    ///
+    /// # Errors
+    /// It was not taken, by librdkafka's code, and there will be no report about it.
+    pub fn send_one(
+        &mut self,
+        to: Target<'_>,
+        record: Outgoing<'_>,
+        extras: Extras<'_>,
+    ) -> Result<(), i32> {
+        let shared = Arc::clone(self.shared());
+        let counted = self.topic(to)?;
+        let partition = match extras.kafka_partition {
+            Some(partition) => partition,
+            None => counted.partition(to.kafka_partition, Instant::now()),
+        };
+        counted.announce(partition, &record);
+        shared.begin(1);
+        let sent = counted.topic.produce_one(partition, record, extras);
+        shared.taken(usize::from(sent.is_err()));
+        if sent == Err(UNKNOWN_PARTITION) {
+            counted.counted_at = None;
+        }
+        sent
     }
 
     /// Lets librdkafka send what it was given, each partition's records as one request, and waits
@@ -303,8 +352,9 @@ impl Producer {
             self.topics.resize_with(to.number + 1, || None);
         }
         if self.topics[to.number].is_none() {
-            let topic = self.shared().client.topic(to.kafka_topic, Some(to.partitions))?;
-            self.topics[to.number] = Some(Counted { topic, counted_at: None });
+            let chooser = Arc::new(Chooser::new(to.partitions));
+            let topic = self.shared().client.topic(to.kafka_topic, Some(&chooser))?;
+            self.topics[to.number] = Some(Counted { topic, chooser, counted_at: None });
         }
         Ok(self.topics[to.number].as_mut().expect("just made"))
     }
@@ -321,12 +371,10 @@ impl Producer {
         value: &[u8],
         headers: &[(&CStr, &[u8])],
     ) -> Result<(), i32> {
-        let Shared { client, context } = &**self.shared();
-        context.in_flight.fetch_add(1, Relaxed);
-        let sent = client.produce(kafka_topic, index, Some(key), value, headers);
-        if sent.is_err() {
-            context.in_flight.fetch_sub(1, Relaxed);
-        }
+        let shared = self.shared();
+        shared.begin(1);
+        let sent = shared.client.produce(kafka_topic, index, Some(key), value, headers);
+        shared.taken(usize::from(sent.is_err()));
         sent
     }
 
@@ -415,3 +463,7 @@ pub(super) fn brokers(config: &Config) -> CString {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "producer_tests.rs"]
+mod tests;
