@@ -144,12 +144,7 @@ fn produce_requests(cluster: *mut sys::rd_kafka_mock_cluster_t) -> usize {
 /// Else its rest waits inside librdkafka, which turns in a busy loop meanwhile: decisions 4 and 6.
 #[test]
 fn a_round_is_one_request_however_small_its_records_are() {
-    let text = "
-        mqtt = { url = \"mqtt://127.0.0.1:1\", client_id = \"b\" }
-        kafka = { brokers = [\"127.0.0.1:1\"] }
-        routes = [{ filter = \"a\", kafka_topic = \"a\" }]
-    ";
-    let config = Config::from_toml(text, "config.toml", []).expect("a legal configuration");
+    let config = Config::for_test();
     let mut settings = kafka_client(&config, KafkaClient::Pipelined);
     settings.remove("bootstrap.servers").set("test.mock.num.brokers", "1");
     // Sizes are looked at here, not how soon librdkafka's thread wakes up while it is handed a round.

@@ -274,12 +274,7 @@ mod tests {
 
     #[test]
     fn what_the_client_is_told_does_not_pile_up() {
-        let text = "
-            mqtt = { url = \"mqtt://127.0.0.1:1\", client_id = \"b\" }
-            kafka = { brokers = [\"127.0.0.1:1\"] }
-            routes = [{ filter = \"a\", kafka_topic = \"a\" }]
-        ";
-        let config = Config::from_toml(text, "config.toml", []).expect("a legal configuration");
+        let config = Config::for_test();
         let client = Client::new(&config).expect("a client");
         let deadline = Instant::now() + Duration::from_secs(20);
         // Nobody is there, and it says so.

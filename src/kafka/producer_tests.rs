@@ -36,15 +36,8 @@ impl Stage {
     fn new() -> Self {
         let cluster = MockCluster::new(1).expect("a mock cluster");
         cluster.create_topic(TARGET, PARTITIONS, 1).expect("a Kafka topic");
-        let text = format!(
-            "
-            mqtt = {{ url = \"mqtt://127.0.0.1:1\", client_id = \"b\" }}
-            kafka = {{ brokers = [\"{}\"] }}
-            routes = [{{ filter = \"a\", kafka_topic = \"{TARGET}\" }}]
-            ",
-            cluster.bootstrap_servers()
-        );
-        let config = Config::from_toml(&text, "config.toml", []).expect("a legal configuration");
+        let mut config = Config::for_test();
+        config.kafka.brokers = vec![cluster.bootstrap_servers()];
         let (actor, log) = (Deaf.start().recipient(), Logger::root(slog::Discard, o!()));
         let name = (Epoch::next(), Path::Pipelined);
         let producer = Producer::start(&config, name, actor, &log).expect("a producer");
