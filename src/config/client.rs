@@ -3,7 +3,7 @@
 
 use rdkafka::ClientConfig;
 
-use super::properties::KAFKA_SETTINGS;
+use super::property_table::KAFKA_SETTINGS;
 use super::resolved::Config;
 use crate::message::DEAD_LETTER_PAYLOAD_MAX;
 

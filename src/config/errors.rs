@@ -6,7 +6,7 @@ use crate::visible::Visible;
 
 /// Where something was written. Ordered as it is reported.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// The file as a whole.
     File,
     /// A line of the file, from 1.
@@ -19,7 +19,7 @@ pub enum Place {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
     /// Where.
-    pub place: Place,
+    pub location: Location,
     /// The key, such as `mqtt.url` or `routes[1].filter`; empty if there is none.
     pub key: String,
     /// What was found and what is allowed. Never a secret.
@@ -50,16 +50,16 @@ impl ConfigErrors {
 /// One line a complaint, without a newline at the end.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, ConfigError { place, key, text }) in self.errors.iter().enumerate() {
+        for (index, ConfigError { location, key, text }) in self.errors.iter().enumerate() {
             let file = &self.file;
             let newline = if index == 0 { "" } else { "\n" };
-            match place {
-                Place::File => write!(f, "{newline}{file}: ")?,
-                Place::Line(line) => write!(f, "{newline}{file}:{line}: ")?,
-                Place::Variable(name) => write!(f, "{newline}{}: ", one_line(name))?,
+            match location {
+                Location::File => write!(f, "{newline}{file}: ")?,
+                Location::Line(line) => write!(f, "{newline}{file}:{line}: ")?,
+                Location::Variable(name) => write!(f, "{newline}{}: ", one_line(name))?,
             }
             // A variable names its key.
-            if !key.is_empty() && !matches!(place, Place::Variable(_)) {
+            if !key.is_empty() && !matches!(location, Location::Variable(_)) {
                 write!(f, "{}: ", one_line(key))?;
             }
             f.write_str(&one_line(text))?;

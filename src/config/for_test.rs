@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::keys::{Fallback, KEYS};
-use super::{Config, TimingPolicy};
+use super::resolved::{Config, TimingPolicy};
 
 /// Nobody listens there.
 const NOBODY: u16 = 1;

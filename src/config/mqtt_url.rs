@@ -1,5 +1,6 @@
 //! `mqtt.url`: `mqtt://[user[:password]@]host[:port]`.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// What the URL says.
@@ -85,22 +86,13 @@ pub(crate) fn redacted(text: &str) -> String {
     format!("{scheme}{user}{rest}").chars().take(100).collect()
 }
 
+/// `None` if a `%` begins no code, which the library would let stand, or if the bytes are no UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        bytes.push(match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                rest = tail;
-                let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                u8::try_from(digit(high)? * 16 + digit(low)?).ok()?
-            }
-            (b'%', _) => return None,
-            (byte, _) => *byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    let is_code = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let decoded = || percent_decode_str(text).decode_utf8().ok().map(String::from);
+    text.split('%').skip(1).all(is_code).then(decoded).flatten()
 }
 
 #[cfg(test)]
@@ -117,6 +109,14 @@ mod tests {
         let url = parse("mqtt://[::1]").expect("a legal URL");
         assert_eq!((url.host.as_str(), url.port), ("::1", 1883));
         assert_eq!((url.username, url.password), (None, None));
+    }
+
+    #[test]
+    fn a_percent_sign_without_two_hex_digits_and_bytes_that_are_no_utf_8_are_refused() {
+        for wrong in ["%", "%4", "%zz", "%4%31", "%ff", "a%+1b"] {
+            let error = parse(&format!("mqtt://u:{wrong}@h")).expect_err(wrong);
+            assert!(error.contains("(user and password percent-encoded)"), "{error}");
+        }
     }
 
     #[test]

@@ -15,20 +15,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
 use super::client::{KafkaClient, kafka_client};
-use super::property_table::{Limits, Rule, TABLE, rule};
+use super::property_table::{KAFKA_SETTINGS, Limits, Rule, TABLE, rule};
 use super::resolved::Config;
 use super::secrets::{REDACTED, Secrets, is_private};
-use super::source::{distance, nearest};
-use super::value::quoted;
-
-/// What the bridge sets, with its reason. `bootstrap.servers` comes from `kafka.brokers` in addition.
-pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
-    ("enable.idempotence", "true", "without it a retry can reorder and duplicate"),
-    ("acks", "all", "a PUBACK promises that every in-sync replica has the record"),
-    ("message.timeout.ms", "0", "a message waits for Kafka for as long as it takes"),
-    ("retries", "2147483647", "a retry that is the last one would leave a gap"),
-    ("enable.gapless.guarantee", "true", "without it a refused record is overtaken by later ones"),
-];
+use super::suggest::{distance, nearest, quoted};
 
 /// librdkafka quotes values of so many bytes as a whole.
 const WHOLE: usize = 256;

@@ -1,6 +1,15 @@
 //! Every property of librdkafka's producer, and what becomes of it: it passes, it is checked, or it is
 //! refused with its reason. A test holds the table against the linked librdkafka.
 
+/// What the bridge sets, with its reason. `bootstrap.servers` comes from `kafka.brokers` in addition.
+pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
+    ("enable.idempotence", "true", "without it a retry can reorder and duplicate"),
+    ("acks", "all", "a PUBACK promises that every in-sync replica has the record"),
+    ("message.timeout.ms", "0", "a message waits for Kafka for as long as it takes"),
+    ("retries", "2147483647", "a retry that is the last one would leave a gap"),
+    ("enable.gapless.guarantee", "true", "without it a refused record is overtaken by later ones"),
+];
+
 /// What becomes of a property.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {

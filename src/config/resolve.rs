@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::client;
-use super::errors::{ConfigError, Place};
+use super::errors::{ConfigError, Location};
 use super::keys::{self, Fallback, Form, Key, PROPERTIES};
 use super::mqtt_url::{self, MqttUrl};
 use super::properties;
@@ -18,9 +18,10 @@ use super::resolved::{
     TimingPolicy, Unmatched,
 };
 use super::source::Source;
+use super::suggest::quoted;
 use super::text;
 use super::transport;
-use super::value::{Value, is_kafka_topic, quoted};
+use super::value::{Value, is_kafka_topic};
 use crate::message::{Qos, RouteId};
 use crate::route::{Filter, PayloadForm, Route};
 
@@ -68,7 +69,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     };
     all().ok_or_else(|| {
         let text = "some key could not be read".to_owned();
-        vec![ConfigError { place: Place::File, key: String::new(), text }]
+        vec![ConfigError { location: Location::File, key: String::new(), text }]
     })
 }
 
@@ -324,16 +325,16 @@ impl Reader {
         let mut properties = BTreeMap::new();
         let mut errors = Vec::new();
         let mut filled = BTreeSet::new();
-        for (name, given) in &self.source.properties {
-            if matches!(given.value, Value::Filled { .. }) {
+        for (name, entry) in &self.source.properties {
+            if matches!(entry.value, Value::Filled { .. }) {
                 filled.insert(name.clone());
             }
-            match given.value.scalar() {
+            match entry.value.scalar() {
                 Some(value) => drop(properties.insert(name.clone(), value)),
-                None if given.value == Value::Refused => {}
+                None if entry.value == Value::Refused => {}
                 None => errors.push((
                     name.clone(),
-                    format!("expected a string or a number, found {}", given.value.kind()),
+                    format!("expected a string or a number, found {}", entry.value.kind()),
                 )),
             }
         }
@@ -357,9 +358,9 @@ impl Reader {
             }
         }
         for (name, text) in errors {
-            let place = self.source.properties.get(&name).map(|given| given.place.clone());
+            let location = self.source.properties.get(&name).map(|entry| entry.location.clone());
             self.source.errors.push(ConfigError {
-                place: place.unwrap_or(Place::File),
+                location: location.unwrap_or(Location::File),
                 key: format!("{PROPERTIES}.{name}"),
                 text,
             });
@@ -482,17 +483,17 @@ impl Reader {
         parse: impl Fn(&Value, &Form) -> Result<T, Refused>,
     ) -> Option<Option<T>> {
         let key = key_of(path);
-        let Some(given) = self.source.keys.get(path) else { return Some(None) };
-        if given.value == Value::Refused {
+        let Some(entry) = self.source.keys.get(path) else { return Some(None) };
+        if entry.value == Value::Refused {
             return None;
         }
-        let text = match parse(&given.value, &key.form) {
+        let text = match parse(&entry.value, &key.form) {
             Ok(value) => return Some(Some(value)),
             Err(Refused::Because(text)) => text,
             Err(Refused::Form) if matches!(key.form, Form::Secret) || PRIVATE.contains(&path) => {
-                format!("expected {}, found {}", key.form, given.value.kind())
+                format!("expected {}, found {}", key.form, entry.value.kind())
             }
-            Err(Refused::Form) => format!("expected {}, found {}", key.form, given.value.found()),
+            Err(Refused::Form) => format!("expected {}, found {}", key.form, entry.value.found()),
         };
         self.refuse(path, text);
         None
@@ -543,16 +544,21 @@ impl Reader {
         self.source
             .keys
             .get(path)
-            .map_or_else(|| "its default".to_owned(), |given| given.value.found())
+            .map_or_else(|| "its default".to_owned(), |entry| entry.value.found())
     }
 
     /// Puts down an error where the key was written, else where its section begins.
     fn refuse(&mut self, path: &str, text: String) {
         let section = path.split_once('.').map_or(path, |(section, _)| section);
-        let given = self.source.keys.get(path).map(|given| &given.place);
-        let place = given.or_else(|| self.source.sections.get(section)).unwrap_or(&Place::File);
+        let entry = self.source.keys.get(path).map(|entry| &entry.location);
+        let location =
+            entry.or_else(|| self.source.sections.get(section)).unwrap_or(&Location::File);
         // A variable that appended a route names no key but its own.
-        self.source.errors.push(ConfigError { place: place.clone(), key: path.to_owned(), text });
+        self.source.errors.push(ConfigError {
+            location: location.clone(),
+            key: path.to_owned(),
+            text,
+        });
     }
 }
 

@@ -6,14 +6,15 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::errors::{ConfigError, Place};
+use super::errors::{ConfigError, Location};
 use super::keys::{KEYS, PREFIX, PROPERTIES, SECTIONS};
-use super::value::{Value, quoted};
+use super::suggest::{distance, nearest};
+use super::value::Value;
 
 /// What a user wrote for one key, and where.
 #[derive(Debug, Clone)]
-pub(super) struct Given {
-    pub(super) place: Place,
+pub(super) struct Entry {
+    pub(super) location: Location,
     pub(super) value: Value,
 }
 
@@ -21,11 +22,11 @@ pub(super) struct Given {
 #[derive(Debug, Default)]
 pub(super) struct Source {
     /// By path: `mqtt.url`, `routes[0].filter`.
-    pub(super) keys: BTreeMap<String, Given>,
+    pub(super) keys: BTreeMap<String, Entry>,
     /// `[kafka.properties]`, by librdkafka's names.
-    pub(super) properties: BTreeMap<String, Given>,
+    pub(super) properties: BTreeMap<String, Entry>,
     /// Where each section begins, if the file has it; routes as `routes[0]`.
-    pub(super) sections: BTreeMap<String, Place>,
+    pub(super) sections: BTreeMap<String, Location>,
     /// How many routes there are.
     pub(super) routes: usize,
     /// What was refused on the way.
@@ -48,22 +49,22 @@ impl Source {
         Ok(source)
     }
 
-    fn refuse(&mut self, place: Place, key: &str, text: String) {
-        self.errors.push(ConfigError { place, key: key.to_owned(), text });
+    fn refuse(&mut self, location: Location, key: &str, text: String) {
+        self.errors.push(ConfigError { location, key: key.to_owned(), text });
     }
 
     fn read_file(&mut self, text: &str) -> Result<(), Vec<ConfigError>> {
         let lines = Lines::new(text);
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
-            let place = error.span().map_or(Place::File, |span| lines.place(span));
-            self.refuse(place, "", format!("not TOML: {}", error.message().replace('\n', ", ")));
+            let location = error.span().map_or(Location::File, |span| lines.location(span));
+            self.refuse(location, "", format!("not TOML: {}", error.message().replace('\n', ", ")));
         }
         if !syntax.is_empty() {
             return Err(std::mem::take(&mut self.errors));
         }
         for (name, content) in document.get_ref() {
-            let place = lines.place(name.span());
+            let location = lines.location(name.span());
             match (name.get_ref().as_ref(), content.get_ref()) {
                 ("routes", DeValue::Array(routes)) => {
                     for route in routes {
@@ -71,20 +72,20 @@ impl Source {
                     }
                 }
                 ("routes", other) => {
-                    self.refuse_kind(place, "routes", "[[routes]], in double brackets", other);
+                    self.refuse_kind(location, "routes", "[[routes]], in double brackets", other);
                     // One route was meant: not to be called missing as well.
                     self.routes = self.routes.max(1);
                     self.keys.extend(["filter", "kafka_topic"].map(|name| {
-                        let given = Given { place: Place::File, value: Value::Refused };
-                        (format!("routes[0].{name}"), given)
+                        let entry = Entry { location: Location::File, value: Value::Refused };
+                        (format!("routes[0].{name}"), entry)
                     }));
                 }
                 (name, DeValue::Table(table)) if is_section(name) => {
-                    self.sections.insert(name.to_owned(), place);
+                    self.sections.insert(name.to_owned(), location);
                     self.read_section(name, name, table, &lines);
                 }
                 (name, other) if is_section(name) => {
-                    self.refuse_kind(place, name, &format!("a section [{name}]"), other);
+                    self.refuse_kind(location, name, &format!("a section [{name}]"), other);
                 }
                 (name, DeValue::Table(_) | DeValue::Array(_)) => {
                     let names = SECTIONS.iter().map(|section| section.name);
@@ -93,37 +94,37 @@ impl Source {
                         "routes" => "[[routes]]".to_owned(),
                         near => format!("[{near}]"),
                     };
-                    self.refuse(place, name, format!("unknown section, the nearest is {near}"));
+                    self.refuse(location, name, format!("unknown section, the nearest is {near}"));
                 }
                 (name, value) if KEYS.iter().any(|key| key.path == name) => {
-                    self.keys.insert(name.to_owned(), Given { place, value: value_of(value) });
+                    self.keys.insert(name.to_owned(), Entry { location, value: value_of(value) });
                 }
                 (name, _) => {
                     let near = nearest_key("", name);
-                    self.refuse(place, name, format!("unknown key, the nearest is {near}"));
+                    self.refuse(location, name, format!("unknown key, the nearest is {near}"));
                 }
             }
         }
         Ok(())
     }
 
-    fn refuse_kind(&mut self, place: Place, key: &str, expected: &str, found: &DeValue<'_>) {
+    fn refuse_kind(&mut self, location: Location, key: &str, expected: &str, found: &DeValue<'_>) {
         let found = value_of(found).found();
-        self.refuse(place, key, format!("expected {expected}, found {found}"));
+        self.refuse(location, key, format!("expected {expected}, found {found}"));
     }
 
     fn read_route(&mut self, route: &Spanned<DeValue<'_>>, lines: &Lines) {
         let label = format!("routes[{}]", self.routes);
-        let place = lines.place(route.span());
+        let location = lines.location(route.span());
         self.routes += 1;
-        self.sections.insert(label.clone(), place.clone());
+        self.sections.insert(label.clone(), location.clone());
         match route.get_ref() {
             DeValue::Table(table) => self.read_section("routes", &label, table, lines),
             other => {
-                self.refuse_kind(place, &label, "a table", other);
+                self.refuse_kind(location, &label, "a table", other);
                 self.keys.extend(["filter", "kafka_topic"].map(|name| {
-                    let given = Given { place: Place::File, value: Value::Refused };
-                    (format!("{label}.{name}"), given)
+                    let entry = Entry { location: Location::File, value: Value::Refused };
+                    (format!("{label}.{name}"), entry)
                 }));
             }
         }
@@ -132,25 +133,30 @@ impl Source {
     /// The keys of `section`, which is called `label` in paths.
     fn read_section(&mut self, section: &str, label: &str, table: &DeTable<'_>, lines: &Lines) {
         for (name, content) in table {
-            let place = lines.place(name.span());
+            let location = lines.location(name.span());
             let path = format!("{label}.{}", name.get_ref());
             let known = KEYS
                 .iter()
                 .any(|key| key.section() == section && key.name() == name.get_ref().as_ref());
             match content.get_ref() {
                 DeValue::Table(properties) if path == PROPERTIES => {
-                    self.sections.insert(path, place);
+                    self.sections.insert(path, location);
                     self.read_properties("", properties, lines);
                 }
                 other if path == PROPERTIES => {
-                    self.refuse_kind(place, PROPERTIES, "a table of librdkafka properties", other);
+                    self.refuse_kind(
+                        location,
+                        PROPERTIES,
+                        "a table of librdkafka properties",
+                        other,
+                    );
                 }
                 value if known => {
-                    self.keys.insert(path, Given { place, value: value_of(value) });
+                    self.keys.insert(path, Entry { location, value: value_of(value) });
                 }
                 _ => {
                     let near = nearest_key(section, name.get_ref());
-                    self.refuse(place, &path, format!("unknown key, the nearest is {near}"));
+                    self.refuse(location, &path, format!("unknown key, the nearest is {near}"));
                 }
             }
         }
@@ -165,8 +171,8 @@ impl Source {
                     self.read_properties(&format!("{property}."), inner, lines)
                 }
                 value => {
-                    let place = lines.place(name.span());
-                    self.properties.insert(property, Given { place, value: value_of(value) });
+                    let location = lines.location(name.span());
+                    self.properties.insert(property, Entry { location, value: value_of(value) });
                 }
             }
         }
@@ -179,8 +185,8 @@ impl Source {
                 KEYS.iter().find(|key| key.section().is_empty() && key.variable() == *variable)
             {
                 let value = Value::Text(text.clone());
-                let place = Place::Variable(variable.clone());
-                self.keys.insert(key.path.to_owned(), Given { place, value });
+                let location = Location::Variable(variable.clone());
+                self.keys.insert(key.path.to_owned(), Entry { location, value });
                 continue;
             }
             // Orchestrators inject names such as BRIDGE_PORT; the others of ours all have a double
@@ -189,43 +195,43 @@ impl Source {
             else {
                 continue;
             };
-            let given = Given {
-                place: Place::Variable(variable.clone()),
+            let entry = Entry {
+                location: Location::Variable(variable.clone()),
                 value: Value::Text(text.clone()),
             };
             let parts: Vec<_> = name.split("__").collect();
             match parts[..] {
                 ["KAFKA", "PROPERTIES", property] if is_upper(property) => {
                     let property = property.to_lowercase().replace('_', ".");
-                    self.properties.insert(property, given);
+                    self.properties.insert(property, entry);
                 }
                 [section, key] if is_known(section, key) && section != "ROUTES" => {
-                    self.keys.insert(format!("{section}.{key}").to_lowercase(), given);
+                    self.keys.insert(format!("{section}.{key}").to_lowercase(), entry);
                 }
                 ["ROUTES", index, key]
                     if is_known("ROUTES", key) && index.parse::<u32>().is_ok() =>
                 {
                     let index: u32 = index.parse().unwrap_or_default();
-                    routes.entry(index).or_insert_with(Vec::new).push((key.to_lowercase(), given));
+                    routes.entry(index).or_insert_with(Vec::new).push((key.to_lowercase(), entry));
                 }
                 _ => {
                     let names = KEYS.iter().map(super::keys::Key::variable);
                     let near = nearest(variable, names, distance);
-                    self.refuse(given.place, "", format!("names no key, the nearest is {near}"));
+                    self.refuse(entry.location, "", format!("names no key, the nearest is {near}"));
                 }
             }
         }
-        for (index, given) in routes {
+        for (index, entry) in routes {
             let index = index as usize;
-            for (key, given) in given {
+            for (key, entry) in entry {
                 if index > self.routes {
                     let text = format!(
                         "expected a route from 0 to {}, which appends one, found {index}",
                         self.routes
                     );
-                    self.refuse(given.place, "", text);
+                    self.refuse(entry.location, "", text);
                 } else {
-                    self.keys.insert(format!("routes[{index}].{key}"), given);
+                    self.keys.insert(format!("routes[{index}].{key}"), entry);
                 }
             }
             if index == self.routes {
@@ -236,14 +242,14 @@ impl Source {
 
     /// Fills in `${VAR}` in what the file says; what a variable says is left as it is.
     fn expand_variables(&mut self, env: &BTreeMap<String, String>) {
-        let keys = self.keys.iter_mut().map(|(path, given)| (path.clone(), given));
+        let keys = self.keys.iter_mut().map(|(path, entry)| (path.clone(), entry));
         let properties =
-            self.properties.iter_mut().map(|(name, given)| (format!("{PROPERTIES}.{name}"), given));
-        for (path, Given { place, value }) in keys.chain(properties) {
-            if matches!(place, Place::Line(_))
+            self.properties.iter_mut().map(|(name, entry)| (format!("{PROPERTIES}.{name}"), entry));
+        for (path, Entry { location, value }) in keys.chain(properties) {
+            if matches!(location, Location::Line(_))
                 && let Err(text) = expand_value(value, env)
             {
-                self.errors.push(ConfigError { place: place.clone(), key: path, text });
+                self.errors.push(ConfigError { location: location.clone(), key: path, text });
                 *value = Value::Refused;
             }
         }
@@ -341,27 +347,6 @@ fn nearest_key(section: &str, name: &str) -> String {
     })
 }
 
-/// How far `name` is from what was meant. Part of the right name is close: `topic`, `kafka_topic`.
-pub(super) fn distance(name: &str, known: &str) -> usize {
-    if name.len() >= 4 && known.contains(name) || known.len() >= 4 && name.contains(known) {
-        return 1;
-    }
-    strsim::damerau_levenshtein(name, known)
-}
-
-/// The candidate with the least distance, the first of several; names longer than any key are not
-/// worth measuring whole.
-pub(super) fn nearest<C: AsRef<str>>(
-    name: &str,
-    candidates: impl Iterator<Item = C>,
-    distance: impl Fn(&str, &str) -> usize,
-) -> String {
-    let name: String = name.chars().take(64).collect();
-    candidates
-        .min_by_key(|candidate| distance(&name, candidate.as_ref()))
-        .map_or_else(|| quoted(&name), |candidate| candidate.as_ref().to_owned())
-}
-
 /// Line numbers of byte offsets.
 struct Lines {
     /// Where each line ends.
@@ -373,7 +358,7 @@ impl Lines {
         Self { ends: text.match_indices('\n').map(|(end, _)| end).collect() }
     }
 
-    fn place(&self, span: Range<usize>) -> Place {
-        Place::Line(1 + self.ends.partition_point(|end| *end < span.start))
+    fn location(&self, span: Range<usize>) -> Location {
+        Location::Line(1 + self.ends.partition_point(|end| *end < span.start))
     }
 }

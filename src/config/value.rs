@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 
 use super::keys::Form;
 use super::resolved::TimingPolicy;
+use super::suggest::{FOUND_MAX, quoted};
 
 /// What stands behind a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +32,6 @@ pub(super) enum Value {
     /// Refused already: say no more about it.
     Refused,
 }
-
-/// The most of a string that an error repeats, in characters.
-const FOUND_MAX: usize = 100;
 
 impl Value {
     /// The string, if it is one.
@@ -132,14 +130,6 @@ impl Value {
             Self::Other(kind) => kind,
             Self::Refused => "nothing",
         }
-    }
-}
-
-/// `text` in quotes, escaped and cut.
-pub(super) fn quoted(text: &str) -> String {
-    match text.char_indices().nth(FOUND_MAX) {
-        Some((cut, _)) => format!("{:?}...", &text[..cut]),
-        None => format!("{text:?}"),
     }
 }
 

@@ -6,7 +6,7 @@ use super::MINIMAL;
 use crate::config::keys::KEYS;
 use crate::config::resolve::resolve;
 use crate::config::source::Source;
-use crate::config::{ConfigErrors, Place};
+use crate::config::{ConfigErrors, Location};
 use crate::route::Filter;
 
 const CONFIGURATIONS: usize = 250_000;
@@ -141,7 +141,7 @@ fn random_configurations_and_environments_never_panic() {
                 assert!(!errors.is_empty(), "refused without a word: {text}");
                 let lines = text.lines().count() + 1;
                 for error in &errors {
-                    assert!(!matches!(error.place, Place::Line(line) if line > lines), "{error:?}");
+                    assert!(!matches!(error.location, Location::Line(line) if line > lines), "{error:?}");
                 }
                 let said = ConfigErrors::new("config.toml", errors);
                 assert_eq!(said.to_string().lines().count(), said.iter().count(), "{said}");

@@ -1,0 +1,66 @@
+//! From a file and the environment to a configuration.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::errors::{ConfigError, ConfigErrors, Location};
+use super::keys;
+use super::properties;
+use super::resolve::resolve;
+use super::resolved::Config;
+use super::source::Source;
+use super::text;
+
+impl Config {
+    /// Loads the file, overridden by the environment `env`.
+    ///
+    /// # Errors
+    /// All that is wrong with it, the file not being readable included.
+    pub fn load(
+        path: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let name = path.display().to_string();
+        let read = std::fs::read(path)
+            .map_err(|error| format!("expected a file that can be read, found {error}"));
+        let read = read.as_ref().map_err(String::clone).and_then(|bytes| text::decode(bytes));
+        match read {
+            Ok(text) => Self::from_toml(text, &name, env),
+            Err(text) => {
+                let error = ConfigError { location: Location::File, key: String::new(), text };
+                Err(ConfigErrors::new(&name, vec![error]))
+            }
+        }
+    }
+
+    /// Loads `text`, which errors call `name`, overridden by the environment `env`. Where it has
+    /// librdkafka properties, a producer that contacts no broker is made for a moment, to hear what
+    /// librdkafka thinks of them together.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn from_toml(
+        text: &str,
+        name: &str,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigErrors> {
+        let env = env.into_iter().collect();
+        let refused = |errors| ConfigErrors::new(name, errors);
+        let source = Source::read(text, &env).map_err(refused)?;
+        let location = source.sections.get(keys::PROPERTIES).cloned().unwrap_or(Location::File);
+        let config = resolve(source).map_err(refused)?;
+        if !config.kafka.properties.is_empty() {
+            properties::try_together(&config).map_err(|text| {
+                let key = keys::PROPERTIES.to_owned();
+                refused(vec![ConfigError { location, key, text }])
+            })?;
+        }
+        Ok(config)
+    }
+}
+
+/// The environment of this process, for [`Config::load`]. What is not UTF-8 is replaced.
+pub fn environment() -> BTreeMap<String, String> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()
+}
