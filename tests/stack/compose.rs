@@ -1,4 +1,4 @@
-//! One stack at a time, with ports of its own, taken down whatever happens.
+//! One stack at a time, with ports of its own, removed in any case.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,9 +16,9 @@ use crate::support::log::Log;
 use crate::support::process::{cpu_time, free_port, peak_rss_kib};
 use crate::support::*;
 
-/// The project's name: a stack with this name is ours to take down.
+/// The project's name: the tests may remove a stack with this name.
 const PROJECT: &str = "mqtt-kafka-bridge-test";
-/// Not the name that docker-compose.yml gives, which is the user's.
+/// Not the name in docker-compose.yml, which belongs to the user.
 pub const IMAGE: &str = "mqtt-kafka-bridge:test";
 /// As docker-compose.yml has it; `topics` creates it.
 pub const KAFKA_TOPIC: &str = "sensors";
@@ -29,13 +29,13 @@ pub struct Stack {
     dir: PathBuf,
     mqtt: u16,
     kafka: u16,
-    /// What the bridge serves, at its published port.
+    /// The bridge's pages, at its published port.
     pub http: Http,
     _alone: File,
 }
 
 impl Stack {
-    /// Builds the image if that was not done yet, and starts everything; `change` is laid over what
+    /// Builds the image if that was not done yet, and starts everything; `change` overrides what
     /// docker-compose.yml says of the bridge. Returns when the bridge is healthy.
     pub fn up(story: &Story, change: Value) -> Self {
         let stack = Self::new(story, change);
@@ -58,13 +58,13 @@ impl Stack {
             _alone: alone,
         };
         stack.change(change);
-        // What a run left that was killed.
+        // Left over from a run that was killed.
         stack.compose(&["down", "--volumes", "--remove-orphans", "--timeout", "1"]);
         stack.build();
         stack
     }
 
-    /// Lays this over what docker-compose.yml says of the bridge, from the next `up` on.
+    /// Overrides what docker-compose.yml says of the bridge, from the next `up` on.
     pub fn change(&self, mut change: Value) {
         change["image"] = IMAGE.into();
         let over = json!({ "services": { "bridge": change } });
@@ -142,7 +142,7 @@ impl Stack {
         (peak_rss_kib(pid), cpu_time(pid))
     }
 
-    /// kill -9 of the bridge, as if from outside Docker: `docker kill` would count as a wish. From a
+    /// kill -9 of the bridge from outside Docker, which would not restart it after `docker kill`. From a
     /// container, since the process belongs to another user.
     #[track_caller]
     pub fn kill_bridge(&self) {
@@ -150,7 +150,7 @@ impl Stack {
         run(&mut docker(&["run", "--rm", "--pid=host", "debian:bookworm-slim", "sh", "-c", &kill]));
     }
 
-    /// All that the bridge wrote so far.
+    /// The bridge's output so far.
     #[track_caller]
     pub fn logs(&self) -> String {
         let output = run(&mut docker(&["logs", &self.container("bridge")]));
@@ -163,7 +163,7 @@ impl Stack {
         self.wait_health("healthy");
     }
 
-    /// Waits until Docker calls the bridge this.
+    /// Waits until Docker reports this health of the bridge.
     #[track_caller]
     pub fn wait_health(&self, wanted: &str) {
         let container = self.container("bridge");
@@ -172,7 +172,7 @@ impl Stack {
         });
     }
 
-    /// Where Kafka listens on this host.
+    /// Kafka's address on this host.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.kafka)
     }
@@ -193,7 +193,7 @@ impl Stack {
         publisher.pause();
         publisher.wait_done(PATIENT);
         let ledger = publisher.ledger();
-        // What does not arrive in time is lost, and the verdict says how much that is.
+        // A message that does not arrive in time is lost; the verdict counts it.
         let start = Instant::now();
         let verdict = loop {
             let late = start.elapsed() > deadline;

@@ -5,24 +5,24 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-/// Longer than an image takes to build on a crowded machine.
+/// Longer than the build of an image takes on a busy machine.
 const DEADLINE_SECONDS: &str = "2400";
 
-/// `docker`, which is ended if it does not end.
+/// `docker`, with a time limit.
 pub fn docker(args: &[&str]) -> Command {
     let mut command = Command::new("timeout");
     command.arg(DEADLINE_SECONDS).arg("docker").args(args).stdin(Stdio::null());
     command
 }
 
-/// Compose: the plug-in, or the older program where there is no plug-in.
+/// Compose: the plug-in, or the older program if there is no plug-in.
 pub fn compose() -> Command {
     let mut command = Command::new("timeout");
     command.arg(DEADLINE_SECONDS).args(compose_words()).stdin(Stdio::null());
     command
 }
 
-/// How Compose is called here.
+/// The words that call Compose on this machine.
 pub fn compose_words() -> &'static [&'static str] {
     static WORDS: OnceLock<&[&str]> = OnceLock::new();
     WORDS.get_or_init(|| {
@@ -31,7 +31,7 @@ pub fn compose_words() -> &'static [&'static str] {
     })
 }
 
-/// Runs a command that must succeed: what it says.
+/// Runs a command that must succeed, and returns its output.
 #[track_caller]
 pub fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
@@ -51,7 +51,7 @@ pub fn ask(command: &mut Command) -> String {
     String::from_utf8(run(command).stdout).expect("Docker speaks UTF-8").trim().to_owned()
 }
 
-/// What `docker inspect` says of a container or an image.
+/// The output of `docker inspect` for a container or an image.
 #[track_caller]
 pub fn inspect(name: &str) -> Value {
     let text = ask(&mut docker(&["inspect", name]));

@@ -1,4 +1,4 @@
-//! The stack of docker-compose.yml, told on a real engine: the image, its container, harm from
+//! The stack of docker-compose.yml on a real engine: the image, its container, faults from
 //! outside, and little memory.
 //!
 //! They need a Docker engine with Compose and base images: tests/run has them at hand (tests/stack/

@@ -1,4 +1,4 @@
-//! Harm from outside: what Docker, an operator, or a broker's end does to the bridge's container.
+//! Faults from outside: what Docker, an operator, or the end of a broker does to the bridge's container.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ fn broker_stops_and_starts(name: &'static str, service: &str, reason: &str) -> V
 }
 
 #[test]
-fn a_wrong_configuration_is_told_and_tried_ever_more_seldom() {
+fn a_wrong_configuration_is_reported_and_retried_less_and_less_often() {
     const WATCHED: Duration = Duration::from_secs(20);
     // Docker's pauses before a restart: 0.1 s, doubled each time, so 12.7 s before the eighth.
     const RESTARTS_MAX: u64 = 8;
@@ -119,13 +119,13 @@ fn a_wrong_configuration_is_told_and_tried_ever_more_seldom() {
     tell(&format!("{}: {restarts} restarts in {WATCHED:?}", story.name));
     assert!((1..=RESTARTS_MAX).contains(&restarts), "{restarts} restarts in {WATCHED:?}");
 
-    // Mended, it comes up.
+    // With the corrected file it starts.
     stack.change(json!({}));
     stack.compose(&["up", "--detach", "--no-build"]);
     stack.wait_healthy();
 }
 
-/// Waits until so many more distinct messages are in Kafka.
+/// Waits until this many more distinct messages are in Kafka.
 fn wait_for_more(reader: &Reader, messages: u64) {
     let enough = reader.distinct() + messages;
     eventually(&format!("{messages} more messages are in Kafka"), PATIENT, || {

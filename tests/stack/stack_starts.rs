@@ -1,4 +1,4 @@
-//! From nothing to a working bridge; what its container may do.
+//! From nothing to a working bridge; the permissions of its container.
 
 use std::fs;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn assert_published_on_loopback_alone(container: &Value) {
     assert_eq!(published[0]["HostIp"], "127.0.0.1");
 }
 
-/// Not root, no capabilities, nothing to write to but its volume, and no processes but itself.
+/// Not root, no capabilities, no writable directory but its volume, and no other processes.
 fn assert_harmless(stack: &Stack) {
     let process = format!("/proc/{}", stack.pid());
     let status = fs::read_to_string(format!("{process}/status")).unwrap();
@@ -90,7 +90,7 @@ fn the_commands_of_the_readme_publish_and_consume() {
     let said: Vec<String> = commands.iter().map(run_one).collect();
     assert!(said[1].contains("21.5"), "what was published is consumed: {said:?}");
 
-    // The simulated devices, in the words of the README.
+    // The simulated devices, by the command of the README.
     stack.compose(&["--profile", "traffic", "up", "--detach", "--no-build"]);
     let reading = eventually_some("a reading is in Kafka", PATIENT, || {
         let mut records = records(&stack.bootstrap(), KAFKA_TOPIC).into_iter();

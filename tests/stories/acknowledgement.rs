@@ -1,4 +1,4 @@
-//! PUBACK: only after Kafka's acknowledgement, and in the order of the PUBLISHes.
+//! PUBACKs leave only after Kafka's acknowledgement, and in the order of the PUBLISHes.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn no_puback_before_kafkas_acknowledgement() {
     for version in Version::BOTH {
         let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |_| {});
         let mut session = broker.welcome(false);
-        // Once through, so that everything is connected.
+        // One message first, so that everything is connected.
         session.send(&Packet::publish(1, "a/0", b"first"));
         session.expect_pubacks([1]);
 
@@ -34,14 +34,14 @@ fn no_puback_before_kafkas_acknowledgement() {
 }
 
 #[test]
-fn pubacks_come_in_order_and_mean_that_the_record_is_there_whatever_kafka_does() {
+fn pubacks_come_in_order_and_only_for_records_that_are_in_kafka() {
     let story = Story::new("PUBACKs in order, scripted");
     for version in Version::BOTH {
         let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |_| {});
         let mut session = broker.welcome(false);
         let mut next = 1;
         for round in 0..5 {
-            // Some requests fail in ways that are tried again; the broker's delay varies.
+            // Some requests fail with errors that librdkafka retries; the broker's delay varies.
             kafka
                 .order(move |cluster| {
                     cluster.request_errors(

@@ -1,10 +1,10 @@
-//! Both brokers are away when the bridge starts.
+//! Both brokers are unreachable when the bridge starts.
 
 use crate::support::mosquitto::Setup;
 use crate::support::*;
 
 #[test]
-fn brokers_that_are_away_at_the_start_are_waited_for() {
+fn the_bridge_waits_for_brokers_that_are_unreachable_at_the_start() {
     let story = Story::new("both away at the start");
     let mut kafka = Kafka::start(story.dir());
     kafka.create("t", 4, &[]);

@@ -1,6 +1,6 @@
-//! The same harm on one MQTT broker after the other: nothing is lost on any, and what is duplicated or
-//! reordered is what docs/brokers.md says of each. All speak MQTT 3.1.1, which is all that RabbitMQ 3.10
-//! and NATS 2.9 know.
+//! The same faults with one MQTT broker after the other: nothing is lost, and messages are duplicated or
+//! reordered only as docs/brokers.md says of each. All use MQTT 3.1.1, the only version of RabbitMQ 3.10
+//! and NATS 2.9.
 
 use std::path::Path;
 use std::thread;
@@ -9,10 +9,10 @@ use crate::support::broker::{Broker, Kind};
 use crate::support::line::{Names, Plan};
 use crate::support::*;
 
-/// The bridge's window where a story fills it.
+/// The bridge's window in stories that fill it.
 const WINDOW: u64 = 1_000;
 
-/// How often a story does its harm.
+/// How often a story repeats its fault.
 fn times() -> u64 {
     if long() { 20 } else { 3 }
 }
@@ -20,7 +20,7 @@ fn times() -> u64 {
 /// One line for each kind of broker.
 struct Lines<B>(Vec<(Kind, Line<B>)>);
 
-/// What may happen to messages beyond loss, which may not.
+/// What may happen to messages; loss may not.
 struct Allowed {
     duplicated: u64,
     reordered: u64,
@@ -31,7 +31,7 @@ impl<B: Broker> Lines<B> {
         Self::start_at(300, story, kafka, broker)
     }
 
-    /// With devices that publish so many messages a second.
+    /// With devices that publish this many messages a second.
     fn start_at(
         rate: u32,
         story: &Story,
@@ -39,7 +39,7 @@ impl<B: Broker> Lines<B> {
         broker: impl Fn(Kind, &Path) -> B,
     ) -> Self {
         let line = |kind: Kind| {
-            // RabbitMQ is shared by the stories.
+            // The stories share one RabbitMQ.
             let name = slug(&format!("{} {}", story.name, kind.name()));
             let plan = Plan {
                 load: Load { rate, window: 100, ..Load::default() },
@@ -64,7 +64,7 @@ impl<B: Broker> Lines<B> {
         self.0.iter_mut().for_each(|(_, line)| work(line));
     }
 
-    /// Does `harm` to each line again and again while its devices publish.
+    /// Applies `harm` to each line again and again while its devices publish.
     fn harm_under_load(&mut self, harm: impl Fn(&mut Line<B>)) {
         self.each(|line| line.publisher.keep_publishing());
         for _ in 0..times() {
@@ -76,7 +76,7 @@ impl<B: Broker> Lines<B> {
         self.each(|line| line.publisher.pause());
     }
 
-    /// Freezes Kafka and publishes so many messages, until each bridge has all that it is given.
+    /// Freezes Kafka and publishes this many messages, until each bridge has all that its broker sends.
     fn fill(&mut self, kafka: &mut Kafka, messages: u64) {
         self.each(|line| {
             line.publisher.publish(500);
@@ -92,10 +92,10 @@ impl<B: Broker> Lines<B> {
         }
     }
 
-    /// Ends all lines: nothing is lost, and no more happened to them than is `allowed`.
+    /// Ends all lines: no message is lost, and duplicates and reordering stay within `allowed`.
     #[track_caller]
     fn settle(mut self, allowed: impl Fn(Kind) -> Allowed) {
-        // All of them, so that the fault table has all lines whatever is found.
+        // All of them first, so that the fault table has every line even if one fails.
         let verdicts = self.0.iter_mut().map(|(kind, line)| (*kind, line.settle()));
         for (kind, verdict) in verdicts.collect::<Vec<_>>() {
             let Allowed { duplicated, reordered } = allowed(kind);
@@ -108,17 +108,17 @@ impl<B: Broker> Lines<B> {
     }
 }
 
-/// Everything once, in order.
+/// Every message once, in order.
 fn exact(_: Kind) -> Allowed {
     Allowed { duplicated: 0, reordered: 0 }
 }
 
-/// Most messages that are on their way to a bridge, and unacknowledged, at one moment.
+/// Limit of unacknowledged messages on their way to a bridge at one moment.
 fn in_flight(kind: Kind) -> u64 {
     kind.in_flight().map_or(WINDOW, |messages| messages.min(WINDOW))
 }
 
-/// Where a broker does not keep the order, all that was unacknowledged may come behind what is newer.
+/// If a broker does not keep the order, all unacknowledged messages may come behind newer ones.
 fn late(kind: Kind, times: u64) -> u64 {
     if kind.keeps_order() { 0 } else { times * kind.in_flight().expect("it has a limit") }
 }
@@ -170,14 +170,14 @@ fn kafka_frozen_for_longer_than_any_broker_waits_for_a_puback_duplicates_nothing
         lines.0.iter_mut().all(|(_, line)| line.bridge.is_running())
     });
     kafka.thaw();
-    // Behind what came again.
+    // Behind the redelivered messages.
     lines.each(|line| line.publisher.publish(500));
     lines.settle(exact);
 }
 
 #[test]
 fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
-    // More than the window: Mosquitto has them all in flight, the bridge has no room for half of them.
+    // Twice the window: Mosquitto has all of them in flight, and the bridge has no room for half of them.
     const UNACKNOWLEDGED: u64 = 2 * WINDOW;
     let story = Story::new("broker restarted");
     let mut kafka = Kafka::start_forgiving(story.dir());
@@ -187,7 +187,7 @@ fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
         for (_, line) in &mut lines.0 {
             scope.spawn(|| {
                 line.broker.stop();
-                // Its window is full, and it sees the end all the same: long before its keep-alive.
+                // Although its window is full, it sees the end, long before its keep-alive.
                 line.bridge.log().wait_for("the bridge notices", SOON, |record| {
                     record["msg"] == "no mqtt connection, will connect again"
                 });
@@ -215,7 +215,7 @@ fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
 fn a_client_that_takes_the_session_over_loses_nothing() {
     let story = Story::new("client id taken over");
     let lines = Lines::start(&story, Kafka::shared(), Kind::start_impatient);
-    // NATS 2.9 may grant the subscription again and serve it no more (docs/brokers.md).
+    // NATS 2.9 may grant the subscription again and then not serve it (docs/brokers.md).
     let mut lines = lines.without(Kind::Nats);
     lines.harm_under_load(|line| line.take_over());
     lines.settle(|kind| Allowed {
@@ -225,7 +225,7 @@ fn a_client_that_takes_the_session_over_loses_nothing() {
 }
 
 #[test]
-fn what_rabbitmq_sends_again_under_new_packet_ids_is_known_if_that_is_wished() {
+fn redeliveries_of_rabbitmq_under_new_packet_ids_are_recognised_if_configured() {
     let story = Story::new("renumbered redelivery");
     let mut kafka = Kafka::start(story.dir());
     let name = slug(story.name);

@@ -16,7 +16,7 @@ fn a_connection_cut_under_load_twenty_times_loses_and_reorders_nothing() {
     lines.iter().for_each(|line| line.publisher.keep_publishing());
     for _ in 0..TIMES {
         for line in &lines {
-            // While it catches up, Mosquitto writes and hardly reads: then thousands of PUBACKs would
+            // While it catches up, Mosquitto writes and hardly reads: thousands of PUBACKs would
             // be lost with the connection. So: caught up, half a second of the usual load, cut.
             let behind = || line.publisher.published() - line.reader.distinct();
             eventually("the bridge has caught up", PATIENT, || behind() < 200);
@@ -30,7 +30,7 @@ fn a_connection_cut_under_load_twenty_times_loses_and_reorders_nothing() {
         let verdict = line.settle();
         verdict.assert_nothing_lost_or_reordered();
         assert_eq!(verdict.delivered, verdict.published);
-        // Of each connection at most what was on the way: PUBACKs that Mosquitto did not get.
+        // For each connection at most the PUBACKs on the way that Mosquitto did not get.
         assert!(verdict.duplicated <= TIMES * 100, "{verdict:?}");
         assert!(line.bridge.summary().reconnects >= TIMES);
     }
@@ -43,7 +43,7 @@ fn a_half_open_connection_is_noticed_and_replaced() {
     let mut lines = Line::both(&story, Kafka::shared(), &plan);
     for line in &mut lines {
         line.publisher.publish(500);
-        // Nothing is on the way any more, PUBACKs included: those would be lost with the connection.
+        // Nothing may be on the way, not even PUBACKs: they would be lost with the connection.
         eventually("all is acknowledged", SOON, || {
             line.bridge.log().still_summary().is_some_and(|now| now.delivered == 500)
         });
@@ -75,10 +75,10 @@ fn a_client_id_taken_over_ten_times_loses_and_reorders_nothing() {
 }
 
 #[test]
-fn retained_messages_are_replayed_never_in_mqtt_5_and_once_a_minute_in_311() {
+fn retained_messages_are_not_replayed_in_mqtt_5_and_once_a_minute_in_311() {
     let story = Story::new("retained");
     // One in flight: the second message is sent when the PUBACK of the first has come. A PUBACK that
-    // a cut destroys would bring the retained message again, rightly.
+    // a cut destroys would rightly bring the retained message again.
     let one_in_flight = Setup::default().max_inflight(1);
     let plan = Plan { mosquitto: one_in_flight, ..Plan::default() };
     for line in &mut Line::both(&story, Kafka::shared(), &plan) {
@@ -103,15 +103,15 @@ fn retained_messages_are_replayed_never_in_mqtt_5_and_once_a_minute_in_311() {
         eventually("the last one arrives", SOON, || arrived().contains(&b"afterwards".to_vec()));
         assert_eq!(line.bridge.terminate(), 0);
         let retained = arrived().iter().filter(|value| *value == b"retained").count();
-        // 3.1.1 cannot subscribe without it, and a broker may have lost the subscription: once at the
-        // first reconnect, and then not for a minute, however often the link is cut.
+        // MQTT 3.1.1 cannot subscribe without a replay, and a broker may have lost the subscription: once at the
+        // first reconnect, and then not again for a minute, however often the link is cut.
         let expected = if line.version == Version::V5 { 1 } else { 2 };
         assert_eq!(retained, expected, "MQTT {}", line.version.name());
     }
 }
 
 #[test]
-fn a_byte_at_a_time_a_stream_that_is_no_mqtt_and_half_a_connection() {
+fn single_bytes_garbage_and_a_half_closed_connection_are_survived() {
     let story = Story::new("strange streams, scripted");
     for version in Version::BOTH {
         let (broker, kafka, mut bridge) = Bridge::scripted(&story, version, |_| {});
@@ -142,7 +142,7 @@ fn a_byte_at_a_time_a_stream_that_is_no_mqtt_and_half_a_connection() {
     }
 }
 
-/// The payloads in the Kafka topic `t`, in no particular order.
+/// The payloads in the Kafka topic `t`, sorted.
 fn payloads_in(kafka: &MockKafka) -> Vec<Vec<u8>> {
     let mut payloads: Vec<_> =
         kafka::records(kafka.bootstrap(), "t").into_iter().map(|record| record.value).collect();
@@ -194,8 +194,8 @@ fn a_new_message_under_an_id_whose_puback_was_lost_on_the_way_arrives() {
         bridge.wait_summary("all are delivered", SOON, |now| now.delivered == 10);
         session.cut();
         let mut session = broker.welcome(true);
-        // It gave id 3 to a new message with the same MQTT topic and payload, as sensors have it,
-        // and it never knew of the PUBACKs from 6 on.
+        // It gave id 3 to a new message with the same MQTT topic and payload, as sensors send them,
+        // and it never received the PUBACKs from 6 on.
         session.send(&messages[2].again());
         messages[5..].iter().for_each(|message| session.send(&message.again()));
         session.expect_pubacks([3].into_iter().chain(6..=10));

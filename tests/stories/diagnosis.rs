@@ -1,5 +1,5 @@
-//! What is wrong is said with its likely cause and the cure, in the log and in `/readyz`; and two that
-//! fight for one session do it ever more seldom.
+//! The log and `/readyz` name the likely cause of a problem and its cure; and two bridges that fight for
+//! one session try less and less often.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +13,7 @@ use crate::support::mosquitto::Setup;
 use crate::support::process::free_port;
 use crate::support::*;
 
-/// A bridge from `mqtt` to `kafka`, with these librdkafka properties, and where it serves.
+/// A bridge from `mqtt` to `kafka`, with these librdkafka properties, and its HTTP address.
 fn bridge(
     story: &Story,
     name: &str,
@@ -30,7 +30,7 @@ fn bridge(
     (Bridge::start(story.dir(), name, &config), http)
 }
 
-/// All that a page says, the details included.
+/// The whole text of a page, details included.
 fn said(http: &Http) -> String {
     http.get("/readyz").map(|answer| answer.body).unwrap_or_default()
 }
@@ -48,7 +48,7 @@ fn two_bridges_with_one_client_id_back_off_and_say_why() {
         let http = Http::free();
         let mut config = ConfigFile::new(&mosquitto.address(), "the-same", &kafka.bootstrap());
         config.route("a/#", "t").set("mqtt", "protocol", "3.1.1");
-        // As it is installed.
+        // With its default settings.
         config.set("mqtt", "reconnect_max", "30s");
         http.configure(&mut config);
         (Bridge::start(story.dir(), name, &config), http)
@@ -68,7 +68,7 @@ fn two_bridges_with_one_client_id_back_off_and_say_why() {
             logged > 0 && said(http).contains("another client has our `mqtt.client_id`")
         })
     });
-    // Both had time for a fight: 25 s brought nine connections of each, and without end.
+    // Both had time for a fight: without the backoff, each connected nine times in 25 s.
     let before: usize = connects().iter().sum();
     throughout("they leave each other alone", Duration::from_secs(14), || {
         connects().iter().sum::<usize>() <= before + 1
@@ -79,7 +79,7 @@ fn two_bridges_with_one_client_id_back_off_and_say_why() {
 }
 
 #[test]
-fn a_kafka_that_is_spoken_to_in_the_wrong_way_is_told_from_one_that_is_away() {
+fn a_wrong_listener_of_kafka_is_named_and_not_taken_for_an_unreachable_kafka() {
     let story = Story::new("wrong listeners");
     let (kafka, Listeners { tls, sasl, controller, .. }) = Kafka::start_with_listeners(story.dir());
     let plain = kafka.bootstrap();
@@ -143,7 +143,7 @@ fn a_kafka_that_is_spoken_to_in_the_wrong_way_is_told_from_one_that_is_away() {
 }
 
 #[test]
-fn an_advertised_name_without_an_address_is_not_ready_and_named_and_the_log_stays_short() {
+fn an_advertised_name_that_does_not_resolve_is_named_and_the_log_stays_short() {
     let story = Story::new("advertised name");
     let (kafka, Listeners { unresolved, .. }) = Kafka::start_with_listeners(story.dir());
     kafka.create("t", 1, &[]);
@@ -153,7 +153,7 @@ fn an_advertised_name_without_an_address_is_not_ready_and_named_and_the_log_stay
     let is_named = || said(&http).contains("kafka.invalid:");
     eventually("readiness names the host", SOON, is_named);
     eventually("and the cure", SOON, || said(&http).contains("`advertised.listeners`"));
-    // Without and with a record that waits for it.
+    // Without and with a record that waits for Kafka.
     throughout("it is not ready", Duration::from_secs(5), || {
         http.get("/readyz").is_ok_and(|answer| answer.status == 503)
     });
@@ -171,7 +171,7 @@ fn an_advertised_name_without_an_address_is_not_ready_and_named_and_the_log_stay
     bridge.kill();
 }
 
-/// Answers each connection with these bytes, and closes it.
+/// Answers each connection with these bytes and closes it.
 fn answers_with(bytes: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -186,11 +186,11 @@ fn answers_with(bytes: &'static [u8]) -> String {
 }
 
 #[test]
-fn a_port_that_is_no_mqtt_brokers_is_called_what_it_is() {
+fn a_port_without_an_mqtt_broker_is_named() {
     let story = Story::new("no MQTT");
     let nobody = format!("127.0.0.1:{}", free_port());
     let kafka = Kafka::shared().bootstrap();
-    // A web server that is at hand: what a bridge serves.
+    // The web server at hand is that of a bridge.
     let (_web, web) = bridge(&story, "web", (&nobody, &nobody), &[]);
     let cases = [
         ("tls-alert", answers_with(&[0x15, 3, 1, 0, 2, 2, 70]), "the port speaks TLS"),
@@ -210,7 +210,7 @@ fn a_port_that_is_no_mqtt_brokers_is_called_what_it_is() {
 }
 
 #[test]
-fn a_tls_listener_of_mosquitto_is_called_one() {
+fn a_tls_listener_of_mosquitto_is_named() {
     let story = Story::new("TLS listener");
     let certificate = kafka::self_signed(story.dir());
     let mosquitto = Mosquitto::start(story.dir(), &Setup::default().tls(&certificate));
@@ -220,7 +220,7 @@ fn a_tls_listener_of_mosquitto_is_called_one() {
         let said = said(&http);
         said.contains("the port speaks TLS") || said.contains("the port is for TLS or of Kafka")
     });
-    // It is one: TLS is spoken there.
+    // Check that this port does speak TLS.
     let mut client = Command::new("openssl");
     client.args(["s_client", "-brief", "-connect", &mosquitto.address()]);
     let output = client.stdin(std::process::Stdio::null()).output().unwrap();
@@ -228,7 +228,7 @@ fn a_tls_listener_of_mosquitto_is_called_one() {
 }
 
 #[test]
-fn a_hangup_behind_sigterm_does_not_cut_the_drain_short() {
+fn sighup_after_sigterm_does_not_cut_the_drain_short() {
     let story = Story::new("hangup");
     let (broker, kafka, mut bridge) = Bridge::scripted(&story, Version::V5, |_| {});
     let mut session = broker.welcome(false);

@@ -1,4 +1,4 @@
-//! The harness itself: brokers start, and messages that go straight through count as delivered.
+//! The harness itself: brokers start, and messages without a bridge in between count as delivered.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Readiness and liveness tell the truth: each cause is named within ten seconds, and forgotten
-//! when it is over.
+//! Readiness and liveness are truthful: each cause is named within ten seconds, and gone as soon
+//! after it is removed.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use crate::support::line::Plan;
 use crate::support::mosquitto::Setup;
 use crate::support::*;
 
-/// As issue and documentation promise, for coming and for going.
+/// The documented limit, both for a reason to appear and to disappear.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Asks as an orchestrator would that has no curl: the exit code, and what it says.
+/// Asks as an orchestrator without curl would: the exit code and the output.
 fn healthcheck(bridge: &Bridge, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"));
     command.arg("healthcheck").args(args).arg("--config").arg(bridge.config());
@@ -74,7 +74,7 @@ fn readiness_names_what_is_missing_at_the_start_and_what_fails_later() {
     all("Mosquitto stopped", &|http| http.wait_reason("mqtt_disconnected", WITHIN));
     mosquitto.run();
     all("Mosquitto back", &|http| http.wait_ready(WITHIN));
-    // The session is kept, so that 3.1.1 sees no SUBACK this time.
+    // The broker keeps the session, so that no SUBACK comes with MQTT 3.1.1 this time.
     for (bridge, http, proxy) in &bridges {
         proxy.cut();
         bridge.wait_summary("the cut is seen", SOON, |now| now.reconnects > 0);

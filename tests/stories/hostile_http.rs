@@ -1,4 +1,4 @@
-//! What a hostile HTTP client can do: keep others from asking, and nothing else.
+//! A hostile HTTP client can keep others from asking, and can do nothing else.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -10,7 +10,7 @@ use crate::support::line::Plan;
 use crate::support::*;
 
 const MESSAGES: u64 = 20_000;
-/// More than the server serves at once.
+/// More connections than the server accepts at once.
 const SLOW: usize = 48;
 const RSS_MAX_KIB: u64 = 64 * 1024;
 
@@ -49,7 +49,7 @@ fn hostile_clients_slow_nothing_and_cost_little() {
         });
         assert!(threads_max <= threads + 2, "{threads} threads before, {threads_max} now");
         assert!(files_max <= files + 40, "{files} files before, {files_max} now");
-        // Head timeouts free a slot again and again.
+        // The time-out for a request's head frees a slot again and again.
         eventually("it answers in between", PATIENT, || http.get("/livez").is_ok());
         drop(ended);
     });
@@ -69,7 +69,7 @@ fn usage(line: &mut Line) -> (usize, usize) {
 
 fn repeat(stop: &AtomicBool, harm: &AtomicU64, attack: impl Fn() -> Option<()>) {
     while !stop.load(Ordering::Relaxed) {
-        // Refused and cut connections are what is hoped for.
+        // The server should refuse and cut connections.
         let _ = attack();
         harm.fetch_add(1, Ordering::Relaxed);
     }
@@ -114,13 +114,13 @@ fn endless_body(http: &Http, stop: &AtomicBool) -> Option<()> {
     Some(())
 }
 
-/// A connection, and another.
+/// One connection after the other.
 fn connect_only(http: &Http, _: &AtomicBool) -> Option<()> {
     let mut stream = connect(http)?;
     stream.read(&mut [0]).ok().map(drop)
 }
 
-/// Lets the attackers end, also if the story fails.
+/// Stops the attackers, also if the story fails.
 struct Ended<'a>(&'a AtomicBool);
 
 impl Drop for Ended<'_> {

@@ -1,4 +1,4 @@
-//! Kafka is away or frozen under load: the bridge waits, connected, bounded, and carries on.
+//! Kafka is stopped or frozen under load: the bridge waits, stays connected and bounded, and carries on.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,13 +9,13 @@ use crate::support::*;
 const RSS_MAX_KIB: u64 = 64 * 1024;
 /// `broker.session.timeout.ms` is 9 s by default.
 const LONGER_THAN_A_SESSION: Duration = Duration::from_secs(12);
-/// From the moment an independent producer succeeds.
+/// Counted from the moment an independent producer succeeds.
 const FORWARDING_WITHIN: Duration = Duration::from_secs(5);
 
 #[test]
 fn kafka_away_for_330_seconds_under_load() {
     let story = Story::new("Kafka away 330 s");
-    // Longer than the five minutes after which librdkafka gives up unless it is told not to.
+    // Longer than five minutes, after which librdkafka gives up by default.
     let (away, rate) = (Duration::from_secs(330), 200);
     outage(&story, away, rate, Kafka::kill, Kafka::begin_to_run);
 }
@@ -47,7 +47,7 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
     heal(&mut kafka);
     let healed = probe.join().expect("the probe succeeds");
 
-    // Forwarding again: more than what was in flight all the time is in Kafka.
+    // The bridge forwards again when Kafka has more than the messages that were in flight.
     thread::scope(|scope| {
         for (line, before) in lines.iter().zip(&before) {
             let enough = before.received;
@@ -82,7 +82,7 @@ fn outage(story: &Story, span: Duration, rate: u32, harm: fn(&mut Kafka), heal: 
 fn a_node_that_was_fenced_delivers_again() {
     let story = Story::new("Kafka node fenced, 3 times");
     let mut kafka = Kafka::start(story.dir());
-    // So that requests are on their way whenever the thaw comes.
+    // Short time-outs, so that requests are on their way at the moment of the thaw.
     let config = vec![
         ("kafka.properties", "request.timeout.ms", "2000".into()),
         ("kafka.properties", "socket.timeout.ms", "2000".into()),

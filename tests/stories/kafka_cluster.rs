@@ -1,4 +1,4 @@
-//! Three nodes of Kafka, of which one is away at a time: its partitions get other leaders.
+//! Three nodes of Kafka, one of which is down at a time: its partitions get other leaders.
 
 use crate::support::line::Plan;
 use crate::support::*;
@@ -22,7 +22,7 @@ fn nodes_of_a_cluster_restarted_killed_and_frozen_in_turn_lose_duplicate_and_reo
     }
 }
 
-/// On both sides of the number of partitions from which rounds do not wait for each other.
+/// With fewer and with more partitions than the number from which rounds do not wait for each other.
 #[test]
 fn partitions_of_a_node_that_is_frozen_stop_no_other_until_the_window_is_full() {
     let story = Story::new("Kafka node with partitions frozen");
@@ -40,7 +40,7 @@ fn partitions_of_a_node_that_is_frozen_stop_no_other_until_the_window_is_full() 
     lines.iter().for_each(|line| line.wait_delivered(1_000));
     nodes[2].freeze();
     for line in &lines {
-        // Without the others' verdicts it would be the whole window.
+        // Without verdicts from the other partitions it would be the whole window.
         let full = line.bridge.wait_window_full();
         tell(&format!("{}: {} of 1000 wait", story.name, full.in_flight));
         assert!((1..800).contains(&full.in_flight), "{full:?}");
@@ -63,7 +63,7 @@ fn kill(node: &mut Kafka, lines: &[Line]) {
     node.run();
 }
 
-/// Its connections stay open, and it does not know that others lead when it goes on.
+/// Its connections stay open, and after the thaw it does not know that other nodes lead.
 fn freeze(node: &mut Kafka, lines: &[Line]) {
     node.freeze();
     lines.iter().for_each(|line| node.wait_led_by_others(&line.kafka_topic));

@@ -1,4 +1,4 @@
-//! The stories: what is promised, told on real brokers, with harm done.
+//! The stories: each promise is tested on real brokers, with faults.
 //!
 //! They need Mosquitto, RabbitMQ, NATS, Java and Kafka's jars, which tests/run installs.
 

@@ -1,4 +1,4 @@
-//! `/metrics` tells the truth: every scrape balances, whatever happens meanwhile.
+//! `/metrics` is truthful: every scrape balances, whatever happens meanwhile.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -7,7 +7,7 @@ use crate::support::http::Samples;
 use crate::support::line::Plan;
 use crate::support::*;
 
-/// Scrapes until told to stop; asserts on each scrape alone and against the one before.
+/// Scrapes until told to stop; checks each scrape by itself and against the one before.
 fn scrape(http: &Http, stop: &AtomicBool) -> (u64, Samples) {
     let (mut count, mut last) = (0, Samples::default());
     while !stop.load(Ordering::Relaxed) {
@@ -92,17 +92,17 @@ fn every_scrape_balances_while_everything_fails_under_load() {
             let labels = format!("stage=\"{stage}\",mqtt_filter=\"devices/#\",connection=\"mqtt\"");
             seen.get(&format!("stage_seconds_count{{{labels}}}"))
         };
-        // One delivery may be told anew after KafkaProducerActor's panic, and is measured then too.
+        // After KafkaProducerActor's panic a delivery may be reported again, and is then measured again.
         assert!(count("produced") >= seen.sum("delivered_total"));
         assert_eq!(count("produced"), count("delivered"));
-        // What was acknowledged by Kafka while its MQTT connection was lost gets no PUBACK.
+        // A message that Kafka acknowledged while its MQTT connection was lost gets no PUBACK.
         let acknowledged = count("acknowledged");
         assert!((1..=count("delivered")).contains(&acknowledged), "{acknowledged}");
         line.settle().assert_nothing_lost_or_reordered();
     }
 }
 
-/// Lets the scrapers end, also if the story fails.
+/// Stops the scrapers, also if the story fails.
 struct Stopped<'a>(&'a AtomicBool);
 
 impl Drop for Stopped<'_> {

@@ -13,7 +13,7 @@ fn persistent() -> Plan {
 #[test]
 fn mosquitto_restarted_with_its_sessions_and_1000_in_flight() {
     let story = Story::new("Mosquitto restarted");
-    // More than the window: Mosquitto keeps what the bridge has no room for.
+    // More than the window: Mosquitto keeps the messages that the bridge has no room for.
     let (_kafka, mut lines) = restarted(&story, &persistent(), WINDOW + 500, Mosquitto::stop);
     for line in &mut lines {
         line.settle().assert_exact();
@@ -38,7 +38,7 @@ fn mosquitto_killed_after_it_saved_its_sessions() {
 #[test]
 fn mosquitto_restarted_without_its_sessions() {
     let story = Story::new("Mosquitto restarted, session lost");
-    // All of it with the bridge: what the broker alone had is gone with the session.
+    // The bridge must have all of them: messages that only the broker had are gone with the session.
     let (_kafka, mut lines) = restarted(&story, &Plan::default(), WINDOW - 100, Mosquitto::stop);
     for line in &mut lines {
         line.settle().assert_exact();
@@ -47,7 +47,7 @@ fn mosquitto_restarted_without_its_sessions() {
 }
 
 #[test]
-fn a_link_that_goes_silent_with_a_full_window_is_given_up_before_anything_is_acknowledged_on_it() {
+fn no_puback_goes_into_a_link_that_went_silent_behind_a_full_window() {
     let story = Story::new("silent link, window full");
     let mut kafka = Kafka::start(story.dir());
     let plan = Plan { config: vec![("mqtt", "keep_alive", "2s".into())], ..Plan::default() };
@@ -57,7 +57,7 @@ fn a_link_that_goes_silent_with_a_full_window_is_given_up_before_anything_is_ack
         line.publisher.publish(WINDOW + 500);
         line.publisher.wait_done(PATIENT);
         line.bridge.wait_window_full();
-        // Nothing comes and nothing goes any more, and nobody says so: a cable is cut.
+        // As if a cable were cut: no byte passes in either direction, and neither side is told.
         line.proxy.strand();
         let silent = |record: &serde_json::Value| record["reason"] == "keep_alive";
         line.bridge.log().wait_for("it is noticed", PATIENT, silent);

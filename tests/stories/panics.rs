@@ -9,7 +9,7 @@ use crate::support::line::Plan;
 use crate::support::log::Log;
 use crate::support::*;
 
-/// What one producer may have sent without a report, or the broker without a PUBACK.
+/// Limit of the records that one producer sent without a report, and of messages without a PUBACK.
 const WINDOW: u64 = 1_000;
 
 #[test]
@@ -37,7 +37,7 @@ fn the_poll_thread_panics() {
     panics_under_load("panic of the poll thread", "kafka_poll=40", "KafkaPoll");
 }
 
-/// Under load one panic comes at `failpoint`; the load goes on over it.
+/// One panic at `failpoint` under load; the load goes on.
 fn panics_under_load(name: &'static str, failpoint: &str, site: &str) {
     let story = Story::new(name);
     let plan = Plan { failpoints: failpoint.to_owned(), ..Plan::default() };
@@ -73,9 +73,9 @@ fn assert_panic_is_told_once(log: &Log, site: &str) {
     assert!(location.starts_with("src/failpoint.rs:"), "the location: {record}");
 }
 
-/// A panic takes the mail of verdicts along that was being handled, and others wait in the mailbox
-/// until the actor is restarted. Nothing that Kafka does not have is acknowledged for them: not the
-/// messages without a verdict, and not new messages that have the packet ids of the old ones.
+/// A panic loses the mail of verdicts that is being handled, and others wait in the mailbox
+/// until the actor is restarted. These verdicts must not acknowledge a message that Kafka does not have:
+/// neither messages without a verdict nor new messages with the packet ids of old ones.
 #[test]
 fn verdicts_in_the_mailbox_of_a_panicked_actor_acknowledge_nothing_that_is_not_in_kafka() {
     for version in Version::BOTH {
@@ -124,7 +124,7 @@ fn verdicts_wait_over_a_panic(version: Version) {
     assert_eq!(first.expect_close(SOON), [], "no PUBACK on the connection of the panic");
 
     let mut second = broker.welcome(true);
-    // As a broker does that took some other PUBACKs for granted: the later ones come again, and the
+    // Like a broker that assumed that it had some PUBACKs: the later messages come again, and the
     // packet ids of the earlier ones are given to new messages.
     for packet in &old[usize::from(*AGAIN.start()) - 1..] {
         let Packet::Publish(publish) = packet.clone() else { unreachable!("all are PUBLISH") };
@@ -134,7 +134,7 @@ fn verdicts_wait_over_a_panic(version: Version) {
     let all = u64::from(MESSAGES + NEW.end());
     let sent = all + AGAIN.count() as u64;
     bridge.wait_summary("they are taken in", SOON, |now| now.received + now.redelivered == sent);
-    // These are in Kafka, as the verdicts in the mailbox said.
+    // These are in Kafka, as the verdicts in the mailbox say.
     second.expect_pubacks(AGAIN);
     second.expect_silence(Duration::from_secs(2));
     kafka.thaw();

@@ -1,11 +1,11 @@
-//! The partitions of a Kafka topic, of which there are more one day, or fewer.
+//! The number of partitions of a Kafka topic grows, or shrinks.
 
 use std::collections::BTreeSet;
 
 use crate::support::mosquitto::Setup;
 use crate::support::*;
 
-/// A bridge between an own Mosquitto and the shared Kafka, and one sensor.
+/// A bridge between its own Mosquitto and the shared Kafka, and one sensor.
 struct Set {
     mosquitto: Mosquitto,
     bridge: Bridge,
@@ -79,7 +79,7 @@ fn partitions_that_a_kafka_topic_gains_are_used_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_kafka_topic_made_again_with_fewer_partitions_takes_what_waits() {
+fn a_kafka_topic_recreated_with_fewer_partitions_gets_the_waiting_messages() {
     let story = Story::new("made again, with fewer partitions");
     Kafka::shared().create("shrinks", 6, &[]);
     let mut set = Set::start(&story, "shrinks");

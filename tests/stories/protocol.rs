@@ -1,12 +1,12 @@
-//! Brokers that answer otherwise than this one expects: with another version, with codes that nobody
-//! knows, with a message that cannot be taken.
+//! Brokers that answer in unexpected ways: with another version, with unknown codes, with a message
+//! that cannot be acknowledged.
 
 use serde_json::Value;
 
 use crate::support::wire::Publish;
 use crate::support::*;
 
-/// What a broker does with a CONNECT of MQTT 5 that it does not know.
+/// What a broker without MQTT 5 does with a CONNECT of that version.
 enum Does {
     Says(&'static [u8]),
     Closes,

@@ -1,4 +1,4 @@
-//! What Kafka refuses: whose fault it is, and that it stops only itself.
+//! Records that Kafka refuses: whose fault that is, and that a refusal stops no other messages.
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use crate::support::clock::Clock;
 use crate::support::line::Plan;
 use crate::support::*;
 
-/// What a Kafka topic takes in the second story, and what a device sends there.
+/// Limit of the Kafka topic in the second story, and size of a device's messages there.
 const TAKEN_MAX: &str = "20000";
 const TOO_LARGE: usize = 30_000;
 
@@ -29,7 +29,7 @@ fn a_clock_that_is_wrong_holds_the_kafka_topic_until_it_is_right_and_no_record_k
     line.publisher.publish(200);
     line.wait_delivered(200);
 
-    // Kafka takes nothing that is more than an hour ahead.
+    // Kafka refuses timestamps that are more than an hour ahead.
     clock.set_ahead(2 * 3600);
     line.publisher.publish(400);
     http.wait_reason("kafka_topic_held", PATIENT);
@@ -106,13 +106,14 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
     assert!(letters.iter().all(|letter| letter.reason() == "kafka_too_large"));
 }
 
-/// librdkafka counts up a number of 15 bits for each, and Kafka takes 0 after 32,767 for an older producer.
+/// For each refusal librdkafka raises a number of 15 bits; after 32,767 comes 0, which Kafka takes for an
+/// older producer.
 #[test]
-fn what_is_refused_has_no_number_from_which_on_nothing_passes() {
+fn thirty_thousand_refusals_in_a_row_do_not_block_a_partition() {
     const MANY: u64 = 33_500;
     let story = Story::new("33500 too large");
-    // They go through the same producer as what is refused, which comes from one partition: each refusal
-    // is counted then, and not several at once.
+    // Dead letters go through the same producer as the refused records, which are of one partition, so that
+    // each refusal counts by itself.
     Kafka::shared().create("dead-33500", 1, &[]);
     let plan = Plan {
         config: vec![("dead_letter", "kafka_topic", "dead-33500".into())],
@@ -136,7 +137,7 @@ fn what_is_refused_has_no_number_from_which_on_nothing_passes() {
 }
 
 #[test]
-fn a_partition_that_fails_for_ever_is_named_by_readiness_until_it_does_not() {
+fn readiness_names_a_partition_that_keeps_failing_until_it_recovers() {
     let story = Story::new("one partition fails");
     let http = Http::free();
     let (broker, kafka, mut bridge) = Bridge::scripted(&story, Version::V5, |bridge| {

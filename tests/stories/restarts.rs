@@ -51,7 +51,7 @@ fn kill_9_twenty_times_with_a_full_window_loses_nothing() {
         let verdict = line.settle();
         verdict.assert_nothing_lost_or_reordered();
         assert_eq!(verdict.delivered, verdict.published);
-        // What was unacknowledged at a kill came again, to a bridge that did not know it.
+        // Messages that were unacknowledged at a kill came again, and the new run could not recognise them.
         let all = line.bridge.summary_of_all_runs();
         let again = all.received - verdict.published;
         assert!((unacknowledged..=TIMES * WINDOW).contains(&again), "{again} came again");
@@ -105,7 +105,7 @@ fn sigterm_while_kafka_is_frozen_ends_with_3_at_the_deadline_and_loses_nothing()
 }
 
 #[test]
-fn a_second_signal_leaves_at_once() {
+fn a_second_signal_ends_the_bridge_at_once() {
     let story = Story::new("second signal");
     let mut kafka = Kafka::start(story.dir());
     let plan = Plan { config: vec![("delivery", "drain_deadline", "5m".into())], ..plan() };

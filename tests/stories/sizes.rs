@@ -10,7 +10,7 @@ use crate::support::*;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-/// So much of a payload is kept in a dead letter.
+/// A dead letter keeps this much of a payload.
 const KEPT: usize = 512 * KIB;
 const LARGE: &str = "devices/large";
 
@@ -72,11 +72,11 @@ fn large_messages_pass_and_larger_ones_are_dead_lettered_without_a_reconnect() {
 }
 
 #[test]
-fn a_batch_refused_for_one_culprit_delivers_the_innocent_in_order() {
+fn a_batch_refused_for_one_record_delivers_the_others_in_order() {
     let story = Story::new("batch refused for one");
     let plan = Plan {
         load: Load { rate: 1_000_000, ..Load::default() },
-        // Long enough for all that is published at once to share its batches.
+        // Long enough for messages that are published together to share batches.
         config: vec![("kafka.properties", "linger.ms", "1000".into())],
         kafka_topic: vec![("max.message.bytes", "200000")],
         ..Plan::default()
@@ -102,13 +102,13 @@ fn a_batch_refused_for_one_culprit_delivers_the_innocent_in_order() {
         let payload = letters[0].payload();
         assert_eq!(ledger::parse(&payload), Some(("devices/3", 1_000_000)));
         assert_eq!(line.proxy.accepted(), 1, "no reconnect");
-        // It was refused in company: only then does a refusal leave this record.
+        // The log has this record only if the refused record shared its batch with others.
         line.bridge.log().find(|record| record["msg"] == "record refused").unwrap();
     }
 }
 
 #[test]
-fn what_is_not_json_goes_to_a_dead_letter_kafka_topic_with_headers() {
+fn a_payload_that_is_not_json_goes_to_a_dead_letter_kafka_topic_with_headers() {
     let story = Story::new("not JSON");
     let kafka = Kafka::shared();
     for version in Version::BOTH {
@@ -168,7 +168,7 @@ fn what_is_not_json_goes_to_a_dead_letter_kafka_topic_with_headers() {
 }
 
 #[test]
-fn a_dead_letter_file_at_its_bound_is_not_acknowledged_until_it_is_moved_away() {
+fn a_full_dead_letter_file_holds_its_messages_until_it_is_moved_away() {
     let story = Story::new("dead letter file full");
     let kafka = Kafka::shared();
     for version in Version::BOTH {
@@ -195,7 +195,7 @@ fn a_dead_letter_file_at_its_bound_is_not_acknowledged_until_it_is_moved_away() 
         bridge.log().wait_for("it is held", SOON, |record| {
             record["msg"] == "summary" && record["held"] == "dead letter"
         });
-        // The good one is in Kafka, but its PUBACK waits for its turn.
+        // The valid message is in Kafka, but its PUBACK waits for its turn.
         eventually("the good one is in Kafka", SOON, || {
             kafka::records(&kafka.bootstrap(), &name).len() == 1
         });
@@ -261,7 +261,7 @@ fn a_dead_letter_that_is_over_kafkas_limit_is_shortened_until_it_fits() {
 
         let mut letters = kafka::records(&kafka.bootstrap(), &dead);
         assert_eq!(letters.len(), 3);
-        // One that is shortened may be overtaken by the next.
+        // The next dead letter may overtake one that is being shortened.
         let header = |letter: &kafka::Record, name: &str| {
             let value = letter.headers.iter().find(|(key, _)| key == name);
             value.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
@@ -283,14 +283,14 @@ fn a_dead_letter_that_is_over_kafkas_limit_is_shortened_until_it_fits() {
 }
 
 #[test]
-fn what_properties_of_mqtt_5_take_counts_in_the_window() {
+fn mqtt_5_properties_count_in_the_window() {
     let story = Story::new("properties in the window, scripted");
     const MESSAGES: u16 = 1_000;
     const RSS_MAX_KIB: u64 = 64 * 1024;
     let (broker, kafka, mut bridge) = Bridge::scripted(&story, Version::V5, |_| {});
     let mut session = broker.welcome(false);
     kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::from_secs(5))).unwrap();
-    // One byte of payload, and two user properties of 60 kB each: 120 MB, where 16 MiB are the bound.
+    // One byte of payload, and two user properties of 60 kB each: 120 MB in total, where the limit is 16 MiB.
     let text = "x".repeat(60_000);
     let property = [&[0x26, 0, 1, b'k'], &60_000_u16.to_be_bytes()[..], text.as_bytes()].concat();
     let sending = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! Without harm: everything arrives once, in order, unchanged.
+//! Without faults every message arrives once, in order, unchanged.
 
 use crate::support::line::Plan;
 use crate::support::mosquitto::Setup;

@@ -1,5 +1,5 @@
-//! What only a person can mend: a permission to subscribe, a Kafka topic that is not there. The
-//! bridge says so, waits, and goes on by itself when it is mended.
+//! Problems that only a person can solve: a missing permission to subscribe, a missing Kafka topic. The
+//! bridge reports them, waits, and goes on by itself once they are solved.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::support::mosquitto::Setup;
 use crate::support::wire::Connect;
 use crate::support::*;
 
-/// Those that Mosquitto's plugin knows; each has its name as its password.
+/// The users that Mosquitto's plugin knows; the password of each is its name.
 const ADMIN: &str = "admin";
 const DEVICE: &str = "device";
 const BRIDGE: &str = "bridge";
@@ -25,7 +25,7 @@ fn log_in(mosquitto: &Mosquitto, name: &str) -> MqttClient {
     MqttClient::connect_with(&mosquitto.address(), &connect).unwrap().0
 }
 
-/// Gives orders to the dynamic-security plugin, which answers when it has obeyed.
+/// Sends commands to the dynamic-security plugin, which answers when it has carried them out.
 fn order(admin: &mut MqttClient, commands: Value) {
     const CONTROL: &str = "$CONTROL/dynamic-security/v1";
     let orders = json!({ "commands": commands }).to_string();
@@ -43,7 +43,7 @@ fn order(admin: &mut MqttClient, commands: Value) {
 }
 
 #[test]
-fn a_refused_subscription_is_told_retried_and_heals() {
+fn a_refused_subscription_is_logged_retried_and_recovers() {
     let story = Story::new("SUBACK refused");
     let kafka = Kafka::shared();
     let file = story.dir().join("dynamic-security.json");
@@ -82,7 +82,7 @@ fn a_refused_subscription_is_told_retried_and_heals() {
         http.wait_reasons(&["subscription_refused"], SOON);
         let first = bridge.log().wait_for("the refusal is told", SOON, refused);
         assert_eq!(first["mqtt_filter"], "devices/#");
-        // Asked again, and told again at a bounded rate.
+        // The bridge asks again, and logs that at a bounded rate.
         let later = bridge.log().wait_for("it is asked again and again", PATIENT, |record| {
             refused(record) && record["suppressed"].as_u64().is_some_and(|times| times > 0)
         });
@@ -108,7 +108,7 @@ fn a_refused_subscription_is_told_retried_and_heals() {
 }
 
 #[test]
-fn a_kafka_topic_that_is_not_there_is_held_and_forwarded_in_order_once_it_is() {
+fn messages_for_a_missing_kafka_topic_wait_and_arrive_in_order_once_it_exists() {
     let story = Story::new("Kafka topic missing");
     let kafka = Kafka::shared();
     const MESSAGES: u64 = 500;

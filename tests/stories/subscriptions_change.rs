@@ -1,4 +1,4 @@
-//! Subscriptions that overlap, and what becomes of those of an older configuration: real Mosquitto,
+//! Overlapping subscriptions, and subscriptions of an older configuration, on a real Mosquitto,
 //! which sends a copy for each subscription that matches.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::mosquitto::Setup;
 use crate::support::*;
 
-/// A Kafka that is there at once.
+/// A mock Kafka, which starts at once.
 fn kafka(kafka_topics: &[&'static str]) -> MockKafka {
     let kafka = MockKafka::start();
     for kafka_topic in kafka_topics.iter().copied() {
@@ -38,10 +38,10 @@ fn wait_logged(bridge: &Bridge, message: &str, filter: &str) {
     });
 }
 
-/// Pairs of filters with MQTT topics in common, each in a corner of its own of one broker: whatever the
-/// filters and whatever their QoS, what is published once is one record, of the first route.
+/// Pairs of filters with MQTT topics in common, each pair under a prefix of its own on one broker: whatever
+/// the filters and their QoS, a message that is published once becomes one record, of the first route.
 #[test]
-fn whatever_two_filters_have_in_common_one_message_is_one_record() {
+fn one_message_is_one_record_whatever_two_filters_have_in_common() {
     const PATTERNS: [&str; 8] = ["#", "+", "a", "+/#", "+/b", "a/+", "a/b", "a/#"];
     const NAMES: [&str; 5] = ["a", "b", "a/b", "b/b", "a/c"];
     let story = Story::new("overlapping filters");
@@ -113,7 +113,7 @@ fn whatever_two_filters_have_in_common_one_message_is_one_record() {
 }
 
 #[test]
-fn what_a_filter_that_is_covered_would_bring_comes_once_in_both_versions() {
+fn a_covered_filter_brings_each_message_once_in_both_versions() {
     let story = Story::new("covered filter");
     for version in Version::BOTH {
         let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
@@ -140,7 +140,7 @@ fn what_a_filter_that_is_covered_would_bring_comes_once_in_both_versions() {
 }
 
 #[test]
-fn what_a_removed_route_still_brings_is_a_dead_letter_and_then_it_is_unsubscribed() {
+fn a_removed_route_is_unsubscribed_and_its_last_messages_are_dead_letters() {
     let story = Story::new("route removed");
     for version in Version::BOTH {
         let mosquitto = Mosquitto::start(story.dir(), &Setup::default().persistent());
@@ -221,10 +221,10 @@ fn a_filter_that_changes_from_plain_to_shared_and_back_loses_and_duplicates_noth
     }
 }
 
-/// Mosquitto dies before it has saved, or is restored from a backup: it says "session present", and the
+/// Mosquitto dies before it has saved, or is restored from a backup: it says "session present", but the
 /// session is an older one.
 #[test]
-fn a_subscription_that_a_restored_broker_has_lost_is_made_again() {
+fn a_subscription_lost_by_a_restored_broker_is_made_again() {
     let story = Story::new("broker restored");
     for version in Version::BOTH {
         let mut mosquitto = Mosquitto::start(story.dir(), &Setup::default().persistent());
@@ -263,7 +263,7 @@ fn a_subscription_that_a_restored_broker_has_lost_is_made_again() {
 }
 
 #[test]
-fn a_state_file_of_a_newer_bridge_is_refused_and_a_broken_one_only_warned_of() {
+fn a_state_file_of_a_newer_bridge_is_refused_and_a_broken_one_causes_a_warning() {
     let story = Story::new("state file");
     let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
     let kafka = kafka(&["t"]);
@@ -291,7 +291,7 @@ fn a_state_file_of_a_newer_bridge_is_refused_and_a_broken_one_only_warned_of() {
     assert_eq!(bridge.terminate(), 0);
     assert_eq!(std::fs::read_to_string(&state).unwrap(), text, "written anew");
 
-    // Where it cannot be written, the bridge says so and works.
+    // If it cannot be written, the bridge logs that and works.
     bridge.environment("BRIDGE_DATA_DIR", Some("/proc/none"));
     bridge.run();
     wait_logged(&bridge, "subscribed", "t/#");

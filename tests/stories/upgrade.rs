@@ -1,7 +1,7 @@
 //! Release 0.1.0, which kept no state file, and this program, one after the other on the same session,
 //! dead letters and directory, there and back.
 //!
-//! The release is played by what it leaves behind: a session made by a plain client, and a file. With
+//! What the release leaves behind stands in for it: a session made by a plain client, and a file. With
 //! `tests/run --long` it is the release itself.
 
 use std::fs;
@@ -21,17 +21,17 @@ const PREVIOUS: &str = "STORIES_PREVIOUS";
 
 const CLIENT_ID: &str = "bridge";
 
-/// Two routes in the older configuration; the newer one has but the first.
+/// Two routes in the older configuration; the newer one has only the first.
 const FILTERS: [&str; 2] = ["devices/#", "retired/#"];
 
-/// One Mosquitto and one Kafka topic, between which now the one and now the other program runs.
+/// One Mosquitto and one Kafka topic, with one or the other program between them.
 struct Site<'a> {
     dir: PathBuf,
     version: Version,
     mosquitto: Mosquitto,
     kafka_topic: String,
     sensor: MqttClient,
-    /// Payloads for the first filter that are not in Kafka: an old program that is played took them.
+    /// Payloads for the first filter that are not in Kafka: the stand-in for the old program took them.
     taken: Vec<Vec<u8>>,
     published: Vec<Vec<u8>>,
     story: &'a Story,
@@ -61,12 +61,12 @@ impl<'a> Site<'a> {
         Bridge::new(&self.dir, name, &config)
     }
 
-    /// What could not be delivered.
+    /// Dead letters of messages that could not be delivered.
     fn letters(&self) -> DeadLetters {
         DeadLetters::new(&self.dir.join("dead.jsonl"))
     }
 
-    /// What no route matches.
+    /// Dead letters of messages that no route matches.
     fn unmatched(&self) -> DeadLetters {
         DeadLetters::new(&self.dir.join("dead.unmatched.jsonl"))
     }
@@ -151,7 +151,7 @@ impl<'a> Site<'a> {
         bridge.assert_logs_sound();
     }
 
-    /// Everything once, in order, in Kafka or with the old program.
+    /// Every message once, in order, in Kafka or with the old program.
     fn assert_nothing_missing(&self) {
         let records = kafka::records(&Kafka::shared().bootstrap(), &self.kafka_topic);
         let arrived: Vec<_> = records.into_iter().map(|record| record.value).collect();

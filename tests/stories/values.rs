@@ -1,4 +1,4 @@
-//! What a record says of its message, and what it does not.
+//! Which parts of a message are in its record, and which are not.
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -7,10 +7,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::support::mosquitto::Setup;
 use crate::support::*;
 
-/// What a compacted Kafka topic would take for a deletion is never made of a payload, and a consumer
+/// No payload becomes what a compacted Kafka topic would treat as a deletion, and a consumer
 /// cannot tell a retained message from another.
 #[test]
-fn an_empty_payload_is_an_empty_value_and_no_null_and_retain_leaves_no_trace() {
+fn an_empty_payload_becomes_an_empty_value_not_null_and_retain_leaves_no_trace() {
     let story = Story::new("values");
     let kafka = Kafka::shared();
     kafka.create("values", 1, &[]);
