@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use actix::{System, SystemRegistry};
+use actix::{Addr, System, SystemRegistry};
 use actix_rt::Arbiter;
 use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Builder;
@@ -20,8 +20,9 @@ use crate::kafka::dead_letter::file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
 use crate::mqtt::MqttActor;
 use crate::mqtt::state_file::{StateError, StateFile};
+use crate::mqtt::subscriptions::Held;
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
-use crate::stage::NextStage;
+use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
     Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
 };
@@ -31,8 +32,8 @@ const JOIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// What outlives the actix system, to be taken down after it.
 struct Threads {
-    mqtt: Arbiter,
-    kafka: Arbiter,
+    /// Of the MqttActors and of KafkaProducerActor.
+    arbiters: Vec<Arbiter>,
     watchdog: Watchdog,
     web: Option<Web>,
 }
@@ -46,6 +47,8 @@ struct Web {
 /// Runs the bridge on this thread until `shutdown` completes and all is drained, or until it cannot
 /// go on. `shutdown` is polled on the bridge's own runtime. A hung actor ends the whole process
 /// ([`Exit::Hung`]), since a thread cannot be ended from outside.
+///
+/// `metrics` has the connections of `config`, by name ([`Config::connection_names`]).
 ///
 /// # Panics
 /// Within another actix system.
@@ -118,8 +121,8 @@ fn live(
     let (system, threads) = started.map_err(|panic| NotStarted::System(panic.message))??;
     let code = system.run_with_code();
     threads.watchdog.stop();
-    if !join_within(JOIN_WITHIN, [threads.mqtt, threads.kafka]) {
-        warn!(log, "an arbiter does not end, leaving without it"; keys::COMPONENT => "bridge");
+    if !join_within(JOIN_WITHIN, threads.arbiters) {
+        warn!(log, "actor thread did not stop in time, exiting anyway"; keys::COMPONENT => "bridge");
     }
     if let Some(web) = threads.web {
         drop(web.probe);
@@ -128,10 +131,10 @@ fn live(
     Ok(code.map_or(Exit::Failed, Exit::of_code))
 }
 
-/// Waits for the arbiters' threads, which actix does not join: without that the process could end
-/// before they have dropped their actors. A look-up of a name or an fsync that hangs keeps its
-/// arbiter from ending, and must not keep the process.
-fn join_within(limit: Duration, arbiters: [Arbiter; 2]) -> bool {
+/// Waits for the arbiters' threads, which actix does not join: otherwise the process could end before
+/// they have dropped their actors. A name lookup or an fsync that hangs keeps its arbiter from ending,
+/// but must not keep the process.
+fn join_within(limit: Duration, arbiters: Vec<Arbiter>) -> bool {
     let (ended, end) = mpsc::channel();
     let join = move || {
         for arbiter in arbiters {
@@ -150,12 +153,13 @@ fn join_within(limit: Duration, arbiters: [Arbiter; 2]) -> bool {
 enum NotStarted {
     /// The system gives no thread, no file handle or no memory, or a library panicked over that.
     System(String),
-    /// The address for HTTP is not to be had. Without its probes the bridge would be killed sooner
-    /// or later by whoever probes it: better at once, with the reason.
+    /// The address for HTTP is taken. Fail at start with the reason instead of being killed later by
+    /// whoever probes it.
     Http(SocketAddr, io::Error),
-    /// The first message that needs one would be held, and its connection with it.
+    /// Dead letters cannot be written: the first message that needs one would be held, and its
+    /// connection with it.
     DeadLetters(FileError),
-    /// What this version would not understand, it would lose.
+    /// A newer version wrote the state file: this one would lose what it does not understand.
     State(StateError),
 }
 
@@ -203,29 +207,23 @@ fn start(
     log: &Logger,
 ) -> Result<Threads, NotStarted> {
     let config = Arc::new(config);
-    let [mqtt_beat, kafka_beat, supervisor_beat] =
-        ["mqtt", "kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
-    let beats = [&mqtt_beat, &kafka_beat, &supervisor_beat].map(Arc::clone).to_vec();
+    let [kafka_beat, supervisor_beat] =
+        ["kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
     if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
         warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
     for warning in config.warnings() {
-        warn!(log, "the configuration may have consequences that nobody wants";
+        warn!(log, "configuration warning";
             keys::COMPONENT => "mqtt", keys::DETAIL => warning);
     }
-    let state = StateFile::of(&config);
-    let held = match state.as_ref().map(StateFile::load) {
-        Some(Ok(held)) => held,
-        None => Vec::new(),
-        Some(Err(error @ StateError::Newer { .. })) => return Err(NotStarted::State(error)),
-        Some(Err(error @ StateError::Unusable { .. })) => {
-            warn!(log, "no state file"; keys::COMPONENT => "mqtt", keys::ERROR => %error);
-            Vec::new()
-        }
-    };
-    // First, so that nothing else has begun if the address is not to be had.
+    let sources = (0..).map(SourceId).take(config.connections.len());
+    let connections = sources.map(|source| Connection::new(&config, source, &metrics, log));
+    let connections = connections.collect::<Result<Vec<_>, _>>()?;
+    let mut beats = vec![Arc::clone(&kafka_beat), Arc::clone(&supervisor_beat)];
+    beats.splice(0..0, connections.iter().map(|connection| Arc::clone(&connection.heartbeat)));
+    // First, so that nothing else has begun if the address is taken.
     let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
-    let (kafka_arbiter, mqtt_arbiter) = (Arbiter::try_new()?, Arbiter::try_new()?);
+    let kafka_arbiter = Arbiter::try_new()?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
 
     let log_writer = logging.clone();
@@ -262,22 +260,78 @@ fn start(
     };
     SystemRegistry::set(kafka.clone());
 
-    let mqtt = {
-        let (next, drained) = (NextStage::of(&kafka), supervisor.clone().recipient());
-        let (log, heartbeat) = (log.clone(), Arc::clone(&mqtt_beat));
-        guard::start(&mqtt_arbiter.handle(), supervisor.clone().recipient(), mqtt_beat, move || {
-            let actor = MqttActor::new(&config, next, drained, &log, metrics, heartbeat);
-            match state {
-                Some(file) => actor.remembering(file, held),
-                None => actor,
-            }
-        })
-    };
-    supervisor.do_send(Supervise { stop_intake: mqtt.recipient() });
+    let (mut arbiters, mut intakes) = (vec![kafka_arbiter], Vec::new());
+    for connection in connections {
+        let arbiter = Arbiter::try_new()?;
+        let next = NextStage::of(&kafka);
+        let mqtt = connection.start(&arbiter, &config, next, &supervisor, Arc::clone(&metrics));
+        intakes.push(mqtt.recipient());
+        arbiters.push(arbiter);
+    }
+    supervisor.do_send(Supervise { intakes });
 
     actix_rt::spawn(async move {
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { mqtt: mqtt_arbiter, kafka: kafka_arbiter, watchdog, web })
+    Ok(Threads { arbiters, watchdog, web })
+}
+
+/// An MqttActor that is about to start.
+struct Connection {
+    source: SourceId,
+    heartbeat: Arc<Heartbeat>,
+    /// Where its subscriptions are remembered, and those that are.
+    state: Option<(StateFile, Vec<Held>)>,
+    log: Logger,
+}
+
+impl Connection {
+    fn new(
+        config: &Config,
+        source: SourceId,
+        metrics: &Metrics,
+        log: &Logger,
+    ) -> Result<Self, NotStarted> {
+        let mqtt = &config.connections[usize::from(source.0)];
+        let log = match metrics.distinct_name(source) {
+            Some(name) => log.new(o!(keys::CONNECTION => name.to_string())),
+            None => log.clone(),
+        };
+        let file = StateFile::of(config.data_dir.as_deref(), mqtt);
+        let state = match file.map(|file| (file.load(), file)) {
+            None => None,
+            Some((Ok(held), file)) => Some((file, held)),
+            Some((Err(error @ StateError::Newer { .. }), _)) => {
+                return Err(NotStarted::State(error));
+            }
+            Some((Err(error @ StateError::Unusable { .. }), file)) => {
+                warn!(log, "no state file"; keys::COMPONENT => "mqtt", keys::ERROR => %error);
+                Some((file, Vec::new()))
+            }
+        };
+        let heartbeat = Arc::new(Heartbeat::new(Arc::clone(metrics.connection(source).actor())));
+        Ok(Self { source, heartbeat, state, log })
+    }
+
+    fn start(
+        self,
+        arbiter: &Arbiter,
+        config: &Arc<Config>,
+        next: NextStage,
+        supervisor: &Addr<SupervisorActor>,
+        metrics: Arc<Metrics>,
+    ) -> Addr<MqttActor> {
+        let Self { source, heartbeat, state, log } = self;
+        let (config, drained) = (Arc::clone(config), supervisor.clone().recipient());
+        let beat = Arc::clone(&heartbeat);
+        let make = move || {
+            let actor = MqttActor::new(&config, source, next, drained, &log, metrics, beat);
+            match state {
+                Some((file, held)) => actor.remembering(file, held),
+                None => actor,
+            }
+        };
+        guard::start(&arbiter.handle(), supervisor.clone().recipient(), heartbeat, make)
+    }
 }

@@ -63,7 +63,8 @@ fn run(args: &ConfigArgs) -> Exit {
     };
     let logging = Logging::start(&config.log);
     let shutdown = shutdown_signal(logging.clone());
-    mqtt_kafka_bridge::run(config, logging, Arc::new(Metrics::default()), shutdown)
+    let metrics = Arc::new(Metrics::new(config.connection_names()));
+    mqtt_kafka_bridge::run(config, logging, metrics, shutdown)
 }
 
 fn check(args: &ConfigArgs) -> Exit {
@@ -81,13 +82,16 @@ fn check(args: &ConfigArgs) -> Exit {
             return Exit::Configuration;
         }
     }
-    match StateFile::of(&config).map(|file| file.load()) {
-        Some(Err(error @ StateError::Newer { .. })) => {
-            eprintln!("{error}");
-            return Exit::Configuration;
+    let data_dir = config.data_dir.as_deref();
+    for file in config.connections.iter().filter_map(|mqtt| StateFile::of(data_dir, mqtt)) {
+        match file.load() {
+            Err(error @ StateError::Newer { .. }) => {
+                eprintln!("{error}");
+                return Exit::Configuration;
+            }
+            Err(error @ StateError::Unusable { .. }) => eprintln!("warning: {error}"),
+            Ok(_) => {}
         }
-        Some(Err(error @ StateError::Unusable { .. })) => eprintln!("warning: {error}"),
-        Some(Ok(_)) | None => {}
     }
     for warning in config.warnings() {
         eprintln!("warning: {warning}");

@@ -27,6 +27,10 @@ const TRUST: [&str; 2] = ["ssl.ca.location", "ssl.ca.pem"];
 const BESIDE_PAYLOAD: usize = 2 * 65_536;
 /// librdkafka's limits of `message.max.bytes`, of which the lower one is its default.
 const MESSAGE_MAX_BYTES: (usize, usize) = (1_000_000, 1_000_000_000);
+/// Room in librdkafka's queue for each connection's window (65,535 messages) and dead letters; and the
+/// most that librdkafka takes.
+const QUEUE_MESSAGES: usize = 100_000;
+const QUEUE_MESSAGES_MAX: usize = 10_000_000;
 /// The most that librdkafka's integers take.
 const INTEGER_MAX: usize = 2_147_483_647;
 
@@ -44,7 +48,10 @@ pub fn lingers(config: &Config) -> bool {
 pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
     let properties = &config.kafka.properties;
     let record_max = record_max(config.max_payload_bytes());
-    let queue_kib = (2 * config.delivery.window_bytes + record_max) / 1024 + 1;
+    // Each connection has a window of its own.
+    let windows = config.connections.len().max(1);
+    let queue_kib = (2 * config.delivery.window_bytes * windows + record_max) / 1024 + 1;
+    let queue_messages = (QUEUE_MESSAGES * windows).min(QUEUE_MESSAGES_MAX);
     let message_max = record_max.clamp(MESSAGE_MAX_BYTES.0, MESSAGE_MAX_BYTES.1);
     let mut settings = ClientConfig::new();
     settings
@@ -62,7 +69,7 @@ pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
         .set("message.max.bytes", message_max.to_string())
         // A round is one request, however small its records are.
         .set("batch.num.messages", "1000000")
-        .set("queue.buffering.max.messages", "100000")
+        .set("queue.buffering.max.messages", queue_messages.to_string())
         .set("queue.buffering.max.kbytes", queue_kib.min(INTEGER_MAX).to_string());
     if !TRUST.iter().any(|name| properties.contains_key(*name)) {
         settings.set("ssl.ca.location", "probe");

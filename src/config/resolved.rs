@@ -38,6 +38,11 @@ pub struct Config {
 const WARNINGS_MAX: usize = 20;
 
 impl Config {
+    /// The names of the connections, in order.
+    pub fn connection_names(&self) -> impl Iterator<Item = Arc<str>> {
+        self.connections.iter().map(|mqtt| Arc::clone(&mqtt.name))
+    }
+
     /// What may be meant and still have consequences that nobody wants, for people; one line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<_> = self.shared_warnings().chain(self.overlap_warnings()).collect();

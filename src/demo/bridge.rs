@@ -31,7 +31,7 @@ impl Bridge {
     pub(super) fn start(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Self, DemoError> {
         let config =
             config(mqtt, kafka, chaos).map_err(|errors| DemoError::Config(errors.to_string()))?;
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Arc::new(Metrics::new(config.connection_names()));
         let (shutdown, asked) = oneshot::channel::<()>();
         let (exited, exit) = oneshot::channel();
         let counts = Arc::clone(&metrics);

@@ -109,12 +109,11 @@ enum LinkState {
 }
 
 impl MqttActor {
-    /// The source number of the one connection that there is so far.
-    pub const SOURCE: SourceId = SourceId(0);
-
-    /// An actor that connects once it is started.
+    /// An actor that connects once it is started, for the connection that has this place in the
+    /// configuration.
     pub fn new(
         config: &Config,
+        source: SourceId,
         next: NextStage,
         drained: Recipient<Drained>,
         log: &Logger,
@@ -122,7 +121,7 @@ impl MqttActor {
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let router = Router::new(&config.routes);
-        let mqtt = &config.connections[0];
+        let mqtt = &config.connections[usize::from(source.0)];
         let receive_maximum = u16::try_from(config.delivery.window_messages).unwrap_or(u16::MAX);
         let settings = Arc::new(Settings {
             mqtt: mqtt.clone(),
@@ -139,7 +138,7 @@ impl MqttActor {
             max_payload: mqtt.max_payload_bytes,
             qos0_shed_after: config.delivery.qos0_shed_after,
             router,
-            source: Self::SOURCE,
+            source,
             next,
             drained,
             log: log.new(o!(keys::COMPONENT => "mqtt")),
@@ -308,7 +307,8 @@ impl Core {
     }
 
     fn finish(&mut self) -> LinkState {
-        self.drained.do_send(Drained { unacknowledged: self.window.unacknowledged() });
+        let (source, unacknowledged) = (self.source, self.window.unacknowledged());
+        self.drained.do_send(Drained { source, unacknowledged });
         LinkState::Done
     }
 

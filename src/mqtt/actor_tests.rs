@@ -116,6 +116,7 @@ impl Stage {
         let lines = Lines::default();
         let mut actor = MqttActor::new(
             &config,
+            SourceId(0),
             NextStage::of(&neighbour),
             neighbour.recipient(),
             &Logger::root(lines.clone(), o!()),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::Config;
+use crate::config::MqttConfig;
 use crate::message::Qos;
 use crate::mqtt::subscriptions::Held;
 
@@ -79,11 +79,9 @@ struct Line {
 }
 
 impl StateFile {
-    /// The file of this configuration; none where nothing outlives a connection, or no directory is
-    /// given.
-    pub fn of(config: &Config) -> Option<Self> {
-        let mqtt = &config.connections[0];
-        let data_dir = config.data_dir.as_deref().filter(|_| mqtt.session_expiry_s > 0)?;
+    /// The file of this connection; none where its session ends with it, or no directory is given.
+    pub fn of(data_dir: Option<&Path>, mqtt: &MqttConfig) -> Option<Self> {
+        let data_dir = data_dir.filter(|_| mqtt.session_expiry_s > 0)?;
         let mqtt_broker = format!("{}:{}", mqtt.host, mqtt.port);
         Some(Self::new(data_dir, mqtt_broker, mqtt.client_id.clone()))
     }

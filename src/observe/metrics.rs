@@ -77,6 +77,7 @@ impl Sum for Conservation {
 #[derive(Debug)]
 pub struct ConnectionMetrics {
     name: Arc<str>,
+    actor: Arc<str>,
     conservation: Mutex<Conservation>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     /// By route: from receipt to production, and from there to delivery.
@@ -87,8 +88,10 @@ pub struct ConnectionMetrics {
 
 impl ConnectionMetrics {
     fn new(name: Arc<str>) -> Self {
+        let actor = if *name == *MQTT { MQTT.into() } else { format!("{MQTT}:{name}").into() };
         Self {
             name,
+            actor,
             conservation: Mutex::default(),
             reconnects: Mutex::default(),
             delivered: Mutex::default(),
@@ -100,6 +103,11 @@ impl ConnectionMetrics {
     /// The connection's name in the configuration: the label and log key `connection`.
     pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// The name of the connection's actor: `mqtt`, or `mqtt:NAME` where the connection has another name.
+    pub fn actor(&self) -> &Arc<str> {
+        &self.actor
     }
 
     /// Publishes a snapshot of the window.
@@ -339,5 +347,7 @@ mod tests {
         let two = Metrics::new(["east".into(), "west".into()]);
         assert_eq!(two.distinct_name(SourceId(1)).map(|name| &**name), Some("west"));
         assert_eq!(two.distinct_name(SourceId(2)), None);
+        assert_eq!(&**two.connection(SourceId(1)).actor(), "mqtt:west");
+        assert_eq!(&**Metrics::default().connection(SourceId(0)).actor(), "mqtt");
     }
 }

@@ -12,13 +12,15 @@ use slog::{Logger, error, info, warn};
 use tokio::sync::oneshot;
 
 use super::guard::LastResort;
+use super::heartbeat::Heartbeat;
+use super::mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
 use super::policy::{Decision, RestartPolicy};
 use super::summary::Summary;
-use super::{Cause, ChildDown, Directive, Drain, Drained, Heartbeat, StopIntake, Supervise};
 use crate::config::SupervisorConfig;
 use crate::exit::{Cause as Why, Exit, Failure};
 use crate::failpoint::{self, Site};
 use crate::observe::{Metrics, PanicReport, keys};
+use crate::stage::SourceId;
 
 /// How often the summary is logged and the threads are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,8 +50,10 @@ pub struct SupervisorActor {
     heartbeat: Arc<Heartbeat>,
     threads: Vec<WatchedThread>,
     children: BTreeMap<Arc<str>, RestartPolicy>,
-    /// MqttActor, once it is there.
-    stop_intake: Option<Recipient<StopIntake>>,
+    /// The MqttActors, once they are there.
+    intakes: Vec<Recipient<StopIntake>>,
+    /// Connections that are drained, with what they could not acknowledge.
+    drained: BTreeMap<SourceId, u64>,
     phase: Phase,
     summary: Summary,
 }
@@ -85,7 +89,8 @@ impl SupervisorActor {
             heartbeat,
             threads,
             children: BTreeMap::new(),
-            stop_intake: None,
+            intakes: Vec::new(),
+            drained: BTreeMap::new(),
             phase: Phase::Running,
             summary,
         }
@@ -150,8 +155,8 @@ impl SupervisorActor {
 
     /// Again and again while a drain goes on: a mail may die with the actor that it was for.
     fn ask_to_stop_intake(&self) {
-        if let (Phase::Draining { .. }, Some(mqtt)) = (self.phase, &self.stop_intake) {
-            mqtt.do_send(StopIntake);
+        if let Phase::Draining { .. } = self.phase {
+            self.intakes.iter().for_each(|intake| intake.do_send(StopIntake));
         }
     }
 
@@ -172,14 +177,19 @@ impl SupervisorActor {
         System::current().stop_with_code(exit.code());
     }
 
-    /// Messages that reached their end, as a proof that an actor works.
-    fn settled(&self) -> u64 {
-        let counted = self.metrics.conservation();
+    /// Messages that reached their end, as a proof that this actor works: those of its connection, or
+    /// of all of them.
+    pub(super) fn settled(&self, actor: &str) -> u64 {
+        let mut connections = self.metrics.connections().iter();
+        let counted = match connections.find(|connection| **connection.actor() == *actor) {
+            Some(connection) => connection.conservation(),
+            None => self.metrics.conservation(),
+        };
         counted.delivered + counted.dead_lettered
     }
 
     fn restart(&mut self, actor: &str, reply: oneshot::Sender<Directive>) {
-        let settled = self.settled();
+        let settled = self.settled(actor);
         if let Some(policy) = self.children.get_mut(actor) {
             policy.restarted(Instant::now(), settled);
         }
@@ -220,7 +230,7 @@ impl Handler<ChildDown> for SupervisorActor {
         }
         let buildable = !matches!(cause, Cause::NotBuilt(_));
         let child = Failed::new(Arc::clone(&actor), cause);
-        let settled = self.settled();
+        let settled = self.settled(&actor);
         let policy = self
             .children
             .entry(Arc::clone(&actor))
@@ -251,7 +261,7 @@ impl Handler<Supervise> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, mail: Supervise, _: &mut Self::Context) {
-        self.stop_intake = Some(mail.stop_intake);
+        self.intakes = mail.intakes;
         self.ask_to_stop_intake();
     }
 }
@@ -269,8 +279,13 @@ impl Handler<Drained> for SupervisorActor {
 
     fn handle(&mut self, drained: Drained, _: &mut Self::Context) {
         let Phase::Draining { then } = self.phase else { return };
+        let Drained { source, unacknowledged } = drained;
+        self.drained.insert(source, unacknowledged);
+        if self.drained.len() < self.intakes.len() {
+            return;
+        }
         info!(self.log, "drained";
-            keys::UNACKNOWLEDGED => drained.unacknowledged,
+            keys::UNACKNOWLEDGED => self.drained.values().sum::<u64>(),
             keys::EXIT_CODE => then.code());
         self.stop(then);
     }

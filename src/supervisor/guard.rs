@@ -24,7 +24,8 @@ use actix::{Actor, ActorContext, Addr, Context, Recipient, Supervised, System};
 use actix_rt::ArbiterHandle;
 use tokio::sync::oneshot;
 
-use super::{Cause, ChildDown, Directive, Heartbeat};
+use super::heartbeat::Heartbeat;
+use super::mail::{Cause, ChildDown, Directive};
 use crate::exit::Exit;
 use crate::observe::panics::{self, PanicReport};
 

@@ -6,24 +6,24 @@
 //!
 //! 1. [`Logging::start`](crate::observe::Logging::start), `install_hook`, `bridge_log_crate`.
 //! 2. `System::new()`. Inside `system.block_on`: one [`Heartbeat`] for each actor, the HTTP server
-//!    (its address may be taken: then nothing else has begun), one `Arbiter` for each of the two
-//!    others (kept: actix does not join them), [`Watchdog::start`] over the heartbeats.
+//!    (its address may be taken: then nothing else has begun), one `Arbiter` for KafkaProducerActor and
+//!    for each MqttActor (kept: actix does not join them), [`Watchdog::start`] over the heartbeats.
 //! 3. [`SupervisorActor::start`], with the threads to watch. It runs on the
 //!    system arbiter, which nothing else uses but waiting for signals.
 //! 4. [`guard::start`] for KafkaProducerActor, and `SystemRegistry::set` of its address, once;
-//!    `guard::start` for MqttActor. Both get `supervisor.recipient()`.
-//! 5. [`Supervise`] to SupervisorActor. Only now can a drain reach MqttActor; a [`Drain`] that came
-//!    before is carried out now.
+//!    `guard::start` for one MqttActor for each connection. All get `supervisor.recipient()`.
+//! 5. [`Supervise`] to SupervisorActor. Only now can a drain reach the MqttActors; a [`Drain`] that
+//!    came before is carried out now.
 //! 6. A task on the system arbiter that awaits the shutdown future and sends [`Drain`]; a second
 //!    signal flushes the log and leaves by `process::exit`.
 //! 7. `system.run_with_code()` (not `block_on` nor `#[actix::main]`, which ignore the code).
 //!
 //! # Stop, in this order
 //!
-//! 1. [`Drain`] arms the deadline; [`StopIntake`] goes to MqttActor, and again after each restart of
-//!    an actor, since it may have died with it. Ordinary restarts go on meanwhile.
-//! 2. MqttActor takes nothing more, waits until every message has its verdict, writes the PUBACKs,
-//!    disconnects and sends [`Drained`]: the system stops with [`Exit::Drained`](crate::exit::Exit::Drained). At the
+//! 1. [`Drain`] arms the deadline; [`StopIntake`] goes to each MqttActor, and again after each restart
+//!    of an actor, since it may have died with it. Ordinary restarts go on meanwhile.
+//! 2. Each MqttActor takes nothing more, waits until every message has its verdict, writes the PUBACKs,
+//!    disconnects and sends [`Drained`]: after the last one the system stops with [`Exit::Drained`](crate::exit::Exit::Drained). At the
 //!    deadline it stops with [`Exit::DeadlinePassed`](crate::exit::Exit::DeadlinePassed). A spent budget, the end of one of our
 //!    threads, or that of SupervisorActor makes it [`Exit::Failed`](crate::exit::Exit::Failed).
 //! 3. `run_with_code` returns at once, while the arbiters still end: their actors' futures are
@@ -33,6 +33,7 @@
 //! 5. The last [`Logging`](crate::observe::Logging) is dropped: flushed.
 //! 6. The code of `run_with_code` is the process's exit code.
 
+mod mail;
 pub mod heartbeat;
 pub mod guard;
 pub mod policy;
@@ -42,73 +43,7 @@ pub mod watchdog;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
-use actix::{Message, Recipient};
-use tokio::sync::oneshot;
-
 pub use actor::{SupervisorActor, WatchedThread};
 pub use heartbeat::Heartbeat;
+pub use mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
 pub use watchdog::Watchdog;
-
-use crate::observe::PanicReport;
-
-/// An actor under guard has failed, and waits for what becomes of it.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct ChildDown {
-    /// Its name.
-    pub actor: Arc<str>,
-    /// How it failed.
-    pub cause: Cause,
-    /// Takes the answer. Dropped unanswered, it ends the actor and the system.
-    pub reply: oneshot::Sender<Directive>,
-}
-
-/// How an actor failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cause {
-    /// A panic, in whatever runs in its context.
-    Panicked(PanicReport),
-    /// It stopped by itself. It should not.
-    Stopped,
-    /// Its constructor panicked: there is nothing to restart.
-    NotBuilt(PanicReport),
-}
-
-/// What becomes of an actor that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Directive {
-    /// Restart now.
-    Restart,
-    /// End: the system is stopping.
-    Stop,
-}
-
-/// Tells SupervisorActor that all actors are there.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct Supervise {
-    /// MqttActor.
-    pub stop_intake: Recipient<StopIntake>,
-}
-
-/// Stop in order: take nothing more, finish what is in flight. Asked again, it changes nothing.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Drain;
-
-/// To MqttActor: take nothing more; when everything in flight is settled and acknowledged and the
-/// connection is closed, answer [`Drained`] to SupervisorActor. May come more than once.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct StopIntake;
-
-/// From MqttActor: nothing is in flight any more, and the connection is closed.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Drained {
-    /// Settled messages whose PUBACK could not be written, for want of a connection: the broker
-    /// sends them again to the next bridge.
-    pub unacknowledged: u64,
-}

@@ -18,6 +18,7 @@ use crate::config::SupervisorConfig;
 use crate::exit::Exit;
 use crate::observe::test_support::{hook_turn, json_lines, json_log};
 use crate::observe::{Conservation, Logging, Metrics, install_hook, keys};
+use crate::stage::SourceId;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -46,8 +47,9 @@ struct Toy {
     panic_in_start: Arc<AtomicU32>,
     panic_in_restarting: Arc<AtomicU32>,
     heartbeat: Option<Arc<Heartbeat>>,
-    /// Gets `Drained` at StopIntake, if the toy is to drain.
+    /// Gets `Drained` at StopIntake, if the toy is to drain, from this connection.
     supervisor: Option<Recipient<Drained>>,
+    source: u16,
     /// The n-th StopIntake makes it panic.
     panic_at_stop_intake: u32,
 }
@@ -147,7 +149,7 @@ impl<const KAFKA: bool> Handler<StopIntake> for ToyActor<KAFKA> {
             panic!("dies with its StopIntake");
         }
         if let Some(supervisor) = &self.toy.supervisor {
-            supervisor.do_send(Drained { unacknowledged: 0 });
+            supervisor.do_send(Drained { source: SourceId(self.toy.source), unacknowledged: 1 });
         }
     }
 }
@@ -159,6 +161,8 @@ struct Running {
     supervisor: Addr<SupervisorActor>,
     metrics: Arc<Metrics>,
     mqtt_toy: Toy,
+    /// Of another MQTT connection.
+    west_toy: Toy,
     kafka_toy: Toy,
     /// Set it, and the watched thread has "ended".
     thread_ended: Arc<AtomicU32>,
@@ -182,6 +186,7 @@ impl Ended {
 
 struct Setup {
     drains: bool,
+    west_drains: bool,
     panic_at_stop_intake: u32,
     drain_deadline: Duration,
     failures_max: u32,
@@ -192,6 +197,7 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             drains: true,
+            west_drains: true,
             panic_at_stop_intake: 0,
             drain_deadline: DEADLINE,
             failures_max: 8,
@@ -213,7 +219,7 @@ fn play(setup: Setup, story: impl FnOnce(&Running)) -> Ended {
     let system = thread::spawn(move || run(setup, &in_system, &started));
     let running = running.recv_timeout(DEADLINE).expect("the system starts");
     // A story that ends the system at once would else meet actors that were never built.
-    for toy in [&running.mqtt_toy, &running.kafka_toy] {
+    for toy in [&running.mqtt_toy, &running.west_toy, &running.kafka_toy] {
         wait_for("an actor", || toy.starts.load(SeqCst) > 0);
     }
     story(&running);
@@ -223,7 +229,8 @@ fn play(setup: Setup, story: impl FnOnce(&Running)) -> Ended {
         thread::sleep(Duration::from_millis(1));
     }
     let code = system.join().expect("no panic");
-    for (name, toy) in [("mqtt", &running.mqtt_toy), ("kafka", &running.kafka_toy)] {
+    let toys = [&running.mqtt_toy, &running.west_toy, &running.kafka_toy];
+    for (name, toy) in ["mqtt", "mqtt:west", "kafka"].into_iter().zip(toys) {
         let (dropped, restarts) = (toy.dropped.load(SeqCst), toy.restarts.load(SeqCst));
         assert!(dropped > 0 && dropped <= restarts + 1, "{name} {dropped} {restarts}: joined");
     }
@@ -234,13 +241,14 @@ fn play(setup: Setup, story: impl FnOnce(&Running)) -> Ended {
 
 /// The sequence of the module's documentation.
 fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 {
-    let metrics = Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::new(["mqtt".into(), "west".into()]));
     let system = System::new();
     let (arbiters, watchdog) = system.block_on(async {
-        let [mqtt_beat, kafka_beat] = ["mqtt", "kafka"].map(Heartbeat::new).map(Arc::new);
-        let beats = vec![Arc::clone(&mqtt_beat), Arc::clone(&kafka_beat)];
+        let [mqtt_beat, west_beat, kafka_beat] =
+            ["mqtt", "mqtt:west", "kafka"].map(Heartbeat::new).map(Arc::new);
+        let beats = [&mqtt_beat, &west_beat, &kafka_beat].map(Arc::clone).to_vec();
         let watchdog = Watchdog::start(beats, DEADLINE, logging.clone()).expect("a thread");
-        let arbiters = [Arbiter::new(), Arbiter::new()];
+        let arbiters = [Arbiter::new(), Arbiter::new(), Arbiter::new()];
         let thread_ended = Arc::new(AtomicU32::new(0));
         let ended = Arc::clone(&thread_ended);
         let finished = watchdog.finished();
@@ -275,20 +283,25 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
         );
         SystemRegistry::set(kafka.clone());
 
-        let mqtt_toy = Toy {
-            heartbeat: Some(Arc::clone(&mqtt_beat)),
-            supervisor: setup.drains.then(|| supervisor.clone().recipient()),
-            panic_at_stop_intake: setup.panic_at_stop_intake,
-            ..Toy::default()
-        };
-        let toy = mqtt_toy.clone();
-        let mqtt = guard::start(
-            &arbiters[0].handle(),
-            supervisor.clone().recipient(),
-            mqtt_beat,
-            move || ToyActor::<false>::new(toy),
-        );
-        supervisor.do_send(Supervise { stop_intake: mqtt.clone().recipient() });
+        let connection =
+            |source, arbiter: &Arbiter, beat: Arc<Heartbeat>, drains: bool, panic_at| {
+                let toy = Toy {
+                    heartbeat: Some(Arc::clone(&beat)),
+                    supervisor: drains.then(|| supervisor.clone().recipient()),
+                    source,
+                    panic_at_stop_intake: panic_at,
+                    ..Toy::default()
+                };
+                let own = toy.clone();
+                let make = move || ToyActor::<false>::new(own);
+                let down = supervisor.clone().recipient();
+                (guard::start(&arbiter.handle(), down, beat, make), toy)
+            };
+        let panic_at = setup.panic_at_stop_intake;
+        let (mqtt, mqtt_toy) = connection(0, &arbiters[0], mqtt_beat, setup.drains, panic_at);
+        let (west, west_toy) = connection(1, &arbiters[2], west_beat, setup.west_drains, 0);
+        let intakes = vec![mqtt.clone().recipient(), west.recipient()];
+        supervisor.do_send(Supervise { intakes });
 
         let (registered, is_registered) = mpsc::channel();
         registered
@@ -301,6 +314,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
             supervisor,
             metrics,
             mqtt_toy,
+            west_toy,
             kafka_toy,
             thread_ended,
             registered: is_registered,
@@ -413,7 +427,35 @@ fn a_drain_that_comes_to_its_end_is_0_also_across_a_restart() {
     assert_eq!(ended.code, Exit::Drained.code());
     assert_eq!(ended.records("draining").len(), 1);
     assert_eq!(ended.records("actor failed, will restart").len(), 1);
-    assert_eq!(ended.records("drained").len(), 1);
+    let drained = ended.records("drained");
+    assert_eq!(
+        (drained.len(), &drained[0]["unacknowledged"]),
+        (1, &2.into()),
+        "of both connections"
+    );
+}
+
+#[test]
+fn a_drain_waits_for_each_connection() {
+    let drain_deadline = Duration::from_millis(100);
+    let setup = Setup { west_drains: false, drain_deadline, ..Setup::default() };
+    let ended = play(setup, |running| running.supervisor.do_send(Drain));
+    assert_eq!(ended.code, Exit::DeadlinePassed.code());
+    assert!(ended.records("drained").is_empty());
+}
+
+#[test]
+fn what_one_connection_settles_proves_nothing_for_the_actor_of_another() {
+    let metrics = Arc::new(Metrics::new(["mqtt".into(), "west".into()]));
+    let settled = |delivered| Conservation { received: delivered, delivered, ..Default::default() };
+    metrics.connections()[0].set_conservation(settled(3));
+    metrics.connections()[1].set_conservation(settled(4));
+    let config = crate::config::Config::for_test().supervisor;
+    let log = slog::Logger::root(slog::Discard, o!());
+    let beat = Arc::new(Heartbeat::new("supervisor"));
+    let actor = SupervisorActor::new(config, DEADLINE, metrics, log, beat, Vec::new());
+    let settled = ["mqtt", "mqtt:west", "kafka"].map(|name| actor.settled(name));
+    assert_eq!(settled, [3, 4, 7]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use slog::{error, o};
 
-use super::Heartbeat;
+use super::heartbeat::Heartbeat;
 use crate::exit::Exit;
 use crate::observe::{Logging, keys};
 
