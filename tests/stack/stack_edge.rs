@@ -76,7 +76,7 @@ fn survive(
 
     stack.compose(&["stop", "kafka"]);
     let (_, before) = stack.usage();
-    throughout("the bridge says how it is", span, || {
+    throughout("a summary of the bridge", span, || {
         thread::sleep(Duration::from_secs(1));
         stack.http.get("/readyz").is_ok()
     });

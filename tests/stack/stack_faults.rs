@@ -91,7 +91,7 @@ fn broker_stops_and_starts(name: &'static str, service: &str, reason: &str) -> V
 
     wait_for_more(&reader, 1_000);
     let verdict = stack.settle(&publisher, &reader, PATIENT);
-    assert_eq!(stack.restarts(), 0, "the bridge lived all the time");
+    assert_eq!(stack.restarts(), 0, "the bridge ran without a restart");
     stack.assert_log_sound();
     verdict
 }

@@ -54,7 +54,7 @@ fn assert_harmless(stack: &Stack) {
     assert_eq!(field("NoNewPrivs:"), "1");
     for thread in fs::read_dir(format!("{process}/task")).unwrap() {
         let children = fs::read_to_string(thread.unwrap().path().join("children")).unwrap();
-        assert_eq!(children, "", "as process 1 it has no children, so none that it must wait for");
+        assert_eq!(children, "", "as process 1 it must have no children to wait for");
     }
     let write = "touch here && ! touch /elsewhere 2>&1";
     let refused = stack.compose(&["exec", "-T", "bridge", "sh", "-c", write]);
@@ -88,7 +88,7 @@ fn the_commands_of_the_readme_publish_and_consume() {
         String::from_utf8(output.stdout).unwrap()
     };
     let said: Vec<String> = commands.iter().map(run_one).collect();
-    assert!(said[1].contains("21.5"), "what was published is consumed: {said:?}");
+    assert!(said[1].contains("21.5"), "the published message is consumed: {said:?}");
 
     // The simulated devices, by the command of the README.
     stack.compose(&["--profile", "traffic", "up", "--detach", "--no-build"]);

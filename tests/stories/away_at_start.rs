@@ -25,8 +25,8 @@ fn the_bridge_waits_for_brokers_that_are_unreachable_at_the_start() {
     kafka.run();
     bridge.wait_summary("it is delivered", SOON, |now| now.delivered == 1);
     let back = bridge.log().count(|record| record["msg"] == "kafka is back");
-    assert!((1..=3).contains(&back), "it came back once, and it is said {back} times");
+    assert!((1..=3).contains(&back), "it came back once, and the log says so {back} times");
     let warnings = bridge.log().count(|record| record["level"] == "warn");
-    assert!(warnings < 20, "{warnings} warnings are no bounded rate");
+    assert!(warnings < 20, "{warnings} warnings exceed the bounded rate");
     assert_eq!(bridge.terminate(), 0);
 }

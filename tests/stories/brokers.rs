@@ -81,13 +81,17 @@ impl<B: Broker> Lines<B> {
         self.each(|line| {
             line.publisher.publish(500);
             line.wait_delivered(500);
-            line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
+            line.bridge.wait_summary("all are acknowledged", SOON, |now| now.in_flight == 0);
         });
         kafka.freeze();
         self.each(|line| line.publisher.publish(messages));
         for (kind, line) in &self.0 {
             let most = in_flight(*kind).min(messages);
-            line.bridge.wait_summary("it has what it is given", SOON, |now| now.in_flight == most);
+            line.bridge.wait_summary(
+                "the bridge has received all that the broker sends",
+                SOON,
+                |now| now.in_flight == most,
+            );
             line.publisher.wait_done(PATIENT);
         }
     }
@@ -165,8 +169,8 @@ fn kafka_frozen_for_longer_than_any_broker_waits_for_a_puback_duplicates_nothing
     // NATS renumbers a redelivery that crosses its PUBACK (docs/brokers.md), so Kafka is back between
     // the second redelivery and the third, with room for the time that filling took.
     let after = Kind::ALL.into_iter().filter_map(Kind::redelivers_after).max();
-    let frozen = after.expect("one of them redelivers") * 9 / 4;
-    throughout("the bridges live", frozen, || {
+    let frozen = after.expect("one of the brokers redelivers") * 9 / 4;
+    throughout("the bridges run", frozen, || {
         lines.0.iter_mut().all(|(_, line)| line.bridge.is_running())
     });
     kafka.thaw();
@@ -238,12 +242,14 @@ fn redeliveries_of_rabbitmq_under_new_packet_ids_are_recognised_if_configured() 
     let mut line = Line::over(broker, &story, &kafka, Version::V311, &plan);
     line.publisher.publish(500);
     line.wait_delivered(500);
-    line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
+    line.bridge.wait_summary("all are acknowledged", SOON, |now| now.in_flight == 0);
     kafka.freeze();
     line.publisher.publish(100);
     line.publisher.wait_done(PATIENT);
     let most = in_flight(Kind::RabbitMq);
-    line.bridge.wait_summary("it has what it is given", SOON, |now| now.in_flight == most);
+    line.bridge.wait_summary("the bridge has received all that the broker sends", SOON, |now| {
+        now.in_flight == most
+    });
     for times in 1..=3 {
         line.proxy.cut();
         let all_again = "all in flight came again, and were known";

@@ -44,7 +44,7 @@ fn a_half_open_connection_is_noticed_and_replaced() {
     for line in &mut lines {
         line.publisher.publish(500);
         // Nothing may be on the way, not even PUBACKs: they would be lost with the connection.
-        eventually("all is acknowledged", SOON, || {
+        eventually("all are acknowledged", SOON, || {
             line.bridge.log().still_summary().is_some_and(|now| now.delivered == 500)
         });
         line.proxy.strand();
@@ -201,7 +201,7 @@ fn a_new_message_under_an_id_whose_puback_was_lost_on_the_way_arrives() {
         session.expect_pubacks([3].into_iter().chain(6..=10));
         let payloads = payloads_in(&kafka);
         let third = payloads.iter().filter(|payload| **payload == 3_u16.to_be_bytes()).count();
-        assert_eq!(third, 2, "the new message arrived beside the old one");
+        assert_eq!(third, 2, "the new message arrived as well as the old one");
         assert_eq!(bridge.terminate(), 0);
     }
 }

@@ -70,7 +70,7 @@ fn two_bridges_with_one_client_id_back_off_and_say_why() {
     });
     // Both had time for a fight: without the backoff, each connected nine times in 25 s.
     let before: usize = connects().iter().sum();
-    throughout("they leave each other alone", Duration::from_secs(14), || {
+    throughout("neither connects again", Duration::from_secs(14), || {
         connects().iter().sum::<usize>() <= before + 1
     });
     let [first, second] = connects();
@@ -216,7 +216,7 @@ fn a_tls_listener_of_mosquitto_is_named() {
     let mosquitto = Mosquitto::start(story.dir(), &Setup::default().tls(&certificate));
     let nobody = format!("127.0.0.1:{}", free_port());
     let (_bridge, http) = bridge(&story, "bridge", (&mosquitto.address(), &nobody), &[]);
-    eventually("it is called a TLS port", SOON, || {
+    eventually("the TLS port is named", SOON, || {
         let said = said(&http);
         said.contains("the port speaks TLS") || said.contains("the port is for TLS or of Kafka")
     });

@@ -82,7 +82,7 @@ fn restarted(
         line.publisher.publish(1_000);
         line.publisher.wait_done(PATIENT);
         line.wait_delivered(1_000);
-        line.bridge.wait_summary("all is acknowledged", SOON, |now| now.in_flight == 0);
+        line.bridge.wait_summary("all are acknowledged", SOON, |now| now.in_flight == 0);
     }
     kafka.freeze();
     for line in &mut lines {

@@ -85,7 +85,7 @@ fn a_kafka_topic_recreated_with_fewer_partitions_gets_the_waiting_messages() {
     let mut set = Set::start(&story, "shrinks");
     set.publish();
     set.wait_delivered();
-    assert!(set.used_partitions() > 2, "some of what comes waits for a partition that is gone");
+    assert!(set.used_partitions() > 2, "some messages wait for a partition that is gone");
     Kafka::shared().delete("shrinks");
     let before = set.published;
     for _ in 0..10 {

@@ -90,7 +90,7 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
         delivered as f64 / took
     ));
     assert!(delivered * 10 >= published * 9, "{delivered} of {published}");
-    eventually("what waits is worth a quarter of a second, while all go on", SOON, || {
+    eventually("the backlog is at most a quarter of a second of messages", SOON, || {
         line.publisher.published() - line.reader.distinct() < 1_000
     });
     line.publisher.pause();

@@ -196,7 +196,7 @@ fn a_full_dead_letter_file_holds_its_messages_until_it_is_moved_away() {
             record["msg"] == "summary" && record["held"] == "dead letter"
         });
         // The valid message is in Kafka, but its PUBACK waits for its turn.
-        eventually("the good one is in Kafka", SOON, || {
+        eventually("the valid message is in Kafka", SOON, || {
             kafka::records(&kafka.bootstrap(), &name).len() == 1
         });
         session.expect_silence(Duration::from_secs(2));
@@ -268,7 +268,7 @@ fn a_dead_letter_that_is_over_kafkas_limit_is_shortened_until_it_fits() {
         };
         letters.sort_by_key(|letter| header(letter, "payload_bytes"));
         let [of_long, of_small, of_large] = &letters[..] else { unreachable!() };
-        assert_eq!(of_small.value, published[0].1, "what fits is kept whole");
+        assert_eq!(of_small.value, published[0].1, "a payload that fits is kept whole");
         assert_eq!(header(of_small, "payload_sha256"), None);
         assert_eq!(of_large.value, b"", "headers and half a kilobyte have no room");
         assert_eq!(header(of_large, "payload_sha256"), Some(sha256(&published[1].1)));
@@ -318,7 +318,7 @@ fn mqtt_5_properties_count_in_the_window() {
     tell(&format!("{}: peak RSS {rss} KiB", story.name));
     assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
     kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::ZERO)).unwrap();
-    let mut session = sending.join().expect("all is sent once there is room");
+    let mut session = sending.join().expect("all are sent once there is room");
     session.expect_pubacks(1..=MESSAGES);
     let rss = bridge.process().peak_rss_kib();
     assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");

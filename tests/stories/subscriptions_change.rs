@@ -109,7 +109,7 @@ fn one_message_is_one_record_whatever_two_filters_have_in_common() {
     assert_eq!(arrived.len(), expected.len());
     let summary = bridge.summary();
     assert_eq!((summary.received, summary.delivered), (published, published));
-    assert!(summary.copies > 0, "there were copies to be recognised");
+    assert!(summary.copies > 0, "the broker sent copies");
 }
 
 #[test]
@@ -163,7 +163,9 @@ fn a_removed_route_is_unsubscribed_and_its_last_messages_are_dead_letters() {
         wait_logged(&bridge, "unsubscribed what no route needs", "b/#");
         sensor.publish("b/2", b"nobody asks for it any more");
         sensor.publish("a/1", b"wanted");
-        bridge.wait_summary("what is wanted is delivered", SOON, |now| now.delivered == 1);
+        bridge.wait_summary("the messages of the route are delivered", SOON, |now| {
+            now.delivered == 1
+        });
         let told = bridge.log().wait_for("it is told", SOON, |record| {
             record["msg"] == "no route matches a message" && record["mqtt_topic"] == "b/1"
         });
@@ -289,7 +291,7 @@ fn a_state_file_of_a_newer_bridge_is_refused_and_a_broken_one_causes_a_warning()
     wait_logged(&bridge, "subscribed", "t/#");
     assert_eq!(bridge.log().count(|record| record["msg"] == "no state file"), 1);
     assert_eq!(bridge.terminate(), 0);
-    assert_eq!(std::fs::read_to_string(&state).unwrap(), text, "written anew");
+    assert_eq!(std::fs::read_to_string(&state).unwrap(), text, "it is written again");
 
     // If it cannot be written, the bridge logs that and works.
     bridge.environment("BRIDGE_DATA_DIR", Some("/proc/none"));

@@ -192,9 +192,9 @@ fn from_release_0_1_0_to_this_program_and_back_nothing_is_lost() {
         assert_eq!((&state["version"], &state["client_id"]), (&1.into(), &CLIENT_ID.into()));
         let unmatched = site.unmatched().read();
         let kept: Vec<_> = unmatched.iter().map(|letter| letter.payload()).collect();
-        assert_eq!(kept, retired, "no route of ours matches them, and they are kept");
+        assert_eq!(kept, retired, "no route matches them, and their dead letters are kept");
         let letters = fs::read_to_string(site.letters().path()).unwrap();
-        assert_eq!(letters.trim_end(), OLD_LETTER, "what 0.1.0 wrote is as it was");
+        assert_eq!(letters.trim_end(), OLD_LETTER, "the dead letters of 0.1.0 are unchanged");
 
         site.publish("after the downgrade");
         site.run_old(old);

@@ -1,4 +1,4 @@
-//! The real binary, of this build unless told otherwise, with a configuration file and a log of its own.
+//! The real binary, of this build by default, with a configuration file and a log of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use super::log::{Log, Summary};
 use super::process::Process;
 use super::{ConfigFile, SOON, eventually_some};
 
-/// The bridge, which may be started, ended and started again.
+/// The bridge, which a story may start, end and start again.
 #[derive(Debug)]
 pub struct Bridge {
     dir: PathBuf,
@@ -17,7 +17,7 @@ pub struct Bridge {
     program: PathBuf,
     environment: Vec<(String, String)>,
     process: Option<Process>,
-    /// One a run, the present or last one at the end.
+    /// One log for each run, that of the present or last run at the end.
     logs: Vec<Log>,
 }
 
@@ -41,12 +41,12 @@ impl Bridge {
         bridge
     }
 
-    /// Writes another configuration, for the runs to come.
+    /// Writes another configuration, for later runs.
     pub fn reconfigure(&self, config: &ConfigFile) {
         fs::write(&self.config, config.text()).unwrap();
     }
 
-    /// The directory in which it runs.
+    /// Its working directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -56,12 +56,12 @@ impl Bridge {
         &self.config
     }
 
-    /// Another program for the runs to come: an older release.
+    /// Uses another program, an older release, for later runs.
     pub fn set_program(&mut self, program: &Path) {
         program.clone_into(&mut self.program);
     }
 
-    /// Sets an environment variable for the runs to come; `None` takes it away.
+    /// Sets an environment variable for later runs; `None` removes it.
     pub fn environment(&mut self, name: &str, value: Option<&str>) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
@@ -69,7 +69,7 @@ impl Bridge {
 
     /// Starts a run.
     pub fn run(&mut self) {
-        assert!(self.process.is_none(), "the bridge runs already");
+        assert!(self.process.is_none(), "the bridge is already running");
         let log = self.dir.join(format!("run-{}.log", self.logs.len() + 1));
         let mut command = Command::new(&self.program);
         command.current_dir(&self.dir).arg("run").arg("--config").arg(&self.config);
@@ -88,7 +88,7 @@ impl Bridge {
         self.log().summary().unwrap_or_default()
     }
 
-    /// The last summary records of all runs, added up.
+    /// The sum of the last summary records of all runs.
     pub fn summary_of_all_runs(&self) -> Summary {
         self.logs.iter().filter_map(Log::summary).fold(Summary::default(), |sum, run| Summary {
             received: sum.received + run.received,
@@ -104,7 +104,7 @@ impl Bridge {
         })
     }
 
-    /// Waits until the last summary record of this run is as `wanted`.
+    /// Waits until the last summary record of this run satisfies `wanted`.
     #[track_caller]
     pub fn wait_summary(
         &self,
@@ -115,8 +115,8 @@ impl Bridge {
         eventually_some(what, deadline, || self.log().summary().filter(&wanted))
     }
 
-    /// Waits until, under load, nothing moves any more: the window is full. Not all of it is without
-    /// a verdict: Kafka may have acknowledged some out of turn, which then wait for their PUBACKs.
+    /// Waits until nothing moves under load: the window is full. Not all of its messages are without
+    /// a verdict: Kafka may have acknowledged later ones, which then wait for their PUBACKs.
     #[track_caller]
     pub fn wait_window_full(&self) -> Summary {
         eventually_some("the window is full and nothing moves", SOON, || {
@@ -129,7 +129,7 @@ impl Bridge {
         self.process.as_mut().expect("the bridge runs")
     }
 
-    /// Whether the run goes on.
+    /// Whether the process is running.
     pub fn is_running(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.exit_status().is_none())
     }
@@ -140,7 +140,7 @@ impl Bridge {
         self.process = None;
     }
 
-    /// Waits for the end of the run: its exit code.
+    /// Waits for the end of the run, and returns its exit code.
     #[track_caller]
     pub fn exit_code(&mut self, deadline: Duration) -> i32 {
         let code = self.process().wait(deadline);
@@ -148,14 +148,14 @@ impl Bridge {
         code
     }
 
-    /// SIGTERM, and waits for the end of the run: its exit code.
+    /// Sends SIGTERM, waits for the end of the run, and returns its exit code.
     #[track_caller]
     pub fn terminate(&mut self) -> i32 {
         self.process().signal(libc::SIGTERM);
         self.exit_code(SOON)
     }
 
-    /// Asserts what holds for the log of every run.
+    /// Checks the log of every run for what must always hold.
     #[track_caller]
     pub fn assert_logs_sound(&self) {
         self.logs.iter().for_each(Log::assert_sound);

@@ -1,4 +1,4 @@
-//! What the stories need of an MQTT broker, whichever it is.
+//! What the stories need of any MQTT broker.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,9 +12,9 @@ pub trait Broker: Send {
     fn address(&self) -> String;
 }
 
-/// A broker of a line's own, which may be ended and started again.
+/// A line's own broker, which a story may end and start again.
 pub trait OwnBroker: Broker {
-    /// Starts it again after [`Self::stop`], and waits until it serves.
+    /// Starts it again after [`Self::stop`], and waits until it accepts connections.
     fn run(&mut self);
 
     /// Ends it in order.
@@ -33,7 +33,7 @@ impl<B: Broker + Sync> Broker for &B {
     }
 }
 
-/// The brokers that all stories of tests/stories/brokers.rs are told on, with what docs/brokers.md says
+/// The brokers of all stories in tests/stories/brokers.rs, with what docs/brokers.md says
 /// of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -46,7 +46,7 @@ impl Kind {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Mosquitto, Self::RabbitMq, Self::Nats];
 
-    /// As it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Mosquitto => "Mosquitto",
@@ -55,12 +55,12 @@ impl Kind {
         }
     }
 
-    /// A running one, which other stories may use too: RabbitMQ is slow to start.
+    /// A running one, perhaps shared with other stories: RabbitMQ is slow to start.
     pub fn start(self, dir: &Path) -> Box<dyn Broker> {
         self.start_with(dir, nats::ACK_WAIT)
     }
 
-    /// As [`Self::start`]; what is unacknowledged it sends again as soon as
+    /// As [`Self::start`]; it sends unacknowledged messages again as soon as
     /// [`Self::redelivers_after`] says.
     pub fn start_impatient(self, dir: &Path) -> Box<dyn Broker> {
         self.start_with(dir, nats::short_ack_wait())
@@ -74,7 +74,7 @@ impl Kind {
         }
     }
 
-    /// As [`Self::start_impatient`]; nobody else uses it.
+    /// As [`Self::start_impatient`], but never shared.
     pub fn start_own(self, dir: &Path) -> Box<dyn OwnBroker> {
         match self {
             Self::Mosquitto => Box::new(Mosquitto::start(dir, &Setup::default().persistent())),
@@ -83,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// Most messages that it has in flight to one client of 3.1.1; `None`: as many as there are.
+    /// Its limit of messages in flight to one MQTT 3.1.1 client; `None`: no limit.
     pub fn in_flight(self) -> Option<u64> {
         match self {
             Self::Mosquitto => None,
@@ -92,12 +92,12 @@ impl Kind {
         }
     }
 
-    /// After what time it sends an unacknowledged message again on the same connection; `None`: never.
+    /// When it sends an unacknowledged message again on the same connection; `None`: never.
     pub fn redelivers_after(self) -> Option<Duration> {
         (self == Self::Nats).then_some(nats::short_ack_wait())
     }
 
-    /// Whether what was unacknowledged comes before what is newer.
+    /// Whether unacknowledged messages come before newer ones.
     pub fn keeps_order(self) -> bool {
         self != Self::Nats
     }

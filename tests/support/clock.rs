@@ -1,5 +1,5 @@
-//! A clock for librdkafka in the bridge that can be wrong: records get their time from it, and nothing
-//! else does.
+//! A clock for librdkafka in the bridge that can be wrong: records get their time from it, and no other
+//! part of the bridge does.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use super::Bridge;
 
-/// Stands before the C library's functions of these names. The first adds the seconds that a file says; the
-/// second takes them off again, since librdkafka waits until a moment of the first.
+/// Replaces the C library's functions of these names. The first adds the seconds that a file contains; the
+/// second subtracts them again, since librdkafka waits until a moment of the first.
 const SOURCE: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -75,14 +75,14 @@ impl Clock {
         clock
     }
 
-    /// Sets it ahead by so many seconds.
+    /// Sets it ahead by this many seconds.
     pub fn set_ahead(&self, seconds: i64) {
         let new = self.file.with_extension("new");
         fs::write(&new, seconds.to_string()).unwrap();
         fs::rename(new, &self.file).unwrap();
     }
 
-    /// For the runs of a bridge to come.
+    /// Applies to later runs of the bridge.
     pub fn give_to(&self, bridge: &mut Bridge) {
         bridge.environment("LD_PRELOAD", self.library.to_str());
         bridge.environment("CLOCK_AHEAD", self.file.to_str());

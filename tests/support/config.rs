@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-/// A configuration file in the making.
+/// A builder of a configuration file.
 #[derive(Debug, Clone, Default)]
 pub struct ConfigFile {
     sections: BTreeMap<&'static str, BTreeMap<String, Value>>,
@@ -13,7 +13,7 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// As the first example of the documentation: one broker each, log in JSON, and pauses short
+    /// Like the first example of the documentation: one broker each, log in JSON, and pauses short
     /// enough for a test.
     pub fn new(mqtt: &str, client_id: &str, kafka: &str) -> Self {
         let mut config = Self::default();

@@ -30,10 +30,10 @@ impl DeadLetters {
         std::fs::rename(&self.0, self.0.with_extension("moved")).unwrap();
     }
 
-    /// All of them so far.
+    /// All dead letters so far.
     pub fn read(&self) -> Vec<DeadLetter> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
-        // A line may be just being written.
+        // The bridge may be writing a line at this moment.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let parsed = whole.lines().map(serde_json::from_str);
         parsed.map(|line| DeadLetter(line.expect("each line is JSON"))).collect()
@@ -46,7 +46,7 @@ impl DeadLetter {
         self.0["reason"].as_str().expect("each dead letter has a reason")
     }
 
-    /// What is kept of the payload.
+    /// The kept part of the payload.
     pub fn payload(&self) -> Vec<u8> {
         match (self.0["payload"].as_str(), self.0["payload_base64"].as_str()) {
             (Some(text), None) => text.as_bytes().to_vec(),

@@ -1,4 +1,4 @@
-//! What the bridge serves over HTTP: asked with plain sockets, `/metrics` parsed strictly.
+//! The bridge's HTTP pages, requested over plain sockets; `/metrics` is parsed strictly.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Write};
@@ -39,7 +39,7 @@ impl Http {
         &self.address
     }
 
-    /// Makes a bridge serve here.
+    /// The bridge's configuration for this address.
     pub fn configure(&self, config: &mut ConfigFile) {
         config.set("http", "listen", self.address());
     }
@@ -112,7 +112,7 @@ impl Http {
 }
 
 impl Samples {
-    /// Reads a whole exposition, and asserts what OpenMetrics demands of it.
+    /// Parses a whole exposition, and asserts that it is valid OpenMetrics.
     #[track_caller]
     fn parse(text: &str) -> Self {
         let text = text.strip_suffix("# EOF\n").expect("it ends with # EOF");
@@ -170,7 +170,7 @@ impl Samples {
         values.map(|(_, value)| *value as u64).sum()
     }
 
-    /// All samples that grow only.
+    /// All samples that may only grow.
     pub fn counters(&self) -> impl Iterator<Item = (&str, f64)> {
         let grows = |name: &str| {
             let name = name.split('{').next().unwrap_or_default();

@@ -19,10 +19,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::process::{Process, free_port, kafka_jars};
 use super::{PATIENT, eventually, eventually_some, reader, stories_dir};
 
-/// A small heap, and the quick compiler only: the stories start many of these on few cores.
+/// A small heap, and only the fast compiler: the stories start many of these on few cores.
 const JAVA: [&str; 4] = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xms64m", "-Xmx384m"];
 
-/// A record as a consumer sees it.
+/// A record as a consumer receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     pub kafka_partition: i32,
@@ -38,7 +38,7 @@ pub struct Kafka {
     port: u16,
     /// `host:port` of each node of its cluster, separated by commas.
     bootstrap: String,
-    /// How many nodes have each record.
+    /// How many nodes hold each record.
     replicas: i32,
     dir: PathBuf,
     process: Option<Process>,
@@ -47,17 +47,17 @@ pub struct Kafka {
 /// Listeners beside the plain one, each `host:port`.
 #[derive(Debug)]
 pub struct Listeners {
-    /// TLS, with a certificate that nobody knows.
+    /// TLS, with a self-signed certificate.
     pub tls: String,
     /// Without TLS, with a login: SASL PLAIN, `bridge` and `secret`.
     pub sasl: String,
-    /// Plain, and advertised under a name without an address.
+    /// Plain, and advertised under a name that does not resolve.
     pub unresolved: String,
     /// The controller's.
     pub controller: String,
 }
 
-/// A certificate for `localhost` that nobody has signed, with its key in one file.
+/// A self-signed certificate for `localhost`, with its key in one file.
 pub fn self_signed(dir: &Path) -> PathBuf {
     let [key, certificate, both] = ["key.pem", "certificate.pem", "both.pem"].map(|f| dir.join(f));
     let mut command = Command::new("openssl");
@@ -84,29 +84,29 @@ impl Kafka {
         Self::start_nodes(dir, 1, &[]).remove(0)
     }
 
-    /// As [`Self::start`]; it does not take itself for dead after it was frozen, so that its partitions
-    /// never change their leader epoch, which may duplicate what was on its way (docs/guarantees.md).
+    /// As [`Self::start`]; it does not consider itself fenced after it was frozen, so that its partitions
+    /// never change their leader epoch, which may duplicate records on their way (docs/guarantees.md).
     pub fn start_forgiving(dir: &Path) -> Self {
         Self::start_nodes(dir, 1, &["broker.session.timeout.ms=600000"]).remove(0)
     }
 
-    /// Starts a cluster of three: each record is on all of them, and is acknowledged when it is on two
-    /// of them at least. Any of them stands for the cluster where a node is asked for.
+    /// Starts a cluster of three: each record is on all of them, and Kafka acknowledges it when it is on two
+    /// of them at least. Any of the nodes can stand for the cluster.
     pub fn start_cluster(dir: &Path) -> Vec<Self> {
         Self::start_nodes(dir, 3, &[])
     }
 
-    /// Kafka topics that are created through this node from here on have each partition on one node only.
+    /// From here on, Kafka topics that are created through this node have each partition on one node only.
     pub fn keep_one_replica(&mut self) {
         self.replicas = 1;
     }
 
-    /// Starts one with listeners that are not spoken to as the others are.
+    /// Starts one with listeners that need another protocol or login.
     pub fn start_with_listeners(dir: &Path) -> (Self, Listeners) {
         let certificate = self_signed(dir);
         let [plain, tls, sasl, unresolved, controller] = std::array::from_fn(|_| free_port());
         let here = |port: u16| format!("127.0.0.1:{port}");
-        // Of two lines for one property the last one counts.
+        // If a property has two lines, the last one counts.
         let properties = format!(
             "
 listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://{lost},CONTROLLER://{controller}
@@ -147,7 +147,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         nodes
     }
 
-    /// Its files; `more` properties stand behind the others.
+    /// Its files; `more` properties come after the others.
     fn prepare(dir: &Path, id: usize, ports: &[(u16, u16)], bootstrap: &str, more: &str) -> Self {
         let port = ports[id].0;
         let dir = dir.join(format!("kafka-{port}"));
@@ -166,7 +166,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
 
     /// As [`Self::run`], without waiting.
     pub fn begin_to_run(&mut self) {
-        assert!(self.process.is_none(), "Kafka runs already");
+        assert!(self.process.is_none(), "Kafka is already running");
         let mut command = java();
         command.arg("kafka.Kafka").arg("server.properties").current_dir(&self.dir);
         self.process = Some(Process::start(command, &self.dir.join("log")));
@@ -177,7 +177,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         let what = format!("Kafka answers (its log: {})", log.display());
         eventually(&what, PATIENT, || {
             assert_eq!(self.process().exit_status(), None, "Kafka ended: {}", log.display());
-            // A new client each time, which knows of no other node: this one is to answer.
+            // A new client each time, which knows no other node, so that this node must answer.
             let this: BaseConsumer = client_config(&self.address()).create().expect("settings");
             let metadata = this.fetch_metadata(None, Duration::from_millis(500));
             metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
@@ -195,7 +195,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         wait_partitions("other nodes lead", &others.join(","), kafka_topic, led_by_another);
     }
 
-    /// Waits until every node has what the others have of a Kafka topic.
+    /// Waits until every node has the same records of a Kafka topic.
     pub fn wait_in_sync(&self, kafka_topic: &str) {
         let all = usize::try_from(self.replicas).unwrap();
         let in_sync = |partition: &MetadataPartition| partition.isr().len() == all;
@@ -256,7 +256,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         (admin, tokio::runtime::Builder::new_current_thread().build().unwrap())
     }
 
-    /// SIGSTOP: connections stay open, nothing answers.
+    /// SIGSTOP: connections stay open, but nothing answers.
     pub fn freeze(&mut self) {
         self.process().signal(libc::SIGSTOP);
     }
@@ -279,8 +279,8 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         self.process = None;
     }
 
-    /// Tries again and again, with a new producer each time that knows nothing of the bridge, to
-    /// write to the Kafka topic `probe`, which must exist; when that first succeeded.
+    /// Tries to write to the Kafka topic `probe`, which must exist, with a new producer each time that is
+    /// independent of the bridge; returns when that first succeeded.
     pub fn probe(&self) -> thread::JoinHandle<Instant> {
         let bootstrap = self.bootstrap();
         thread::spawn(move || {
@@ -293,7 +293,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
                 let record = BaseRecord::<(), [u8]>::to("probe").payload(b"probe");
                 producer.send(record).ok()?;
                 let sent = producer.flush(Duration::from_millis(2500)).is_ok();
-                // A record that timed out is flushed too, but is not in Kafka.
+                // A flush also ends for a record that timed out, which is not in Kafka.
                 (sent && delivered(&bootstrap)).then(Instant::now)
             })
         })
@@ -317,7 +317,7 @@ fn wait_partitions(
     });
 }
 
-/// All records of a Kafka topic that are there now, partition after partition.
+/// All present records of a Kafka topic, partition after partition.
 pub fn records(bootstrap: &str, kafka_topic: &str) -> Vec<Record> {
     let consumer: BaseConsumer =
         client_config(bootstrap).set("group.id", "records").create().expect("settings");
@@ -360,7 +360,7 @@ fn headers_of<H: Headers>(headers: &H) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(one).collect()
 }
 
-/// A librdkafka client that comes back quickly after its broker did.
+/// A librdkafka client that reconnects quickly when its broker is back.
 pub fn client_config(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
@@ -377,7 +377,7 @@ fn java() -> Command {
     command
 }
 
-/// Formats a node's data directory. All are copies of one: formatting costs a Java start.
+/// Formats a node's data directory. All are copies of one, since formatting takes a start of Java.
 fn format(data: &Path, id: usize) {
     static FORMATTED: OnceLock<PathBuf> = OnceLock::new();
     let formatted = FORMATTED.get_or_init(|| {
@@ -401,7 +401,7 @@ fn format(data: &Path, id: usize) {
     fs::write(data.join("meta.properties"), lines.collect::<Vec<_>>().join("\n")).unwrap();
 }
 
-/// Of the node with this id, the ports of all being those of the broker and the controller.
+/// The properties of the node with this id; `ports` are those of all brokers and controllers.
 fn server_properties(id: usize, ports: &[(u16, u16)], data: &Path) -> String {
     let (port, controller) = ports[id];
     let voters = ports.iter().enumerate();

@@ -1,4 +1,4 @@
-//! What was published: payloads that say what they are, and which of them got a PUBACK.
+//! The published messages: payloads that identify themselves, and which of them got a PUBACK.
 
 use sha2::{Digest, Sha256};
 
@@ -65,7 +65,7 @@ impl Ledger {
         self.topics[index].acked[usize::try_from(seq).expect("fits")] = true;
     }
 
-    /// This message is in the dead letter: it is not missed in Kafka.
+    /// This message is in the dead letter, so it may be missing in Kafka.
     pub fn except(&mut self, mqtt_topic: &str, seq: u64) {
         let topic = self.topics.iter_mut().find(|topic| topic.mqtt_topic == mqtt_topic);
         let index = usize::try_from(seq).expect("fits");

@@ -13,29 +13,29 @@ use super::{
     Reader, SOON, ScriptedBroker, Story, Verdict, Version, eventually, slug, within,
 };
 
-/// Names the places where the bridge is to panic (src/failpoint.rs).
+/// The environment variable that arms failpoints (src/failpoint.rs).
 const FAILPOINTS: &str = "BRIDGE_FAILPOINTS";
 
 /// How a line is set up.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
-    /// The broker in front, where it is a Mosquitto.
+    /// The broker, if it is a Mosquitto.
     pub mosquitto: Setup,
     /// What the devices send.
     pub load: Load,
     /// Keys of the bridge's configuration: section, key, value.
     pub config: Vec<(&'static str, &'static str, serde_json::Value)>,
-    /// How many partitions the Kafka topic has; 4 if that does not matter.
+    /// How many partitions the Kafka topic has; 4 by default.
     pub partitions: Option<i32>,
     /// Settings of the Kafka topic.
     pub kafka_topic: Vec<(&'static str, &'static str)>,
-    /// What `BRIDGE_FAILPOINTS` says in the bridge's first run; empty: nothing.
+    /// The value of `BRIDGE_FAILPOINTS` in the bridge's first run; empty: not set.
     pub failpoints: String,
-    /// What it is called on its broker.
+    /// Its names on its broker.
     pub names: Names,
 }
 
-/// A line's names on its broker: others than those of the lines that it shares the broker with.
+/// A line's names on its broker, different from those of other lines on that broker.
 #[derive(Debug, Clone)]
 pub struct Names {
     /// The bridge's client id.
@@ -52,7 +52,7 @@ impl Default for Names {
 
 /// A running line of one protocol version.
 pub struct Line<B = Mosquitto> {
-    /// What publisher and bridge speak.
+    /// The version that publisher and bridge use.
     pub version: Version,
     /// Publishes when told to.
     pub publisher: Publisher,
@@ -64,11 +64,11 @@ pub struct Line<B = Mosquitto> {
     pub proxy: Proxy,
     /// The binary.
     pub bridge: Bridge,
-    /// Reads `kafka_topic` all the time.
+    /// Reads `kafka_topic` continuously.
     pub reader: Reader,
-    /// Where the bridge writes.
+    /// The Kafka topic that the bridge writes to.
     pub kafka_topic: String,
-    /// Where it writes what is refused.
+    /// The bridge's dead letter file.
     pub dead_letters: DeadLetters,
     /// Its name in the fault table.
     pub story: String,
@@ -90,8 +90,8 @@ impl Line {
 }
 
 impl<B: Broker> Line<B> {
-    /// Starts all other parts around a broker that runs, and waits until the bridge is subscribed, by
-    /// its own word.
+    /// Starts all other parts around a running broker, and waits until the bridge logs that it is
+    /// subscribed.
     pub fn over(broker: B, story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl<B: Broker> Line<B> {
         };
         let (mut thief, present) =
             MqttClient::connect_with(&self.broker.address(), &connect).unwrap();
-        assert!(present, "the thief has the bridge's session");
+        assert!(present, "the other client has the bridge's session");
         eventually("the bridge takes its session back", SOON, || {
             thief.read(Duration::from_millis(50)).is_err()
         });
@@ -169,7 +169,7 @@ impl<B: Broker> Line<B> {
         self.publisher.wait_done(PATIENT);
         let mut ledger = self.publisher.ledger();
         let expected = if ledger.acked() > 0 { ledger.acked() } else { ledger.published() };
-        // What does not arrive in time is lost, and the verdict says how much that is.
+        // A message that does not arrive in time is lost; the verdict counts it.
         let _ = within(PATIENT, || {
             self.reader.distinct() + (self.dead_letters.read().len() as u64) >= expected
         });
@@ -188,7 +188,7 @@ impl<B: Broker> Line<B> {
 
 impl Bridge {
     /// A running bridge between a scripted broker and a mock cluster, from `a/#` to the Kafka topic
-    /// `t`; `change` sees it before it starts.
+    /// `t`; `change` can change its configuration before it starts.
     pub fn scripted(
         story: &Story,
         version: Version,

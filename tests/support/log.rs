@@ -33,7 +33,7 @@ impl Summary {
         Self {
             received: term("received"),
             redelivered: term("redelivered"),
-            // Release 0.1.0 knew none.
+            // Release 0.1.0 had none.
             copies: record["copies"].as_u64().unwrap_or(0),
             delivered: term("delivered"),
             dead_lettered: term("dead_lettered"),
@@ -61,11 +61,11 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct Taken {
     offset: u64,
-    /// A line that is not ended yet.
+    /// The beginning of a line that has no end yet.
     partial: Vec<u8>,
     records: Vec<Value>,
     timings: u64,
-    /// Counted in records that say so.
+    /// The drops that records report.
     timings_dropped: u64,
     summary: Option<Summary>,
     /// The one before.
@@ -95,7 +95,7 @@ impl Log {
         self.with(|read| read.summary)
     }
 
-    /// The last summary record, if the one before says the same: nothing moves.
+    /// The last summary record, if it equals the one before: nothing moves.
     pub fn still_summary(&self) -> Option<Summary> {
         self.with(|taken| taken.summary.filter(|_| taken.summary == taken.previous))
     }
@@ -121,11 +121,11 @@ impl Log {
         eventually_some(what, deadline, || self.find(&wanted))
     }
 
-    /// Asserts what holds for every log: each line is a JSON object, each summary balances.
+    /// Asserts that each line is a JSON object and that each summary balances.
     #[track_caller]
     pub fn assert_sound(&self) {
         self.with(|read| {
-            assert_eq!(read.strange, Vec::<String>::new(), "lines that are no JSON object");
+            assert_eq!(read.strange, Vec::<String>::new(), "lines that are not JSON objects");
             for record in read.records.iter().filter(|record| is_summary(record)) {
                 assert!(Summary::from_record(record).balances(), "does not balance: {record}");
             }
@@ -173,7 +173,7 @@ impl Taken {
     }
 }
 
-/// The record that comes each second.
+/// The summary record of each second.
 fn is_summary(record: &Value) -> bool {
     record["msg"] == "summary"
 }

@@ -1,4 +1,4 @@
-//! librdkafka's mock cluster in the test process, for faults that a real Kafka does not do on
+//! librdkafka's mock cluster in the test process, for faults that a real Kafka does not produce on
 //! command.
 
 use std::sync::mpsc;
@@ -10,7 +10,7 @@ use rdkafka::producer::DefaultProducerContext;
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 type Order = Box<dyn FnOnce(&Cluster) + Send>;
 
-/// A mock cluster of one broker. It lives on a thread of its own, since it must not change threads.
+/// A mock cluster of one broker, on a thread of its own, since it must not change threads.
 #[derive(Debug)]
 pub struct MockKafka {
     orders: mpsc::Sender<Order>,
@@ -35,11 +35,11 @@ impl MockKafka {
         &self.bootstrap
     }
 
-    /// Does something with the cluster, and waits until it is done.
+    /// Runs a function on the cluster, and waits until it returns.
     pub fn order<R: Send + 'static>(&self, what: impl FnOnce(&Cluster) -> R + Send + 'static) -> R {
         let (done, wait) = mpsc::channel();
         let order = move |cluster: &Cluster| done.send(what(cluster)).expect("the story waits");
-        self.orders.send(Box::new(order)).expect("the mock cluster lives");
-        wait.recv().expect("the mock cluster obeys")
+        self.orders.send(Box::new(order)).expect("the thread of the mock cluster runs");
+        wait.recv().expect("the mock cluster answers")
     }
 }

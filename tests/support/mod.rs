@@ -1,8 +1,8 @@
-//! The harness of the stories: real brokers, the real binary, faults, and who counts what arrived.
+//! The harness of the stories: real brokers, the real binary, faults, and the count of what arrived.
 //!
 //! A story reads: start a [`Kafka`], one [`Line`] for each protocol version (publisher -> Mosquitto
-//! -> bridge -> Kafka -> reader), or for each kind of [`broker`], do harm, [`Line::settle`], assert on
-//! the [`Verdict`]. Waiting is always for a state, with a deadline ([`eventually`]), never for a while.
+//! -> bridge -> Kafka -> reader), or for each kind of [`broker`], apply a fault, [`Line::settle`], assert on
+//! the [`Verdict`]. A story always waits for a state, with a deadline ([`eventually`]), never for a time.
 
 pub mod bridge;
 pub mod broker;
@@ -50,16 +50,16 @@ pub use scripted::ScriptedBroker;
 pub use verdict::Verdict;
 pub use wire::{Packet, Version};
 
-/// How often a state is looked at.
+/// Pause between two looks at a state.
 const POLL: Duration = Duration::from_millis(5);
 
-/// Long enough for anything that should happen at once on a crowded machine.
+/// Long enough for anything that should happen at once, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Long enough for a few ten thousand messages, or a broker's start, on a crowded machine.
+/// Long enough for some ten thousand messages, or a broker's start, on a busy machine.
 pub const PATIENT: Duration = Duration::from_secs(90);
 
-/// Polls `look` until it holds, at most for `span`; whether it did.
+/// Polls `look` until it holds, at most for `span`; returns whether it did.
 pub fn within(span: Duration, mut look: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     loop {
@@ -73,7 +73,7 @@ pub fn within(span: Duration, mut look: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Polls `look` until it yields something.
+/// Polls `look` until it returns a value.
 ///
 /// # Panics
 /// At the deadline, with `what` was awaited.
@@ -88,7 +88,7 @@ pub fn eventually_some<T>(
         found = look();
         found.is_some()
     });
-    found.unwrap_or_else(|| panic!("after {deadline:?} still not: {what}"))
+    found.unwrap_or_else(|| panic!("not within {deadline:?}: {what}"))
 }
 
 /// Polls `look` until it holds, and panics with `what` was awaited if it does not by the deadline.
@@ -97,17 +97,17 @@ pub fn eventually(what: &str, deadline: Duration, mut look: impl FnMut() -> bool
     eventually_some(what, deadline, || look().then_some(()));
 }
 
-/// Asserts that `look` holds all through `span`.
+/// Asserts that `look` holds throughout `span`.
 #[track_caller]
 pub fn throughout(what: &str, span: Duration, mut look: impl FnMut() -> bool) {
     let start = Instant::now();
     while start.elapsed() < span {
-        assert!(look(), "after {:?} no more: {what}", start.elapsed());
+        assert!(look(), "no longer true after {:?}: {what}", start.elapsed());
         thread::sleep(POLL);
     }
 }
 
-/// Whether the stories are told at full length (`tests/run --long`).
+/// Whether the stories run at full length (`tests/run --long`).
 pub fn long() -> bool {
     std::env::var_os("STORIES_LONG").is_some()
 }
@@ -115,7 +115,7 @@ pub fn long() -> bool {
 /// A directory of one story, for configuration, logs and data; kept if the story fails.
 #[derive(Debug)]
 pub struct Story {
-    /// What the story is called in the table.
+    /// The story's name in the table.
     pub name: &'static str,
     dir: PathBuf,
 }
@@ -139,29 +139,29 @@ impl Drop for Story {
         if thread::panicking() {
             eprintln!("logs of the story \"{}\" are kept in {}", self.name, self.dir.display());
         } else {
-            // What a process that is just dying still writes is swept by the next tests/run.
+            // The next tests/run removes files that a dying process still writes.
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
 }
 
-/// Says what was measured, past the test runner's capture: a passed story is to be seen too.
+/// Prints a measurement past the test runner's capture, so that it is visible for a passed story too.
 pub fn tell(what: &str) {
     writeln!(io::stdout(), "{what}").expect("standard output is open");
 }
 
-/// `name` in the letters that a Kafka topic and a list of directories allow.
+/// `name` in characters that a Kafka topic and a directory allow.
 pub fn slug(name: &str) -> String {
     let words = name.split(|letter: char| !letter.is_ascii_alphanumeric());
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("-").to_lowercase()
 }
 
-/// Where all stories keep their data; tests/run empties it first.
+/// The directory for the data of all stories; tests/run empties it first.
 fn stories_dir() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("stories")
 }
 
-/// `target/`, where tests/run puts what it fetched.
+/// `target/`, where tests/run puts the files that it fetches.
 pub fn target_dir() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp has a parent")
 }

@@ -1,4 +1,4 @@
-//! A Mosquitto of one's own.
+//! A Mosquitto for one story.
 
 use std::fs;
 use std::net::TcpStream;
@@ -26,12 +26,12 @@ impl Setup {
         self
     }
 
-    /// Whether it is so.
+    /// Whether [`Self::persistent`] was called.
     pub fn is_persistent(&self) -> bool {
         self.persistence
     }
 
-    /// Most messages in flight to one client; 0, the default here, is no limit.
+    /// Limit of messages in flight to one client; 0, the default here, means no limit.
     pub fn max_inflight(mut self, messages: u16) -> Self {
         self.max_inflight = messages;
         self
@@ -43,7 +43,7 @@ impl Setup {
         self
     }
 
-    /// It speaks TLS, with this certificate and key in one file.
+    /// Uses TLS, with this certificate and key in one file.
     pub fn tls(mut self, certificate: &Path) -> Self {
         self.certificate = Some(certificate.to_owned());
         self
@@ -52,7 +52,7 @@ impl Setup {
     fn text(&self, port: u16, data: &Path) -> String {
         let mut lines = vec![
             format!("listener {port} 127.0.0.1"),
-            // Else it gives up root for a user that may not write here.
+            // Otherwise it changes from root to a user that may not write here.
             "user root".to_owned(),
             format!("allow_anonymous {}", self.plugin.is_none()),
             // Not stdout, which is buffered.
@@ -81,14 +81,14 @@ impl Setup {
         }
         if let Some(file) = &self.certificate {
             let file = file.display();
-            // Of the listener, and so right behind it.
+            // An option of the listener, so it must follow it.
             lines.splice(1..1, [format!("certfile {file}"), format!("keyfile {file}")]);
         }
         lines.join("\n") + "\n"
     }
 }
 
-/// A Mosquitto, which may be stopped and started again on its port.
+/// A Mosquitto that a story may stop and start again on its port.
 #[derive(Debug)]
 pub struct Mosquitto {
     port: u16,
@@ -112,7 +112,7 @@ impl Mosquitto {
 
     /// Starts it again after [`Self::stop`] or [`Self::kill`], and waits until it listens.
     pub fn run(&mut self) {
-        assert!(self.process.is_none(), "Mosquitto runs already");
+        assert!(self.process.is_none(), "Mosquitto is already running");
         let mut command = with_sbin(Command::new("mosquitto"));
         command.arg("-c").arg(&self.config);
         let serves = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
@@ -129,7 +129,7 @@ impl Mosquitto {
         self.process.as_mut().expect("Mosquitto runs")
     }
 
-    /// Waits until the client has subscribed so many times, by Mosquitto's own word.
+    /// Waits until Mosquitto logs that the client has subscribed this many times.
     #[track_caller]
     pub fn wait_subscribed(&self, client_id: &str, times: usize) {
         let what = format!("{client_id} subscribes (Mosquitto's log: {})", self.log.display());
@@ -140,7 +140,7 @@ impl Mosquitto {
         });
     }
 
-    /// Waits until it has saved its sessions as they are now.
+    /// Waits until it has saved its present sessions.
     #[track_caller]
     pub fn wait_saved(&self) {
         let database = self.config.with_file_name("mosquitto.db");
@@ -150,19 +150,19 @@ impl Mosquitto {
         });
     }
 
-    /// Its sessions as it saved them last; it must be stopped.
+    /// Its last saved sessions; it must be stopped.
     pub fn backup(&self) -> Vec<u8> {
         assert!(self.process.is_none(), "Mosquitto runs");
         fs::read(self.config.with_file_name("mosquitto.db")).unwrap()
     }
 
-    /// Puts older sessions in the place of those that it saved last; it must not run.
+    /// Replaces its last saved sessions by older ones; it must be stopped.
     pub fn restore(&self, sessions: &[u8]) {
         assert!(self.process.is_none(), "Mosquitto runs");
         fs::write(self.config.with_file_name("mosquitto.db"), sessions).unwrap();
     }
 
-    /// Ends it in order: with persistence it saves its sessions.
+    /// Stops it in order: with persistence it saves its sessions.
     pub fn stop(&mut self) {
         self.process().signal(libc::SIGTERM);
         self.process().wait(SOON);

@@ -1,4 +1,4 @@
-//! A plain MQTT client: one socket, one packet after the other.
+//! A plain MQTT client: one socket, one packet at a time.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -10,7 +10,7 @@ use super::wire::{Connect, Packet, Publish, Version};
 /// A connected client, or the broker's side of a connection: it only reads and writes packets.
 #[derive(Debug)]
 pub struct MqttClient {
-    /// The socket, for those who cut and halve connections.
+    /// The socket, for stories that cut or half-close connections.
     pub stream: TcpStream,
     version: Version,
     buffer: Vec<u8>,
@@ -51,14 +51,14 @@ impl MqttClient {
         }
     }
 
-    /// Speaks over an open connection.
+    /// A client over an open connection.
     pub fn over(stream: TcpStream, version: Version) -> Self {
-        // An option that only saves time.
+        // This option only saves time.
         let _ = stream.set_nodelay(true);
         Self { stream, version, buffer: Vec::new(), next_pkid: 1 }
     }
 
-    /// From here on in this version.
+    /// Uses this version from here on.
     pub fn set_version(&mut self, version: Version) {
         self.version = version;
     }
@@ -124,7 +124,7 @@ impl MqttClient {
         pkid
     }
 
-    /// Subscribes to one filter at `qos` and waits for SUBACK: the granted code.
+    /// Subscribes to one filter at `qos`, waits for SUBACK, and returns the granted code.
     #[track_caller]
     pub fn subscribe(&mut self, filter: &str, qos: u8) -> u8 {
         let pkid = self.next_pkid();
@@ -136,7 +136,7 @@ impl MqttClient {
     }
 }
 
-/// Whether nothing came in time.
+/// Whether the read timed out.
 pub fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }

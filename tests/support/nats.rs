@@ -1,4 +1,4 @@
-//! A NATS server of one's own, with JetStream and its MQTT side.
+//! A NATS server for one story, with JetStream and MQTT.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,18 @@ use super::broker::{Broker, OwnBroker};
 use super::process::{Process, free_port, with_sbin};
 use super::{MqttClient, SOON, Version, long};
 
-/// As it is installed, after so long it sends an unacknowledged message again, on the same connection.
+/// By default it sends an unacknowledged message again after this time, on the same connection.
 pub const ACK_WAIT: Duration = Duration::from_secs(30);
 
-/// The same where a story waits for that: as it is installed only if there is time.
+/// The same in a story that waits for it; the default only in long runs.
 pub fn short_ack_wait() -> Duration {
     if long() { ACK_WAIT } else { Duration::from_secs(10) }
 }
 
-/// Most unacknowledged messages of one subscription; its default.
+/// Limit of unacknowledged messages of one subscription; its default.
 pub const MAX_ACK_PENDING: u16 = 1024;
 
-/// A NATS server, which may be stopped and started again with its data.
+/// A NATS server that a story may stop and start again with its data.
 #[derive(Debug)]
 pub struct Nats {
     port: u16,
@@ -29,7 +29,7 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// Starts one with its files under `dir`, and waits until it serves.
+    /// Starts one with its files under `dir`, and waits until it accepts connections.
     pub fn start(dir: &Path, ack_wait: Duration) -> Self {
         let (port, own_protocol) = (free_port(), free_port());
         let dir = dir.join(format!("nats-{port}"));
@@ -55,7 +55,7 @@ impl Broker for Nats {
 
 impl OwnBroker for Nats {
     fn run(&mut self) {
-        assert!(self.process.is_none(), "NATS runs already");
+        assert!(self.process.is_none(), "NATS is already running");
         let mut command = with_sbin(Command::new("nats-server"));
         command.arg("-c").arg("nats.conf").current_dir(&self.dir);
         let serves = || MqttClient::connect(&self.address(), Version::V311, "probe").is_ok();

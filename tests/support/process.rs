@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::{eventually, eventually_some, target_dir};
 
-/// A running child process; killed when dropped, and by the kernel when the test process ends in
-/// whatever way.
+/// A running child process; killed when dropped, and by the kernel whenever the test process
+/// ends.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -26,7 +26,7 @@ impl Process {
     /// Starts `command`; its standard output and error go to the file `log`, appended.
     ///
     /// # Panics
-    /// If the program cannot be started: it is not installed.
+    /// If the program cannot be started, because it is not installed.
     pub fn start(mut command: Command, log: &Path) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = File::options().create(true).append(true).open(log).unwrap();
@@ -37,10 +37,10 @@ impl Process {
         Self { name, child, exit: None }
     }
 
-    /// The same, and waits until it `serves`.
+    /// The same, and waits until `serves` holds.
     ///
     /// # Panics
-    /// If it ends before, or does not serve `within` that time.
+    /// If it ends before that, or `serves` does not hold `within` that time.
     pub fn serving(
         command: Command,
         log: &Path,
@@ -61,7 +61,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal; a process that has ended gets none.
+    /// Sends a signal, unless the process has ended.
     pub fn signal(&mut self, signal: i32) {
         if self.exit_status().is_some() {
             return;
@@ -86,7 +86,7 @@ impl Process {
         self.exit
     }
 
-    /// Waits for its end: the exit code, or minus the signal that ended it.
+    /// Waits for its end, and returns the exit code, or minus the signal that ended it.
     #[track_caller]
     pub fn wait(&mut self, deadline: Duration) -> i32 {
         let what = format!("{} (process {}) ends", self.name, self.pid());
@@ -132,7 +132,7 @@ impl Drop for Process {
     }
 }
 
-/// One spawn on its way to the spawning thread.
+/// A request to the spawning thread.
 type Request = (Command, mpsc::Sender<io::Result<Child>>);
 
 /// Spawns from one thread that lives as long as the test process: the kernel sends the death signal
@@ -156,25 +156,25 @@ fn spawn(mut command: Command) -> io::Result<Child> {
         Mutex::new(sender)
     });
     let (answer, spawned) = mpsc::channel();
-    spawner.lock().unwrap().send((command, answer)).expect("the spawner lives for ever");
-    spawned.recv().expect("the spawner answers")
+    spawner.lock().unwrap().send((command, answer)).expect("the spawning thread never ends");
+    spawned.recv().expect("the spawning thread answers")
 }
 
-/// Debian keeps servers where users other than root do not look.
+/// Debian installs servers in directories that are not in the PATH of ordinary users.
 pub fn with_sbin(mut command: Command) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/usr/local/sbin"));
     command
 }
 
-/// A loopback port that nobody listens on. Below the range from which the kernel takes ports for
+/// A free loopback port. Below the range from which the kernel takes ports for
 /// outgoing connections, so that none of those can take it between now and the broker's `bind`, and
 /// never handed out twice by this process, so that a broker can come back on its own port.
 pub fn free_port() -> u16 {
     const FIRST: u16 = 15_000;
     const COUNT: u16 = 16_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run side by side begin at different places.
+    // Parallel test processes begin at different numbers.
     let start = u16::try_from(std::process::id() % 160).expect("below 160") * 100;
     loop {
         let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;

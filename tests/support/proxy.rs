@@ -1,4 +1,4 @@
-//! A TCP forwarder that can cut, stall and strand the connections through it.
+//! A TCP forwarder that can cut, stall and strand its connections.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -18,7 +18,7 @@ pub struct Proxy {
 #[derive(Debug, Default)]
 struct Shared {
     target: String,
-    /// Nothing passes, in neither direction; everything stays open.
+    /// Nothing passes in either direction; all connections stay open.
     stalled: AtomicBool,
     accepted: AtomicU64,
     ended: AtomicBool,
@@ -30,7 +30,7 @@ struct Shared {
 struct Connection {
     client: TcpStream,
     target: TcpStream,
-    /// The end of one side is not told to the other.
+    /// The end of one side is not passed on to the other.
     stranded: AtomicBool,
 }
 
@@ -57,7 +57,7 @@ impl Proxy {
         self.shared.accepted.load(Ordering::Relaxed)
     }
 
-    /// Cuts all connections on both sides; bytes on the way are lost. How many were cut.
+    /// Cuts all connections on both sides, losing bytes on the way; returns how many.
     pub fn cut(&self) -> usize {
         let connections = self.take_connections();
         for connection in &connections {
@@ -73,7 +73,7 @@ impl Proxy {
         connections.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Lets nothing pass any more; all connections stay open.
+    /// Stops passing bytes; all connections stay open.
     pub fn stall(&self) {
         self.shared.stalled.store(true, Ordering::Relaxed);
     }
@@ -83,13 +83,13 @@ impl Proxy {
         self.shared.stalled.store(false, Ordering::Relaxed);
     }
 
-    /// Leaves the clients of all present connections half-open: their peer is gone, and nothing
+    /// Makes all present connections half-open for their clients: the peer is gone, and nothing
     /// tells them. New connections pass.
     pub fn strand(&self) {
         for connection in self.take_connections() {
             connection.stranded.store(true, Ordering::Relaxed);
             let _ = connection.target.shutdown(Shutdown::Both);
-            // Closed only with the test process.
+            // Closed only when the test process ends.
             std::mem::forget(connection);
         }
     }
@@ -121,7 +121,7 @@ impl Shared {
                 let (shared, connection) = (Arc::clone(&self), Arc::clone(&connection));
                 move || {
                     shared.pump(&connection.client, &connection.target);
-                    // The target reads what was said before the end, and then closes its side.
+                    // The target reads the bytes before the end, and then closes its side.
                     let _ = connection.target.shutdown(Shutdown::Write);
                 }
             });

@@ -54,7 +54,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// How many may still be published; `u64::MAX` is a load without end.
+    /// How many messages are still to be published; `u64::MAX` is an endless load.
     quota: u64,
     ended: bool,
     connected: bool,
@@ -63,7 +63,7 @@ struct State {
     next_pkid: u16,
     /// By packet id: index of the MQTT topic, and number.
     in_flight: HashMap<u16, (usize, u64)>,
-    /// The rate counts from here.
+    /// The rate is measured from here.
     pace_start: Instant,
     pace_sent: u64,
 }
@@ -108,12 +108,12 @@ impl Publisher {
         self.shared.set_quota(|_| u64::MAX);
     }
 
-    /// Publishes nothing more until told to; what is unacknowledged stays so.
+    /// Stops publishing until told to continue; unacknowledged messages stay unacknowledged.
     pub fn pause(&self) {
         self.shared.set_quota(|_| 0);
     }
 
-    /// Waits until all that it was told to publish is published and, at QoS 1, acknowledged.
+    /// Waits until all requested messages are published and, at QoS 1, acknowledged.
     #[track_caller]
     pub fn wait_done(&self, deadline: Duration) {
         eventually("the publisher is done", deadline, || {
@@ -127,7 +127,7 @@ impl Publisher {
         self.shared.state.lock().unwrap().ledger.published()
     }
 
-    /// What was published so far.
+    /// The messages published so far.
     pub fn ledger(&self) -> Ledger {
         self.shared.state.lock().unwrap().ledger.clone()
     }
@@ -155,7 +155,7 @@ impl Shared {
     }
 
     fn run(&self) {
-        // Broken pipes and refused connections only mean: the broker is away.
+        // Broken pipes and refused connections only mean that the broker is down.
         while !self.state.lock().unwrap().ended {
             let _ = self.run_connection();
             let mut state = self.state.lock().unwrap();
@@ -178,7 +178,7 @@ impl Shared {
                 while bytes.len() < 64 * 1024 && state.may_publish(&self.load) {
                     bytes.extend(state.publish(&self.load).encode(self.version));
                 }
-                // Nothing to do but to wait for orders.
+                // Waits for the next request.
                 let idle = state.quota == 0 && state.in_flight.is_empty();
                 if idle {
                     let pause = Duration::from_millis(20);

@@ -1,4 +1,4 @@
-//! A RabbitMQ node with its MQTT plugin, apart from any other on the machine.
+//! A RabbitMQ node with its MQTT plugin, separate from any other on the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,26 +13,26 @@ use super::{MqttClient, Version, stories_dir};
 /// Not the one in /usr/sbin, which will run as root or as the user `rabbitmq` only.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
-/// Most messages in flight to one client; `mqtt.prefetch`, its default.
+/// Limit of messages in flight to one client; the default of `mqtt.prefetch`.
 pub const PREFETCH: u16 = 10;
 
 /// It starts in ten seconds on an idle machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(180);
 
-/// A RabbitMQ, which may be stopped and started again with its data.
+/// A RabbitMQ that a story may stop and start again with its data.
 #[derive(Debug)]
 pub struct RabbitMq {
     port: u16,
     dir: PathBuf,
     environment: Vec<(&'static str, String)>,
     process: Option<Process>,
-    /// Where Erlang's nodes look each other up: a daemon that would outlive them all, unless it runs
+    /// Where Erlang's nodes find each other: a daemon that would outlive all nodes unless it runs
     /// already when they start.
     _epmd: Process,
 }
 
 impl RabbitMq {
-    /// The node for stories that do not disturb it. They must use names of their own for clients and
+    /// The node for stories that do not disturb it. They must use unique names for clients and
     /// MQTT topics.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<RabbitMq> = OnceLock::new();
@@ -41,7 +41,7 @@ impl RabbitMq {
         })
     }
 
-    /// Starts one with its files under `dir`, and waits until it serves.
+    /// Starts one with its files under `dir`, and waits until it accepts connections.
     pub fn start(dir: &Path) -> Self {
         let (port, epmd_port, distribution) = (free_port(), free_port(), free_port());
         let dir = dir.join(format!("rabbitmq-{port}"));
@@ -71,7 +71,7 @@ impl RabbitMq {
             ("RABBITMQ_LOG_BASE", path("logs")),
             ("RABBITMQ_LOGS", "-".to_owned()),
             ("RABBITMQ_PID_FILE", path("pid")),
-            // Its schedulers would spin for work; and only this machine may talk to it.
+            // Without these its schedulers would spin, and other machines could reach it.
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+sbwt none -kernel inet_dist_use_interface {127,0,0,1}".to_owned(),
@@ -93,7 +93,7 @@ impl Broker for RabbitMq {
 
 impl OwnBroker for RabbitMq {
     fn run(&mut self) {
-        assert!(self.process.is_none(), "RabbitMQ runs already");
+        assert!(self.process.is_none(), "RabbitMQ is already running");
         let mut command = Command::new(SERVER);
         command.envs(self.environment.iter().cloned()).current_dir(&self.dir);
         let serves = || MqttClient::connect(&self.address(), Version::V311, "probe").is_ok();

@@ -1,4 +1,4 @@
-//! A Kafka consumer that reads everything of one Kafka topic, from the beginning, all the time.
+//! A Kafka consumer that continuously reads one Kafka topic, from the beginning.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use super::eventually_some;
 use super::kafka::client_config;
 use super::ledger::parse;
 
-/// How long nothing may come until the partitions are assigned anew: after a frozen broker was
+/// After this time without a record, the partitions are assigned again: after a frozen broker was
 /// fenced and came back under a new leader epoch, a consumer of librdkafka 2.12 may never fetch again
 /// by itself (of the kind of confluentinc/librdkafka#4492), and the records would seem lost.
 const QUIET: Duration = Duration::from_secs(5);
@@ -26,12 +26,12 @@ pub struct Arrived {
     pub seen: HashSet<u64>,
     /// First arrivals that came after one with a higher number.
     pub reordered: u64,
-    /// Where the first one was; all others must be there too.
+    /// Partition of the first one; all others must be in the same.
     kafka_partition: i32,
     highest: Option<u64>,
 }
 
-/// All that arrived.
+/// Everything that arrived.
 #[derive(Debug, Clone, Default)]
 pub struct Arrivals {
     /// By MQTT topic.
@@ -41,9 +41,9 @@ pub struct Arrivals {
     /// Records of messages that had arrived before.
     pub duplicated: u64,
     /// Records whose payload is not exactly what was published, whose key is not the MQTT topic, or
-    /// that are in another partition than the others of their MQTT topic.
+    /// that are in a different partition than the others of their MQTT topic.
     pub wrong: u64,
-    /// When the last message that was new arrived.
+    /// When the last new message arrived.
     pub last_new: Option<Instant>,
     /// Partition -> offset of the next record.
     next_offsets: BTreeMap<i32, i64>,
@@ -126,7 +126,7 @@ impl Reader {
         self.arrivals.lock().unwrap().distinct
     }
 
-    /// Reads all that is in Kafka now.
+    /// Reads everything that is in Kafka now.
     #[track_caller]
     pub fn read_to_end(&self, deadline: Duration) -> Arrivals {
         let partitions: Vec<i32> =
@@ -169,7 +169,7 @@ fn assign(consumer: &BaseConsumer, kafka_topic: &str, offsets: &BTreeMap<i32, i6
     consumer.assign(&partitions).expect("an assignment is only noted");
 }
 
-/// Takes in what comes next; false when nothing came. An error means that the broker is away.
+/// Takes the next record; false if none came. An error means that the broker is down.
 fn read_on(consumer: &BaseConsumer, arrivals: &Mutex<Arrivals>) -> bool {
     let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) else { return false };
     let mut arrivals = arrivals.lock().unwrap();

@@ -1,4 +1,4 @@
-//! An MQTT broker that does exactly what the story says, packet by packet.
+//! An MQTT broker that does exactly what its story says, packet by packet.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpListener};
@@ -27,7 +27,7 @@ impl ScriptedBroker {
         self.listener.local_addr().unwrap().to_string()
     }
 
-    /// Takes the next connection, if one comes within `deadline`; also its CONNECT.
+    /// Accepts the next connection within `deadline`, and reads its CONNECT.
     pub fn try_accept(&self, deadline: Duration) -> Option<(Session, Connect)> {
         let start = Instant::now();
         let stream = loop {
@@ -50,14 +50,14 @@ impl ScriptedBroker {
         }
     }
 
-    /// Takes the next connection; also its CONNECT.
+    /// Accepts the next connection, and reads its CONNECT.
     #[track_caller]
     pub fn accept(&self) -> (Session, Connect) {
         eventually_some("the bridge connects", SOON, || self.try_accept(SOON))
     }
 
-    /// Takes the next connection and welcomes it, as a broker with or without the bridge's session
-    /// does. Without one it waits for the subscription; later ones are granted in passing.
+    /// Accepts the next connection and answers it, like a broker with or without the bridge's session
+    /// does. Without a session it waits for the subscription; it grants later ones as they come.
     #[track_caller]
     pub fn welcome(&self, session_present: bool) -> Session {
         let (mut session, _) = self.accept();
@@ -74,7 +74,7 @@ impl ScriptedBroker {
 #[derive(Debug)]
 pub struct Session {
     client: MqttClient,
-    /// Grants each SUBSCRIBE by itself.
+    /// Whether it grants each SUBSCRIBE as it comes.
     grants: bool,
 }
 
@@ -108,7 +108,7 @@ impl Session {
         self.client.send(packet).unwrap();
     }
 
-    /// Writes bytes, be they a packet or not.
+    /// Writes bytes, whether or not they are a packet.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.client.stream.write_all(bytes).unwrap();
     }
@@ -143,13 +143,13 @@ impl Session {
         }
     }
 
-    /// Asserts that the bridge says nothing for `span`, PINGREQ excepted.
+    /// Asserts that the bridge sends nothing for `span`, PINGREQ excepted.
     #[track_caller]
     pub fn expect_silence(&mut self, span: Duration) {
         assert_eq!(self.next(span), None, "the bridge keeps silent");
     }
 
-    /// Waits until the bridge closes the connection; what it said before.
+    /// Waits until the bridge closes the connection; returns the packets before that.
     #[track_caller]
     pub fn expect_close(&mut self, deadline: Duration) -> Vec<Packet> {
         let mut said = Vec::new();
@@ -167,11 +167,11 @@ impl Session {
 
     /// Cuts the connection.
     pub fn cut(self) {
-        // It may be gone already.
+        // It may be closed already.
         let _ = self.client.stream.shutdown(Shutdown::Both);
     }
 
-    /// Says nothing more, but still listens.
+    /// Closes the sending side, and still reads.
     pub fn half_close(&mut self) {
         self.client.stream.shutdown(Shutdown::Write).unwrap();
     }

@@ -1,4 +1,4 @@
-//! Who counts: what was published against what arrived.
+//! The comparison of what was published with what arrived.
 
 use std::fmt;
 use std::fs::File;
@@ -8,7 +8,7 @@ use super::ledger::{Ledger, Published};
 use super::reader::{Arrivals, Arrived};
 use super::{target_dir, tell};
 
-/// The outcome of a story for one line.
+/// The result of a story for one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// Messages published.
@@ -23,7 +23,7 @@ pub struct Verdict {
     pub duplicated: u64,
     /// First arrivals of one MQTT topic that are not in the order of publishing.
     pub reordered: u64,
-    /// Records with another payload, key or partition than they should have.
+    /// Records with a wrong payload, key or partition.
     pub wrong: u64,
 }
 

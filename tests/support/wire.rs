@@ -1,5 +1,5 @@
-//! MQTT packets of 3.1.1 and 5, as much as the harness needs; written apart from the codecs that
-//! the bridge uses, so that no defect can hide on both sides.
+//! Packets of MQTT 3.1.1 and 5, as far as the harness needs them; independent of the codecs that
+//! the bridge uses, so that both cannot have the same defect.
 
 use std::io;
 
@@ -33,7 +33,7 @@ impl Version {
     }
 }
 
-/// The contents of CONNECT that matter here.
+/// The fields of CONNECT that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connect {
     /// Protocol level byte: 4 or 5.
@@ -185,10 +185,10 @@ impl Packet {
         bytes
     }
 
-    /// Takes the first packet off `buffer`; `None` if it is not all there yet.
+    /// Removes the first packet from `buffer`; `None` if it is incomplete.
     ///
     /// # Errors
-    /// Bytes that are no packet which the harness knows.
+    /// Bytes that are not a packet that the harness knows.
     pub fn take(buffer: &mut Vec<u8>, version: Version) -> io::Result<Option<Self>> {
         let Some((header, length)) = frame(buffer)? else { return Ok(None) };
         if buffer.len() < header + length {
@@ -202,7 +202,7 @@ impl Packet {
     }
 }
 
-/// Length of the fixed header and of what follows it, if the header is all there.
+/// Length of the fixed header and of the rest, if the header is complete.
 fn frame(buffer: &[u8]) -> io::Result<Option<(usize, usize)>> {
     let mut length = 0;
     for (index, byte) in buffer.iter().skip(1).take(4).enumerate() {

@@ -141,7 +141,10 @@ fn random_configurations_and_environments_never_panic() {
                 assert!(!errors.is_empty(), "refused without a word: {text}");
                 let lines = text.lines().count() + 1;
                 for error in &errors {
-                    assert!(!matches!(error.location, Location::Line(line) if line > lines), "{error:?}");
+                    assert!(
+                        !matches!(error.location, Location::Line(line) if line > lines),
+                        "{error:?}"
+                    );
                 }
                 let said = ConfigErrors::new("config.toml", errors);
                 assert_eq!(said.to_string().lines().count(), said.iter().count(), "{said}");
