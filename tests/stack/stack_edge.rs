@@ -76,7 +76,7 @@ fn survive(
 
     stack.compose(&["stop", "kafka"]);
     let (_, before) = stack.usage();
-    throughout("a summary of the bridge", span, || {
+    throughout("the bridge answers", span, || {
         thread::sleep(Duration::from_secs(1));
         stack.http.get("/readyz").is_ok()
     });
