@@ -18,9 +18,9 @@ use crate::exit::{Cause, Exit, Failure, is_exhausted};
 use crate::http::{HttpServer, NotServed, Pages};
 use crate::kafka::dead_letter::file::{DeadLetterFile, FileError};
 use crate::kafka::{KafkaProducerActor, Probe};
-use crate::mqtt::MqttActor;
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
+use crate::mqtt::{MqttActor, Neighbours};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
 use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
@@ -326,7 +326,9 @@ impl Connection {
         let (config, drained) = (Arc::clone(config), supervisor.clone().recipient());
         let beat = Arc::clone(&heartbeat);
         let make = move || {
-            let actor = MqttActor::new(&config, source, next, drained, &log, metrics, beat);
+            let mqtt = config.connections[usize::from(source.0)].clone();
+            let neighbours = Neighbours { next, drained, log, metrics, heartbeat: beat };
+            let actor = MqttActor::new(source, mqtt, &config, neighbours);
             match state {
                 Some((file, held)) => actor.remembering(file, held),
                 None => actor,

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use actix::{Addr, System};
 use bytes::Bytes;
@@ -11,10 +12,10 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Protocol, Resubscribe};
-use crate::message::{RecordId, RouteId, Seq};
+use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
 use crate::route::Route;
-use crate::stage::Verdict;
+use crate::stage::{ForwardBatch, Verdict};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
@@ -114,15 +115,15 @@ impl Stage {
         let neighbour = Neighbour { epoch: Epoch(1_000_000), told: Arc::clone(&told) }.start();
         let metrics = Arc::new(Metrics::default());
         let lines = Lines::default();
-        let mut actor = MqttActor::new(
-            &config,
-            SourceId(0),
-            NextStage::of(&neighbour),
-            neighbour.recipient(),
-            &Logger::root(lines.clone(), o!()),
-            Arc::clone(&metrics),
-            Arc::new(Heartbeat::new("mqtt")),
-        );
+        let neighbours = Neighbours {
+            next: NextStage::of(&neighbour),
+            drained: neighbour.recipient(),
+            log: Logger::root(lines.clone(), o!()),
+            metrics: Arc::clone(&metrics),
+            heartbeat: Arc::new(Heartbeat::new("mqtt")),
+        };
+        let mqtt = config.connections[0].clone();
+        let mut actor = MqttActor::new(SourceId(0), mqtt, &config, neighbours);
         actor.core.session = Session::new(actor.core.settings.subscriptions(held, false));
         Self { listener, actor: actor.start(), metrics, told, lines }
     }

@@ -11,7 +11,7 @@ use tokio::time::{Sleep, sleep, sleep_until};
 
 use crate::failpoint::{self, Site};
 use crate::message::{Qos, Stamp};
-use crate::mqtt::actor::Core;
+use crate::mqtt::core::Core;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{self, Incoming, Version};
@@ -92,7 +92,7 @@ impl Connection {
         Self {
             transport,
             protocol,
-            frames: FrameReader::new(version, core.max_payload),
+            frames: FrameReader::new(version, core.settings.mqtt.max_payload_bytes),
             blocked: None,
             read_at: Stamp::now(),
             read_ahead: false,
@@ -112,15 +112,15 @@ impl Connection {
         if self.closing.is_some() {
             return self.poll_closed(cx);
         }
-        let mut notes = Vec::new();
+        let mut events = Vec::new();
         for _ in 0..READS_PER_TURN {
             if !core.draining
-                && let Err(lost) = self.take_in(core, &mut notes)
+                && let Err(lost) = self.take_in(core, &mut events)
             {
                 return Poll::Ready(lost.into());
             }
-            core.forward();
-            if let Err(lost) = self.write(core, &mut notes, cx) {
+            core.intake.forward();
+            if let Err(lost) = self.write(core, &mut events, cx) {
                 return Poll::Ready(lost.into());
             }
             if core.draining && self.owes_nothing(core) {
@@ -130,7 +130,7 @@ impl Connection {
             // What was just acknowledged may have made room for what waits.
             if let Some(publish) = &self.blocked
                 && !core.draining
-                && core.window.has_room(publish.qos, publish.window_bytes())
+                && core.intake.window.has_room(publish.qos, publish.window_bytes())
             {
                 continue;
             }
@@ -181,20 +181,20 @@ impl Connection {
     }
 
     /// Everything that has been read, up to the first message that the window has no room for.
-    fn take_in(&mut self, core: &mut Core, notes: &mut Vec<SessionEvent>) -> Result<(), Lost> {
+    fn take_in(&mut self, core: &mut Core, events: &mut Vec<SessionEvent>) -> Result<(), Lost> {
         if let Some(publish) = self.blocked.take() {
-            self.blocked = core.admit(publish, self.read_at, &mut self.passed);
+            self.blocked = core.receive(publish, self.read_at, &mut self.passed);
             if self.blocked.is_none() && std::mem::take(&mut self.read_ahead) {
                 self.read_at = Stamp::now();
             }
         }
         let mut any = false;
         while self.blocked.is_none() {
-            let Some(publish) = self.next_publish(core, notes)? else { break };
+            let Some(publish) = self.next_publish(core, events)? else { break };
             if !std::mem::replace(&mut any, true) {
                 failpoint::hit(Site::MqttRead);
             }
-            self.blocked = core.admit(publish, self.read_at, &mut self.passed);
+            self.blocked = core.receive(publish, self.read_at, &mut self.passed);
         }
         Ok(())
     }
@@ -203,14 +203,14 @@ impl Connection {
     fn next_publish(
         &mut self,
         core: &mut Core,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) -> Result<Option<Publish>, Lost> {
         loop {
             let frame = self.frames.next_frame()?;
             let incoming = match frame {
                 None => return Ok(None),
                 Some(Frame::Oversize(publish)) => {
-                    self.passed = self.passed.saturating_add(core.max_payload);
+                    self.passed = self.passed.saturating_add(core.settings.mqtt.max_payload_bytes);
                     Incoming::Publish(publish)
                 }
                 Some(Frame::Whole(frame)) => {
@@ -219,17 +219,17 @@ impl Connection {
                 }
             };
             match incoming {
-                Incoming::PingResp => core.window.ping_answered(),
-                Incoming::PubRel(packet_id) => core.window.released(packet_id),
+                Incoming::PingResp => core.intake.window.ping_answered(),
+                Incoming::PubRel(packet_id) => core.intake.window.released(packet_id),
                 _ => {}
             }
             let now = self.read_at.instant;
             let out = self.transport.out();
-            let publish = self.protocol.on_packet(incoming, now, &mut core.session, out, notes);
+            let publish = self.protocol.on_packet(incoming, now, &mut core.session, out, events);
             // At once: what CONNACK says of the session decides what the next PUBLISH is.
-            core.tell(notes);
+            core.handle(events);
             if let Some(publish) = publish? {
-                return Ok(Some(bound_payload(publish, core.max_payload)));
+                return Ok(Some(bound_payload(publish, core.settings.mqtt.max_payload_bytes)));
             }
         }
     }
@@ -238,27 +238,29 @@ impl Connection {
     fn write(
         &mut self,
         core: &mut Core,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
         cx: &mut TaskContext<'_>,
     ) -> Result<(), Lost> {
         let reading = self.reading(core);
         let now = Instant::now();
         let (subscriptions, out) = (&mut core.session.subscriptions, self.transport.out());
-        if self.protocol.on_time(now, reading, subscriptions, out, notes)? {
-            core.window.ping_written();
+        if self.protocol.on_time(now, reading, subscriptions, out, events)? {
+            core.intake.window.ping_written();
         }
-        core.tell(notes);
-        if core.window.wants_ping() {
+        core.handle(events);
+        if core.intake.window.wants_ping() {
             self.ping(core, now);
         }
         let mut sent = self.flush(cx)?;
         // Only what can be begun to be written now is released: the rest stays known.
         if self.transport.is_flushed() && self.may_acknowledge(core, now)? {
             let out = self.transport.out();
-            core.window.release(|ack| packet::encode_ack(ack, out));
-            let acknowledged = core.window.take_acknowledged();
+            core.intake.window.release(|ack| packet::encode_ack(ack, out));
+            let acknowledged = core.intake.window.take_acknowledged();
             if acknowledged.len() > 0 {
-                core.metrics.connection(core.source).record_acknowledged(acknowledged, now);
+                core.metrics
+                    .connection(core.settings.source)
+                    .record_acknowledged(acknowledged, now);
             }
         }
         sent |= self.flush(cx)?;
@@ -277,7 +279,7 @@ impl Connection {
 
     fn ping(&mut self, core: &mut Core, now: Instant) {
         self.protocol.ping(now, self.transport.out());
-        core.window.ping_written();
+        core.intake.window.ping_written();
     }
 
     /// Whether the broker is there to take acknowledgements. What is written to one that is gone
@@ -289,7 +291,7 @@ impl Connection {
             self.awaiting_pingresp = false;
             return Ok(true);
         }
-        if !core.window.is_ack_due() {
+        if !core.intake.window.is_ack_due() {
             return Ok(false);
         }
         self.look_for_end(now)?;
@@ -328,7 +330,7 @@ impl Connection {
         if self.blocked.is_none() {
             return Reading::Packets;
         }
-        let full_for = core.full_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let full_for = core.intake.full_since.map_or(Duration::ZERO, |since| since.elapsed());
         match full_for >= READ_AHEAD_AFTER && self.may_read_ahead() {
             true => Reading::Bytes,
             false => Reading::Nothing,
@@ -346,7 +348,9 @@ impl Connection {
     }
 
     fn owes_nothing(&self, core: &Core) -> bool {
-        core.window.is_settled_whole() && core.window.owes_nothing() && self.transport.is_flushed()
+        core.intake.window.is_settled_whole()
+            && core.intake.window.owes_nothing()
+            && self.transport.is_flushed()
     }
 
     /// Until something can be read or written, mail comes, or the clock calls.
@@ -358,7 +362,7 @@ impl Connection {
         if self.awaiting_pingresp {
             deadline = deadline.min(Instant::now() + LOOK_FOR_SIGN_EVERY);
         }
-        if let (Some(full_since), Some(_)) = (core.full_since, &self.blocked)
+        if let (Some(full_since), Some(_)) = (core.intake.full_since, &self.blocked)
             && self.may_read_ahead()
             && reading == Reading::Nothing
             && !core.draining
@@ -366,11 +370,11 @@ impl Connection {
             deadline = deadline.min(full_since + READ_AHEAD_AFTER);
         }
         // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
-        if let (Some(full_since), Some(patience)) = (core.full_since, core.qos0_shed_after)
-            && !core.draining
-            && self.blocked.as_ref().is_some_and(|publish| publish.qos == Qos::AtMostOnce)
+        if !core.draining
+            && let Some(shed_at) =
+                self.blocked.as_ref().and_then(|waiting| core.intake.shed_at(waiting))
         {
-            deadline = deadline.min(full_since + patience);
+            deadline = deadline.min(shed_at);
         }
         let armed = self.timer.deadline().into_std();
         // A timer that fires early is cheaper than one that is set anew at every read.
@@ -386,7 +390,7 @@ impl Connection {
     /// Of what was read and not taken in, what is not sent again: QoS 0. The rest is left to the
     /// broker's memory, and with it what is behind it in its MQTT topic: that must not overtake.
     pub(super) fn take_unread_qos0(&mut self, core: &mut Core) {
-        let mut notes = Vec::new();
+        let mut events = Vec::new();
         let mut left = HashSet::new();
         let mut next = self.blocked.take();
         loop {
@@ -395,12 +399,12 @@ impl Connection {
                     left.insert(publish.mqtt_topic);
                 } else if core.draining
                     || left.contains(&publish.mqtt_topic)
-                    || core.admit(publish, self.read_at, &mut self.passed).is_some()
+                    || core.receive(publish, self.read_at, &mut self.passed).is_some()
                 {
-                    core.shed();
+                    core.intake.shed_qos0();
                 }
             }
-            next = match self.next_publish(core, &mut notes) {
+            next = match self.next_publish(core, &mut events) {
                 Ok(Some(publish)) => Some(publish),
                 Ok(None) | Err(_) => return,
             };

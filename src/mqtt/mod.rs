@@ -4,9 +4,11 @@
 //!   a PUBLISH in [`publish`]). [`protocol`] is one connection from CONNECT to DISCONNECT, [`session`] the
 //!   MQTT session that outlives it, with its [`subscriptions`] and the [`negotiation`] of the version. The
 //!   [`window`] has what was received and is not yet acknowledged.
+//! - `intake` decides what becomes of each message that arrives: known, shed, a copy, routed where.
 //! - [`transport`] carries the bytes of one connection. `connection` orders what goes in and out of it,
 //!   in one function.
-//! - [`actor`] opens one connection after the other and translates mail.
+//! - [`actor`] opens one connection after the other and translates mail; `reconnect` says how long to
+//!   pause in between.
 
 pub mod wire;
 pub mod redelivery;
@@ -27,8 +29,13 @@ mod recorder;
 pub mod session;
 pub mod protocol;
 pub mod transport;
-mod eviction;
+pub mod silence;
+mod intake;
+mod announce;
+mod core;
 mod connection;
+mod eviction;
+mod reconnect;
 pub mod actor;
 
-pub use actor::MqttActor;
+pub use actor::{MqttActor, Neighbours};

@@ -1,5 +1,5 @@
 //! The client's side of one MQTT connection: CONNECT, subscriptions, keep-alive, and what ends it.
-//! Pure: packets and moments in, bytes and notes out; no socket, no clock.
+//! Pure: packets and moments in, bytes and events out; no socket, no clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,10 +110,10 @@ impl ConnectionProtocol {
         now: Instant,
         session: &mut Session,
         out: &mut BytesMut,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) -> Result<Option<Publish>, Lost> {
         match (incoming, self.connack.is_some()) {
-            (Incoming::ConnAck(ack), false) => self.on_connack(ack, now, session, notes)?,
+            (Incoming::ConnAck(ack), false) => self.on_connack(ack, now, session, events)?,
             // The first packet from the server is CONNACK, and there is one [MQTT-3.2.0-1].
             (Incoming::ConnAck(_), true) => return Err(Lost::protocol_error("a second CONNACK")),
             // Without a reason it may be that of another version, which has no CONNACK for us.
@@ -125,10 +125,10 @@ impl ConnectionProtocol {
             (Incoming::Publish(publish), true) => return Ok(Some(publish)),
             (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
             (Incoming::SubAck { packet_id, code, text }, true) => {
-                session.subscriptions.on_suback(packet_id, code, text, now, notes);
+                session.subscriptions.on_suback(packet_id, code, text, now, events);
             }
             (Incoming::UnsubAck { packet_id, code, text }, true) => {
-                session.subscriptions.on_unsuback(packet_id, code, text, now, notes);
+                session.subscriptions.on_unsuback(packet_id, code, text, now, events);
             }
             (Incoming::PingResp, true) => {}
         }
@@ -140,7 +140,7 @@ impl ConnectionProtocol {
         ack: ConnAck,
         now: Instant,
         session: &mut Session,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) -> Result<(), Lost> {
         session.answered();
         if let Some(refused) = ack.refused {
@@ -158,7 +158,7 @@ impl ConnectionProtocol {
         if let Some(seconds @ 1..) = ack.limits.keep_alive_s {
             self.keep_alive = Duration::from_secs(u64::from(seconds));
         }
-        notes.push(SessionEvent::Connected {
+        events.push(SessionEvent::Connected {
             version: self.version,
             session_present: ack.session_present,
             keep_alive_s: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
@@ -166,10 +166,10 @@ impl ConnectionProtocol {
         });
         let asked_s = self.settings.mqtt.session_expiry_s;
         if let Some(granted_s) = ack.limits.session_expiry_s.filter(|granted| *granted < asked_s) {
-            notes.push(SessionEvent::SessionExpiryShortened { asked_s, granted_s });
+            events.push(SessionEvent::SessionExpiryShortened { asked_s, granted_s });
         }
         let (limits, present) = (&ack.limits, ack.session_present);
-        session.subscriptions.connected(self.version, limits, present, now, notes);
+        session.subscriptions.connected(self.version, limits, present, now, events);
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl ConnectionProtocol {
         reading: Reading,
         subscriptions: &mut Subscriptions,
         out: &mut BytesMut,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) -> Result<bool, Lost> {
         if self.connack.is_none() {
             return if now < self.connack_due {
@@ -211,7 +211,7 @@ impl ConnectionProtocol {
         if ping_due {
             self.ping(now, out);
         }
-        subscriptions.on_time(now, reading == Reading::Packets, out, notes);
+        subscriptions.on_time(now, reading == Reading::Packets, out, events);
         Ok(ping_due)
     }
 

@@ -10,6 +10,7 @@ use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
 use crate::route::{PayloadForm, Route};
+use crate::stage::SourceId;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -17,7 +18,7 @@ struct Client {
     protocol: ConnectionProtocol,
     session: Session,
     out: BytesMut,
-    notes: Vec<SessionEvent>,
+    events: Vec<SessionEvent>,
     now: Instant,
 }
 
@@ -35,7 +36,13 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
     mqtt.session_expiry_s = 3600;
     mqtt.resubscribe = Resubscribe::NewSession;
     mqtt.connect_timeout = Duration::from_secs(10);
-    Arc::new(Settings { mqtt, routes: filters.iter().map(route).collect(), receive_maximum: 1000 })
+    Arc::new(Settings {
+        source: SourceId(0),
+        mqtt,
+        routes: filters.iter().map(route).collect(),
+        receive_maximum: 1000,
+        qos0_shed_after: None,
+    })
 }
 
 impl Client {
@@ -44,7 +51,7 @@ impl Client {
         let now = Instant::now();
         let mut out = BytesMut::new();
         let protocol = ConnectionProtocol::open(settings(filters), version, now, &mut out);
-        Self { protocol, session, out, notes: Vec::new(), now }
+        Self { protocol, session, out, events: Vec::new(), now }
     }
 
     /// Opened with other settings, CONNECT on its way.
@@ -53,7 +60,7 @@ impl Client {
         change(&mut Arc::get_mut(&mut settings).expect("nobody else has it").mqtt);
         let (now, mut out) = (Instant::now(), BytesMut::new());
         let protocol = ConnectionProtocol::open(settings, version, now, &mut out);
-        Self { protocol, session: fresh(), out, notes: Vec::new(), now }
+        Self { protocol, session: fresh(), out, events: Vec::new(), now }
     }
 
     /// Accepted, with what the broker said.
@@ -66,8 +73,8 @@ impl Client {
 
     fn take(&mut self, incoming: Incoming) -> Result<Option<Publish>, Lost> {
         self.protocol.received(self.now);
-        let Self { protocol, session, out, notes, now } = self;
-        protocol.on_packet(incoming, *now, session, out, notes)
+        let Self { protocol, session, out, events, now } = self;
+        protocol.on_packet(incoming, *now, session, out, events)
     }
 
     /// Lets the clock run to `now + pause`, doing what is due when it is due.
@@ -80,9 +87,9 @@ impl Client {
     fn wait_while(&mut self, pause: Duration, reading: Reading) -> Result<(), Lost> {
         let end = self.now + pause;
         loop {
-            let Self { protocol, session, out, notes, now } = self;
+            let Self { protocol, session, out, events, now } = self;
             let unsent = out.len();
-            protocol.on_time(*now, reading, &mut session.subscriptions, out, notes)?;
+            protocol.on_time(*now, reading, &mut session.subscriptions, out, events)?;
             if self.out.len() > unsent {
                 self.protocol.sent(self.now);
             }
@@ -226,7 +233,7 @@ fn a_broker_that_keeps_the_session_for_less_is_told_of() {
     let ack = ConnAck { limits, ..ConnAck::default() };
     let client = Client::connected(Version::V5, &["a"], fresh(), ack);
     let note = SessionEvent::SessionExpiryShortened { asked_s: 3600, granted_s: 60 };
-    assert!(client.notes.contains(&note));
+    assert!(client.events.contains(&note));
 }
 
 #[test]
@@ -251,7 +258,7 @@ fn auto_speaks_311_to_a_broker_that_refuses_5_and_stays_with_it() {
     let told = |note: &SessionEvent| {
         matches!(note, SessionEvent::Connected { version: Version::V311, .. })
     };
-    assert!(client.notes.iter().any(told), "and says so");
+    assert!(client.events.iter().any(told), "and says so");
 }
 
 #[test]
@@ -267,7 +274,7 @@ fn a_session_in_answer_to_a_clean_start_is_a_protocol_error() {
             assert_eq!(answered.is_err(), ends, "{version:?} {session_expiry_s} {session_present}");
             if let Err(lost) = answered {
                 assert_eq!((lost.reason, lost.disconnect_code), (lost::PROTOCOL_ERROR, Some(0x82)));
-                assert_eq!(client.notes, [], "nothing of that session counts");
+                assert_eq!(client.events, [], "nothing of that session counts");
             }
         }
     }

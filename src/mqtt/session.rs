@@ -1,26 +1,43 @@
 //! The MQTT session as this process knows it: what outlives a connection, and what never changes. Pure.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config::{MqttConfig, Protocol};
+use crate::message::RouteId;
 use crate::mqtt::lost::Lost;
 use crate::mqtt::negotiation::{Answer, Negotiation};
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::mqtt::wire::Version;
 use crate::route::Route;
+use crate::stage::SourceId;
 
 /// What does not change from one connection to the next.
 #[derive(Debug)]
 pub struct Settings {
-    /// `[mqtt]`
+    /// The connection's number.
+    pub source: SourceId,
+    /// The connection's part of the configuration.
     pub mqtt: MqttConfig,
     /// What to subscribe.
     pub routes: Vec<Arc<Route>>,
     /// Receive maximum: the in-flight window in messages.
     pub receive_maximum: u16,
+    /// QoS 0 is shed once the window has been full for this long; `None`: never.
+    pub qos0_shed_after: Option<Duration>,
 }
 
 impl Settings {
+    /// The broker, as logs name it.
+    pub fn broker(&self) -> String {
+        format!("{}:{}", self.mqtt.host, self.mqtt.port)
+    }
+
+    /// The route of this number.
+    pub fn route(&self, id: RouteId) -> Option<&Route> {
+        self.routes.iter().map(|route| &**route).find(|route| route.id == id)
+    }
+
     /// What is to be subscribed, in a session in which `held` may be subscribed; `is_recorded`: changes
     /// are written down before they are made.
     pub fn subscriptions(&self, held: Vec<Held>, is_recorded: bool) -> Subscriptions {

@@ -30,30 +30,30 @@ pub enum SessionEvent {
     },
     /// A subscription is in force.
     Subscribed {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
         /// The QoS granted.
         qos: u8,
     },
     /// The broker kept the session, and this subscription in it.
     StillSubscribed {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
     },
     /// Another route's subscription brings all that this route's would.
     Covered {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
     },
     /// No more, since the other was refused: it is asked for itself.
     Uncovered {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
     },
     /// A subscription was granted with a lower QoS than the route asks for.
     Downgraded {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
         /// The QoS granted.
         qos: u8,
         /// When it is asked for again; `None`: not on this connection.
@@ -61,8 +61,8 @@ pub enum SessionEvent {
     },
     /// A subscription was refused; it is asked for again.
     SubscriptionRefused {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
         /// The broker's words.
         text: String,
         /// When it is asked for again.
@@ -70,8 +70,8 @@ pub enum SessionEvent {
     },
     /// No SUBACK came in time; it is asked for again.
     SubackMissing {
-        /// Which route.
-        route: usize,
+        /// Whose.
+        route: RouteId,
     },
     /// A subscription that no route needs any more is gone.
     Unsubscribed {
@@ -96,7 +96,7 @@ impl SessionEvent {
                 return;
             }
             Self::Uncovered { route } => {
-                health.subscriptions.remove(&RouteId(*route));
+                health.subscriptions.remove(route);
                 return;
             }
             Self::Subscribed { route, .. }
@@ -109,6 +109,6 @@ impl SessionEvent {
             | Self::Unsubscribed { .. }
             | Self::UnsubscribeFailed { .. } => return,
         };
-        health.subscriptions.insert(RouteId(*route), answer);
+        health.subscriptions.insert(*route, answer);
     }
 }

@@ -1,5 +1,5 @@
 //! What is to be subscribed, what may be subscribed in the session, and what is due to bring the one
-//! to the other. Pure: answers and moments in, SUBSCRIBE, UNSUBSCRIBE and notes out.
+//! to the other. Pure: answers and moments in, SUBSCRIBE, UNSUBSCRIBE and events out.
 //!
 //! A session outlives the configuration that made it. So the bridge remembers, in its state file, each
 //! filter that it may have subscribed: a filter is there before its SUBSCRIBE is sent, and until its
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::config::Resubscribe;
-use crate::message::Qos;
+use crate::message::{Qos, RouteId};
 use crate::mqtt::packet::{self, ServerLimits, Subscribe, Version};
 use crate::mqtt::reason;
 use crate::mqtt::session_event::SessionEvent;
@@ -80,6 +80,8 @@ pub struct Subscriptions {
 
 #[derive(Debug)]
 struct Entry {
+    /// Who wants it; `None`: an older configuration did.
+    route: Option<RouteId>,
     filter: Filter,
     qos: Qos,
     id: Option<u32>,
@@ -118,9 +120,10 @@ enum State {
 }
 
 impl Entry {
-    fn new(held: Held, is_held: bool) -> Self {
+    fn new(route: Option<RouteId>, held: Held, is_held: bool) -> Self {
         let Held { filter, qos, id } = held;
         Self {
+            route,
             qos,
             // Each member of a group gets some of the messages for one filter and others for the next:
             // what looks like a copy may be the only one that came here.
@@ -160,12 +163,12 @@ impl Subscriptions {
                 let known = remembered.iter().find(|held| held.filter == route.filter);
                 let id = known.and_then(|held| held.id);
                 let held = Held { filter: route.filter.clone(), qos: route.qos, id };
-                Entry::new(held, known.is_some())
+                Entry::new(Some(route.id), held, known.is_some())
             })
             .collect();
         let is_wanted = |held: &Held| routes.iter().any(|route| route.filter == held.filter);
         let old = remembered.iter().filter(|held| !is_wanted(held)).cloned();
-        entries.extend(old.map(|held| Entry::new(held, true)));
+        entries.extend(old.map(|held| Entry::new(None, held, true)));
         for this in 0..entries.len() {
             for other in 0..entries.len() {
                 if this == other {
@@ -199,7 +202,7 @@ impl Subscriptions {
             next_packet_id: 0,
             asked: Vec::new(),
         };
-        subscriptions.note_changes();
+        subscriptions.see_changes();
         subscriptions
     }
 
@@ -232,8 +235,9 @@ impl Subscriptions {
 
     /// Whether a broker may have granted this route's filter without knowing what it means: in 3.1.1 it
     /// cannot say that it has no shared subscriptions.
-    pub fn is_granted_blindly(&self, route: usize) -> bool {
-        self.version == Version::V311 && self.entries[route].filter.is_shared()
+    pub fn is_granted_blindly(&self, route: RouteId) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.route == Some(route));
+        self.version == Version::V311 && entry.is_some_and(|entry| entry.filter.is_shared())
     }
 
     /// What brings a message with these identifiers, or any: for people.
@@ -264,7 +268,7 @@ impl Subscriptions {
         limits: &ServerLimits,
         session_present: bool,
         now: Instant,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) {
         self.version = version;
         self.limits = limits.clone();
@@ -282,16 +286,16 @@ impl Subscriptions {
             self.forget_old();
         }
         if version == Version::V311 {
-            self.keep_granted(now, notes);
+            self.keep_granted(now, events);
         }
-        for route in (0..self.routes).filter(|route| !self.is_active(*route)) {
-            notes.push(SessionEvent::Covered { route });
-        }
-        self.plan(now, notes);
+        let covered = (0..self.routes).filter(|index| !self.is_active(*index));
+        let covered = covered.filter_map(|index| self.entries[index].route);
+        events.extend(covered.map(|route| SessionEvent::Covered { route }));
+        self.plan(now, events);
     }
 
     /// In 3.1.1, what is granted in the session is not asked for at once if it was just now.
-    fn keep_granted(&mut self, now: Instant, notes: &mut Vec<SessionEvent>) {
+    fn keep_granted(&mut self, now: Instant, events: &mut Vec<SessionEvent>) {
         let renew_at = match self.policy.resubscribe {
             Resubscribe::NewSession => None,
             Resubscribe::Always => Some(self.renewed_at.map_or(now, |at| at + RENEW_EVERY)),
@@ -302,11 +306,9 @@ impl Subscriptions {
             }
             return;
         }
-        for (route, entry) in self.entries[..self.routes].iter_mut().enumerate() {
-            if entry.is_granted {
-                entry.state = State::InForce(renew_at);
-                notes.push(SessionEvent::StillSubscribed { route });
-            }
+        for entry in self.entries[..self.routes].iter_mut().filter(|entry| entry.is_granted) {
+            entry.state = State::InForce(renew_at);
+            events.extend(entry.route.map(|route| SessionEvent::StillSubscribed { route }));
         }
     }
 
@@ -324,13 +326,15 @@ impl Subscriptions {
         code: u8,
         text: String,
         now: Instant,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) {
         // One that comes after its time, and after another was sent, is as good.
-        let Some(route) = self.answered(packet_id) else { return };
-        let wanted = self.entries[route].qos.level();
+        let Some(index) = self.answered(packet_id) else { return };
+        let entry = &mut self.entries[index];
+        // What no route wants is only ever unsubscribed.
+        let Some(route) = entry.route else { return };
+        let wanted = entry.qos.level();
         let possible = wanted.min(self.limits.maximum_qos.unwrap_or(wanted));
-        let entry = &mut self.entries[route];
         if matches!(entry.state, State::LeaveDue(_) | State::Leaving(_)) {
             return;
         }
@@ -338,15 +342,15 @@ impl Subscriptions {
             entry.has_failed = true;
             let retry_in = entry.pause();
             entry.state = State::Due(now + retry_in);
-            notes.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
+            events.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
         } else if code >= possible {
             entry.has_failed = false;
             entry.is_granted = true;
             entry.backoff = RETRY_MIN;
             entry.state = State::InForce(None);
-            notes.push(match code >= wanted {
+            events.push(match code >= wanted {
                 true => SessionEvent::Subscribed { route, qos: code },
-                // More is not to be had from this broker.
+                // This broker grants no more.
                 false => SessionEvent::Downgraded { route, qos: code, retry_in: None },
             });
         } else {
@@ -356,9 +360,9 @@ impl Subscriptions {
             let again = self.version == Version::V5 || entry.downgrades == 1;
             let retry_in = again.then(|| entry.pause());
             entry.state = retry_in.map_or(State::InForce(None), |pause| State::Due(now + pause));
-            notes.push(SessionEvent::Downgraded { route, qos: code, retry_in });
+            events.push(SessionEvent::Downgraded { route, qos: code, retry_in });
         }
-        self.plan(now, notes);
+        self.plan(now, events);
     }
 
     /// The answer to an UNSUBSCRIBE.
@@ -368,7 +372,7 @@ impl Subscriptions {
         code: u8,
         text: String,
         now: Instant,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) {
         let Some(index) = self.answered(packet_id) else { return };
         let entry = &mut self.entries[index];
@@ -378,12 +382,12 @@ impl Subscriptions {
             entry.is_granted = false;
             entry.state = State::Idle;
             entry.backoff = RETRY_MIN;
-            notes.push(SessionEvent::Unsubscribed { mqtt_filter });
+            events.push(SessionEvent::Unsubscribed { mqtt_filter });
         } else {
             entry.state = State::LeaveDue(now + entry.pause());
-            notes.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
+            events.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
         }
-        self.plan(now, notes);
+        self.plan(now, events);
     }
 
     fn answered(&mut self, packet_id: u16) -> Option<usize> {
@@ -397,7 +401,7 @@ impl Subscriptions {
         now: Instant,
         reading: bool,
         out: &mut BytesMut,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) {
         let late = self.policy.answer_within;
         let mut refused = false;
@@ -405,11 +409,11 @@ impl Subscriptions {
             let entry = &mut self.entries[index];
             match &mut entry.state {
                 State::Due(at) if *at <= now && entry.held_since <= self.excused => {
-                    refused |= !self.subscribe(index, now, out, notes);
+                    refused |= !self.subscribe(index, now, out, events);
                 }
                 State::InForce(Some(at)) if *at <= now => {
                     self.renewed_at = Some(now);
-                    refused |= !self.subscribe(index, now, out, notes);
+                    refused |= !self.subscribe(index, now, out, events);
                 }
                 State::LeaveDue(at) if *at <= now => self.unsubscribe(index, now, out),
                 State::Asked(at) | State::Leaving(at) if !reading => *at = now,
@@ -417,20 +421,20 @@ impl Subscriptions {
                     // What it covers is not to wait for an answer that may never come.
                     entry.has_failed = true;
                     refused = true;
-                    notes.push(SessionEvent::SubackMissing { route: index });
-                    self.subscribe(index, now, out, notes);
+                    events.extend(entry.route.map(|route| SessionEvent::SubackMissing { route }));
+                    self.subscribe(index, now, out, events);
                 }
                 State::Leaving(at) if *at + late <= now => {
                     let mqtt_filter = entry.filter.to_string();
                     let text = "no UNSUBACK".to_owned();
-                    notes.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
+                    events.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
                     self.unsubscribe(index, now, out);
                 }
                 _ => {}
             }
         }
         if refused {
-            self.plan(now, notes);
+            self.plan(now, events);
         }
     }
 
@@ -451,22 +455,23 @@ impl Subscriptions {
     /// connection. Whether it was sent.
     fn subscribe(
         &mut self,
-        route: usize,
+        index: usize,
         now: Instant,
         out: &mut BytesMut,
-        notes: &mut Vec<SessionEvent>,
+        events: &mut Vec<SessionEvent>,
     ) -> bool {
-        let entry = &mut self.entries[route];
+        let entry = &mut self.entries[index];
         if let Some(text) = ruled_out(&entry.filter, &self.limits) {
             entry.has_failed = true;
             let retry_in = entry.pause();
             entry.state = State::Due(now + retry_in);
-            notes.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
+            let refused = |route| SessionEvent::SubscriptionRefused { route, text, retry_in };
+            events.extend(entry.route.map(refused));
             return false;
         }
         entry.state = State::Asked(now);
-        let packet_id = self.request(route);
-        let entry = &self.entries[route];
+        let packet_id = self.request(index);
+        let entry = &self.entries[index];
         let subscribe = Subscribe {
             packet_id,
             mqtt_filter: entry.filter.as_str(),
@@ -496,9 +501,9 @@ impl Subscriptions {
         self.next_packet_id
     }
 
-    /// Whether a route is to be subscribed itself.
-    fn is_active(&self, route: usize) -> bool {
-        self.entries[route].covered_by.iter().all(|other| self.entries[*other].has_failed)
+    /// Whether the route of this entry is to be subscribed itself.
+    fn is_active(&self, index: usize) -> bool {
+        self.entries[index].covered_by.iter().all(|other| self.entries[*other].has_failed)
     }
 
     /// Whether something of older days may go: nothing that takes its place is missing.
@@ -512,14 +517,14 @@ impl Subscriptions {
     }
 
     /// Looks at what is wanted and what is held, and makes the difference due.
-    fn plan(&mut self, now: Instant, notes: &mut Vec<SessionEvent>) {
+    fn plan(&mut self, now: Instant, events: &mut Vec<SessionEvent>) {
         for index in 0..self.entries.len() {
             let is_active = index < self.routes && self.is_active(index);
-            let (state, is_held) = (self.entries[index].state, self.entries[index].is_held);
+            let Entry { route, state, is_held, .. } = self.entries[index];
             let next = match state {
                 State::Idle | State::LeaveDue(_) if is_active => {
                     if !self.entries[index].covered_by.is_empty() {
-                        notes.push(SessionEvent::Uncovered { route: index });
+                        events.extend(route.map(|route| SessionEvent::Uncovered { route }));
                     }
                     State::Due(now)
                 }
@@ -527,8 +532,8 @@ impl Subscriptions {
                 State::Asked(_) | State::Leaving(_) => state,
                 _ if is_active => state,
                 State::Due(_) | State::InForce(_) | State::Idle if is_held => {
-                    if index < self.routes && state != State::Idle {
-                        notes.push(SessionEvent::Covered { route: index });
+                    if state != State::Idle {
+                        events.extend(route.map(|route| SessionEvent::Covered { route }));
                     }
                     match self.may_leave(index) {
                         true => State::LeaveDue(now),
@@ -542,11 +547,11 @@ impl Subscriptions {
             entry.state = next;
             entry.is_held |= matches!(next, State::Due(_));
         }
-        self.note_changes();
+        self.see_changes();
     }
 
     /// Sees whether what is held has changed, and is to be written down.
-    fn note_changes(&mut self) {
+    fn see_changes(&mut self) {
         let held: Vec<_> =
             self.entries.iter().filter(|entry| entry.is_held).map(Entry::held).collect();
         let may_copy = self.entries.iter().any(|entry| {

@@ -41,7 +41,7 @@ enum Request {
 struct Client {
     subscriptions: Subscriptions,
     version: Version,
-    notes: Vec<SessionEvent>,
+    events: Vec<SessionEvent>,
     now: Instant,
 }
 
@@ -52,7 +52,7 @@ impl Client {
 
     fn with(policy: Policy, filters: &[(&str, u8)], remembered: &[Held]) -> Self {
         let subscriptions = Subscriptions::new(&routes(filters), remembered.to_vec(), policy);
-        Self { subscriptions, version: Version::V5, notes: Vec::new(), now: Instant::now() }
+        Self { subscriptions, version: Version::V5, events: Vec::new(), now: Instant::now() }
     }
 
     fn connect(&mut self, version: Version, session_present: bool) {
@@ -61,14 +61,14 @@ impl Client {
 
     fn connect_to(&mut self, version: Version, session_present: bool, limits: &ServerLimits) {
         self.version = version;
-        let Self { subscriptions, notes, now, .. } = self;
-        subscriptions.connected(version, limits, session_present, *now, notes);
+        let Self { subscriptions, events, now, .. } = self;
+        subscriptions.connected(version, limits, session_present, *now, events);
     }
 
     /// What is written now.
     fn requests(&mut self) -> Vec<Request> {
         let mut out = BytesMut::new();
-        self.subscriptions.on_time(self.now, true, &mut out, &mut self.notes);
+        self.subscriptions.on_time(self.now, true, &mut out, &mut self.events);
         requests(self.version, &mut out)
     }
 
@@ -82,13 +82,13 @@ impl Client {
     }
 
     fn suback(&mut self, packet_id: u16, code: u8) {
-        let Self { subscriptions, notes, now, .. } = self;
-        subscriptions.on_suback(packet_id, code, reason::text(code), *now, notes);
+        let Self { subscriptions, events, now, .. } = self;
+        subscriptions.on_suback(packet_id, code, reason::text(code), *now, events);
     }
 
     fn unsuback(&mut self, packet_id: u16, code: u8) {
-        let Self { subscriptions, notes, now, .. } = self;
-        subscriptions.on_unsuback(packet_id, code, reason::text(code), *now, notes);
+        let Self { subscriptions, events, now, .. } = self;
+        subscriptions.on_unsuback(packet_id, code, reason::text(code), *now, events);
     }
 
     /// Lets a broker that grants everything answer until nothing is due at once; what was asked.
@@ -184,7 +184,7 @@ fn what_a_refused_filter_covers_is_subscribed_until_it_is_granted() {
     let id = client.subscribes()["#"];
     client.suback(id, 0x87);
     assert_eq!(filters(&client.settle()), ["t/+"]);
-    assert!(client.notes.contains(&SessionEvent::Uncovered { route: 1 }));
+    assert!(client.events.contains(&SessionEvent::Uncovered { route: RouteId(1) }));
     assert_eq!(client.held(), ["t/+", "#"]);
     client.now += SECOND;
     assert_eq!(filters(&client.settle()), ["#", "not t/+"]);
@@ -234,8 +234,10 @@ fn what_connack_rules_out_is_not_asked_for_and_covers_nothing() {
     let mut client = Client::new(&wanted, &[]);
     client.connect_to(Version::V5, false, &limits);
     assert_eq!(filters(&client.settle()), ["d", "a/b"]);
-    let refused =
-        client.notes.iter().filter(|note| matches!(note, SessionEvent::SubscriptionRefused { .. }));
+    let refused = client
+        .events
+        .iter()
+        .filter(|note| matches!(note, SessionEvent::SubscriptionRefused { .. }));
     assert_eq!(refused.count(), 3);
 }
 
@@ -315,7 +317,7 @@ fn what_is_remembered_and_not_wanted_is_unsubscribed_once_its_heirs_are_in_force
             }
             assert!(!client.held().contains(&remembered));
             let told = SessionEvent::Unsubscribed { mqtt_filter: remembered.to_owned() };
-            assert!(client.notes.contains(&told));
+            assert!(client.events.contains(&told));
 
             let mut client = Client::new(wanted, &[held(remembered, None)]);
             client.connect(version, false);
@@ -379,7 +381,10 @@ fn mqtt_311_subscribes_on_every_connack_but_once_a_minute() {
         client.connect(Version::V311, true);
         assert_eq!(client.settle(), [], "just now");
         assert!(client.subscriptions.is_in_force());
-        assert_eq!(client.notes.last(), Some(&SessionEvent::StillSubscribed { route: 0 }));
+        assert_eq!(
+            client.events.last(),
+            Some(&SessionEvent::StillSubscribed { route: RouteId(0) })
+        );
     }
     assert_eq!(client.subscriptions.deadline(), Some(client.now + 30 * SECOND));
     client.now += 30 * SECOND;
@@ -415,7 +420,7 @@ fn a_lost_subscribe_is_sent_again() {
     client.now += SECOND;
     let second = client.subscribes()["a"];
     assert_ne!(first, second);
-    assert!(client.notes.contains(&SessionEvent::SubackMissing { route: 0 }));
+    assert!(client.events.contains(&SessionEvent::SubackMissing { route: RouteId(0) }));
     client.suback(first.max(second) + 1, 1);
     assert!(!client.subscriptions.is_in_force(), "to nobody, and ignored");
     client.suback(first, 1);
@@ -439,7 +444,7 @@ fn a_refused_or_downgraded_subscription_is_asked_for_again_with_growing_pauses()
             client.now = at;
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60], "{code}");
-        let told = client.notes.iter().filter(|note| {
+        let told = client.events.iter().filter(|note| {
             matches!(
                 note,
                 SessionEvent::Downgraded { .. } | SessionEvent::SubscriptionRefused { .. }
@@ -459,8 +464,8 @@ fn a_lower_qos_is_asked_for_again_once_a_connection_in_311_and_never_where_there
             client.suback(id, 0);
             let retry_in = (!last).then_some(SECOND);
             assert_eq!(
-                client.notes.pop(),
-                Some(SessionEvent::Downgraded { route: 0, qos: 0, retry_in })
+                client.events.pop(),
+                Some(SessionEvent::Downgraded { route: RouteId(0), qos: 0, retry_in })
             );
             client.now += SECOND;
         }
@@ -472,8 +477,8 @@ fn a_lower_qos_is_asked_for_again_once_a_connection_in_311_and_never_where_there
     client.connect_to(Version::V5, false, &limits);
     let id = client.subscribes()["t/#"];
     client.suback(id, 0);
-    let told = SessionEvent::Downgraded { route: 1, qos: 0, retry_in: None };
-    assert_eq!(client.notes.last(), Some(&told));
+    let told = SessionEvent::Downgraded { route: RouteId(1), qos: 0, retry_in: None };
+    assert_eq!(client.events.last(), Some(&told));
     assert_eq!(client.subscriptions.deadline(), None);
     assert!(client.subscriptions.is_in_force());
 }

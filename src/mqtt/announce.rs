@@ -1,0 +1,115 @@
+//! Tells people what happened to the session: in the log and in the connection's health.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, info, warn};
+
+use crate::message::RouteId;
+use crate::mqtt::session::Settings;
+use crate::mqtt::session_event::SessionEvent;
+use crate::observe::{LogLimiter, Metrics, keys};
+
+/// Repeated warnings are logged once in this time.
+pub(super) const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(super) struct Announcer {
+    settings: Arc<Settings>,
+    log: Logger,
+    metrics: Arc<Metrics>,
+    subscription_limiter: LogLimiter,
+    suback_limiter: LogLimiter,
+}
+
+impl Announcer {
+    pub(super) fn new(settings: Arc<Settings>, log: Logger, metrics: Arc<Metrics>) -> Self {
+        Self {
+            settings,
+            log,
+            metrics,
+            subscription_limiter: LogLimiter::every(WARN_EVERY),
+            suback_limiter: LogLimiter::every(WARN_EVERY),
+        }
+    }
+
+    /// A granted shared subscription has brought nothing for so long.
+    pub(super) fn silent(&self, route: RouteId, elapsed: Duration) {
+        warn!(self.log, "a shared subscription was granted and has brought nothing";
+            keys::MQTT_FILTER => self.filter(route),
+            keys::ELAPSED_MS => millis(elapsed),
+            keys::DETAIL =>
+                "some brokers of MQTT 3.1.1 grant shared subscriptions without supporting them");
+    }
+
+    pub(super) fn announce(&mut self, event: SessionEvent) {
+        self.metrics.connection(self.settings.source).change_health(|health| event.apply(health));
+        match event {
+            SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
+                let mqtt = &self.settings.mqtt;
+                info!(self.log, "connected to mqtt";
+                    keys::MQTT_BROKER => self.settings.broker(),
+                    keys::MQTT_PROTOCOL => version.name(),
+                    keys::CLIENT_ID => limits.assigned_client_id.as_ref().unwrap_or(&mqtt.client_id),
+                    keys::SESSION_PRESENT => session_present,
+                    keys::KEEP_ALIVE_S => keep_alive_s,
+                    keys::MQTT_QOS_MAX => limits.maximum_qos);
+            }
+            SessionEvent::SessionExpiryShortened { asked_s, granted_s } => {
+                warn!(self.log, "the broker keeps the session for less time than asked";
+                    keys::ASKED_S => asked_s, keys::GRANTED_S => granted_s);
+            }
+            SessionEvent::Subscribed { route, qos } => {
+                self.subscription_limiter.reset();
+                info!(self.log, "subscribed";
+                    keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos);
+            }
+            SessionEvent::StillSubscribed { .. }
+            | SessionEvent::Covered { .. }
+            | SessionEvent::Uncovered { .. } => {}
+            SessionEvent::Downgraded { route, qos, retry_in } => {
+                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
+                    let what = match retry_in {
+                        Some(_) => "subscription granted with a lower qos, will ask again",
+                        None => "subscription granted with a lower qos",
+                    };
+                    warn!(self.log, "{}", what;
+                        keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos,
+                        keys::SUPPRESSED => suppressed);
+                }
+            }
+            SessionEvent::SubscriptionRefused { route, text, retry_in } => {
+                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
+                    warn!(self.log, "subscription refused, will ask again";
+                        keys::MQTT_FILTER => self.filter(route), keys::DETAIL => text,
+                        keys::DELAY_MS => millis(retry_in),
+                        keys::SUPPRESSED => suppressed);
+                }
+            }
+            SessionEvent::SubackMissing { route } => {
+                if let Some(suppressed) = self.suback_limiter.pass(Instant::now()) {
+                    warn!(self.log, "no suback, will ask again";
+                        keys::MQTT_FILTER => self.filter(route), keys::SUPPRESSED => suppressed);
+                }
+            }
+            SessionEvent::Unsubscribed { mqtt_filter } => {
+                info!(self.log, "unsubscribed what no route needs"; keys::MQTT_FILTER => mqtt_filter);
+            }
+            SessionEvent::UnsubscribeFailed { mqtt_filter, text } => {
+                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
+                    warn!(self.log, "an old subscription stays, will try again";
+                        keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
+                        keys::SUPPRESSED => suppressed);
+                }
+            }
+        }
+    }
+
+    fn filter(&self, route: RouteId) -> String {
+        self.settings.route(route).map_or_else(String::new, |route| route.filter.to_string())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

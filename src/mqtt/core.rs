@@ -1,0 +1,71 @@
+//! What a connection works on, and what outlives it, a panic included: the session, and the intake
+//! with its window. Below both the connection and the actor.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::message::Stamp;
+use crate::mqtt::announce::Announcer;
+use crate::mqtt::intake::Intake;
+use crate::mqtt::publish::Publish;
+use crate::mqtt::session::{Session, Settings};
+use crate::mqtt::session_event::SessionEvent;
+use crate::observe::{ConnectionMetrics, Metrics};
+
+/// See the module.
+pub(super) struct Core {
+    pub(super) settings: Arc<Settings>,
+    pub(super) session: Session,
+    pub(super) intake: Intake,
+    pub(super) announcer: Announcer,
+    pub(super) metrics: Arc<Metrics>,
+    /// Nothing more is taken in; what is in flight is finished.
+    pub(super) draining: bool,
+}
+
+impl Core {
+    /// What is counted of this connection.
+    pub(super) fn counters(&self) -> &ConnectionMetrics {
+        self.metrics.connection(self.settings.source)
+    }
+
+    /// [`Intake::receive`] with the subscriptions of the session.
+    pub(super) fn receive(
+        &mut self,
+        publish: Publish,
+        received_at: Stamp,
+        passed: &mut usize,
+    ) -> Option<Publish> {
+        self.intake.receive(publish, received_at, passed, &self.session.subscriptions)
+    }
+
+    /// Does what each event asks for, and announces it.
+    pub(super) fn handle(&mut self, events: &mut Vec<SessionEvent>) {
+        for event in events.drain(..) {
+            match &event {
+                SessionEvent::Connected { session_present: false, .. } => {
+                    self.intake.session_lost()
+                }
+                SessionEvent::Subscribed { route, .. }
+                | SessionEvent::StillSubscribed { route }
+                    if self.session.subscriptions.is_granted_blindly(*route) =>
+                {
+                    self.intake.silence.granted(*route, Instant::now());
+                }
+                // What it brought may come alone from now on, and must not be taken for copies.
+                SessionEvent::SubscriptionRefused { .. } | SessionEvent::Unsubscribed { .. } => {
+                    self.intake.forget_copies();
+                }
+                _ => {}
+            }
+            self.announcer.announce(event);
+        }
+    }
+
+    /// Warns of granted subscriptions that bring nothing.
+    pub(super) fn warn_of_silence(&mut self) {
+        for (route, elapsed) in self.intake.silence.overdue(Instant::now()) {
+            self.announcer.silent(route, elapsed);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! After a lost connection: how long to pause, what most likely happened, and what to say of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, warn};
+
+use crate::backoff::Backoff;
+use crate::mqtt::announce::WARN_EVERY;
+use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
+use crate::mqtt::lost::{self, Lost};
+use crate::mqtt::poison::Poison;
+use crate::mqtt::session::Settings;
+use crate::observe::diagnosis::{self, Diagnosis};
+use crate::observe::{LogLimiter, Metrics, keys};
+
+/// See the module.
+pub(super) struct Reconnect {
+    settings: Arc<Settings>,
+    log: Logger,
+    metrics: Arc<Metrics>,
+    backoff: Backoff,
+    evictions: Evictions,
+    /// Whether the last connection was counted as an eviction.
+    evicted: bool,
+    /// Attempts since the last accepted connection.
+    attempt: u64,
+    poison: Poison,
+    lost_limiter: LogLimiter,
+}
+
+impl Reconnect {
+    pub(super) fn new(settings: Arc<Settings>, log: Logger, metrics: Arc<Metrics>) -> Self {
+        Self {
+            backoff: Backoff::new(settings.mqtt.reconnect_min, settings.mqtt.reconnect_max),
+            evictions: Evictions::new(settings.mqtt.reconnect_max),
+            evicted: false,
+            attempt: 0,
+            poison: Poison::default(),
+            lost_limiter: LogLimiter::every(WARN_EVERY),
+            settings,
+            log,
+            metrics,
+        }
+    }
+
+    /// Another attempt begins.
+    pub(super) fn dialing(&mut self) {
+        self.attempt += 1;
+    }
+
+    /// A connection that the broker had accepted is lost, `lived` after it was opened. What that most
+    /// likely comes from.
+    pub(super) fn accepted_one_lost(
+        &mut self,
+        lost: &Lost,
+        lived: Duration,
+    ) -> Option<&'static Diagnosis> {
+        self.attempt = 0;
+        if lived >= STABLE_AFTER {
+            self.backoff.reset();
+        }
+        let without_a_word =
+            matches!(lost.reason, lost::CLOSED | lost::READ_FAILED | lost::WRITE_FAILED);
+        let evicted = without_a_word && self.evictions.closed(lived);
+        if evicted && !self.evicted {
+            // Say it when it is first noticed, whatever was logged just before.
+            self.lost_limiter.reset();
+        }
+        self.evicted = evicted;
+        evicted.then_some(&diagnosis::MQTT_EVICTED)
+    }
+
+    /// Says what happened, and returns the pause before the next attempt.
+    pub(super) fn pause_after(&mut self, lost: &Lost, likely: Option<&Diagnosis>) -> Duration {
+        let mut detail = match &lost.culprit {
+            Some(culprit) => self.poison.describe(culprit, &self.settings.mqtt.client_id),
+            None => lost.detail.clone(),
+        };
+        if let Some(likely) = likely.or_else(|| diagnosis::of_mqtt(&detail)) {
+            detail = format!("{likely}; {detail}");
+        }
+        let counters = self.metrics.connection(self.settings.source);
+        counters.count_reconnect(lost.reason);
+        counters.set_lost(format!("{}: {detail}", lost.reason));
+        let jitter = fastrand::f64();
+        let pause = match lost.taken_over || likely == Some(&diagnosis::MQTT_EVICTED) {
+            true => self.backoff.longest(jitter),
+            false => self.backoff.pause(jitter),
+        };
+        if let Some(suppressed) = self.lost_limiter.pass(Instant::now()) {
+            warn!(self.log, "no mqtt connection, will connect again";
+                keys::REASON => lost.reason,
+                keys::DETAIL => detail,
+                keys::MQTT_BROKER => self.settings.broker(),
+                keys::ATTEMPT => self.attempt,
+                keys::DELAY_MS => u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                keys::SUPPRESSED => suppressed);
+        }
+        pause
+    }
+}
