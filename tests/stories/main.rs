@@ -12,6 +12,7 @@ mod acknowledgement;
 mod away_at_start;
 mod brokers;
 mod connection;
+mod connections;
 mod diagnosis;
 mod harness;
 mod health;

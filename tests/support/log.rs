@@ -173,9 +173,9 @@ impl Taken {
     }
 }
 
-/// The summary record of each second.
+/// The record that comes each second; not that of one connection of several.
 fn is_summary(record: &Value) -> bool {
-    record["msg"] == "summary"
+    record["msg"] == "summary" && record["connection"].is_null()
 }
 
 /// Whether any text in `record` contains `text`.
