@@ -123,8 +123,8 @@ fn partition_queue(c: &mut Criterion) {
             |batch| {
                 for msg in batch {
                     queue.push(Item(msg));
-                    while let Some((_, item)) = queue.next(now, true) {
-                        queue.delivered(Path::Pipelined, &item, 3);
+                    while let Some(_) = queue.next(now, true) {
+                        queue.delivered(Path::Pipelined, 3);
                     }
                 }
             },

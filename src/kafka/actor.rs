@@ -2,7 +2,7 @@
 //! may be sent) and the producers (what came of it); when a producer is at its end it makes a new
 //! one, announces its epoch, and the sources hand on again.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::dead_letter::queue::DeadLetterQueue;
 use super::partition_queue::ROUND_BELOW;
 use super::partition_queue::{PartitionQueue, Queued};
 use super::producer_event::{Event, ProducerEvent};
+use super::replay::{Known, Replay};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::kafka::dead_letter::{DeadLetter, Extent};
@@ -110,11 +111,8 @@ struct State {
     stale_batches: u64,
     /// The next producer is told of, since the end of the last one was.
     tells_epochs: bool,
-    /// What a source will hand on again although it is here: it attached anew.
-    held_after_reattach: HashSet<RecordId>,
-    /// Of a source that attached anew: up to this one, what it hands on again and is not here has
-    /// had its verdict from this epoch, and the mail died with the source.
-    verdict_watermark: BTreeMap<SourceId, Seq>,
+    /// What is known of records that come a second time.
+    replay: Replay,
 }
 
 /// The registry's singleton. Made by [`KafkaProducerActor::new`] and put there by
@@ -166,9 +164,6 @@ impl KafkaProducerActor {
     /// Puts a message where it goes next: its queue, or the dead letter.
     fn accept(&mut self, item: Item) {
         let state = &mut self.state;
-        if !state.held_after_reattach.is_empty() && state.held_after_reattach.remove(&item.msg.id) {
-            return;
-        }
         let queue = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
             let record = item.msg.record()?;
@@ -373,22 +368,21 @@ impl State {
         }
     }
 
-    /// Everything that is here and has no verdict yet.
-    fn record_ids(&self) -> HashSet<RecordId> {
+    /// Every record that is here and has no verdict yet, and its source.
+    fn held(&self) -> impl Iterator<Item = (SourceId, RecordId)> {
         let slots = self.producers.iter().flat_map(ProducerSet::slots);
-        let flying = slots.flat_map(|slot| slot.in_flight.iter()).map(|(_, flight)| match flight {
-            InFlight::Record { item, .. } => item.msg.id,
-            InFlight::DeadLetter { dead_letter, .. } => dead_letter.msg.id,
-        });
-        let waiting = self
-            .kafka_topics
-            .queues()
-            .iter()
-            .flat_map(PartitionQueue::waiting)
-            .map(|item| item.msg.id);
+        let in_flight =
+            slots.flat_map(|slot| slot.in_flight.iter()).map(|(_, in_flight)| match in_flight {
+                InFlight::Record { item, .. } => (item.source, item.msg.id),
+                InFlight::DeadLetter { dead_letter, .. } => {
+                    (dead_letter.source, dead_letter.msg.id)
+                }
+            });
+        let waiting = self.kafka_topics.queues().iter().flat_map(PartitionQueue::waiting);
+        let waiting = waiting.map(|item| (item.source, item.msg.id));
         let dead_letters = self.dead_letters.waiting().chain(self.unmatched.waiting());
-        let dead_letters = dead_letters.map(|dead_letter| dead_letter.msg.id);
-        flying.chain(waiting).chain(dead_letters).collect()
+        let dead_letters = dead_letters.map(|dead_letter| (dead_letter.source, dead_letter.msg.id));
+        in_flight.chain(waiting).chain(dead_letters)
     }
 }
 
@@ -444,15 +438,9 @@ impl Handler<Attach> for KafkaProducerActor {
         if let Some(producers) = &self.state.producers {
             attach.ready.do_send(StageReady { stage_epoch: producers.epoch });
         }
-        self.state.held_after_reattach = self.state.record_ids();
-        let accepted = self
-            .state
-            .producers
-            .as_ref()
-            .and_then(|producers| producers.accepted.get(&attach.source));
-        if let Some(last) = accepted.copied() {
-            self.state.verdict_watermark.insert(attach.source, last);
-        }
+        let held = self.state.held().filter(|(source, _)| *source == attach.source);
+        let held: Vec<_> = held.map(|(_, id)| id).collect();
+        self.state.replay.attached(attach.source, held);
         self.sources.insert(attach.source, attach);
     }
 }
@@ -464,27 +452,26 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
         self.heartbeat.beat();
         failpoint::hit(Site::KafkaBatch);
         let epoch = batch.stage_epoch;
-        let current = self.state.producers.as_mut().filter(|producers| producers.ending.is_none());
-        let current = current.filter(|producers| producers.epoch == epoch);
-        let Some(producers) = current else {
+        let current = self.state.producers.as_ref().filter(|producers| producers.ending.is_none());
+        if current.is_none_or(|producers| producers.epoch != epoch) {
             self.state.stale_batches += 1;
-            debug!(self.log, "batch for another epoch"; keys::EPOCH => batch.stage_epoch.0,
+            debug!(self.log, "batch for another epoch"; keys::EPOCH => epoch.0,
                 keys::COUNT => self.state.stale_batches);
             return;
-        };
-        if let Some(last) = batch.messages.last() {
-            producers.accepted.insert(batch.source, last.id.seq);
         }
-        let verdict_watermark = self.state.verdict_watermark.get(&batch.source).copied();
+        let Some(last) = batch.messages.last() else { return };
+        let source = batch.source;
+        let is_replay = !self.state.replay.batch(source, last.id).knows_none();
         let mut again = Outbox::default();
         for msg in batch.messages {
-            // Produced again, it would come behind later ones of its MQTT topic.
-            if verdict_watermark.is_some_and(|last| msg.id.seq <= last)
-                && !self.state.held_after_reattach.contains(&msg.id)
-            {
-                again.push(batch.source, verdict_again(&msg));
-            } else {
-                self.accept(Item { msg, source: batch.source });
+            let known = match is_replay {
+                true => self.state.replay.of(source).known(msg.id),
+                false => Known::New,
+            };
+            match known {
+                Known::New => self.accept(Item { msg, source }),
+                Known::Held => {}
+                Known::HadVerdict => again.push(source, verdict_again(&msg)),
             }
         }
         again.send(&self.sources, Instant::now());

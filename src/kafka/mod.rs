@@ -6,6 +6,7 @@ mod client;
 mod events;
 pub mod partition_queue;
 pub mod refusals;
+pub mod replay;
 mod sentences;
 pub mod partitions;
 mod producer_event;

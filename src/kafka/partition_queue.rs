@@ -10,6 +10,9 @@
 //! the partition before (docs/decisions/0002-gapless.md). So a queue sends one record alone until this
 //! producer has delivered one: from then on Kafka *knows the sequence*.
 //!
+//! A record has its place by its [`Arrival`], a number of this queue, because sequence numbers ascend only
+//! within one source (docs/decisions/0017-arrival-numbers.md).
+//!
 //! A record of a size that was refused before goes alone at once: the queue drains before it, and is
 //! pipelined again behind it.
 //!
@@ -17,10 +20,12 @@
 //! sequence stays unknown: any two of them may be neighbours in a partition.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::classify::Class;
+use crate::backoff::Backoff;
 use crate::message::Seq;
 
 /// A partition takes part in a round of records while fewer than this are in flight there: with more an
@@ -31,15 +36,37 @@ pub(super) const ROUND_BELOW: usize = 5;
 
 /// First pause before a record is sent again; it doubles.
 const RETRY_MIN: Duration = Duration::from_millis(100);
-/// Longest pause before a record is sent again, and the pause of a held queue.
+/// Longest pause before a record is sent again whose refusal passes by itself.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Pause of a held queue before the next attempt: a person has to remove the cause.
+const HOLD_RETRY: Duration = Duration::from_secs(5);
 
 /// What a queue carries.
 pub trait Queued {
-    /// Its number; ascends within a source.
+    /// The number of its message. Grows in the order of receipt, also over several sources.
     fn seq(&self) -> Seq;
     /// The size of its key and its value.
     fn bytes(&self) -> usize;
+}
+
+/// The place of a record in its queue: where it goes back to when it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrival(u64);
+
+/// A record and its place in the queue that it came out of.
+#[derive(Debug)]
+pub struct Arrived<T> {
+    arrival: Arrival,
+    /// The record.
+    pub item: T,
+}
+
+impl<T> Deref for Arrived<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.item
+    }
 }
 
 /// Which producer a record goes through.
@@ -77,18 +104,25 @@ enum Mode {
 pub struct PartitionQueue<T> {
     kafka_topic: Arc<str>,
     kafka_partition: Option<i32>,
-    items: VecDeque<T>,
+    items: VecDeque<Arrived<T>>,
+    /// The place of the next one that is pushed.
+    next_arrival: Arrival,
     mode: Mode,
     /// In flight through the pipelined producer.
     pipelined: usize,
     /// In flight through the serial producer: none or one.
     serial: bool,
-    /// The queue is serial up to this record.
-    until: Seq,
+    /// What arrived up to here goes alone: it was refused, or was overtaken by what was.
+    serial_until: Arrival,
+    /// The largest number of a message that went into `serial_until` and has not gone alone yet.
+    suspect: Option<Seq>,
+    /// After [`PartitionQueue::restart`] all records arrive anew, in an order of sources that nobody
+    /// knows. Then every record up to this number goes alone.
+    replayed_alone_until: Option<Seq>,
     /// From this size on a record goes alone.
     alone_from: usize,
     trouble: Option<Trouble>,
-    attempts: u32,
+    backoff: Backoff,
     next_try: Option<Instant>,
     /// This producer has delivered a record here.
     sequence_known: bool,
@@ -103,13 +137,16 @@ impl<T: Queued> PartitionQueue<T> {
             kafka_topic: Arc::clone(kafka_topic),
             kafka_partition,
             items: VecDeque::new(),
+            next_arrival: Arrival(1),
             mode: Mode::Pipelined,
             pipelined: 0,
             serial: false,
-            until: Seq(0),
+            serial_until: Arrival(0),
+            suspect: None,
+            replayed_alone_until: None,
             alone_from: usize::MAX,
             trouble: None,
-            attempts: 0,
+            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
             next_try: None,
             sequence_known: false,
             proven: true,
@@ -199,19 +236,19 @@ impl<T: Queued> PartitionQueue<T> {
     pub fn probe_if_unproven(&mut self) {
         if let (false, Mode::Pipelined, Some(first)) = (self.proven, self.mode, self.items.front())
         {
-            let seq = first.seq();
-            self.drain_up_to(seq);
+            let (arrival, seq) = (first.arrival, first.seq());
+            self.drain_up_to(arrival, seq);
         }
     }
 
     /// Takes out all that waits.
-    pub fn take_waiting(&mut self) -> VecDeque<T> {
-        std::mem::take(&mut self.items)
+    pub fn take_waiting(&mut self) -> impl Iterator<Item = T> {
+        std::mem::take(&mut self.items).into_iter().map(|arrived| arrived.item)
     }
 
     /// The records that [`PartitionQueue::next`] has not given out.
     pub fn waiting(&self) -> impl Iterator<Item = &T> {
-        self.items.iter()
+        self.items.iter().map(|arrived| &arrived.item)
     }
 
     /// When a paused queue is to be asked again.
@@ -221,24 +258,24 @@ impl<T: Queued> PartitionQueue<T> {
 
     /// A new record, behind all others.
     pub fn push(&mut self, item: T) {
-        self.items.push_back(item);
+        let arrival = self.next_arrival;
+        self.next_arrival = Arrival(arrival.0 + 1);
+        self.items.push_back(Arrived { arrival, item });
     }
 
     /// The record that may be sent at `now`, counted as in flight from here on. `pipelined_has_room`
     /// says whether the pipelined producer takes any.
-    pub fn next(&mut self, now: Instant, pipelined_has_room: bool) -> Option<(Path, T)> {
-        let front = self.items.front()?;
-        let (seq, goes_alone) = (front.seq(), front.bytes() >= self.alone_from);
+    pub fn next(&mut self, now: Instant, pipelined_has_room: bool) -> Option<(Path, Arrived<T>)> {
+        let goes_alone = self.goes_alone(self.items.front()?);
         let idle = self.pipelined == 0 && !self.serial;
         if self.mode == Mode::Draining && idle {
             self.mode = Mode::Serial;
         }
-        if self.mode == Mode::Serial && idle && seq > self.until {
+        if self.mode == Mode::Serial && idle && !goes_alone {
             self.become_pipelined();
         }
         if self.mode == Mode::Pipelined && goes_alone {
             // The sequence stays known: the pipelined producer goes on where it was.
-            self.until = self.until.max(seq);
             self.mode = if idle { Mode::Serial } else { Mode::Draining };
         }
         match self.mode {
@@ -250,11 +287,8 @@ impl<T: Queued> PartitionQueue<T> {
                 self.serial = true;
                 self.items.pop_front().map(|item| (Path::Serial, item))
             }
-            Mode::Pipelined
-                if !pipelined_has_room || (!self.sequence_known && self.pipelined > 0) =>
-            {
-                None
-            }
+            Mode::Pipelined if !pipelined_has_room => None,
+            Mode::Pipelined if !self.sequence_known && self.pipelined > 0 => None,
             Mode::Pipelined => {
                 self.pipelined += 1;
                 self.items.pop_front().map(|item| (Path::Pipelined, item))
@@ -263,28 +297,28 @@ impl<T: Queued> PartitionQueue<T> {
     }
 
     /// The record could not be sent after all, for want of room: as if [`PartitionQueue::next`] had not been called.
-    pub fn put_back(&mut self, path: Path, item: T) {
+    pub fn put_back(&mut self, path: Path, item: Arrived<T>) {
         self.returned(path);
         self.items.push_front(item);
     }
 
     /// The record is in Kafka, in this partition. Returns whether it is the first since
     /// [`PartitionQueue::mark_unproven`].
-    pub fn delivered(&mut self, path: Path, item: &T, kafka_partition: i32) -> bool {
+    pub fn delivered(&mut self, path: Path, kafka_partition: i32) -> bool {
         self.returned(path);
         self.trouble = None;
         match path {
             Path::Pipelined => self.sequence_known |= self.kafka_partition == Some(kafka_partition),
-            Path::Serial => self.proceed_past(item.seq()),
+            Path::Serial => self.proceed(),
         }
         !std::mem::replace(&mut self.proven, true)
     }
 
     /// The record went to the dead letter instead.
-    pub fn dead_lettered(&mut self, path: Path, item: &T) {
+    pub fn dead_lettered(&mut self, path: Path) {
         self.returned(path);
         if path == Path::Serial {
-            self.proceed_past(item.seq());
+            self.proceed();
         }
     }
 
@@ -294,7 +328,7 @@ impl<T: Queued> PartitionQueue<T> {
     pub fn refused(
         &mut self,
         path: Path,
-        item: T,
+        arrived: Arrived<T>,
         (class, code): (Class, i32),
         now: Instant,
         hold_max: Option<Duration>,
@@ -306,19 +340,20 @@ impl<T: Queued> PartitionQueue<T> {
         let expired = held && hold_max.is_some_and(|max| now.duration_since(since) >= max);
         let alone = path == Path::Serial && class == Class::Suspect;
         if class == Class::Refused || alone || (expired && path == Path::Serial) {
-            self.dead_lettered(path, &item);
+            self.dead_lettered(path);
             if expired {
                 // What comes next has the same cause and does not wait as long again.
                 self.trouble = Some(Trouble { code, held, since });
             }
-            return Some(item);
+            return Some(arrived.item);
         }
         self.returned(path);
         if path == Path::Pipelined {
-            self.drain_up_to(item.seq());
+            self.drain_up_to(arrived.arrival, arrived.seq());
         } else {
-            let pause = if held { RETRY_MAX } else { backoff(self.attempts) };
-            self.attempts = self.attempts.saturating_add(1);
+            // Without jitter: one bridge has few partitions that fail.
+            let retry = self.backoff.pause(0.0);
+            let pause = if held { HOLD_RETRY } else { retry };
             // It may be another partition of the same name by the time that this is over.
             self.sequence_known = false;
             self.next_try = Some(now + pause);
@@ -326,8 +361,8 @@ impl<T: Queued> PartitionQueue<T> {
         if held || path == Path::Serial {
             self.trouble = Some(Trouble { code, held, since });
         }
-        let at = self.items.partition_point(|other| other.seq() < item.seq());
-        self.items.insert(at, item);
+        let at = self.items.partition_point(|other| other.arrival < arrived.arrival);
+        self.items.insert(at, arrived);
         None
     }
 
@@ -335,6 +370,8 @@ impl<T: Queued> PartitionQueue<T> {
     /// was to go alone still goes alone.
     pub fn restart(&mut self) {
         self.items.clear();
+        self.replayed_alone_until = self.replayed_alone_until.max(self.suspect);
+        self.suspect = None;
         self.pipelined = 0;
         self.serial = false;
         self.sequence_known = false;
@@ -343,8 +380,9 @@ impl<T: Queued> PartitionQueue<T> {
         }
     }
 
-    fn drain_up_to(&mut self, seq: Seq) {
-        self.until = self.until.max(seq);
+    fn drain_up_to(&mut self, arrival: Arrival, seq: Seq) {
+        self.serial_until = self.serial_until.max(arrival);
+        self.suspect = self.suspect.max(Some(seq));
         // It may be another partition of the same name by the time that this is over.
         self.sequence_known = false;
         if self.mode == Mode::Pipelined {
@@ -359,24 +397,28 @@ impl<T: Queued> PartitionQueue<T> {
         }
     }
 
-    fn proceed_past(&mut self, seq: Seq) {
-        self.attempts = 0;
+    /// A record that went alone needs no other attempt.
+    fn proceed(&mut self) {
+        self.backoff.reset();
         self.next_try = None;
-        if seq >= self.until {
+        if self.items.front().is_none_or(|front| !self.goes_alone(front)) {
             self.become_pipelined();
         }
     }
 
+    fn goes_alone(&self, arrived: &Arrived<T>) -> bool {
+        arrived.arrival <= self.serial_until
+            || Some(arrived.seq()) <= self.replayed_alone_until
+            || arrived.bytes() >= self.alone_from
+    }
+
     fn become_pipelined(&mut self) {
         self.mode = Mode::Pipelined;
+        self.suspect = None;
         self.trouble = None;
-        self.attempts = 0;
+        self.backoff.reset();
         self.next_try = None;
     }
-}
-
-fn backoff(attempts: u32) -> Duration {
-    RETRY_MIN.saturating_mul(1 << attempts.min(10)).min(RETRY_MAX)
 }
 
 #[cfg(test)]

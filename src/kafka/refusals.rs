@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::message::Seq;
+use crate::message::RecordId;
 
 /// So many refusals in a row, with nothing delivered in between, are the Kafka topic's.
 const IN_A_ROW: u64 = 3;
@@ -32,7 +32,7 @@ pub struct Refusals {
     /// How many records were refused since the last delivery, each alone.
     in_a_row: u64,
     /// The last of them: one may come again, with a new producer.
-    last: VecDeque<Seq>,
+    last: VecDeque<RecordId>,
     /// The MQTT topic of the first of them.
     first: Bytes,
     /// Others have another one.
@@ -47,12 +47,12 @@ impl Refusals {
     /// A record of this MQTT topic was refused alone, and not for its size. How many messages went to
     /// the dead letter since the last delivery if the cause is the Kafka topic's; else this one is to
     /// follow them.
-    pub fn add(&mut self, seq: Seq, mqtt_topic: &Bytes) -> Option<u64> {
+    pub fn add(&mut self, id: RecordId, mqtt_topic: &Bytes) -> Option<u64> {
         if self.in_a_row == 0 {
             self.first = mqtt_topic.clone();
         }
         self.are_mixed |= self.first != *mqtt_topic;
-        if self.last.contains(&seq) {
+        if self.last.contains(&id) {
             return None;
         }
         let before = self.in_a_row;
@@ -61,7 +61,7 @@ impl Refusals {
         }
         self.in_a_row += 1;
         self.last.truncate(KNOWN - 1);
-        self.last.push_front(seq);
+        self.last.push_front(id);
         None
     }
 
@@ -112,11 +112,12 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Seq;
 
     /// Adds a refusal of each; what the last one brought.
     fn after(refusals: &mut Refusals, mqtt_topics: &[&'static str]) -> Option<u64> {
         let add = |mqtt_topic: &&'static str| {
-            refusals.add(Seq::next(), &Bytes::from_static(mqtt_topic.as_bytes()))
+            refusals.add(RecordId::first(Seq::next()), &Bytes::from_static(mqtt_topic.as_bytes()))
         };
         mqtt_topics.iter().map(add).last().flatten()
     }
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn a_record_that_comes_again_with_a_new_producer_counts_once() {
         let mut refusals = Refusals::default();
-        let seqs = [Seq::next(), Seq::next(), Seq::next()];
+        let seqs = [(); 3].map(|()| RecordId::first(Seq::next()));
         for seq in [seqs[0], seqs[1], seqs[0], seqs[1], seqs[1]] {
             let mqtt_topic = if seq == seqs[0] { "a" } else { "b" };
             assert_eq!(refusals.add(seq, &Bytes::from(mqtt_topic)), None);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
-use mqtt_kafka_bridge::kafka::partition_queue::{PartitionQueue, Path, Queued};
+use mqtt_kafka_bridge::kafka::partition_queue::{Arrived, PartitionQueue, Path, Queued};
 use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
@@ -118,7 +118,7 @@ impl DataPath {
         }
     }
 
-    fn send(&mut self, now: Stamp) -> Vec<Item> {
+    fn send(&mut self, now: Stamp) -> Vec<Arrived<Item>> {
         for msg in self.window.take_unforwarded() {
             self.queue.push(Item(msg));
         }
@@ -129,7 +129,7 @@ impl DataPath {
                 // The first record goes alone, the rest when that is in Kafka.
                 None => match sent.pop() {
                     Some(item) => {
-                        self.queue.delivered(Path::Pipelined, &item, 3);
+                        self.queue.delivered(Path::Pipelined, 3);
                         sent.insert(0, item);
                     }
                     None => panic!("the queue is stuck"),
@@ -139,7 +139,7 @@ impl DataPath {
         sent
     }
 
-    fn report(&mut self, sent: Vec<Item>, now: Stamp) -> Vec<Verdict> {
+    fn report(&mut self, sent: Vec<Arrived<Item>>, now: Stamp) -> Vec<Verdict> {
         let timing = self.logging.timing();
         let mut timing = timing.batch();
         let mut verdicts = Vec::with_capacity(sent.len());
@@ -160,7 +160,7 @@ impl DataPath {
                 delivered_at: now,
             });
             verdicts.push(Verdict::Delivered(item.0.id));
-            self.queue.delivered(Path::Pipelined, &item, 3);
+            self.queue.delivered(Path::Pipelined, 3);
         }
         verdicts
     }

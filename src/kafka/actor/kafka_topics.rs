@@ -119,7 +119,8 @@ impl KafkaTopics {
             let Some(queue) = *undivided else { continue };
             if partitions.count() > 0 && self.queues[queue].is_idle() {
                 self.all[owner].undivided = None;
-                for item in self.queues[queue].take_waiting() {
+                let waiting: Vec<Item> = self.queues[queue].take_waiting().collect();
+                for item in waiting {
                     let queue = self.queue_in(owner, item.key());
                     self.queues[queue].push(item);
                 }
@@ -164,14 +165,8 @@ impl KafkaTopics {
     }
 
     /// A record of this queue is in Kafka, in this partition.
-    pub(super) fn delivered(
-        &mut self,
-        queue: usize,
-        path: Path,
-        item: &Item,
-        kafka_partition: i32,
-    ) {
-        if self.queues[queue].delivered(path, item, kafka_partition) {
+    pub(super) fn delivered(&mut self, queue: usize, path: Path, kafka_partition: i32) {
+        if self.queues[queue].delivered(path, kafka_partition) {
             self.proven(self.owner[queue]);
         }
     }
@@ -207,7 +202,7 @@ impl KafkaTopics {
         let owner = self.owner[queue];
         // Any delivery is to end the row.
         self.queues_of(owner).for_each(PartitionQueue::mark_unproven);
-        self.all[owner].refusals.add(item.msg.id.seq, &item.msg.message.mqtt_topic)
+        self.all[owner].refusals.add(item.msg.id, &item.msg.message.mqtt_topic)
     }
 
     /// A record of this queue was refused alone for its size.

@@ -1,6 +1,6 @@
 //! The producers of one epoch: how they begin and end, and what concerns them as a whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
@@ -10,11 +10,11 @@ use slog::{error, info, warn};
 use super::{DeadLetterKind, Item, KafkaProducerActor, State};
 use crate::kafka::classify;
 use crate::kafka::dead_letter::DeadLetter;
-use crate::kafka::partition_queue::Path;
+use crate::kafka::partition_queue::{Arrived, Path};
 use crate::kafka::producer::Producer;
-use crate::message::{Epoch, Seq, Stamp};
+use crate::message::{Epoch, Stamp};
 use crate::observe::{LogLimiter, diagnosis, keys};
-use crate::stage::{SourceId, StageReady};
+use crate::stage::StageReady;
 
 /// How often it is said that Kafka is still away, or still confirms nothing.
 pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ pub(super) struct Away {
 
 /// What is in flight in librdkafka.
 pub(super) enum InFlight {
-    Record { item: Item, queue: usize, produced_at: Stamp },
+    Record { item: Arrived<Item>, queue: usize, produced_at: Stamp },
     DeadLetter { dead_letter: Box<DeadLetter>, sent_at: Instant },
 }
 
@@ -79,8 +79,6 @@ pub(super) struct ProducerSet {
     pub(super) delivered_at: Option<Instant>,
     /// librdkafka may never find some partition's leader again.
     pub(super) leader_lost: bool,
-    /// The last message that each source handed on to this epoch.
-    pub(super) accepted: BTreeMap<SourceId, Seq>,
 }
 
 impl ProducerSet {
@@ -142,7 +140,6 @@ impl KafkaProducerActor {
                     to_replay: BTreeSet::new(),
                     delivered_at: None,
                     leader_lost: false,
-                    accepted: BTreeMap::new(),
                 });
                 for source in self.sources.values() {
                     source.ready.do_send(StageReady { stage_epoch: epoch });
@@ -208,8 +205,8 @@ impl KafkaProducerActor {
             self.state.dead_letters.restart();
             self.state.unmatched.restart();
             // Only a dead letter that is being written outlives its epoch.
-            self.state.held_after_reattach = self.state.record_ids();
-            self.state.verdict_watermark.clear();
+            let held: Vec<_> = self.state.held().collect();
+            self.state.replay.begin_epoch(held);
             self.state.start_at = Some(now + pause);
         }
         if self.state.start_at.is_some_and(|at| now >= at) {

@@ -11,7 +11,7 @@ use super::{DeadLetterKind, Item, KafkaProducerActor};
 use crate::failpoint::{self, Site};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::DeadLetter;
-use crate::kafka::partition_queue::{Path, Queued as _};
+use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
 use crate::kafka::producer::Report;
 use crate::message::Stamp;
 use crate::observe::{Delivered, TimingRecord, keys};
@@ -73,7 +73,7 @@ impl KafkaProducerActor {
         &mut self,
         queue: usize,
         path: Path,
-        item: Item,
+        item: Arrived<Item>,
         refusal: Refusal,
         now: Instant,
     ) {
@@ -164,7 +164,7 @@ impl KafkaProducerActor {
                             ..timing_of(&item, kafka_topic, &report, produced_at)
                         });
                         verdicts.push(item.source, Verdict::Delivered(item.msg.id));
-                        kafka_topics.delivered(queue, path, &item, report.kafka_partition);
+                        kafka_topics.delivered(queue, path, report.kafka_partition);
                     } else if fatal.is_none() || !classify::PURGED.contains(&report.code) {
                         match class {
                             Class::Fatal => {

@@ -9,7 +9,7 @@ use super::producer_set::InFlight;
 use super::reports::{Outbox, Refusal};
 use super::{DeadLetterKind, Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
-use crate::kafka::partition_queue::{Path, Queued as _};
+use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
 use crate::message::Stamp;
 use crate::stage::Verdict;
 
@@ -46,7 +46,7 @@ impl KafkaProducerActor {
         room: &mut usize,
         now: Stamp,
         ctx: &mut Context<Self>,
-    ) -> Vec<Item> {
+    ) -> Vec<Arrived<Item>> {
         let mut round = Vec::new();
         while !self.state.full && self.is_sending() {
             let queue_now = &mut self.state.kafka_topics.queues_mut()[queue];
@@ -70,7 +70,7 @@ impl KafkaProducerActor {
         &mut self,
         queue: usize,
         path: Path,
-        items: Vec<Item>,
+        items: Vec<Arrived<Item>>,
         produced_at: Stamp,
         ctx: &mut Context<Self>,
     ) -> usize {
