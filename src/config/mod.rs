@@ -4,21 +4,30 @@
 //! (`resolve`), and whatever is wrong on the way is gathered and told at once. The table of all keys
 //! is in [`keys`].
 
+mod brokers;
 mod client;
 mod describe;
 mod errors;
+mod field;
 mod for_test;
+mod form;
+mod kafka_topic;
 pub mod keys;
 mod load;
 pub mod mqtt_url;
 mod properties;
 mod property_table;
+mod reading;
+mod relations;
 mod resolve;
 mod resolved;
+mod secret_file;
 mod secrets;
+mod setting;
 mod source;
 mod suggest;
 mod text;
+mod toml_text;
 mod transport;
 mod value;
 

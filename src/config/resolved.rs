@@ -1,5 +1,8 @@
 //! What a configuration resolves to: validated, with every default filled in. The rest of the crate
 //! reads only this; how it is written and refused is the business of the other files here.
+//!
+//! `Default` of a section is blank, to be filled from the table of keys; the defaults of the
+//! configuration are in the table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -118,7 +121,7 @@ impl Config {
 }
 
 /// `[mqtt]`: one connection to an MQTT broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MqttConfig {
     /// What logs and metrics call the connection; of `[mqtt]` it is `mqtt`.
     pub name: Arc<str>,
@@ -204,7 +207,7 @@ pub enum Unmatched {
 }
 
 /// `[kafka]`
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct KafkaConfig {
     /// `host:port` each, at least one.
     pub brokers: Vec<String>,
@@ -226,7 +229,7 @@ impl fmt::Debug for KafkaConfig {
 }
 
 /// `[delivery]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeliveryConfig {
     /// In-flight window in messages, 1 to 65535. Default 1000.
     pub window_messages: usize,
@@ -243,7 +246,7 @@ pub struct DeliveryConfig {
 }
 
 /// `[dead_letter]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetterConfig {
     /// Write dead letters to this Kafka topic; else to `file`.
     pub kafka_topic: Option<String>,
@@ -261,7 +264,7 @@ pub struct DeadLetterConfig {
 }
 
 /// `[supervisor]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SupervisorConfig {
     /// First and largest pause before a failed actor is restarted; it doubles, with jitter.
     /// Defaults 100 ms and 10 s.
@@ -275,7 +278,7 @@ pub struct SupervisorConfig {
 }
 
 /// `[http]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HttpConfig {
     /// Where health and metrics are served; `None` (`"off"`) is nowhere. Port 0 is a free one.
     /// Default `127.0.0.1:8080`.
@@ -332,6 +335,12 @@ impl Secret {
     /// The text itself, for the wire only.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 

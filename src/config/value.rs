@@ -1,12 +1,15 @@
-//! What a user wrote for one key, and what it means.
+//! What a user wrote for one key. Pure.
 
-use std::time::Duration;
-
-use bytesize::ByteSize;
-
-use super::keys::Form;
-use super::resolved::TimingPolicy;
 use super::suggest::{FOUND_MAX, quoted};
+
+/// Why a value is refused.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It is not of the key's form.
+    Form,
+    /// The whole sentence.
+    Because(String),
+}
 
 /// What stands behind a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,54 +62,11 @@ impl Value {
         }
     }
 
-    /// The integer within the limits of a [`Form::Count`]; a variable's text counts as one.
-    pub(super) fn count(&self, form: &Form) -> Option<u64> {
-        let digits = match self {
-            Self::Number(digits) => digits,
-            _ => self.text()?,
-        };
-        let &Form::Count(min, max) = form else { return None };
-        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        digits.parse().ok().filter(|number| (min..=max).contains(number))
-    }
-
-    /// The duration within the limits of its form; `Some(None)` is "never".
-    pub(super) fn duration(&self, form: &Form) -> Option<Option<Duration>> {
-        let text = self.text()?;
-        let (min, max, whole, never) = match form {
-            Form::Duration(min, max) => (min, max, false, false),
-            Form::DurationOrNever(min, max) => (min, max, false, true),
-            Form::Seconds(min, max) => (min, max, true, false),
-            Form::SecondsOrNever(min, max) => (min, max, true, true),
-            _ => return None,
-        };
-        if never && text == "never" {
-            return Some(None);
-        }
-        let duration = parse_duration(text)?;
-        let within = parse_duration(min)? <= duration && duration <= parse_duration(max)?;
-        (within && !(whole && duration.subsec_nanos() > 0)).then_some(Some(duration))
-    }
-
-    /// The bytes within the limits of a [`Form::Size`].
-    pub(super) fn size(&self, form: &Form) -> Option<u64> {
-        let &Form::Size(min, max) = form else { return None };
-        let size = parse_size(self.text()?)?;
-        (parse_size(min)?..=parse_size(max)?).contains(&size).then_some(size)
-    }
-
-    /// `log.timing`
-    pub(super) fn timing(&self) -> Option<TimingPolicy> {
-        match self.text()? {
-            "all" => Some(TimingPolicy::All),
-            "off" => Some(TimingPolicy::Off),
-            text => match text.split_once(':')? {
-                ("slow", duration) => parse_duration(duration).map(TimingPolicy::Slow),
-                ("sample", n) => n.parse().ok().filter(|n: &u32| *n >= 1).map(TimingPolicy::Sample),
-                _ => None,
-            },
+    /// The digits of a number; a variable's text may be one.
+    pub(super) fn digits(&self) -> Option<&str> {
+        match self {
+            Self::Number(digits) => Some(digits),
+            _ => self.text(),
         }
     }
 
@@ -131,26 +91,4 @@ impl Value {
             Self::Refused => "nothing",
         }
     }
-}
-
-/// A duration with units; a plain number is none.
-fn parse_duration(text: &str) -> Option<Duration> {
-    if !text.contains(|c: char| c.is_alphabetic()) {
-        return None;
-    }
-    humantime::parse_duration(text).ok()
-}
-
-/// A size with its unit; a plain number is none.
-fn parse_size(text: &str) -> Option<u64> {
-    if !text.contains(|c: char| c.is_alphabetic()) {
-        return None;
-    }
-    text.parse::<ByteSize>().ok().map(|size| size.as_u64())
-}
-
-/// Whether Kafka takes `name` as the name of a Kafka topic; librdkafka itself takes anything.
-pub(super) fn is_kafka_topic(name: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."
 }

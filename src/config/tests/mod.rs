@@ -6,9 +6,11 @@ mod random;
 mod secrecy;
 mod sentences;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::keys::{Fallback, Form, Key};
 use super::*;
 use crate::message::Qos;
 use crate::route::PayloadForm;
@@ -102,57 +104,114 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.log.timing, TimingPolicy::All);
 }
 
-/// Another value for each key, so that none is only read and not used.
-fn other_value(path: &str) -> &'static str {
-    match path {
-        "mqtt.url" => "mqtt://[::1]:2000",
-        "mqtt.client_id" => "other",
-        "mqtt.protocol" => "5",
-        "mqtt.resubscribe" => "new_session",
-        "mqtt.unmatched" => "drop",
-        "mqtt.renumbered_redelivery" => "on",
-        "mqtt.session_expiry" => "never",
-        "mqtt.username" | "mqtt.password" | "mqtt.password_file" => "other",
-        "mqtt.reconnect_min" | "supervisor.backoff_min" => "7ms",
-        "mqtt.max_payload"
-        | "delivery.window_bytes"
-        | "dead_letter.file_max"
-        | "dead_letter.unmatched_max" => "7 MiB",
-        "routes.filter" => "$share/group/+/x",
-        "routes.qos" => "0",
-        "routes.kafka_topic" | "dead_letter.kafka_topic" | "dead_letter.file" => "other.name",
-        "routes.payload" => "json",
-        "kafka.brokers" => "a:9092,b:9092",
-        "kafka.properties" => "7",
-        "delivery.window_messages"
-        | "delivery.qos0_window_messages"
-        | "supervisor.failures_max" => "7",
-        "http.listen" => "[::]:80",
-        "log.format" => "terminal",
-        "log.level" => "debug",
-        "log.timing" => "slow:7ms",
-        _ => "77s",
+/// Another value for a key, by its form.
+fn other_value(key: &Key) -> String {
+    let text = match (key.path, &key.form) {
+        // Not above its maximum.
+        ("mqtt.reconnect_min" | "supervisor.backoff_min", _) => "7ms",
+        (_, Form::Url) => "mqtt://[::1]:2000",
+        (_, Form::Filter) => "$share/group/+/x",
+        (_, Form::Brokers) => "a:9092,b:9092",
+        (_, Form::Listen) => "[::]:80",
+        (_, Form::Timing) => "slow:7ms",
+        (_, Form::Properties) => "7",
+        (_, Form::Choice(words)) => {
+            let other = words.iter().rfind(
+                |word| !matches!(key.fallback, Fallback::Value(default) if default == **word),
+            );
+            other.expect("more than one word")
+        }
+        (_, Form::Count(0, 1)) => "0",
+        (_, Form::Count(..)) => "7",
+        (_, Form::Size(..)) => "7 MiB",
+        (
+            _,
+            Form::Duration(..)
+            | Form::DurationOrNever(..)
+            | Form::Seconds(..)
+            | Form::SecondsOrNever(..),
+        ) => "77s",
+        (
+            _,
+            Form::MqttString
+            | Form::UserName
+            | Form::Secret
+            | Form::SecretFile
+            | Form::Path(_)
+            | Form::KafkaTopic,
+        ) => "other.name",
+    };
+    text.to_owned()
+}
+
+/// Two rows that name one field would change each other's line, and a row that names none would change
+/// no line.
+#[test]
+fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_other() {
+    let secret = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(secret.path(), "other.name\n").expect("a file can be written");
+    for key in keys::KEYS {
+        let value = match key.form {
+            Form::SecretFile => secret.path().to_str().expect("a path of UTF-8").to_owned(),
+            _ => other_value(key),
+        };
+        let variable = key.variable();
+        // With MQTT 5 a password may stand alone.
+        let needed: &[(&str, &str)] = match key.form {
+            Form::Secret | Form::SecretFile => &[("BRIDGE_MQTT__PROTOCOL", "5")],
+            _ => &[],
+        };
+        // A secret's line is the same whatever it is.
+        let shown_as = match key.form {
+            Form::Secret | Form::SecretFile => "password",
+            Form::Properties => "\"linger.ms\"",
+            _ => key.name(),
+        };
+        let plain = legal(MINIMAL, needed);
+        let config = legal(MINIMAL, &[needed, &[(&variable, &value)]].concat());
+        assert_ne!(config, plain, "{}", key.path);
+        let (before, after) = (plain.describe(), config.describe());
+        let lines = |text: &str| {
+            let is_key = |line: &&str| line.contains(" = ");
+            text.lines().filter(is_key).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let changed: Vec<_> = lines(&after).difference(&lines(&before)).cloned().collect();
+        let [line] = &changed[..] else { panic!("{} changes {changed:?}", key.path) };
+        let is_its_own = line.starts_with(&format!("{shown_as} = "));
+        assert!(is_its_own, "{} changes {line}", key.path);
+        if matches!(key.form, Form::Secret | Form::SecretFile) {
+            let password = config.connections[0].password.as_ref().map(Secret::expose);
+            assert_eq!(password, Some("other.name"), "{}", key.path);
+        }
     }
 }
 
 #[test]
-fn every_key_can_be_set_by_environment_and_makes_a_difference() {
-    let plain = legal(MINIMAL, &[]);
-    let secret = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(secret.path(), "other\n").expect("a file can be written");
-    let secret = secret.path().to_str().expect("a path of UTF-8");
+fn each_limit_in_the_table_is_legal_itself() {
     for key in keys::KEYS {
-        let value = if key.path == "mqtt.password_file" { secret } else { other_value(key.path) };
-        let mut variables = vec![(key.variable(), value.to_owned())];
-        if key.path.starts_with("mqtt.password") {
-            variables.push(("BRIDGE_MQTT__USERNAME".to_owned(), "u".to_owned()));
-        }
-        let config = Config::from_toml(MINIMAL, "config.toml", variables)
-            .unwrap_or_else(|errors| panic!("{}: {errors}", key.path));
-        assert_ne!(config, plain, "{} makes no difference", key.path);
-        if key.path.starts_with("mqtt.password") {
-            let password = config.connections[0].password.as_ref().map(Secret::expose);
-            assert_eq!(password, Some("other"), "{}", key.path);
+        let legal = |text: &str| {
+            let value = value::Value::Text(text.to_owned());
+            match key.form {
+                Form::Count(..) | Form::Size(..) => key.form.number(&value).is_ok(),
+                _ => key.form.duration(&value).is_ok(),
+            }
+        };
+        match key.form {
+            Form::Count(min, max) => {
+                for (number, expected) in
+                    [(min, true), (max, true), (min.wrapping_sub(1), false), (max + 1, false)]
+                {
+                    assert_eq!(legal(&number.to_string()), expected, "{} {number}", key.path);
+                }
+            }
+            Form::Duration(min, max)
+            | Form::DurationOrNever(min, max)
+            | Form::Seconds(min, max)
+            | Form::SecondsOrNever(min, max)
+            | Form::Size(min, max) => {
+                assert!(legal(min) && legal(max), "{}", key.path);
+            }
+            _ => {}
         }
     }
 }

@@ -1,0 +1,200 @@
+//! What may be written for a key: how it is said, and whether a value is such a one. Pure.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::kafka_topic;
+use super::value::{Refused, Value};
+
+/// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
+pub(super) const MQTT_STRING_MAX: usize = 65_535;
+
+/// What may be written.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// `mqtt.url`
+    Url,
+    /// A string of MQTT.
+    MqttString,
+    /// A string of MQTT that may be a secret: some brokers take a token for the user name.
+    UserName,
+    /// A string of MQTT that no output shows.
+    Secret,
+    /// The path of a file with a secret, in whose place the secret itself is easily written.
+    SecretFile,
+    /// A path; of what.
+    Path(&'static str),
+    /// An MQTT filter.
+    Filter,
+    /// The name of a Kafka topic.
+    KafkaTopic,
+    /// `host:port` each. One string with commas is a list too.
+    Brokers,
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// An integer within these limits, both included.
+    Count(u64, u64),
+    /// A string such as "5s" within these limits, both included.
+    Duration(&'static str, &'static str),
+    /// A [`Form::Duration`], or "never".
+    DurationOrNever(&'static str, &'static str),
+    /// A [`Form::Duration`] in whole seconds.
+    Seconds(&'static str, &'static str),
+    /// A [`Form::Seconds`], or "never".
+    SecondsOrNever(&'static str, &'static str),
+    /// A string such as "10 MiB" within these limits, both included.
+    Size(&'static str, &'static str),
+    /// `http.listen`
+    Listen,
+    /// `log.timing`
+    Timing,
+    /// A table of librdkafka properties.
+    Properties,
+}
+
+impl fmt::Display for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::Url => "mqtt://host or mqtt://host:port",
+            Self::MqttString | Self::UserName => {
+                return write!(f, "a string of at most {MQTT_STRING_MAX} bytes");
+            }
+            Self::Secret => "a string",
+            Self::SecretFile => "the path of a file",
+            Self::Path(what) => return write!(f, "the path of a {what}"),
+            Self::Filter => "an MQTT filter",
+            Self::KafkaTopic => "a Kafka topic name",
+            Self::Brokers => "a list of host:port",
+            Self::Choice(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                return f.write_str(&quoted.join(" or "));
+            }
+            Self::Count(0, 1) => "0 or 1",
+            Self::Count(min, max) => return write!(f, "{min} to {max}"),
+            Self::Duration(..) | Self::DurationOrNever(..) => {
+                "a duration with its unit such as \"5s\", "
+            }
+            Self::Seconds(..) | Self::SecondsOrNever(..) => {
+                "a duration in whole seconds such as \"5s\", "
+            }
+            Self::Size(..) => "a size with its unit such as \"10 MiB\", ",
+            Self::Listen => "an IP address and port such as \"0.0.0.0:8080\", or \"off\"",
+            Self::Timing => {
+                "\"all\" or \"slow:50ms\" (a duration) or \"sample:100\" (1 to 4294967295) or \"off\""
+            }
+            Self::Properties => "a table of librdkafka properties",
+        };
+        f.write_str(text)?;
+        f.write_str(&self.range().unwrap_or_default())
+    }
+}
+
+impl Form {
+    /// The limits alone, where there are some.
+    pub fn limits(&self) -> Option<String> {
+        match self {
+            Self::Choice(_) | Self::Count(..) => Some(self.to_string()),
+            _ => self.range(),
+        }
+    }
+
+    fn range(&self) -> Option<String> {
+        match self {
+            Self::Duration(min, max) | Self::Seconds(min, max) | Self::Size(min, max) => {
+                Some(format!("{min} to {max}"))
+            }
+            Self::DurationOrNever(min, max) | Self::SecondsOrNever(min, max) => {
+                Some(format!("{min} to {max}, or \"never\""))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether no error may repeat what was written: it may be, or have in it, a secret.
+    pub(super) fn is_private(&self) -> bool {
+        matches!(self, Self::Url | Self::UserName | Self::Secret | Self::SecretFile)
+    }
+
+    /// The string, if it is of this form.
+    pub(super) fn text<'a>(&self, value: &'a Value) -> Result<&'a str, Refused> {
+        let text = value.text().ok_or(Refused::Form)?;
+        match self {
+            Self::MqttString | Self::UserName | Self::Secret if text.len() > MQTT_STRING_MAX => {
+                let found = text.len();
+                let text = format!("expected at most {MQTT_STRING_MAX} bytes, found {found}");
+                Err(Refused::Because(text))
+            }
+            Self::MqttString | Self::UserName | Self::Secret if text.contains('\0') => {
+                Err(Refused::Because("expected a string without NUL, found one with it".to_owned()))
+            }
+            Self::Path(_) | Self::SecretFile if text.is_empty() || text.contains('\0') => {
+                Err(Refused::Form)
+            }
+            Self::KafkaTopic if !kafka_topic::is_legal(text) => {
+                let text = format!("expected {}, found {}", kafka_topic::LEGAL, value.found());
+                Err(Refused::Because(text))
+            }
+            _ => Ok(text),
+        }
+    }
+
+    /// The integer, the bytes or the seconds, if within the limits; a variable's text counts as an
+    /// integer, and "never" is the largest number.
+    pub(super) fn number(&self, value: &Value) -> Result<u64, Refused> {
+        let number = match *self {
+            Self::Count(min, max) => {
+                let digits = value.digits().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+                digits.and_then(|digits| digits.parse().ok()).filter(|n| (min..=max).contains(n))
+            }
+            Self::Size(min, max) => {
+                let limits = parse_size(min).zip(parse_size(max));
+                let size = value.text().and_then(parse_size);
+                size.filter(|size| limits.is_some_and(|(min, max)| (min..=max).contains(size)))
+            }
+            Self::Seconds(..) | Self::SecondsOrNever(..) => {
+                let duration = self.duration(value)?;
+                Some(duration.map_or(u64::MAX, |duration| duration.as_secs()))
+            }
+            _ => None,
+        };
+        number.ok_or(Refused::Form)
+    }
+
+    /// The duration, if within the limits; `None` is "never".
+    pub(super) fn duration(&self, value: &Value) -> Result<Option<Duration>, Refused> {
+        let (min, max, is_whole, may_be_never) = match *self {
+            Self::Duration(min, max) => (min, max, false, false),
+            Self::DurationOrNever(min, max) => (min, max, false, true),
+            Self::Seconds(min, max) => (min, max, true, false),
+            Self::SecondsOrNever(min, max) => (min, max, true, true),
+            _ => return Err(Refused::Form),
+        };
+        let text = value.text().ok_or(Refused::Form)?;
+        if may_be_never && text == "never" {
+            return Ok(None);
+        }
+        let limits = parse_duration(min).zip(parse_duration(max));
+        let duration = parse_duration(text)
+            .filter(|duration| limits.is_some_and(|(min, max)| (min..=max).contains(duration)))
+            .filter(|duration| !is_whole || duration.subsec_nanos() == 0);
+        duration.map(Some).ok_or(Refused::Form)
+    }
+}
+
+/// A duration with units; a plain number is none.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    if !text.contains(|c: char| c.is_alphabetic()) {
+        return None;
+    }
+    humantime::parse_duration(text).ok()
+}
+
+/// A size with its unit; a plain number is none.
+fn parse_size(text: &str) -> Option<u64> {
+    if !text.contains(|c: char| c.is_alphabetic()) {
+        return None;
+    }
+    text.parse::<ByteSize>().ok().map(|size| size.as_u64())
+}

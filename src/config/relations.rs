@@ -1,0 +1,146 @@
+//! What the values of several keys say about one another. A relation is looked at once each of its keys
+//! is legal by itself.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::reading::Reading;
+use super::resolved::Protocol;
+use super::suggest::quoted;
+use crate::route::Route;
+
+/// A complaint: the path of its key, and the sentence.
+type Complaint = (String, String);
+
+/// All that is wrong.
+pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
+    let config = &reading.draft.config;
+    let supervisor = &config.supervisor;
+    let (min, max) = (supervisor.backoff_min, supervisor.backoff_max);
+    let backoff =
+        ordered(reading, ("supervisor.backoff_min", min), ("supervisor.backoff_max", max));
+    let mut complaints: Vec<_> = backoff.into_iter().collect();
+    for at in 0..config.connections.len() {
+        let mqtt = &config.connections[at];
+        let (min, max) = (mqtt.reconnect_min, mqtt.reconnect_max);
+        complaints.extend(ordered(
+            reading,
+            ("mqtt.reconnect_min", min),
+            ("mqtt.reconnect_max", max),
+        ));
+        complaints.extend(client_id(reading, at));
+        complaints.extend(login(reading, at));
+    }
+    complaints.extend(routes(reading));
+    complaints.extend(dead_letter(reading));
+    complaints
+}
+
+/// Two durations, the first not above the second.
+fn ordered(
+    reading: &Reading,
+    (min, low): (&str, Duration),
+    (max, high): (&str, Duration),
+) -> Option<Complaint> {
+    if !reading.is_sound(&[min, max]) || low <= high {
+        return None;
+    }
+    // The complaint belongs where something was written.
+    let (low, high) = (humantime::format_duration(low), humantime::format_duration(high));
+    Some(match reading.is_written(min) {
+        true => (min.to_owned(), format!("expected at most {max} ({high}), found {low}")),
+        false => (max.to_owned(), format!("expected at least {min} ({low}), found {high}")),
+    })
+}
+
+fn client_id(reading: &Reading, at: usize) -> Option<Complaint> {
+    let mqtt = &reading.draft.config.connections[at];
+    let keys = ["mqtt.client_id", "mqtt.session_expiry"];
+    let is_missing = mqtt.client_id.is_empty() && mqtt.session_expiry_s > 0;
+    (reading.is_sound(&keys) && is_missing).then(|| {
+        let text = "expected a stable name such as \"bridge-1\", since the session is persistent \
+                    (mqtt.session_expiry), found none";
+        ("mqtt.client_id".to_owned(), text.to_owned())
+    })
+}
+
+/// User name and password may stand in the keys, in the file or in the URL, each once.
+fn login(reading: &Reading, at: usize) -> Vec<Complaint> {
+    let (mqtt, login) = (&reading.draft.config.connections[at], &reading.draft.logins[at]);
+    let mut complaints = Vec::new();
+    let mut complain = |key: &str, text: String| complaints.push((key.to_owned(), text));
+    if mqtt.password.is_some() && login.file_password.is_some() {
+        complain("mqtt.password_file", "expected it or mqtt.password, found both".to_owned());
+    }
+    let password = mqtt.password.as_ref().or(login.file_password.as_ref());
+    if mqtt.username.is_some() && login.url_username.is_some() {
+        let text = "expected the user name here or in mqtt.url, found both";
+        complain("mqtt.username", text.to_owned());
+    }
+    if password.is_some() && login.url_password.is_some() {
+        let text = "expected the password here or in mqtt.url, found both";
+        complain("mqtt.password", text.to_owned());
+    }
+    let has_password = password.or(login.url_password.as_ref()).is_some();
+    let has_username = mqtt.username.is_some() || login.url_username.is_some();
+    let keys = ["mqtt.url", "mqtt.username", "mqtt.protocol"];
+    if reading.is_sound(&keys) && has_password && !has_username && mqtt.protocol != Protocol::V5 {
+        let text = "expected a user name with the password, since MQTT 3.1.1 has none without \
+                    (mqtt.protocol = \"5\" has), found none";
+        complain("mqtt.username", text.to_owned());
+    }
+    complaints
+}
+
+/// No filter twice, and no subscriptions of different kinds to the same MQTT topics.
+fn routes(reading: &Reading) -> Vec<Complaint> {
+    let path = |index: usize| format!("routes[{index}].filter");
+    let all = &reading.draft.config.routes;
+    let sound: Vec<_> = all.iter().filter(|route| reading.is_sound(&[&path(route.id.0)])).collect();
+    let mut complaints = Vec::new();
+    let mut first = BTreeMap::new();
+    for route in &sound {
+        if let Some(earlier) = first.insert(route.filter.as_str(), route.id.0) {
+            let path = path(route.id.0);
+            let found = reading.found(&path);
+            let text = format!("expected each filter once, found {found} in routes[{earlier}] too");
+            complaints.push((path, text));
+        }
+    }
+    if sound.len() == all.len() {
+        complaints.extend(disagreeing(all).map(|(earlier, route)| {
+            let text = format!(
+                "expected no MQTT topic in common with {} of routes[{}], found {}: they are not \
+                     of one kind, plain or one shared group, and each would bring every message",
+                quoted(earlier.filter.as_str()),
+                earlier.id.0,
+                quoted(route.filter.as_str())
+            );
+            (path(route.id.0), text)
+        }));
+    }
+    complaints
+}
+
+/// Plain and shared subscriptions of the same MQTT topics, or of several groups: each brings every
+/// message, and nothing tells them apart where groups have several members.
+fn disagreeing(routes: &[Route]) -> impl Iterator<Item = (&Route, &Route)> {
+    routes.iter().enumerate().filter_map(|(index, route)| {
+        let earlier = routes[..index].iter().find(|r| !r.filter.agrees_with(&route.filter))?;
+        Some((earlier, route))
+    })
+}
+
+/// Dead letters have a Kafka topic of their own.
+fn dead_letter(reading: &Reading) -> Option<Complaint> {
+    let path = "dead_letter.kafka_topic";
+    let config = &reading.draft.config;
+    let kafka_topic = config.dead_letter.kafka_topic.as_deref()?;
+    let route = config.routes.iter().find(|route| *route.kafka_topic == *kafka_topic)?;
+    let text = format!(
+        "expected a Kafka topic of its own, found {}, which is where routes[{}] writes",
+        reading.found(path),
+        route.id.0
+    );
+    Some((path.to_owned(), text))
+}

@@ -1,0 +1,30 @@
+//! A file with a secret in it.
+
+use std::fs::File;
+use std::io::Read;
+
+use super::form::MQTT_STRING_MAX;
+use super::suggest::quoted;
+use super::text;
+
+/// So much of the file is read: all of one that is legal, twice that in UTF-16, and a bit.
+const READ_MAX: u64 = 2 * MQTT_STRING_MAX as u64 + 4;
+
+/// The secret in the file at `path`, without the newline at its end.
+///
+/// # Errors
+/// What is wrong with the file, and nothing that is in it.
+pub(super) fn read(path: &str) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));
+    if let Err(error) = read {
+        return Err(format!("expected the path of a file that can be read: {error}"));
+    }
+    let text = text::decode_secret(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))?;
+    let secret = text.strip_suffix('\n').unwrap_or(text);
+    let secret = secret.strip_suffix('\r').unwrap_or(secret);
+    if secret.len() > MQTT_STRING_MAX || secret.contains('\0') {
+        return Err(format!("expected a file with at most {MQTT_STRING_MAX} bytes, without NUL"));
+    }
+    Ok(secret.to_owned())
+}

@@ -1,0 +1,224 @@
+//! How a value becomes the type of a field of [`Config`](super::Config), and how it is printed again.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::brokers;
+use super::form::{Form, parse_duration};
+use super::resolved::{
+    LogFormat, Protocol, RenumberedRedelivery, Resubscribe, Secret, TimingPolicy, Unmatched,
+};
+use super::secrets::REDACTED;
+use super::toml_text::{duration, size, string};
+use super::value::{Refused, Value};
+use crate::message::Qos;
+use crate::route::{Filter, PayloadForm};
+
+/// The type of a field that a key fills.
+pub(super) trait Setting: Sized {
+    /// What was written, read as this `form`.
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused>;
+
+    /// It as TOML; nothing if it is not set.
+    fn show(&self, form: &Form) -> Option<String>;
+}
+
+/// A [`Setting`] that is one of a few words.
+pub(super) trait Choice: Copy + PartialEq + 'static {
+    /// The words.
+    const WORDS: &'static [&'static str];
+    /// What each means.
+    const VALUES: &'static [Self];
+}
+
+macro_rules! choice {
+    ($type:ty: $($word:literal = $value:expr),*) => {
+        impl Choice for $type {
+            const WORDS: &'static [&'static str] = &[$($word),*];
+            const VALUES: &'static [Self] = &[$($value),*];
+        }
+    };
+}
+
+choice!(Protocol: "auto" = Self::Auto, "5" = Self::V5, "3.1.1" = Self::V311);
+choice!(Resubscribe: "always" = Self::Always, "new_session" = Self::NewSession);
+choice!(Unmatched: "dead_letter" = Self::DeadLetter, "drop" = Self::Drop);
+choice!(RenumberedRedelivery: "off" = Self::Off, "auto" = Self::Auto, "on" = Self::On);
+choice!(PayloadForm: "raw" = Self::Raw, "json" = Self::Json);
+choice!(LogFormat: "auto" = Self::Auto, "json" = Self::Json, "terminal" = Self::Terminal);
+choice!(slog::Level:
+    "critical" = Self::Critical, "error" = Self::Error, "warning" = Self::Warning,
+    "info" = Self::Info, "debug" = Self::Debug, "trace" = Self::Trace);
+
+impl<C: Choice> Setting for C {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        let text = value.text().ok_or(Refused::Form)?;
+        let mut choices = Self::WORDS.iter().zip(Self::VALUES);
+        choices.find(|(word, _)| **word == text).map(|(_, value)| *value).ok_or(Refused::Form)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        let mut choices = Self::WORDS.iter().zip(Self::VALUES);
+        choices.find(|(_, value)| *value == self).map(|(word, _)| string(word))
+    }
+}
+
+macro_rules! number {
+    ($($type:ty: $to_u64:expr),*) => {$(
+        impl Setting for $type {
+            fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+                form.number(value).map(|number| number.try_into().unwrap_or(Self::MAX))
+            }
+
+            fn show(&self, form: &Form) -> Option<String> {
+                let number = $to_u64(*self);
+                Some(match form {
+                    Form::Size(..) => string(&size(number)),
+                    Form::SecondsOrNever(..) if *self == Self::MAX => string("never"),
+                    Form::Seconds(..) | Form::SecondsOrNever(..) => {
+                        string(&duration(Duration::from_secs(number)))
+                    }
+                    _ => number.to_string(),
+                })
+            }
+        }
+    )*};
+}
+
+number!(u32: u64::from, u64: std::convert::identity, usize: |number| number as u64);
+
+impl Setting for Duration {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        form.duration(value)?.ok_or(Refused::Form)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(&duration(*self)))
+    }
+}
+
+/// `None` is "never".
+impl Setting for Option<Duration> {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        form.duration(value)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(&self.map_or_else(|| "never".to_owned(), duration)))
+    }
+}
+
+macro_rules! text {
+    ($($type:ty: $text:expr;)*) => {$(
+        impl Setting for $type {
+            fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+                form.text(value).map(Into::into)
+            }
+
+            fn show(&self, _: &Form) -> Option<String> {
+                let text: fn(&Self) -> Cow<'_, str> = $text;
+                Some(string(&text(self)))
+            }
+        }
+
+        /// `None` is not set.
+        impl Setting for Option<$type> {
+            fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+                <$type>::read(value, form).map(Some)
+            }
+
+            fn show(&self, form: &Form) -> Option<String> {
+                self.as_ref().and_then(|set| set.show(form))
+            }
+        }
+    )*};
+}
+
+text! {
+    String: |text| text.as_str().into();
+    Arc<str>: |text| (&**text).into();
+    PathBuf: |path| path.to_string_lossy();
+    Secret: |_| REDACTED.into();
+}
+
+impl Setting for Vec<String> {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        brokers::parse(value)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        let items: Vec<_> = self.iter().map(|item| string(item)).collect();
+        Some(format!("[{}]", items.join(", ")))
+    }
+}
+
+impl Setting for Filter {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        let text = value.text().ok_or(Refused::Form)?;
+        text.parse().map_err(|error| Refused::Because(format!("{error}, found {}", value.found())))
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(self.as_str()))
+    }
+}
+
+impl Setting for Qos {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        match form.number(value) {
+            Ok(0) => Ok(Self::AtMostOnce),
+            Ok(_) => Ok(Self::AtLeastOnce),
+            Err(_) if value.digits() == Some("2") => Err(Refused::Because(
+                "expected 0 or 1, found 2: the bridge delivers at least once, and QoS 1 is what \
+                 asks for that"
+                    .to_owned(),
+            )),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(self.level().to_string())
+    }
+}
+
+impl Setting for TimingPolicy {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        let text = value.text().ok_or(Refused::Form)?;
+        let policy = match (text, text.split_once(':')) {
+            ("all", _) => Some(Self::All),
+            ("off", _) => Some(Self::Off),
+            (_, Some(("slow", least))) => parse_duration(least).map(Self::Slow),
+            (_, Some(("sample", n))) => n.parse().ok().filter(|n| *n >= 1).map(Self::Sample),
+            _ => None,
+        };
+        policy.ok_or(Refused::Form)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(&match self {
+            Self::All => "all".to_owned(),
+            Self::Slow(least) => format!("slow:{}", duration(*least)),
+            Self::Sample(n) => format!("sample:{n}"),
+            Self::Off => "off".to_owned(),
+        }))
+    }
+}
+
+/// `None` is "off".
+impl Setting for Option<SocketAddr> {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        match value.text() {
+            Some("off") => Ok(None),
+            Some(text) => text.parse().map(Some).map_err(|_| Refused::Form),
+            None => Err(Refused::Form),
+        }
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(&self.map_or_else(|| "off".to_owned(), |at| at.to_string())))
+    }
+}
