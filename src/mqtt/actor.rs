@@ -261,6 +261,7 @@ impl Supervised for MqttActor {
         let intake = &mut self.core.intake;
         intake.window.connection_lost();
         intake.full_since = None;
+        intake.forget_routed();
         // Verdicts may have died with the mail that was being handled. When the stage answers the new
         // attachment, everything without a verdict is handed on again.
         intake.stage_unknown();

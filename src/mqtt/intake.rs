@@ -73,6 +73,11 @@ impl Intake {
         }
     }
 
+    /// What routing remembers is forgotten: a panic may have left it half-changed.
+    pub(super) fn forget_routed(&mut self) {
+        self.router.forget();
+    }
+
     /// Takes a message in. Gives it back if it has to wait for room in the window. `passed` counts the
     /// bytes that were read since the last message that was kept.
     pub(super) fn receive(

@@ -1,7 +1,7 @@
 //! Finds the first filter, in the order of the configuration, that matches an MQTT topic: a tree of
-//! levels, so that it costs what the topic is long and not what the filters are many.
+//! levels, so that the cost grows with the length of the MQTT topic and not with the number of filters.
 
-use super::Filter;
+use super::filter::Filter;
 
 /// No filter matches: greater than every place.
 const NONE: usize = usize::MAX;
