@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use super::args::BenchArgs;
+use super::baseline::{Kind, Task};
+use super::bridge_log::Told;
 use super::child::{Scratch, Subject};
 use super::feed::{Brake, Fed, Feed};
 use super::kafka::Kafka;
@@ -12,8 +14,6 @@ use super::progress::Progress;
 use super::reader::Reader;
 use super::result::{BridgeChecks, Checks, END_TO_END, Metrics, Percentiles, Run};
 use super::scenario::{Load, Scenario, World};
-use super::subject::{Kind, Task};
-use super::timing::Told;
 use super::wire::Frames;
 use super::{BenchError, interrupt};
 use mqtt_kafka_bridge::config::mqtt_url;

@@ -16,8 +16,8 @@ mod feed;
 mod hardware;
 mod interrupt;
 mod kafka;
-mod libraries;
-mod limit;
+mod baseline_async;
+mod baseline_blocking;
 mod measure;
 mod progress;
 mod reader;
@@ -25,8 +25,8 @@ mod report;
 mod result;
 mod scenario;
 mod steps;
-mod subject;
-mod timing;
+mod baseline;
+mod bridge_log;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -37,13 +37,13 @@ use std::process::ExitCode;
 use rdkafka::error::KafkaError;
 
 pub(crate) use args::BenchArgs;
-pub(crate) use subject::{SubjectArgs, run as run_subject};
+pub(crate) use baseline::{SubjectArgs, run as run_subject};
 
+use baseline::Kind;
 use hardware::Hardware;
 use mqtt_kafka_bridge::exit::Exit;
 use result::{Outcome, Results, Subject};
 use scenario::Scenario;
-use subject::Kind;
 
 /// Exit code after a signal: 128 + SIGINT, as shells have it.
 const INTERRUPTED: u8 = 130;

@@ -1,7 +1,7 @@
 //! Results for people, on stdout.
 
+use super::baseline::Kind;
 use super::result::{BridgeChecks, Checks, Metrics, Outcome, Results, Run, Subject};
-use super::subject::Kind;
 
 /// On what, and against what.
 pub(super) fn head(results: &Results) {

@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::acks::Violations;
+use super::baseline::Kind;
 use super::scenario::Scenario;
-use super::subject::Kind;
 
 /// All that `--json` writes.
 #[derive(Debug, Serialize, Deserialize)]

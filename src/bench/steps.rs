@@ -1,9 +1,9 @@
 //! `--steps`: the highest rate whose p99 stays within a bound.
 
 use super::args::BenchArgs;
+use super::baseline::Kind;
 use super::result::{END_TO_END, Outcome, Subject};
 use super::scenario::{Load, Scenario};
-use super::subject::Kind;
 use super::{BenchError, kinds, measure, report};
 
 const FIRST_RATE: u64 = 2_000;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use super::args::Protocol;
-use super::subject::{Order, PLACES, Producer, Reports, Task};
+use super::baseline::{Order, PLACES, Producer, Reports, Task};
 use super::wire;
 use crate::demo::brokers::spawn;
 

@@ -10,7 +10,7 @@ use rumqttc::v5::mqttbytes as m5;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::args::Protocol;
-use super::subject::{Order, PLACES, Producer, Reports, Task};
+use super::baseline::{Order, PLACES, Producer, Reports, Task};
 
 const READ_BYTES: usize = 64 * 1024;
 const READ_MIN_BYTES: usize = 4 * 1024;

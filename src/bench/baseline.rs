@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use super::args::Protocol;
 use super::scenario::{Scenario, World};
-use super::{libraries, limit, wire};
+use super::{baseline_async, baseline_blocking, wire};
 use crate::demo::brokers::spawn;
 use mqtt_kafka_bridge::message::Qos;
 use mqtt_kafka_bridge::mqtt::packet::{self, Connect, Subscribe, Version};
@@ -72,8 +72,8 @@ pub(crate) fn run(args: &SubjectArgs) -> ExitCode {
         .and_then(|task| {
             let stream = open(&task)?;
             match task.kind {
-                Kind::Libraries => libraries::run(&task, stream),
-                Kind::Limit | Kind::Bridge => limit::run(&task, stream),
+                Kind::Libraries => baseline_async::run(&task, stream),
+                Kind::Limit | Kind::Bridge => baseline_blocking::run(&task, stream),
             }
         });
     match done {
