@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use mqtt_kafka_bridge::mqtt::packet::Version;
 
-use super::BenchError;
-use super::scenario::{Load, Scenario};
+use super::error::BenchError;
+use super::scenario::{Load, Scenario, protocol_named};
+use super::task::Subject;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,13 +36,21 @@ const SIZE_MAX: u64 = 16 * 1024 * 1024;
 const WINDOW_MAX: i64 = 65_535;
 const TOPICS_MAX: i64 = 1_000_000;
 
+/// `bench-subject`, for `bench` itself
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SubjectArgs {
+    /// A file that says what to do
+    pub task: PathBuf,
+}
+
 /// `bench`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct BenchArgs {
     /// MQTT protocol versions
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5")]
-    pub protocol: Vec<Protocol>,
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "5",
+        value_parser = protocol())]
+    pub protocol: Vec<Version>,
     /// Quality of service, 0 or 1
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u8).range(0..=1))]
@@ -113,29 +123,6 @@ pub(crate) struct BenchArgs {
     pub compare: Option<PathBuf>,
 }
 
-/// A version of MQTT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-pub(crate) enum Protocol {
-    /// 3.1.1
-    #[value(name = "3.1.1")]
-    #[serde(rename = "3.1.1")]
-    V311,
-    /// 5
-    #[value(name = "5")]
-    #[serde(rename = "5")]
-    V5,
-}
-
-impl Protocol {
-    /// As people write it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::V311 => "3.1.1",
-            Self::V5 => "5",
-        }
-    }
-}
-
 impl BenchArgs {
     /// All combinations of the lists.
     ///
@@ -181,6 +168,15 @@ impl BenchArgs {
         Ok(scenarios)
     }
 
+    /// What is measured, in turn.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        if self.limit {
+            vec![Subject::Bridge, Subject::BaselineBlocking, Subject::BaselineAsync]
+        } else {
+            vec![Subject::Bridge]
+        }
+    }
+
     fn load(&self) -> Load {
         let duration = self.duration.or(self.steps.then_some(STEP_DEFAULT));
         let count = match (self.count, duration) {
@@ -190,6 +186,12 @@ impl BenchArgs {
         };
         Load { rate: self.rate, count, duration }
     }
+}
+
+fn protocol() -> impl TypedValueParser<Value = Version> {
+    let names = [Version::V311, Version::V5].map(Version::name);
+    PossibleValuesParser::new(names)
+        .try_map(|name| protocol_named(&name).ok_or("no version of MQTT"))
 }
 
 fn size(text: &str) -> Result<u64, String> {

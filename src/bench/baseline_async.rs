@@ -1,16 +1,18 @@
-//! The limit's loop as the bridge's connection has it: one async thread, rumqttc's codecs, the same
-//! producer and its poll thread. What the bridge costs beyond this is all its own.
+//! The async baseline, `libraries` in results: one async thread as the bridge's connection has it,
+//! rumqttc's codecs, the same producer and its poll thread. The rest of the bridge's cost is its own.
 
 use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::{BufMut as _, BytesMut};
+use mqtt_kafka_bridge::mqtt::packet::Version;
 use rumqttc::mqttbytes as m4;
 use rumqttc::v5::mqttbytes as m5;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::args::Protocol;
-use super::baseline::{Order, PLACES, Producer, Reports, Task};
+use super::ack_order::{AckOrder, SLOTS};
+use super::baseline::{Producer, Reports};
+use super::task::Task;
 
 const READ_BYTES: usize = 64 * 1024;
 const READ_MIN_BYTES: usize = 4 * 1024;
@@ -27,9 +29,9 @@ async fn forward(task: &Task, stream: TcpStream) -> Result<(), Box<dyn std::erro
     stream.set_nonblocking(true)?;
     let mut stream = tokio::net::TcpStream::from_std(stream)?;
     let reports = Arc::new(Reports::default());
-    let producer = Producer::start(&task.world, &reports)?;
-    let mut packet_ids = vec![0; PLACES];
-    let mut order = Order::new();
+    let producer = Producer::start(&task.endpoints, &reports)?;
+    let mut packet_ids = vec![0; SLOTS];
+    let mut order = AckOrder::new();
     let (mut seqs, mut out) = (Vec::new(), BytesMut::new());
     let mut input = BytesMut::new();
     let mut seq = 0;
@@ -45,7 +47,7 @@ async fn forward(task: &Task, stream: TcpStream) -> Result<(), Box<dyn std::erro
                 while let Some((mqtt_topic, packet_id, payload)) =
                     next(task.scenario.protocol, &mut input)?
                 {
-                    packet_ids[seq % PLACES] = packet_id;
+                    packet_ids[seq % SLOTS] = packet_id;
                     producer.send(seq, &mqtt_topic, &payload)?;
                     seq += 1;
                 }
@@ -56,8 +58,8 @@ async fn forward(task: &Task, stream: TcpStream) -> Result<(), Box<dyn std::erro
                     seqs.clear();
                     continue;
                 }
-                order.settle(&mut seqs, |place: usize| {
-                    let packet_id: u16 = packet_ids[place];
+                order.delivered(&mut seqs, |slot: usize| {
+                    let packet_id: u16 = packet_ids[slot];
                     let [high, low] = packet_id.to_be_bytes();
                     out.put_slice(&[0x40, 2, high, low]);
                 });
@@ -71,10 +73,10 @@ async fn forward(task: &Task, stream: TcpStream) -> Result<(), Box<dyn std::erro
 type Publish = (bytes::Bytes, u16, bytes::Bytes);
 
 /// The next PUBLISH, if it is there whole.
-fn next(protocol: Protocol, input: &mut BytesMut) -> Result<Option<Publish>, String> {
+fn next(protocol: Version, input: &mut BytesMut) -> Result<Option<Publish>, String> {
     loop {
         match protocol {
-            Protocol::V311 => match m4::v4::Packet::read(input, PACKET_MAX as usize) {
+            Version::V311 => match m4::v4::Packet::read(input, PACKET_MAX as usize) {
                 Ok(m4::v4::Packet::Publish(publish)) => {
                     return Ok(Some((publish.topic.into(), publish.pkid, publish.payload)));
                 }
@@ -82,7 +84,7 @@ fn next(protocol: Protocol, input: &mut BytesMut) -> Result<Option<Publish>, Str
                 Err(m4::Error::InsufficientBytes(_)) => return Ok(None),
                 Err(error) => return Err(error.to_string()),
             },
-            Protocol::V5 => match m5::v5::Packet::read(input, Some(PACKET_MAX)) {
+            Version::V5 => match m5::v5::Packet::read(input, Some(PACKET_MAX)) {
                 Ok(m5::v5::Packet::Publish(publish)) => {
                     return Ok(Some((publish.topic, publish.pkid, publish.payload)));
                 }

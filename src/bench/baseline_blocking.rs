@@ -1,13 +1,16 @@
-//! The limit: a blocking socket, reads of 64 KiB, a parser of its own for PUBLISH alone; a thread
-//! that writes PUBACKs in order, once for each batch of reports.
+//! The blocking baseline, `limit` in results: a blocking socket, reads of 64 KiB, a parser for PUBLISH
+//! alone; a thread writes PUBACKs in order, once for each batch of reports.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use super::args::Protocol;
-use super::baseline::{Order, PLACES, Producer, Reports, Task};
+use mqtt_kafka_bridge::mqtt::packet::Version;
+
+use super::ack_order::{AckOrder, SLOTS};
+use super::baseline::{Producer, Reports};
+use super::task::Task;
 use super::wire;
 use crate::demo::brokers::spawn;
 
@@ -16,8 +19,8 @@ const READ_BYTES: usize = 64 * 1024;
 /// Runs until the stream ends.
 pub(super) fn run(task: &Task, mut stream: TcpStream) -> Result<(), String> {
     let reports = Arc::new(Reports::default());
-    let producer = Producer::start(&task.world, &reports)?;
-    let packet_ids: Arc<[AtomicU16]> = (0..PLACES).map(|_| AtomicU16::new(0)).collect();
+    let producer = Producer::start(&task.endpoints, &reports)?;
+    let packet_ids: Arc<[AtomicU16]> = (0..SLOTS).map(|_| AtomicU16::new(0)).collect();
     let acked = task.scenario.qos == 1;
     {
         let packet_ids = Arc::clone(&packet_ids);
@@ -39,7 +42,7 @@ pub(super) fn run(task: &Task, mut stream: TcpStream) -> Result<(), String> {
             if first >> 4 == 3 {
                 let (mqtt_topic, packet_id, payload) =
                     publish(task.scenario.protocol, first, body).ok_or("a malformed PUBLISH")?;
-                packet_ids[seq % PLACES].store(packet_id, Relaxed);
+                packet_ids[seq % SLOTS].store(packet_id, Relaxed);
                 producer.send(seq, mqtt_topic, payload)?;
                 seq += 1;
             }
@@ -54,7 +57,7 @@ pub(super) fn run(task: &Task, mut stream: TcpStream) -> Result<(), String> {
 }
 
 /// MQTT topic, packet id (0 with QoS 0), payload.
-fn publish(protocol: Protocol, first: u8, body: &[u8]) -> Option<(&[u8], u16, &[u8])> {
+fn publish(protocol: Version, first: u8, body: &[u8]) -> Option<(&[u8], u16, &[u8])> {
     let (length, rest) = body.split_first_chunk::<2>()?;
     let (mqtt_topic, mut rest) = rest.split_at_checked(u16::from_be_bytes(*length).into())?;
     let mut packet_id = 0;
@@ -62,7 +65,7 @@ fn publish(protocol: Protocol, first: u8, body: &[u8]) -> Option<(&[u8], u16, &[
         let (id, after) = rest.split_first_chunk::<2>()?;
         (packet_id, rest) = (u16::from_be_bytes(*id), after);
     }
-    if protocol == Protocol::V5 {
+    if protocol == Version::V5 {
         let mut length = 0;
         let mut shift = 0;
         loop {
@@ -80,7 +83,7 @@ fn publish(protocol: Protocol, first: u8, body: &[u8]) -> Option<(&[u8], u16, &[
 }
 
 fn acknowledge(reports: &Reports, acked: bool, packet_ids: &[AtomicU16], mut stream: TcpStream) {
-    let mut order = Order::new();
+    let mut order = AckOrder::new();
     let (mut seqs, mut out) = (Vec::new(), Vec::new());
     loop {
         reports.wait(&mut seqs);
@@ -88,8 +91,8 @@ fn acknowledge(reports: &Reports, acked: bool, packet_ids: &[AtomicU16], mut str
             seqs.clear();
             continue;
         }
-        order.settle(&mut seqs, |place| {
-            let [high, low] = packet_ids[place].load(Relaxed).to_be_bytes();
+        order.delivered(&mut seqs, |slot| {
+            let [high, low] = packet_ids[slot].load(Relaxed).to_be_bytes();
             out.extend_from_slice(&[0x40, 2, high, low]);
         });
         if stream.write_all(&out).is_err() {

@@ -7,12 +7,12 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 use serde_json::Value;
 
-use super::BenchError;
+use super::error::BenchError;
 use super::feed::histogram;
 
 /// What the log says of a run.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct BridgeLog {
     /// Timing records.
     pub records: u64,
     /// Records that found no room.
@@ -25,7 +25,7 @@ pub(super) struct Told {
     pub summary: Value,
 }
 
-impl Told {
+impl BridgeLog {
     /// Reads the log. The first `skipped` timing records are of messages before the measurement,
     /// the next `measured` of it.
     ///
@@ -129,7 +129,7 @@ mod tests {
         slog::info!(logging.logger(), "summary"; "delivered" => 10);
         slog::warn!(logging.logger(), "timing records dropped"; "count" => 3);
         logging.flush();
-        let told = Told::read(&path, 2, 7).expect("readable");
+        let told = BridgeLog::read(&path, 2, 7).expect("readable");
         assert_eq!((told.records, told.dropped, told.summary("delivered")), (10, 3, 10));
         assert_eq!((told.queue.len(), told.queue.min(), told.queue.max() / 1000), (7, 3000, 9));
         assert_eq!((told.kafka.min(), told.total.min()), (6000, 9000));

@@ -1,15 +1,20 @@
-//! The process under measurement: the bridge, or what stands in for it. Its CPU time and memory are
-//! its own; its log goes to a file; it ends with its parent.
+//! The bench's side of the measured process: starts it, asks for its CPU time and memory, stops it. Its
+//! log goes to a file.
 
 use std::fs::{DirBuilder, File};
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{BenchError, interrupt};
+use mqtt_kafka_bridge::config::keys;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::error::BenchError;
+use super::interrupt;
+use super::task::Task;
 
 /// Longer than the bridge's own deadline to drain.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -24,62 +29,58 @@ impl Scratch {
     /// It cannot be made.
     pub(super) fn new(name: &str) -> Result<Self, BenchError> {
         let path = std::env::temp_dir().join(format!("mqtt-kafka-bridge-{name}"));
-        // What the bridge is told may hold a password.
+        // The task may hold a password.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Self(path))
     }
 
-    /// Of a file in it.
-    pub(super) fn path(&self, file: &str) -> PathBuf {
+    /// The path of a file in it.
+    fn path(&self, file: &str) -> PathBuf {
         self.0.join(file)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What cannot be removed stays behind, where temporary files are.
+        // A file that cannot be removed stays in the directory for temporary files.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// A process of this binary.
-pub(super) struct Subject {
+/// The measured process: this binary once more.
+pub(super) struct ChildProcess {
     process: Child,
+    /// Each line asks for the CPU time; the process ends when this end is closed.
+    questions: ChildStdin,
+    answers: BufReader<ChildStdout>,
     log: PathBuf,
     /// When it was started.
     pub(super) started: Instant,
 }
 
-impl Subject {
-    /// Runs this binary, whatever has become of its file, with these arguments, in `scratch`, without our own configuration variables.
+impl ChildProcess {
+    /// Starts this binary for `task` in `scratch`, even if its file has been replaced, without our
+    /// own configuration variables.
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) fn start(scratch: &Scratch, args: &[String]) -> Result<Self, BenchError> {
+    pub(super) fn start(scratch: &Scratch, task: &Task) -> Result<Self, BenchError> {
+        let path = scratch.path("task.json");
+        std::fs::write(&path, serde_json::to_vec(task).expect("plain data"))?;
         let log = scratch.path("log");
         let mut command = Command::new("/proc/self/exe");
-        command.arg0("mqtt-kafka-bridge");
-        command.args(args).current_dir(&scratch.0).stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(File::create(&log)?);
+        command.arg0("mqtt-kafka-bridge").arg("bench-subject").arg(&path).current_dir(&scratch.0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log)?);
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with(mqtt_kafka_bridge::config::keys::PREFIX) {
+            if name.to_string_lossy().starts_with(keys::PREFIX) {
                 command.env_remove(name);
             }
         }
-        // SAFETY: one system call between fork and exec, which touches no memory.
-        unsafe {
-            command.pre_exec(|| {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                Ok(())
-            });
-        }
         let started = Instant::now();
-        let process = command.spawn()?;
-        Ok(Self { process, log, started })
-    }
-
-    fn pid(&self) -> libc::pid_t {
-        self.process.id().cast_signed()
+        let mut process = command.spawn()?;
+        let questions = process.stdin.take().expect("piped");
+        let answers = BufReader::new(process.stdout.take().expect("piped"));
+        Ok(Self { process, questions, answers, log, started })
     }
 
     /// Why it has ended, if it has.
@@ -88,23 +89,18 @@ impl Subject {
         Some(format!("{}\n{}", told(status), self.last_words()))
     }
 
-    /// User and system time so far.
+    /// User and system time so far, to the nanosecond, as the process itself tells it.
     ///
     /// # Errors
     /// It has ended.
-    pub(super) fn cpu(&self) -> Result<Duration, BenchError> {
-        let mut clock = 0;
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both write to a value of the right type.
-        let failed = unsafe {
-            libc::clock_getcpuclockid(self.pid(), &raw mut clock) != 0
-                || libc::clock_gettime(clock, &raw mut time) != 0
-        };
-        if failed {
-            return Err(BenchError::Subject("it has ended, its CPU time is gone".to_owned()));
-        }
-        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-        Ok(Duration::new(time.tv_sec.cast_unsigned(), nanos))
+    pub(super) fn cpu(&mut self) -> Result<Duration, BenchError> {
+        let mut answer = String::new();
+        let asked = self.questions.write_all(b"\n");
+        let nanos = asked.and_then(|()| self.answers.read_line(&mut answer)).ok();
+        let nanos = nanos.and_then(|_| answer.trim().parse().ok());
+        nanos
+            .map(Duration::from_nanos)
+            .ok_or_else(|| BenchError::Process("it has ended, its CPU time is gone".to_owned()))
     }
 
     /// The most memory that it ever had resident, in bytes.
@@ -112,14 +108,14 @@ impl Subject {
     /// # Errors
     /// It has ended.
     pub(super) fn peak_memory(&self) -> Result<u64, BenchError> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
         let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = kib.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         kib.map(|kib| kib * 1024)
-            .ok_or_else(|| BenchError::Subject("it has ended, its memory is gone".to_owned()))
+            .ok_or_else(|| BenchError::Process("it has ended, its memory is gone".to_owned()))
     }
 
-    /// Waits until its log has so many lines with this text.
+    /// Waits until its log has `count` lines with this text.
     ///
     /// # Errors
     /// It ends, or the time is over.
@@ -137,11 +133,11 @@ impl Subject {
             }
             interrupt::check()?;
             if let Some(why) = self.gone() {
-                return Err(BenchError::Subject(why));
+                return Err(BenchError::Process(why));
             }
             if Instant::now() > deadline {
-                return Err(BenchError::Subject(format!(
-                    "not {text:?} within {} s\n{}",
+                return Err(BenchError::Process(format!(
+                    "no {text:?} in its log within {} s\n{}",
                     within.as_secs(),
                     self.last_words()
                 )));
@@ -150,13 +146,16 @@ impl Subject {
         }
     }
 
-    /// SIGTERM.
-    pub(super) fn ask_to_stop(&self) {
-        // SAFETY: a signal to a child that has not been waited for.
-        unsafe { libc::kill(self.pid(), libc::SIGTERM) };
+    /// Sends SIGTERM.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub(super) fn ask_to_stop(&self) -> Result<(), BenchError> {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).map_err(std::io::Error::from)?;
+        Ok(())
     }
 
-    /// Waits for its end after [`Self::ask_to_stop`]; its exit as words if it is not 0.
+    /// Waits for its end after [`Self::ask_to_stop`]; gives its exit in words if it is not 0.
     ///
     /// # Errors
     /// It does not end.
@@ -168,13 +167,13 @@ impl Subject {
                 return Ok((!good).then(|| format!("{}\n{}", told(status), self.last_words())));
             }
             if Instant::now() > deadline {
-                return Err(BenchError::Subject("it does not end after SIGTERM".to_owned()));
+                return Err(BenchError::Process("it does not end after SIGTERM".to_owned()));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
     }
 
-    /// Its log's file.
+    /// The file with its log.
     pub(super) fn log(&self) -> &Path {
         &self.log
     }
@@ -194,9 +193,9 @@ impl Subject {
     }
 }
 
-impl Drop for Subject {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Nothing to do about a process that cannot be killed, or has ended.
+        // Fails only if it has ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -20,9 +20,9 @@ pub(super) fn tell(earlier: &Results, now: &Results) {
 }
 
 fn tell_one(then: &Outcome, now: &Outcome) {
-    for (kind, subject) in &now.subjects {
-        if let Some(before) = then.subjects.get(kind) {
-            println!("    {}: {}", kind.name(), ratios(&subject.median, &before.median));
+    for (subject, runs) in &now.subjects {
+        if let Some(before) = then.subjects.get(subject) {
+            println!("    {}: {}", subject.name(), ratios(&runs.median, &before.median));
         }
     }
 }

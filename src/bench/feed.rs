@@ -4,20 +4,21 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use hdrhistogram::Histogram;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
-use super::BenchError;
 use super::acks::{InFlight, Violations};
-use super::args::Protocol;
+use super::error::BenchError;
+
 use super::interrupt;
 use super::progress::Progress;
 use super::scenario::{Load, Scenario};
 use super::wire::{self, Frames};
-use mqtt_kafka_bridge::mqtt::packet::{self, Connect, Version};
+use mqtt_kafka_bridge::mqtt::packet::{self, Connect};
 
 /// One write takes about so much.
 const WRITE_BYTES: usize = 128 * 1024;
@@ -78,7 +79,7 @@ impl Feed {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     interrupt::check()?;
                     if let Some(why) = gone() {
-                        return Err(BenchError::Subject(why));
+                        return Err(BenchError::Process(why));
                     }
                     if Instant::now() > deadline {
                         return Err(BenchError::Feed("nobody connected".to_owned()));
@@ -135,12 +136,8 @@ impl Feed {
             username: login.map(|(username, _)| username),
             password: login.map(|(_, password)| password),
         };
-        let version = match scenario.protocol {
-            Protocol::V311 => Version::V311,
-            Protocol::V5 => Version::V5,
-        };
         let mut bytes = BytesMut::new();
-        packet::encode_connect(version, &connect, &mut bytes);
+        packet::encode_connect(scenario.protocol, &connect, &mut bytes);
         feed.out.extend_from_slice(&bytes);
         let deadline = Instant::now() + OPEN_WITHIN;
         feed.write_all(deadline)?;
@@ -332,19 +329,15 @@ impl Feed {
 
     /// Until there is something to read, or room to write what waits, or the time is over.
     fn wait(&self, at_most: Duration) -> Result<(), BenchError> {
-        let events = if self.is_written() { libc::POLLIN } else { libc::POLLIN | libc::POLLOUT };
-        let mut poll = libc::pollfd { fd: self.stream.as_raw_fd(), events, revents: 0 };
-        let timeout = libc::timespec {
+        let events = if self.is_written() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let timeout = Timespec {
             tv_sec: at_most.as_secs().cast_signed(),
             tv_nsec: at_most.subsec_nanos().into(),
         };
-        // SAFETY: one descriptor, which lives as long as `self`; no signal mask.
-        let found = unsafe { libc::ppoll(&raw mut poll, 1, &raw const timeout, std::ptr::null()) };
-        let error = std::io::Error::last_os_error();
-        if found < 0 && error.kind() != ErrorKind::Interrupted {
-            return Err(error.into());
+        match poll(&mut [PollFd::new(&self.stream, events)], Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(std::io::Error::from(error).into()),
         }
-        Ok(())
     }
 
     /// For the time before the load, when both sides take turns.

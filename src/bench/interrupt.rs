@@ -1,31 +1,42 @@
-//! Ctrl-C: what was started is ended, what was made is removed. A second one leaves at once.
+//! Ctrl-C: the first SIGINT or SIGTERM ends the processes that the bench started and removes its files;
+//! the second ends the bench at once.
 
+use std::process::exit;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 
-use super::BenchError;
+use tokio::runtime::Builder;
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+use super::error::BenchError;
+use crate::signals::{INTERRUPT, INTERRUPTED, Signals, TERMINATE};
 
-/// From now on SIGINT and SIGTERM are noticed by [`check`].
-pub(super) fn watch() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: all zero is a valid sigaction; the handler only stores to an atomic. After the
-        // first signal the default holds again.
-        unsafe {
-            let mut action: libc::sigaction = std::mem::zeroed();
-            action.sa_sigaction = note as extern "C" fn(libc::c_int) as libc::sighandler_t;
-            action.sa_flags = libc::SA_RESETHAND;
-            libc::sigaction(signal, &raw const action, std::ptr::null_mut());
-        }
-    }
-}
+static CAME: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn note(_: libc::c_int) {
-    INTERRUPTED.store(true, Relaxed);
-}
-
+/// From now on [`check`] notices SIGINT and SIGTERM.
+///
 /// # Errors
-/// A signal came.
+/// The system gives no thread or no file handle.
+pub(super) fn watch() -> Result<(), BenchError> {
+    let runtime = Builder::new_current_thread().enable_io().build()?;
+    let entered = runtime.enter();
+    let mut signals = Signals::listen(&[INTERRUPT, TERMINATE])
+        .map_err(|error| BenchError::Io(std::io::Error::other(error)))?;
+    drop(entered);
+    thread::Builder::new().name("bench-signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            signals.next().await;
+            CAME.store(true, Relaxed);
+            signals.next().await;
+            exit(INTERRUPTED.into());
+        });
+    })?;
+    Ok(())
+}
+
+/// Fails once a signal has come.
+///
+/// # Errors
+/// A signal has come.
 pub(super) fn check() -> Result<(), BenchError> {
-    if INTERRUPTED.load(Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
+    if CAME.load(Relaxed) { Err(BenchError::Interrupted) } else { Ok(()) }
 }

@@ -9,7 +9,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::args::BenchArgs;
-use super::{BenchError, interrupt};
+use super::error::BenchError;
+use super::interrupt;
 use crate::demo::brokers::KafkaCluster;
 
 /// The mock drops the oldest at 5 MiB a partition: many partitions keep more.

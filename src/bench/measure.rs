@@ -5,17 +5,18 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use super::args::BenchArgs;
-use super::baseline::{Kind, Task};
-use super::bridge_log::Told;
-use super::child::{Scratch, Subject};
+use super::bridge_log::BridgeLog;
+use super::child::{ChildProcess, Scratch};
+use super::error::BenchError;
 use super::feed::{Brake, Fed, Feed};
+use super::interrupt;
 use super::kafka::Kafka;
 use super::progress::Progress;
 use super::reader::Reader;
 use super::result::{BridgeChecks, Checks, END_TO_END, Metrics, Percentiles, Run};
-use super::scenario::{Load, Scenario, World};
+use super::scenario::{Endpoints, Load, Scenario};
+use super::task::{Subject, Task};
 use super::wire::Frames;
-use super::{BenchError, interrupt};
 use mqtt_kafka_bridge::config::mqtt_url;
 
 /// The mock drops silently at 5 MiB a partition: the reader stays nearer than this.
@@ -38,42 +39,42 @@ const PART_WITHIN: Duration = Duration::from_secs(10);
 pub(super) fn run(
     args: &BenchArgs,
     scenario: &Scenario,
-    kind: Kind,
+    subject: Subject,
     what: &str,
 ) -> Result<Run, BenchError> {
     let id = fastrand::u64(..);
     let name = format!("bench-{:08x}", id >> 32);
     let scratch = Scratch::new(&name)?;
     let kafka = Kafka::start(args, &name)?;
-    let mut stage = Stage::set(args, scenario, kind, &name, id, &scratch, kafka)?;
-    let first = stage.feed(Load { rate: None, count: Some(1), duration: None }, "first")?;
-    let first_ms = stage.subject.started.elapsed().as_secs_f64() * 1e3;
-    let warm = stage.feed(WARM_UP, &format!("{what}, warm-up"))?;
+    let mut bed = TestBed::set(args, scenario, subject, &name, id, &scratch, kafka)?;
+    let first = bed.feed(Load { rate: None, count: Some(1), duration: None }, "first")?;
+    let first_ms = bed.process.started.elapsed().as_secs_f64() * 1e3;
+    let warm = bed.feed(WARM_UP, &format!("{what}, warm-up"))?;
 
-    let cpu_before = stage.subject.cpu()?;
+    let cpu_before = bed.process.cpu()?;
     let start = Instant::now();
-    let fed = stage.feed(scenario.load, what)?;
-    let elapsed = if stage.pubacks_are_the_end() { fed.elapsed } else { start.elapsed() };
-    let cpu = stage.subject.cpu()? - cpu_before;
-    let peak_memory_bytes = stage.subject.peak_memory()?;
-    let idle_cpu_percent = args.idle.map(|idle| stage.idle_cpu_percent(idle)).transpose()?;
-    stage.slow_kafka()?;
+    let fed = bed.feed(scenario.load, what)?;
+    let elapsed = if bed.pubacks_are_the_end() { fed.elapsed } else { start.elapsed() };
+    let cpu = bed.process.cpu()? - cpu_before;
+    let peak_memory_bytes = bed.process.peak_memory()?;
+    let idle_cpu_percent = args.idle.map(|idle| bed.idle_cpu_percent(idle)).transpose()?;
+    bed.slow_kafka()?;
 
     let skipped = first.messages + warm.messages;
     let mut latencies = BTreeMap::new();
-    let mut stage_of = |name: &str, histogram: &hdrhistogram::Histogram<u64>| {
+    let mut latency_of = |name: &str, histogram: &hdrhistogram::Histogram<u64>| {
         if let Some(percentiles) = Percentiles::of(histogram) {
             latencies.insert(name.to_owned(), percentiles);
         }
     };
-    if stage.pubacks_are_the_end() {
-        stage_of(END_TO_END, &fed.latencies);
+    if bed.pubacks_are_the_end() {
+        latency_of(END_TO_END, &fed.latencies);
     }
-    let (checks, told, bad_end) = stage.finish(skipped, fed.messages)?;
+    let (checks, told, bad_end) = bed.finish(skipped, fed.messages)?;
     if let Some(told) = &told {
-        stage_of("received_to_produced", &told.queue);
-        stage_of("produced_to_delivered", &told.kafka);
-        stage_of("received_to_delivered", &told.total);
+        latency_of("received_to_produced", &told.queue);
+        latency_of("produced_to_delivered", &told.kafka);
+        latency_of("received_to_delivered", &told.total);
     }
     let mut failures = checks.failures(&scenario.timing);
     failures.extend(bad_end);
@@ -92,9 +93,9 @@ pub(super) fn run(
 }
 
 /// Everything that a run needs, in place.
-struct Stage<'a> {
+struct TestBed<'a> {
     scenario: &'a Scenario,
-    kind: Kind,
+    subject: Subject,
     /// A real MQTT broker is between the feed and the subject.
     broker_between: bool,
     id: u64,
@@ -102,15 +103,15 @@ struct Stage<'a> {
     kafka: Kafka,
     /// With the mock, or a broker between, it reads along. Else it would cost the bridge its CPU.
     reader: Option<Reader>,
-    subject: Subject,
+    process: ChildProcess,
     feed: Feed,
 }
 
-impl<'a> Stage<'a> {
+impl<'a> TestBed<'a> {
     fn set(
         args: &BenchArgs,
         scenario: &'a Scenario,
-        kind: Kind,
+        subject: Subject,
         name: &str,
         id: u64,
         scratch: &Scratch,
@@ -119,7 +120,7 @@ impl<'a> Stage<'a> {
         let mqtt_topics = scenario.mqtt_topics(name);
         let frames = Frames::new(scenario.protocol, scenario.qos, &mqtt_topics, scenario.size, id);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let mut world = World {
+        let mut endpoints = Endpoints {
             mqtt: listener.local_addr()?.to_string(),
             login: None,
             kafka: kafka.bootstrap.clone(),
@@ -130,32 +131,34 @@ impl<'a> Stage<'a> {
         if let Some(url) = &args.mqtt {
             let url = mqtt_url::parse(url);
             let url = url.map_err(|why| BenchError::Arguments(format!("--mqtt: {why}")))?;
-            world.mqtt = format!("{}:{}", url.host, url.port);
-            world.login = url.username.map(|name| (name, url.password.unwrap_or_default()));
+            endpoints.mqtt = format!("{}:{}", url.host, url.port);
+            endpoints.login = url.username.map(|name| (name, url.password.unwrap_or_default()));
         }
         let mut reader = None;
         if kafka.is_mock() || args.mqtt.is_some() {
             reader = Some(Reader::start(&kafka, id, mqtt_topics.clone())?);
         }
-        let mut subject = start(scenario, kind, &world, scratch)?;
-        let filters = if kind == Kind::Bridge { scenario.routes } else { 1 };
+        let task = Task { subject, scenario: scenario.clone(), endpoints };
+        let mut process = ChildProcess::start(scratch, &task)?;
+        let endpoints = task.endpoints;
+        let filters = if subject == Subject::Bridge { scenario.routes } else { 1 };
         let feed = if args.mqtt.is_some() {
             let marks = filters as usize;
-            subject.wait_for("\"msg\":\"subscribed\"", marks, SUBSCRIBE_WITHIN)?;
-            let login = world.login.as_ref().map(|(name, password)| (&**name, &**password));
-            Feed::dial(&world.mqtt, login, &format!("{name}-feed"), scenario, frames)?
+            process.wait_for("\"msg\":\"subscribed\"", marks, SUBSCRIBE_WITHIN)?;
+            let login = endpoints.login.as_ref().map(|(name, password)| (&**name, &**password));
+            Feed::dial(&endpoints.mqtt, login, &format!("{name}-feed"), scenario, frames)?
         } else {
-            Feed::accept(&listener, filters, scenario, frames, || subject.gone())?
+            Feed::accept(&listener, filters, scenario, frames, || process.gone())?
         };
         Ok(Self {
             scenario,
-            kind,
+            subject,
             broker_between: args.mqtt.is_some(),
             id,
             mqtt_topics,
             kafka,
             reader,
-            subject,
+            process,
             feed,
         })
     }
@@ -194,7 +197,7 @@ impl<'a> Stage<'a> {
                 interrupt::check()?;
                 // If it has just died, that is the better reason.
                 std::thread::sleep(Duration::from_millis(100));
-                return Err(self.subject.gone().map_or(error, BenchError::Subject));
+                return Err(self.process.gone().map_or(error, BenchError::Process));
             }
         };
         if !acknowledged_counts {
@@ -209,15 +212,15 @@ impl<'a> Stage<'a> {
     fn idle_cpu_percent(&mut self, idle: Duration) -> Result<f64, BenchError> {
         // What the load left behind settles first.
         self.feed.idle(Duration::from_secs(1))?;
-        let before = self.subject.cpu()?;
+        let before = self.process.cpu()?;
         self.feed.idle(idle)?;
-        let cpu = self.subject.cpu()? - before;
+        let cpu = self.process.cpu()? - before;
         Ok(100.0 * cpu.as_secs_f64() / idle.as_secs_f64())
     }
 
     /// Kafka answers late: no PUBACK may be earlier.
     fn slow_kafka(&mut self) -> Result<(), BenchError> {
-        if !self.kafka.is_mock() || !self.pubacks_are_the_end() || self.kind != Kind::Bridge {
+        if !self.kafka.is_mock() || !self.pubacks_are_the_end() || self.subject != Subject::Bridge {
             return Ok(());
         }
         self.kafka.answer_after(SLOW);
@@ -233,28 +236,28 @@ impl<'a> Stage<'a> {
         mut self,
         skipped: u64,
         measured: u64,
-    ) -> Result<(Checks, Option<Told>, Option<String>), BenchError> {
+    ) -> Result<(Checks, Option<BridgeLog>, Option<String>), BenchError> {
         let published = self.feed.sent();
         let mut bad_end = None;
-        let pubacks = if self.kind == Kind::Bridge {
-            self.subject.ask_to_stop();
+        let pubacks = if self.subject == Subject::Bridge {
+            self.process.ask_to_stop()?;
             let pubacks = self.feed.part(PART_WITHIN);
-            bad_end = self.subject.stopped()?;
+            bad_end = self.process.stopped()?;
             pubacks
         } else {
             self.feed.violations()
         };
-        let log = self.subject.log().to_owned();
-        drop(self.subject);
+        let log = self.process.log().to_owned();
+        drop(self.process);
         let reader = match self.reader {
             Some(reader) => reader,
             None => Reader::start(&self.kafka, self.id, self.mqtt_topics)?,
         };
         let found = reader.finish(published)?;
         drop(self.kafka);
-        let told = match self.kind {
-            Kind::Bridge => Some(Told::read(&log, skipped, measured)?),
-            Kind::Limit | Kind::Libraries => None,
+        let told = match self.subject {
+            Subject::Bridge => Some(BridgeLog::read(&log, skipped, measured)?),
+            Subject::BaselineBlocking | Subject::BaselineAsync => None,
         };
         let checks = Checks {
             published,
@@ -277,28 +280,5 @@ impl<'a> Stage<'a> {
             }),
         };
         Ok((checks, told, bad_end))
-    }
-}
-
-/// Starts the process under measurement.
-fn start(
-    scenario: &Scenario,
-    kind: Kind,
-    world: &World,
-    scratch: &Scratch,
-) -> Result<Subject, BenchError> {
-    let argument = |path: &std::path::Path| path.display().to_string();
-    match kind {
-        Kind::Bridge => {
-            let config = scratch.path("config.toml");
-            std::fs::write(&config, scenario.bridge_config(world))?;
-            Subject::start(scratch, &["run".into(), "--config".into(), argument(&config)])
-        }
-        Kind::Limit | Kind::Libraries => {
-            let path = scratch.path("task.json");
-            let task = Task { kind, scenario: scenario.clone(), world: world.clone() };
-            std::fs::write(&path, serde_json::to_vec(&task).expect("plain data"))?;
-            Subject::start(scratch, &["bench-subject".into(), argument(&path)])
-        }
     }
 }

@@ -1,89 +1,58 @@
-//! The subcommand `bench`: what a message costs, measured from end to end, and whether it kept its
+//! The subcommand `bench`: what a message costs from end to end, and whether the bridge keeps its
 //! promises meanwhile.
 //!
-//! This process is the world around the bridge: the MQTT feed (`feed`, `acks`, `wire`), Kafka
-//! (`kafka`: librdkafka's mock cluster, or a real one) and a consumer that reads back (`reader`). The
-//! bridge runs in a process of its own (`child`), by `run` and a configuration file as anywhere, so
-//! that its CPU time and memory are its own. Beside it run, one at a time, the limit (`limit`) and the
-//! same loop on the bridge's libraries (`libraries`). `measure` is one run, `result` what it brought,
-//! `report` and `compare` tell it, `steps` looks for the highest rate.
+//! The bridge runs in a process of its own (`child` is the bench's side of it, `measured` the
+//! process's), as `run` runs it, so that its CPU time and memory are its own. The bench plays the MQTT
+//! broker or publishes to a real one (`feed`, `acks`, `wire`), starts a mock Kafka or uses a real one
+//! (`kafka`), and reads back what arrived (`reader`). With `--limit` two baselines run beside the
+//! bridge, one at a time (`baseline_blocking`, `baseline_async`). `measure` is one run, `result` what it
+//! brought, `report` and `compare` print it, `steps` looks for the highest rate.
 
-mod acks;
-mod args;
-mod child;
-mod compare;
-mod feed;
-mod hardware;
-mod interrupt;
-mod kafka;
-mod baseline_async;
-mod baseline_blocking;
-mod measure;
-mod progress;
-mod reader;
-mod report;
-mod result;
+mod error;
 mod scenario;
-mod steps;
-mod baseline;
-mod bridge_log;
+mod task;
+mod args;
+mod interrupt;
 mod wire;
+mod ack_order;
+mod baseline;
+mod baseline_blocking;
+mod baseline_async;
+mod measured;
+mod child;
+mod acks;
+mod progress;
+mod feed;
+mod kafka;
+mod reader;
+mod hardware;
+mod result;
+mod bridge_log;
+mod measure;
+mod report;
+mod compare;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use rdkafka::error::KafkaError;
-
-pub(crate) use args::BenchArgs;
-pub(crate) use baseline::{SubjectArgs, run as run_subject};
-
-use baseline::Kind;
-use hardware::Hardware;
 use mqtt_kafka_bridge::exit::Exit;
-use result::{Outcome, Results, Subject};
+
+pub(crate) use args::{BenchArgs, SubjectArgs};
+pub(crate) use measured::run as run_subject;
+
+use crate::signals::INTERRUPTED;
+use error::BenchError;
+use hardware::Hardware;
+use result::{Outcome, Results, Runs};
 use scenario::Scenario;
-
-/// Exit code after a signal: 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
-
-/// What can go wrong with the bench itself.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BenchError {
-    /// Arguments that do not go together.
-    #[error("{0}")]
-    Arguments(String),
-    /// The system.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// librdkafka, in the bench's own clients.
-    #[error("Kafka: {0}")]
-    KafkaClient(#[from] KafkaError),
-    /// The mock cluster, or what a real Kafka answers.
-    #[error("Kafka: {0}")]
-    Kafka(String),
-    /// The real MQTT broker.
-    #[error("MQTT broker: {0}")]
-    Broker(String),
-    /// The connection between the feed and what is measured.
-    #[error("feed: {0}")]
-    Feed(String),
-    /// The process under measurement.
-    #[error("the process under measurement: {0}")]
-    Subject(String),
-    /// SIGINT or SIGTERM.
-    #[error("interrupted")]
-    Interrupted,
-    /// A file of results.
-    #[error("{0}: {1}")]
-    Results(String, String),
-}
+use task::Subject;
 
 /// Measures what the arguments ask for and prints it. Success only if every run kept every promise.
 pub(crate) fn run(args: &BenchArgs) -> ExitCode {
-    interrupt::watch();
-    match measure_all(args) {
+    match interrupt::watch().and_then(|()| measure_all(args)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(BenchError::Arguments(why)) => {
@@ -135,21 +104,17 @@ fn measure_all(args: &BenchArgs) -> Result<bool, BenchError> {
 
 /// All runs of one scenario, the subjects in turn.
 fn measure_one(args: &BenchArgs, scenario: &Scenario) -> Result<Outcome, BenchError> {
-    let mut runs: BTreeMap<Kind, Vec<_>> = BTreeMap::new();
+    let mut runs: BTreeMap<Subject, Vec<_>> = BTreeMap::new();
     for round in 1..=args.runs {
-        for kind in kinds(args) {
-            let what = format!("{} {}/{}", kind.name(), round, args.runs);
-            let run = measure::run(args, scenario, kind, &what)?;
+        for subject in args.subjects() {
+            let what = format!("{} {}/{}", subject.name(), round, args.runs);
+            let run = measure::run(args, scenario, subject, &what)?;
             report::failures(&what, &run);
-            runs.entry(kind).or_default().push(run);
+            runs.entry(subject).or_default().push(run);
         }
     }
-    let subjects = runs.into_iter().map(|(kind, runs)| (kind, Subject::new(runs))).collect();
+    let subjects = runs.into_iter().map(|(subject, runs)| (subject, Runs::new(runs))).collect();
     Ok(Outcome { scenario: scenario.clone(), subjects })
-}
-
-fn kinds(args: &BenchArgs) -> Vec<Kind> {
-    if args.limit { vec![Kind::Bridge, Kind::Limit, Kind::Libraries] } else { vec![Kind::Bridge] }
 }
 
 fn read_results(path: &Path) -> Result<Results, BenchError> {

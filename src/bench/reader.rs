@@ -9,8 +9,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::error::BenchError;
 use super::kafka::{self, Kafka};
-use super::{BenchError, interrupt, wire};
+use super::{interrupt, wire};
 use crate::demo::brokers::spawn;
 use crate::demo::verify::Verifier;
 

@@ -1,7 +1,7 @@
 //! Results for people, on stdout.
 
-use super::baseline::Kind;
-use super::result::{BridgeChecks, Checks, Metrics, Outcome, Results, Run, Subject};
+use super::result::{BridgeChecks, Checks, Metrics, Outcome, Results, Run, Runs};
+use super::task::Subject;
 
 /// On what, and against what.
 pub(super) fn head(results: &Results) {
@@ -26,43 +26,42 @@ pub(super) fn outcome(outcome: &Outcome) -> bool {
         "  {:<12}{:>12}{:>11}{:>10}{:>10}{:>9}",
         "", "messages/s", "CPU-s/M", "peak MiB", "first ms", "idle %"
     );
-    for (kind, subject) in &outcome.subjects {
-        let Metrics { rate, cpu_s_per_million, first_ms, .. } = subject.median;
+    for (subject, runs) in &outcome.subjects {
+        let Metrics { rate, cpu_s_per_million, first_ms, .. } = runs.median;
         println!(
             "  {:<12}{rate:>12.0}{cpu_s_per_million:>11.2}{:>10.1}{first_ms:>10.0}{:>9}",
-            kind.name(),
-            subject.median.peak_memory_bytes as f64 / f64::from(1 << 20),
-            subject.median.idle_cpu_percent.map_or("-".to_owned(), |idle| format!("{idle:.2}")),
+            subject.name(),
+            runs.median.peak_memory_bytes as f64 / f64::from(1 << 20),
+            runs.median.idle_cpu_percent.map_or("-".to_owned(), |idle| format!("{idle:.2}")),
         );
     }
-    for (kind, subject) in &outcome.subjects {
-        if *kind != Kind::Bridge
-            && let Some(bridge) = outcome.subjects.get(&Kind::Bridge)
+    for (subject, runs) in &outcome.subjects {
+        if *subject != Subject::Bridge
+            && let Some(bridge) = outcome.subjects.get(&Subject::Bridge)
         {
-            println!("  bridge / {}: {}", kind.name(), ratios(&bridge.median, &subject.median));
+            println!("  bridge / {}: {}", subject.name(), ratios(&bridge.median, &runs.median));
         }
     }
     println!("  {:<36}{:>9}{:>9}{:>9}{:>9}{:>9}", "ms", "p50", "p90", "p99", "p99.9", "max");
-    for (kind, subject) in &outcome.subjects {
-        for (stage, latency) in &subject.median.latencies {
+    for (subject, runs) in &outcome.subjects {
+        for (stage, latency) in &runs.median.latencies {
             let ms =
                 [latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us]
                     .map(|us| format!("{:>9.2}", us as f64 / 1e3));
             let stage = stage.replace('_', " ");
-            println!("  {:<36}{}", format!("{} {stage}", kind.name()), ms.concat());
+            println!("  {:<36}{}", format!("{} {stage}", subject.name()), ms.concat());
         }
     }
-    for (kind, subject) in &outcome.subjects {
-        println!("  {}: {}", kind.name(), checks(subject));
+    for (subject, runs) in &outcome.subjects {
+        println!("  {}: {}", subject.name(), checks(runs));
     }
-    let mut runs = outcome.subjects.values().flat_map(|subject| &subject.runs);
+    let mut runs = outcome.subjects.values().flat_map(|runs| &runs.runs);
     runs.all(|run| run.failures.is_empty())
 }
 
 /// All runs together.
-fn checks(subject: &Subject) -> String {
-    let sum =
-        |count: fn(&Checks) -> u64| subject.runs.iter().map(|run| count(&run.checks)).sum::<u64>();
+fn checks(of: &Runs) -> String {
+    let sum = |count: fn(&Checks) -> u64| of.runs.iter().map(|run| count(&run.checks)).sum::<u64>();
     let mut text = format!(
         "{} published, {} lost, {} duplicated, {} reordered; PUBACKs: {} out of order, {} unexpected, {} early",
         sum(|checks| checks.published),
@@ -73,10 +72,10 @@ fn checks(subject: &Subject) -> String {
         sum(|checks| checks.pubacks.unexpected),
         sum(|checks| checks.pubacks.early),
     );
-    if subject.runs.iter().any(|run| run.checks.bridge.is_some()) {
+    if of.runs.iter().any(|run| run.checks.bridge.is_some()) {
         let bridge = |checks: &Checks| checks.bridge.unwrap_or_default();
         let sum = |count: fn(BridgeChecks) -> u64| {
-            subject.runs.iter().map(|run| count(bridge(&run.checks))).sum::<u64>()
+            of.runs.iter().map(|run| count(bridge(&run.checks))).sum::<u64>()
         };
         text += &format!(
             "; {} delivered, {} timing records, {} dropped",
@@ -85,10 +84,10 @@ fn checks(subject: &Subject) -> String {
             sum(|bridge| bridge.dropped)
         );
     }
-    let failed = subject.runs.iter().filter(|run| !run.failures.is_empty()).count();
+    let failed = of.runs.iter().filter(|run| !run.failures.is_empty()).count();
     match failed {
         0 => text + "; good",
-        _ => format!("{text}; {failed} of {} runs FAILED", subject.runs.len()),
+        _ => format!("{text}; {failed} of {} runs FAILED", of.runs.len()),
     }
 }
 

@@ -6,8 +6,8 @@ use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::acks::Violations;
-use super::baseline::Kind;
 use super::scenario::Scenario;
+use super::task::Subject;
 
 /// All that `--json` writes.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,12 +25,12 @@ pub(super) struct Results {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Outcome {
     pub scenario: Scenario,
-    pub subjects: BTreeMap<Kind, Subject>,
+    pub subjects: BTreeMap<Subject, Runs>,
 }
 
 /// All runs of one subject.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Subject {
+pub(super) struct Runs {
     /// Each metric's own median.
     pub median: Metrics,
     pub runs: Vec<Run>,
@@ -169,7 +169,7 @@ impl Checks {
     }
 }
 
-impl Subject {
+impl Runs {
     /// Of at least one run.
     pub(super) fn new(runs: Vec<Run>) -> Self {
         let all: Vec<_> = runs.iter().map(|run| &run.metrics).collect();

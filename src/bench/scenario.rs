@@ -1,16 +1,17 @@
-//! What one run does, and the names and configuration that follow from it.
+//! What one run does, and the names and the bridge's configuration that follow from it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use mqtt_kafka_bridge::mqtt::packet::Version;
 use serde::{Deserialize, Serialize};
-
-use super::args::Protocol;
 
 /// One combination of settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Scenario {
-    pub protocol: Protocol,
+    /// A version of MQTT, by its name.
+    #[serde(with = "protocol")]
+    pub protocol: Version,
     pub qos: u8,
     /// Payload, bytes.
     pub size: u64,
@@ -32,9 +33,9 @@ pub(super) struct Load {
     pub duration: Option<Duration>,
 }
 
-/// What a run of the bridge, or of what stands in for it, needs to know of the world.
+/// Where the measured process connects to, and under which names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct World {
+pub(super) struct Endpoints {
     /// `host:port`
     pub mqtt: String,
     pub login: Option<(String, String)>,
@@ -45,6 +46,27 @@ pub(super) struct World {
     pub name: String,
     /// For librdkafka.
     pub properties: Vec<(String, String)>,
+}
+
+/// The version of MQTT with this name.
+pub(super) fn protocol_named(name: &str) -> Option<Version> {
+    [Version::V311, Version::V5].into_iter().find(|version| version.name() == name)
+}
+
+/// [`Scenario::protocol`] in files.
+mod protocol {
+    use mqtt_kafka_bridge::mqtt::packet::Version;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(version: &Version, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(version.name())
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<Version, D::Error> {
+        let name = String::deserialize(from)?;
+        super::protocol_named(&name).ok_or_else(|| D::Error::custom("unknown version of MQTT"))
+    }
 }
 
 impl Scenario {
@@ -74,16 +96,16 @@ impl Scenario {
     }
 
     /// The bridge's configuration, as anyone would write it.
-    pub(super) fn bridge_config(&self, world: &World) -> String {
+    pub(super) fn bridge_config(&self, endpoints: &Endpoints) -> String {
         let window_bytes = u64::from(self.window) * (self.size + 1024) * 2;
         let mut text = format!(
             "[mqtt]\nurl = \"mqtt://{}\"\nclient_id = \"{}\"\nprotocol = \"{}\"\n\
              session_expiry = \"0s\"\nmax_payload = \"16 MiB\"\n",
-            world.mqtt,
-            world.name,
+            endpoints.mqtt,
+            endpoints.name,
             self.protocol.name()
         );
-        if let Some((username, password)) = &world.login {
+        if let Some((username, password)) = &endpoints.login {
             let _ = writeln!(text, "username = {username:?}\npassword = {password:?}");
         }
         let _ = write!(
@@ -92,8 +114,8 @@ impl Scenario {
              [delivery]\nwindow_messages = {}\nwindow_bytes = \"{} B\"\nqos0_shed_after = \"never\"\n\
              [http]\nlisten = \"127.0.0.1:0\"\n\
              [log]\nformat = \"json\"\ntiming = {:?}\n",
-            world.kafka,
-            world
+            endpoints.kafka,
+            endpoints
                 .properties
                 .iter()
                 .map(|(key, value)| format!("{key} = {value:?}\n"))
@@ -104,13 +126,13 @@ impl Scenario {
         );
         for route in 0..self.routes {
             let filter = match self.routes {
-                1 => format!("{}/#", world.name),
-                _ => format!("{}/{route:04}/#", world.name),
+                1 => format!("{}/#", endpoints.name),
+                _ => format!("{}/{route:04}/#", endpoints.name),
             };
             let _ = write!(
                 text,
                 "[[routes]]\nfilter = {filter:?}\nqos = {}\nkafka_topic = {:?}\n",
-                self.qos, world.kafka_topic
+                self.qos, endpoints.kafka_topic
             );
         }
         text
@@ -125,7 +147,7 @@ mod tests {
     #[test]
     fn the_bridge_accepts_its_configuration() {
         let scenario = Scenario {
-            protocol: Protocol::V5,
+            protocol: Version::V5,
             qos: 1,
             size: 128,
             topics: 10,
@@ -134,7 +156,7 @@ mod tests {
             timing: "sample:100".to_owned(),
             load: Load { rate: None, count: Some(1), duration: None },
         };
-        let world = World {
+        let endpoints = Endpoints {
             mqtt: "127.0.0.1:1883".to_owned(),
             login: Some(("me".to_owned(), "a \"secret\"".to_owned())),
             kafka: "127.0.0.1:9092".to_owned(),
@@ -142,7 +164,7 @@ mod tests {
             name: "bench-1".to_owned(),
             properties: vec![("linger.ms".to_owned(), "5".to_owned())],
         };
-        let config = Config::from_toml(&scenario.bridge_config(&world), "the bench", [])
+        let config = Config::from_toml(&scenario.bridge_config(&endpoints), "the bench", [])
             .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.routes.len(), 3);
         for mqtt_topic in scenario.mqtt_topics("bench-1") {

@@ -1,10 +1,11 @@
 //! `--steps`: the highest rate whose p99 stays within a bound.
 
 use super::args::BenchArgs;
-use super::baseline::Kind;
-use super::result::{END_TO_END, Outcome, Subject};
+use super::error::BenchError;
+use super::result::{END_TO_END, Outcome, Runs};
 use super::scenario::{Load, Scenario};
-use super::{BenchError, kinds, measure, report};
+use super::task::Subject;
+use super::{measure, report};
 
 const FIRST_RATE: u64 = 2_000;
 /// Between the highest that held and the lowest that did not, so close is close enough.
@@ -22,16 +23,16 @@ pub(super) fn run(
 ) -> Result<bool, BenchError> {
     println!("\n{}: p99 from PUBLISH to PUBACK within {:?}", scenario.title(), args.p99);
     let mut good = true;
-    for kind in kinds(args) {
+    for subject in args.subjects() {
         let mut search = Search::default();
         while let Some(rate) = search.next() {
-            let (held, kept) = step(args, scenario, kind, rate, outcomes)?;
+            let (held, kept) = step(args, scenario, subject, rate, outcomes)?;
             good &= kept;
             search.tried(rate, held && kept);
         }
         match search.held {
-            0 => println!("  {}: not even {FIRST_RATE}/s held", kind.name()),
-            rate => println!("  {}: the highest rate that held: {rate}/s", kind.name()),
+            0 => println!("  {}: not even {FIRST_RATE}/s held", subject.name()),
+            rate => println!("  {}: the highest rate that held: {rate}/s", subject.name()),
         }
     }
     Ok(good)
@@ -41,14 +42,14 @@ pub(super) fn run(
 fn step(
     args: &BenchArgs,
     scenario: &Scenario,
-    kind: Kind,
+    subject: Subject,
     rate: u64,
     outcomes: &mut Vec<Outcome>,
 ) -> Result<(bool, bool), BenchError> {
     let load = Load { rate: Some(rate), ..scenario.load };
     let scenario = Scenario { load, ..scenario.clone() };
-    let what = format!("{} at {rate}/s", kind.name());
-    let run = measure::run(args, &scenario, kind, &what)?;
+    let what = format!("{} at {rate}/s", subject.name());
+    let run = measure::run(args, &scenario, subject, &what)?;
     report::failures(&what, &run);
     let kept = run.failures.is_empty();
     let latency = run.metrics.latencies.get(END_TO_END).copied();
@@ -57,13 +58,13 @@ fn step(
     let held = u128::from(p99_us) <= args.p99.as_micros();
     println!(
         "  {:<12}{rate:>9}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  CPU-s/M {:>6.2}  {}",
-        kind.name(),
+        subject.name(),
         latency.map_or(f64::NAN, |latency| latency.p50_us as f64 / 1e3),
         p99_us as f64 / 1e3,
         run.metrics.cpu_s_per_million,
         if held { "held" } else { "did not hold" }
     );
-    let subjects = [(kind, Subject::new(vec![run]))].into();
+    let subjects = [(subject, Runs::new(vec![run]))].into();
     outcomes.push(Outcome { scenario, subjects });
     Ok((held, kept))
 }

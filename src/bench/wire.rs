@@ -1,11 +1,11 @@
 //! The feed's side of MQTT, encoded by hand: PUBLISHes from prepared heads, and the few answers that a
 //! subscriber waits for.
 
-use super::args::Protocol;
+use mqtt_kafka_bridge::mqtt::packet::Version;
 
 /// PUBLISHes of one run. Nothing is allocated for a message.
 pub(super) struct Frames {
-    protocol: Protocol,
+    protocol: Version,
     qos: u8,
     /// Fixed header and MQTT topic, by MQTT topic.
     heads: Vec<Vec<u8>>,
@@ -16,14 +16,14 @@ pub(super) struct Frames {
 impl Frames {
     /// `size`: of a payload, in bytes, at least 16.
     pub(super) fn new(
-        protocol: Protocol,
+        protocol: Version,
         qos: u8,
         mqtt_topics: &[String],
         size: u64,
         run: u64,
     ) -> Self {
         let size = usize::try_from(size).expect("bounded by the arguments");
-        let beside = if qos == 1 { 2 } else { 0 } + usize::from(protocol == Protocol::V5);
+        let beside = if qos == 1 { 2 } else { 0 } + usize::from(protocol == Version::V5);
         let heads = mqtt_topics
             .iter()
             .map(|mqtt_topic| {
@@ -47,7 +47,7 @@ impl Frames {
         if self.qos == 1 {
             out.extend_from_slice(&packet_id.to_be_bytes());
         }
-        if self.protocol == Protocol::V5 {
+        if self.protocol == Version::V5 {
             out.push(0);
         }
         out.extend_from_slice(&self.run);
@@ -84,19 +84,19 @@ pub(super) fn packet(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
 }
 
 /// CONNACK: accepted, no session, in 5 without limits.
-pub(super) fn connack(protocol: Protocol) -> &'static [u8] {
+pub(super) fn connack(protocol: Version) -> &'static [u8] {
     match protocol {
-        Protocol::V311 => &[0x20, 2, 0, 0],
-        Protocol::V5 => &[0x20, 3, 0, 0, 0],
+        Version::V311 => &[0x20, 2, 0, 0],
+        Version::V5 => &[0x20, 3, 0, 0, 0],
     }
 }
 
 /// Appends SUBACK for one filter: this QoS is granted.
-pub(super) fn suback(protocol: Protocol, packet_id: [u8; 2], qos: u8, out: &mut Vec<u8>) {
+pub(super) fn suback(protocol: Version, packet_id: [u8; 2], qos: u8, out: &mut Vec<u8>) {
     let [high, low] = packet_id;
     match protocol {
-        Protocol::V311 => out.extend_from_slice(&[0x90, 3, high, low, qos]),
-        Protocol::V5 => out.extend_from_slice(&[0x90, 4, high, low, 0, qos]),
+        Version::V311 => out.extend_from_slice(&[0x90, 3, high, low, qos]),
+        Version::V5 => out.extend_from_slice(&[0x90, 4, high, low, 0, qos]),
     }
 }
 
@@ -126,14 +126,14 @@ mod tests {
 
     use super::*;
     use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
-    use mqtt_kafka_bridge::mqtt::packet::{Incoming, Version, decode};
+    use mqtt_kafka_bridge::mqtt::packet::{Incoming, decode};
 
     #[test]
     fn the_bridge_reads_what_the_feed_writes() {
         let mqtt_topics = ["bench/0".to_owned(), "bench/1".to_owned()];
-        for (protocol, version) in [(Protocol::V311, Version::V311), (Protocol::V5, Version::V5)] {
+        for version in [Version::V311, Version::V5] {
             for (qos, size) in [(0, 16), (1, 128), (1, 40_000)] {
-                let frames = Frames::new(protocol, qos, &mqtt_topics, size, 7);
+                let frames = Frames::new(version, qos, &mqtt_topics, size, 7);
                 let mut out = Vec::new();
                 frames.publish(41, 5, &mut out);
                 assert!(out.len() <= frames.frame_bytes());

@@ -7,12 +7,19 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use super::brokers::spawn;
+use super::error::DemoError;
 use super::telemetry::MQTT_ROOT;
-use super::{CLIENT_ID, DEAD_LETTERS, DemoError, KAFKA_TOPIC};
 use mqtt_kafka_bridge::config::{Config, ConfigErrors};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
+
+/// The bridge's MQTT client id.
+pub(super) const CLIENT_ID: &str = "demo-bridge";
+/// Where the bridge writes records.
+pub(super) const KAFKA_TOPIC: &str = "telemetry";
+/// Where the bridge writes dead letters.
+pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
 /// A running bridge.
 pub(super) struct Bridge {

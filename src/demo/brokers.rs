@@ -11,7 +11,7 @@ use mqtt5::broker::router::MessageRouter;
 use mqtt5::broker::{BrokerShutdownHandle, MqttBroker as Mqtt5};
 use rdkafka::mocking::MockCluster;
 
-use super::DemoError;
+use super::error::DemoError;
 
 /// Unacknowledged messages to one subscriber: the most that a packet id allows, so that the window
 /// is the subscriber's own receive maximum.

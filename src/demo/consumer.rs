@@ -14,8 +14,8 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Deserialize;
 
-use super::DemoError;
 use super::brokers::{KAFKA_PARTITIONS, spawn};
+use super::error::DemoError;
 use super::verify::{Ledger, Verifier};
 
 /// One wait for records.

@@ -9,17 +9,18 @@
 //! 22,000 to 26,000 at most; asked for more, the devices publish what the broker takes. Nothing is
 //! lost then either.
 
+mod error;
 mod args;
-mod bridge;
+mod telemetry;
+pub(crate) mod verify;
 pub(crate) mod brokers;
 #[cfg(test)]
 mod broker_tests;
-mod chaos;
-mod consumer;
 mod devices;
+mod bridge;
+mod consumer;
 mod display;
-mod telemetry;
-pub(crate) mod verify;
+mod chaos;
 
 use std::collections::BTreeMap;
 use std::io::{self, Stdout};
@@ -30,29 +31,22 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use hdrhistogram::Histogram;
-use rdkafka::error::KafkaError;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::observe::{Conservation, Metrics};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{interval_at, sleep, timeout};
 
 pub(crate) use args::DemoArgs;
 
-use bridge::Bridge;
+use crate::signals::{INTERRUPT, INTERRUPTED, Signals, TERMINATE};
+use bridge::{Bridge, CLIENT_ID, DEAD_LETTERS, KAFKA_TOPIC};
 use brokers::{KAFKA_PARTITIONS, KafkaCluster, MqttBroker, spawn};
 use consumer::{Consumer, Sample};
 use devices::Fleet;
 use display::{Display, Report, Second};
-use mqtt_kafka_bridge::exit::Exit;
-use mqtt_kafka_bridge::observe::{Conservation, Metrics};
+use error::DemoError;
 use telemetry::Device;
 use verify::Ledger;
-
-/// The bridge's MQTT client id.
-const CLIENT_ID: &str = "demo-bridge";
-/// Where the bridge writes records.
-const KAFKA_TOPIC: &str = "telemetry";
-/// Where the bridge writes dead letters.
-const DEAD_LETTERS: &str = "dead-letters";
 
 /// How long the bridge may take until it has subscribed.
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -69,50 +63,19 @@ const RECORD_INTERVAL: u64 = 5;
 /// Records of others shown in one second at most.
 const FOREIGN_MAX: usize = 5;
 
-/// Exit code after a second signal: 128 + SIGINT, as shells have it.
-const INTERRUPTED: u8 = 130;
-
-/// What can go wrong with the demo itself.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DemoError {
-    /// The embedded broker did not start.
-    #[error("embedded MQTT broker: {0}")]
-    Mqtt(String),
-    /// The mock cluster or the demo's consumer.
-    #[error("mock Kafka cluster: {0}")]
-    Kafka(#[from] KafkaError),
-    /// A thread could not be started.
-    #[error("thread {0}: {1}")]
-    Thread(&'static str, io::Error),
-    /// The runtime or the signal handlers.
-    #[error("runtime: {0}")]
-    Runtime(#[from] io::Error),
-    /// The consumer's thread panicked.
-    #[error("the consumer panicked: nothing can be said about what arrived")]
-    Consumer,
-    /// The bridge ended although nobody asked it to.
-    #[error("the bridge ended by itself: {}", .0.meaning())]
-    BridgeEnded(Exit),
-    /// The bridge did not subscribe in time.
-    #[error("the bridge did not subscribe within {} s", SUBSCRIBE_TIMEOUT.as_secs())]
-    NotSubscribed,
-    /// The demo's own configuration was refused.
-    #[error("{0}")]
-    Config(String),
-}
-
 /// Plays the demo until its duration is over or SIGINT or SIGTERM comes; a second signal leaves at
 /// once. Success only if the bridge's counts balance and nothing was lost or reordered.
 pub(crate) fn run(args: &DemoArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let played = runtime.map_err(DemoError::from).and_then(|runtime| {
         runtime.block_on(async {
-            let mut signals = Signals::new()?;
+            let mut signals =
+                Signals::listen(&[INTERRUPT, TERMINATE]).map_err(DemoError::Signals)?;
             let mut demo = Demo::start(args).await?;
             demo.play(args, &mut signals).await?;
             tokio::select! {
                 report = demo.finish(args.json) => report.map(Some),
-                () = signals.next() => Ok(None),
+                _ = signals.next() => Ok(None),
             }
         })
     });
@@ -167,7 +130,7 @@ impl Demo {
         let mut bridge = Bridge::start(mqtt.address(), kafka.bootstrap(), args.chaos())?;
         tokio::select! {
             subscribed = timeout(SUBSCRIBE_TIMEOUT, mqtt.subscribed(CLIENT_ID)) => {
-                subscribed.map_err(|_| DemoError::NotSubscribed)?;
+                subscribed.map_err(|_| DemoError::NotSubscribed(SUBSCRIBE_TIMEOUT))?;
             }
             exit = bridge.ended() => return Err(DemoError::BridgeEnded(exit)),
         }
@@ -213,7 +176,7 @@ impl Demo {
         loop {
             tokio::select! {
                 biased;
-                () = signals.next() => return Ok(()),
+                _ = signals.next() => return Ok(()),
                 exit = self.bridge.ended() => return Err(DemoError::BridgeEnded(exit)),
                 _ = strikes.tick(), if args.chaos() => {
                     if let Some(text) = chaos::strike(turn, &mut rng) {
@@ -373,28 +336,6 @@ impl View {
             restarts: BTreeMap::new(),
             lines: 0,
             first_records: false,
-        }
-    }
-}
-
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

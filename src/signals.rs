@@ -1,0 +1,105 @@
+//! Signals that ask this program to stop.
+
+use std::io;
+use std::task::Poll;
+
+use mqtt_kafka_bridge::exit::{Cause, Exit};
+use mqtt_kafka_bridge::observe::log::Logging;
+use mqtt_kafka_bridge::observe::{keys, panics};
+use slog::{error, info, o, warn};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// A signal and its name.
+pub(crate) type Named = (SignalKind, &'static str);
+
+pub(crate) const TERMINATE: Named = (SignalKind::terminate(), "SIGTERM");
+pub(crate) const INTERRUPT: Named = (SignalKind::interrupt(), "SIGINT");
+const QUIT: Named = (SignalKind::quit(), "SIGQUIT");
+const HANGUP: Named = (SignalKind::hangup(), "SIGHUP");
+
+/// Exit code of the demo and the bench after a signal: 128 + SIGINT, as shells have it.
+#[cfg(feature = "demo")]
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Completes at the first SIGTERM, SIGINT, SIGQUIT or SIGHUP. At a second one it flushes the log and
+/// ends the process at once. It must be polled on a Tokio runtime; signals count from the first poll.
+///
+/// SIGHUP never counts as the second: a closed terminal sends it twice, and systemd right behind
+/// SIGTERM. Where SIGHUP is ignored from the start (`nohup`), it stays ignored. SIGPIPE is ignored, as
+/// in every Rust program: the bridge goes on when a reader of its log has gone.
+pub(crate) async fn shutdown_signal(logging: Logging) {
+    let log = logging.logger().new(o!(keys::COMPONENT => "signal"));
+    let mut wanted = vec![TERMINATE, INTERRUPT, QUIT];
+    if !is_ignored(HANGUP.0) {
+        wanted.push(HANGUP);
+    }
+    let mut signals = match Signals::listen(&wanted) {
+        Ok(signals) => signals,
+        Err(error) => {
+            // Nothing has been received yet, and without signals the bridge could never drain.
+            let exit = Exit::Failed;
+            error!(log, "signals cannot be handled"; keys::ERROR => error,
+                keys::REASON => Cause::NotStarted.name(), keys::EXIT_CODE => exit.code());
+            logging.flush();
+            std::process::exit(exit.code());
+        }
+    };
+    let name = signals.next().await;
+    info!(log, "stopping"; keys::SIGNAL => name);
+    actix_rt::spawn(async move {
+        let name = loop {
+            match signals.next().await {
+                name if name == HANGUP.1 => {}
+                name => break name,
+            }
+        };
+        let exit = Exit::DeadlinePassed;
+        warn!(log, "second signal, leaving at once";
+            keys::SIGNAL => name, keys::EXIT_CODE => exit.code());
+        logging.flush();
+        std::process::exit(exit.code());
+    });
+}
+
+/// Receives some signals.
+pub(crate) struct Signals(Vec<(Signal, &'static str)>);
+
+impl Signals {
+    /// Listens for these from now on. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The system has no file handle left, or refuses.
+    pub(crate) fn listen(wanted: &[Named]) -> Result<Self, String> {
+        let listen = |(kind, name): &Named| Ok((signal(*kind)?, *name));
+        // Tokio panics if the system has no file handle left.
+        let listening: Result<io::Result<Vec<_>>, _> =
+            panics::catch(|| wanted.iter().map(listen).collect());
+        match listening {
+            Ok(Ok(signals)) => Ok(Self(signals)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(panic) => Err(panic.message),
+        }
+    }
+
+    /// Waits for the next one and gives its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        std::future::poll_fn(|cx| {
+            for (signal, name) in &mut self.0 {
+                if signal.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*name);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Whether whoever started this process has the signal ignored. As Linux tells it, since asking
+/// sigaction(2) takes unsafe code.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask & (1 << (kind.as_raw_value() - 1)) != 0
+}
