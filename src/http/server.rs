@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak, mpsc};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
@@ -15,6 +15,7 @@ use tokio::runtime::Builder;
 use super::pages::{Page, Pages};
 use crate::exit::is_exhausted;
 use crate::observe::keys;
+use crate::supervisor::StoppableThread;
 
 /// Connections served at once; those beyond wait in the backlog.
 const CONNECTIONS_MAX: usize = 32;
@@ -32,22 +33,17 @@ const STOP_WITHIN: Duration = Duration::from_secs(1);
 pub struct HttpServer {
     address: SocketAddr,
     handle: ServerHandle,
-    /// Held by the thread while it lives.
-    alive: Weak<()>,
-    thread: JoinHandle<()>,
+    thread: StoppableThread,
 }
 
 impl HttpServer {
     /// Listens on `address` and serves `pages` until [`HttpServer::stop`].
     ///
     /// # Errors
-    /// The address is not to be had; or no thread, no file handle.
+    /// The address is taken, or the system gives no thread or no file handle.
     pub fn start(address: SocketAddr, pages: Arc<Pages>) -> Result<Self, NotServed> {
         let (tell, told) = mpsc::channel();
-        let living = Arc::new(());
-        let alive = Arc::downgrade(&living);
-        let thread = thread::Builder::new().name("http".to_owned()).spawn(move || {
-            let _living = living;
+        let thread = StoppableThread::start("http", move |_| {
             let runtime = Builder::new_current_thread().enable_io().enable_time().build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
@@ -70,7 +66,7 @@ impl HttpServer {
         });
         let thread = thread.map_err(NotServed::System)?;
         match told.recv() {
-            Ok(Ok((address, handle))) => Ok(Self { address, handle, alive, thread }),
+            Ok(Ok((address, handle))) => Ok(Self { address, handle, thread }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NotServed::System(io::Error::other("the server's thread panicked"))),
         }
@@ -83,8 +79,7 @@ impl HttpServer {
 
     /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
-        let alive = Weak::clone(&self.alive);
-        move || alive.strong_count() == 0
+        self.thread.finished()
     }
 
     /// Ends it at once, whatever its clients do. To be called last, so that probes are answered
@@ -92,8 +87,8 @@ impl HttpServer {
     pub fn stop(self) {
         // The command is sent by the call; its completion is the thread's end.
         drop(self.handle.stop(false));
-        let deadline = Instant::now() + STOP_WITHIN;
-        while !self.thread.is_finished() && Instant::now() < deadline {
+        let (deadline, finished) = (Instant::now() + STOP_WITHIN, self.thread.finished());
+        while !finished() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
     }

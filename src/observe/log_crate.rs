@@ -1,19 +1,21 @@
 //! The records of libraries that log through the `log` crate, brought into our log.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use log::{LevelFilter, Log, Metadata, Record};
+use parking_lot::Mutex;
 use slog::{Level, o};
 
+use super::keys;
 use super::log::{Logging, WeakLogging};
-use super::{LogLimiter, keys};
+use super::log_limiter::LogLimiter;
 
 static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
 
 /// One warning of each library in this time: what one complains of, a stranger may have caused, as
-/// often as he likes.
+/// often as it likes.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// By library, of which there are as many as are linked.
@@ -25,7 +27,7 @@ static LIMITERS: Mutex<BTreeMap<String, LogLimiter>> = Mutex::new(BTreeMap::new(
 /// If another logger was installed before, that one stays.
 pub fn bridge_log_crate(logging: &Logging) {
     static OURS: OnceLock<bool> = OnceLock::new();
-    *TARGET.lock().unwrap_or_else(PoisonError::into_inner) = Some(logging.downgrade());
+    *TARGET.lock() = Some(logging.downgrade());
     if *OURS.get_or_init(|| log::set_logger(&Bridge).is_ok()) {
         log::set_max_level(filter(logging.level()));
     }
@@ -39,7 +41,7 @@ impl Log for Bridge {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let target = TARGET.lock().unwrap_or_else(PoisonError::into_inner);
+        let target = TARGET.lock();
         let logging = target.as_ref().and_then(WeakLogging::upgrade);
         drop(target);
         let Some(logging) = logging else { return };
@@ -69,7 +71,7 @@ impl Log for Bridge {
 
 /// How many records of this library were left out since the last one that passed; `None`: this one too.
 fn pass(library: &str) -> Option<u64> {
-    let mut limiters = LIMITERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut limiters = LIMITERS.lock();
     let limiter =
         limiters.entry(library.to_owned()).or_insert_with(|| LogLimiter::every(WARN_EVERY));
     limiter.pass(Instant::now())

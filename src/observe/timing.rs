@@ -11,39 +11,8 @@ use super::buffer::Output;
 use super::format::{self, Rfc3339, Style, with_scratch};
 use super::keys;
 use super::timing_json::TimingJson;
+use super::timing_record::TimingRecord;
 use crate::config::TimingPolicy;
-use crate::message::Stamp;
-
-/// What a timing record says, borrowed for the time of one call.
-#[derive(Debug, Clone, Copy)]
-pub struct TimingRecord<'a> {
-    /// The MQTT connection, where there are several.
-    pub connection: Option<&'a str>,
-    /// The MQTT topic, in UTF-8.
-    pub mqtt_topic: &'a [u8],
-    /// 0 or 1.
-    pub mqtt_qos: u8,
-    /// The Kafka topic.
-    pub kafka_topic: &'a str,
-    /// Partition of the record.
-    pub kafka_partition: i32,
-    /// Offset of the record.
-    pub kafka_offset: i64,
-    /// Size of the MQTT payload.
-    pub payload_bytes: usize,
-    /// Received from MQTT.
-    pub received_at: Stamp,
-    /// Handed to librdkafka.
-    pub produced_at: Stamp,
-    /// Delivery report.
-    pub delivered_at: Stamp,
-}
-
-impl TimingRecord<'_> {
-    fn total_us(&self) -> u64 {
-        self.delivered_at.us_since(&self.received_at)
-    }
-}
 
 /// Where timing records go. Cheap to clone; never blocks: a record that finds no room in the log's
 /// buffer is dropped and counted. Independent of the log's level.
@@ -242,6 +211,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::message::Stamp;
     use crate::observe::log::Logging;
     use crate::observe::test_support::{Lines, config, json_lines};
 

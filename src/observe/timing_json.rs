@@ -4,7 +4,7 @@
 
 use super::format::{self, Rfc3339};
 use super::keys;
-use super::timing::TimingRecord;
+use super::timing_record::TimingRecord;
 use crate::message::Stamp;
 
 /// Room that a line takes beside its names.

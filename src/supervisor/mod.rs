@@ -39,6 +39,7 @@ pub mod guard;
 pub mod policy;
 pub mod actor;
 mod summary;
+mod thread;
 pub mod watchdog;
 #[cfg(test)]
 mod tests;
@@ -46,4 +47,5 @@ mod tests;
 pub use actor::{SupervisorActor, WatchedThread};
 pub use heartbeat::Heartbeat;
 pub use mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
+pub use thread::{Stop, StoppableThread};
 pub use watchdog::Watchdog;

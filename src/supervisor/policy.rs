@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backoff::Backoff;
 use crate::config::SupervisorConfig;
 
 /// A restart counts as a success no sooner than this after it.
@@ -23,8 +24,7 @@ pub enum Decision {
 /// restart [`HEALTHY_AFTER`] has passed and a message was settled.
 #[derive(Debug, Clone)]
 pub struct RestartPolicy {
-    backoff_min: Duration,
-    backoff_max: Duration,
+    backoff: Backoff,
     failures_max: u32,
     failures: u32,
     /// When it was last restarted, and what was settled until then.
@@ -35,8 +35,7 @@ impl RestartPolicy {
     /// No failures yet.
     pub fn new(config: &SupervisorConfig) -> Self {
         Self {
-            backoff_min: config.backoff_min,
-            backoff_max: config.backoff_max.max(config.backoff_min),
+            backoff: Backoff::new(config.backoff_min, config.backoff_max.max(config.backoff_min)),
             failures_max: config.failures_max,
             failures: 0,
             restarted: None,
@@ -44,19 +43,18 @@ impl RestartPolicy {
     }
 
     /// The actor failed at `now`; until then `settled` messages were delivered or dead-lettered.
-    /// `jitter` is a random number from 0 to 1.
+    /// `jitter` is a random number from 0 to 1, which shortens the pause ([`Backoff::pause`]).
     pub fn failed(&mut self, now: Instant, settled: u64, jitter: f64) -> Decision {
         if self.proved_itself(now, settled) {
             self.failures = 0;
+            self.backoff.reset();
         }
         self.restarted = None;
         self.failures = self.failures.saturating_add(1);
         if self.failures >= self.failures_max {
             return Decision::GiveUp;
         }
-        // Equal jitter: half of the pause is certain, half is left to chance.
-        let pause = self.pause().mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0));
-        Decision::RestartAfter(pause)
+        Decision::RestartAfter(self.backoff.pause(jitter))
     }
 
     /// The actor was restarted at `now`; until then `settled` messages were delivered or
@@ -74,12 +72,6 @@ impl RestartPolicy {
         self.restarted.is_some_and(|(since, settled_then)| {
             now.saturating_duration_since(since) >= HEALTHY_AFTER && settled > settled_then
         })
-    }
-
-    /// The whole pause after this many failures: it doubles up to its bound.
-    fn pause(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(31);
-        self.backoff_min.saturating_mul(1 << doublings).min(self.backoff_max)
     }
 }
 
@@ -102,7 +94,7 @@ mod tests {
     fn the_pause_doubles_up_to_its_bound_and_then_the_budget_is_spent() {
         let mut policy = RestartPolicy::new(&config(10));
         let now = Instant::now();
-        let pauses: Vec<_> = (0..10).map(|_| policy.failed(now, 0, 1.0)).collect();
+        let pauses: Vec<_> = (0..10).map(|_| policy.failed(now, 0, 0.0)).collect();
         let ms = |ms| Decision::RestartAfter(Duration::from_millis(ms));
         let expected = [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000].map(ms).into_iter();
         assert_eq!(pauses, expected.chain([Decision::GiveUp]).collect::<Vec<_>>());

@@ -1,24 +1,19 @@
 //! Ends the process when an actor hangs: a blocked thread can be neither killed nor restarted.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{error, o};
 
 use super::heartbeat::Heartbeat;
+use super::thread::{Stop, StoppableThread};
 use crate::exit::Exit;
 use crate::observe::{Logging, keys};
 
 /// The watchdog's thread. It looks at all heartbeats several times in `hang_after`.
 #[derive(Debug)]
-pub struct Watchdog {
-    stop: Arc<Stop>,
-    /// Held by the thread while it lives.
-    alive: Weak<()>,
-    thread: JoinHandle<()>,
-}
+pub struct Watchdog(StoppableThread);
 
 /// An actor that made no progress for too long.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +29,7 @@ impl Watchdog {
     /// Waiting for a broker that is down is no hang: the actor's timer beats on.
     ///
     /// # Errors
-    /// No thread is to be had.
+    /// The system gives no thread.
     pub fn start(
         heartbeats: Vec<Arc<Heartbeat>>,
         hang_after: Duration,
@@ -55,31 +50,23 @@ impl Watchdog {
         hang_after: Duration,
         on_hang: impl FnOnce(Hang) + Send + 'static,
     ) -> io::Result<Self> {
-        let stop = Arc::new(Stop::default());
-        let stopped = Arc::clone(&stop);
-        let living = Arc::new(());
-        let alive = Arc::downgrade(&living);
-        let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-            let _living = living;
-            if let Some(hang) = watch(&heartbeats, hang_after, &stopped) {
+        let watching = StoppableThread::start("watchdog", move |stop| {
+            if let Some(hang) = watch(&heartbeats, hang_after, stop) {
                 on_hang(hang);
             }
-        })?;
-        Ok(Self { stop, alive, thread })
+        });
+        watching.map(Self)
     }
 
-    /// Something that says whether the thread has ended, for `SupervisorActor` to watch. It does not
-    /// keep [`Watchdog::stop`] from its work.
+    /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
-        let alive = Weak::clone(&self.alive);
-        move || alive.strong_count() == 0
+        self.0.finished()
     }
 
-    /// Ends the thread and waits for its end. To be called last, when the arbiters have been joined.
+    /// Ends the thread and waits for its end. To be called after the arbiters have been joined.
     pub fn stop(self) {
-        self.stop.now();
-        // A panic of that thread has been logged by the hook.
-        let _ = self.thread.join();
+        self.0.stop();
+        self.0.join();
     }
 }
 
@@ -108,30 +95,10 @@ fn watch(heartbeats: &[Arc<Heartbeat>], hang_after: Duration, stop: &Stop) -> Op
     }
 }
 
-/// A flag that can be waited for.
-#[derive(Debug, Default)]
-struct Stop {
-    set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stop {
-    fn now(&self) {
-        *self.set.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.changed.notify_all();
-    }
-
-    /// `true` if the flag was set within `limit`.
-    fn wait(&self, limit: Duration) -> bool {
-        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(set, limit, |set| !*set);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
     use crate::config::{Config, LogConfig, LogFormat};
