@@ -1,16 +1,21 @@
-//! A million random inputs: whatever comes, it is answered, and no panic.
+//! Each key with each odd value, then random files, environments and filters: whatever comes, it is
+//! answered, and no panic.
 
 use std::collections::BTreeMap;
 
 use super::MINIMAL;
-use crate::config::keys::KEYS;
+use crate::config::keys::{Fallback, Form, KEYS, Key};
 use crate::config::resolve::resolve;
 use crate::config::source::Source;
 use crate::config::{ConfigErrors, Location};
 use crate::route::Filter;
 
-const CONFIGURATIONS: usize = 250_000;
-const FILTERS: usize = 750_000;
+const CONFIGURATIONS: usize = 8_000;
+/// How often each two keys are set together.
+const PAIRS: usize = 3;
+const FILTERS: usize = 60_000;
+/// Filters of so many pieces are all tried.
+const FILTER_PIECES: u32 = 4;
 
 /// Pieces that are likely to reach beyond the parser.
 const PIECES: &[&str] = &[
@@ -53,6 +58,12 @@ const PIECES: &[&str] = &[
     ":",
     "/",
     "\"mqtt://u:p@[::1]:1\"",
+    "\"mqtt://@:1\"",
+    "\"mqtt://[::g]\"",
+    "[]",
+    "\"a+\"",
+    "\"#/a\"",
+    "\"${B}\"",
     "[kafka.properties]\n",
     "acks = 1\n",
     "linger.ms = 3\n",
@@ -63,6 +74,16 @@ const PIECES: &[&str] = &[
     "\"a:1,b:2\"",
     "+",
     "$share/g/",
+];
+
+/// Properties of the example.
+const PROPERTIES: [&str; 6] = [
+    "compression.type",
+    "security.protocol",
+    "sasl.mechanism",
+    "sasl.username",
+    "sasl.password",
+    "ssl.ca.location",
 ];
 
 fn mutate(rng: &mut fastrand::Rng, text: &str) -> String {
@@ -111,6 +132,99 @@ fn set_one(rng: &mut fastrand::Rng, text: &str) -> String {
     lines.join("\n")
 }
 
+/// The minimal example with this key set to `value`.
+fn with_line(key: &Key, value: &str) -> String {
+    let line = format!("{} = {value}\n", key.name());
+    let section = match key.section() {
+        "" => return format!("{line}{MINIMAL}"),
+        "routes" => "[[routes]]\n".to_owned(),
+        section => format!("[{section}]\n"),
+    };
+    let Some((before, after)) = MINIMAL.split_once(&section) else {
+        return format!("{MINIMAL}{section}{line}");
+    };
+    let is_other = |old: &&str| !old.starts_with(&format!("{} = ", key.name()));
+    let others = after.split_inclusive('\n').filter(is_other);
+    format!("{before}{section}{line}{}", others.collect::<String>())
+}
+
+/// Whether it is legal. What is legal can be printed and read again; what is refused is refused with
+/// sentences of one line, at lines that are there.
+fn answers(text: &str, env: &BTreeMap<String, String>) -> bool {
+    match Source::read(text, env).and_then(resolve) {
+        Ok(config) => {
+            let described = config.describe();
+            let again = Source::read(&described, &BTreeMap::new()).and_then(resolve);
+            assert!(again.is_ok() || described.contains("[redacted]"), "{text}\n{again:?}");
+            true
+        }
+        Err(errors) => {
+            assert!(!errors.is_empty(), "refused without a word: {text}");
+            let lines = text.lines().count() + 1;
+            for error in &errors {
+                assert!(
+                    !matches!(error.location, Location::Line(line) if line > lines),
+                    "{error:?}"
+                );
+            }
+            let said = ConfigErrors::new("config.toml", errors);
+            assert_eq!(said.to_string().lines().count(), said.iter().count(), "{said}");
+            false
+        }
+    }
+}
+
+#[test]
+fn each_key_with_each_odd_value_is_answered_without_panic() {
+    for key in KEYS {
+        for piece in PIECES {
+            let a = ("A".to_owned(), "b".to_owned());
+            answers(&with_line(key, piece), &[a.clone()].into());
+            answers(
+                &with_line(key, &format!("\"{}\"", piece.trim_matches('"'))),
+                &[a.clone()].into(),
+            );
+            let variable = (key.variable(), piece.trim_matches('"').to_owned());
+            answers(MINIMAL, &[a, variable].into());
+        }
+    }
+    for name in PROPERTIES {
+        for piece in PIECES {
+            for value in [(*piece).to_owned(), format!("\"{}\"", piece.trim_matches('"'))] {
+                let text = format!("{MINIMAL}[kafka.properties]\n{name} = {value}\n");
+                answers(&text, &BTreeMap::new());
+            }
+        }
+    }
+}
+
+#[test]
+fn each_two_keys_with_odd_values_are_answered_without_panic() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for (index, one) in KEYS.iter().enumerate() {
+        for other in &KEYS[..index] {
+            for nth in 0..PAIRS {
+                let [one, other] = [one, other].map(|key| {
+                    let value = match (nth == 0 || rng.bool(), &key.form, &key.fallback) {
+                        (true, Form::Url, _) => "mqtt://u:p@h",
+                        (true, Form::SecretFile, _) => "/dev/null",
+                        (
+                            true,
+                            _,
+                            Fallback::Required(text)
+                            | Fallback::Unset(text)
+                            | Fallback::Value(text),
+                        ) => text,
+                        _ => PIECES[rng.usize(..PIECES.len())].trim_matches('"'),
+                    };
+                    (key.variable(), value.to_owned())
+                });
+                answers(MINIMAL, &[one, other].into());
+            }
+        }
+    }
+}
+
 #[test]
 fn random_configurations_and_environments_never_panic() {
     let example = super::documents::example();
@@ -123,32 +237,15 @@ fn random_configurations_and_environments_never_panic() {
         let mut env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
         for _ in 0..rng.usize(0..3) {
             let name = KEYS[rng.usize(..KEYS.len())].variable();
+            let name = name.replace("__0__", &format!("__{}__", rng.u8(0..4)));
             let name = if rng.bool() { name } else { mutate(&mut rng, &name) };
             let value = PIECES[rng.usize(..PIECES.len())].trim_matches('"').to_owned();
             env.insert(name, value);
         }
-        match Source::read(&text, &env).and_then(resolve) {
-            Ok(config) => {
-                legal += 1;
-                let again = Source::read(&config.describe(), &BTreeMap::new()).and_then(resolve);
-                assert!(
-                    again.is_ok() || config.describe().contains("[redacted]"),
-                    "{text}\n{again:?}"
-                );
-            }
-            Err(errors) => {
-                refused += 1;
-                assert!(!errors.is_empty(), "refused without a word: {text}");
-                let lines = text.lines().count() + 1;
-                for error in &errors {
-                    assert!(
-                        !matches!(error.location, Location::Line(line) if line > lines),
-                        "{error:?}"
-                    );
-                }
-                let said = ConfigErrors::new("config.toml", errors);
-                assert_eq!(said.to_string().lines().count(), said.iter().count(), "{said}");
-            }
+        if answers(&text, &env) {
+            legal += 1;
+        } else {
+            refused += 1;
         }
     }
     // Both ways are worth walking.
@@ -163,13 +260,23 @@ fn random_filters_never_panic_and_match_without_panic() {
     let word = |rng: &mut fastrand::Rng| -> String {
         (0..rng.usize(0..12)).map(|_| alphabet[rng.usize(..alphabet.len())]).collect()
     };
+    let words = (0..=FILTER_PIECES).flat_map(|length| {
+        (0..alphabet.len().pow(length)).map(move |mut nth| {
+            let piece = |_| {
+                let piece = alphabet[nth % alphabet.len()];
+                nth /= alphabet.len();
+                piece
+            };
+            (0..length).map(piece).collect::<String>()
+        })
+    });
     let mut legal = 0;
-    for _ in 0..FILTERS {
-        let text = word(&mut rng);
+    let (mut of_words, mut of_topics) = (rng.fork(), rng);
+    for text in words.chain((0..FILTERS).map(|_| word(&mut of_words))) {
         if let Ok(filter) = text.parse::<Filter>() {
             legal += 1;
             assert_eq!(filter.as_str(), text);
-            filter.matches(&word(&mut rng));
+            filter.matches(&word(&mut of_topics));
         }
     }
     assert!(legal > FILTERS / 100, "{legal}");
