@@ -6,10 +6,8 @@
 //! relies on then reads differently.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CString;
 
 use rdkafka::ClientConfig;
-use rdkafka::bindings::{rd_kafka_conf_res_t, rd_kafka_conf_set};
 use rdkafka::config::NativeClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
@@ -19,6 +17,7 @@ use super::property_table::{KAFKA_SETTINGS, Limits, Rule, TABLE, rule};
 use super::resolved::Config;
 use super::secrets::{REDACTED, Secrets, is_private};
 use super::suggest::{distance, nearest, quoted};
+use crate::kafka::librdkafka::{PropertyError, set_property};
 
 /// librdkafka quotes values of so many bytes as a whole.
 const WHOLE: usize = 256;
@@ -36,12 +35,12 @@ pub(super) fn check(
 ) -> Vec<(String, String)> {
     let mut errors = Vec::new();
     let mut accepted: Vec<(&str, String)> = Vec::new();
-    let native = native(brokers);
+    let mut native = native(brokers);
     for (name, value) in properties {
         // What is unknown may be a secret under a wrong name.
         let is_hidden = is_private(name) || filled.contains(name) || rule(name).is_none();
         let property = Property { name, value, is_hidden };
-        let meaning = check_one(&native, property, brokers.is_some()).and_then(|meaning| {
+        let meaning = check_one(&mut native, property, brokers.is_some()).and_then(|meaning| {
             let fits = limits.map_or(Ok(()), |limits| check_limits(property, &meaning, limits));
             fits.map(|()| meaning)
         });
@@ -51,7 +50,7 @@ pub(super) fn check(
                     native.get(earlier).is_ok_and(|now| now != *earlier_meaning)
                 });
                 if let Some((earlier, earlier_meaning)) = twin {
-                    drop(set(&native, earlier, earlier_meaning));
+                    drop(set_property(&mut native, earlier, earlier_meaning));
                     let text = format!(
                         "expected one value for one property, found {earlier} with another; both \
                          names mean the same"
@@ -155,7 +154,7 @@ fn check_limits(property: Property<'_>, meaning: &str, limits: &Limits) -> Resul
 
 /// Sets one property on `native`; what it means there, or what is wrong.
 fn check_one(
-    native: &NativeClientConfig,
+    native: &mut NativeClientConfig,
     property: Property<'_>,
     has_brokers: bool,
 ) -> Result<String, String> {
@@ -171,13 +170,13 @@ fn check_one(
         return Err(format!("refused, since {why}"));
     }
     let before = relied_on(native);
-    set(native, name, value).map_err(|refusal| match refusal {
-        Refusal::Unknown => {
+    set_property(native, name, value).map_err(|error| match error {
+        PropertyError::Unknown => {
             let known = TABLE.iter().filter(|row| !matches!(row.1, Rule::Refused(_)));
             let near = nearest(name, known.map(|row| row.0), distance);
             format!("unknown to librdkafka, the nearest property is {near}")
         }
-        Refusal::Invalid(text) => {
+        PropertyError::Invalid(text) => {
             format!("refused by librdkafka: {}{}", property.told(&text), found())
         }
     })?;
@@ -186,7 +185,7 @@ fn check_one(
     }
     let after = relied_on(native);
     // A contradiction must not stay: what comes next is compared with what the bridge sets.
-    let undo = |setting: &str, value: &str| drop(set(native, setting, value));
+    let mut undo = |setting: &str, value: &str| drop(set_property(native, setting, value));
     for ((setting, was), (_, is)) in before.iter().zip(&after) {
         if was == is {
             continue;
@@ -250,35 +249,5 @@ fn is_laxly_read(value: &str, meaning: &str) -> bool {
         // A word such as `all` stands for a number; what begins like a number does not.
         (Ok(_), Err(_)) => !value.starts_with(|c: char| c.is_ascii_alphabetic()),
         (Err(_), _) => false,
-    }
-}
-
-enum Refusal {
-    Unknown,
-    Invalid(String),
-}
-
-fn set(native: &NativeClientConfig, name: &str, value: &str) -> Result<(), Refusal> {
-    let no_nul = |_| Refusal::Invalid("a NUL character".to_owned());
-    let (name, value) = (CString::new(name).map_err(no_nul)?, CString::new(value).map_err(no_nul)?);
-    let mut error = [0_u8; 512];
-    // SAFETY: `native` owns a live rd_kafka_conf_t, which is not shared between threads here; the
-    // strings end in NUL and outlive the call; librdkafka writes at most `error.len()` bytes.
-    let result = unsafe {
-        rd_kafka_conf_set(
-            native.ptr(),
-            name.as_ptr(),
-            value.as_ptr(),
-            error.as_mut_ptr().cast(),
-            error.len(),
-        )
-    };
-    match result {
-        rd_kafka_conf_res_t::RD_KAFKA_CONF_OK => Ok(()),
-        rd_kafka_conf_res_t::RD_KAFKA_CONF_UNKNOWN => Err(Refusal::Unknown),
-        rd_kafka_conf_res_t::RD_KAFKA_CONF_INVALID => {
-            let text = error.split(|byte| *byte == 0).next().unwrap_or_default();
-            Err(Refusal::Invalid(String::from_utf8_lossy(text).trim_end().to_owned()))
-        }
     }
 }

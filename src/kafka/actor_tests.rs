@@ -665,8 +665,7 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
 #[test]
 fn a_partition_whose_leader_librdkafka_has_lost_delivers_through_a_new_producer() {
     story(|| async {
-        // SAFETY: it reads a constant.
-        let version = unsafe { rdkafka::bindings::rd_kafka_version() };
+        let (version, _) = rdkafka::util::get_rdkafka_version();
         assert_eq!(
             version, 0x020c_01ff,
             "is librdkafka #5430 mended, is LEADER_LOST still its line?"

@@ -262,31 +262,8 @@ const TABLE: &[(i32, &str, Class)] = &[
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::bindings::{rd_kafka_err_desc, rd_kafka_get_err_descs};
-
     use super::*;
-
-    /// The codes with names that the linked librdkafka knows.
-    fn known_codes() -> Vec<(i32, String)> {
-        let mut table: *const rd_kafka_err_desc = std::ptr::null();
-        let mut count = 0;
-        // SAFETY: librdkafka sets both to a static table of its own.
-        unsafe { rd_kafka_get_err_descs(&raw mut table, &raw mut count) };
-        (0..count)
-            .filter_map(|at| {
-                // SAFETY: `at` is below the count; the code is read as a number, since the table
-                // has gaps and the bindings' enum has not.
-                unsafe {
-                    let entry = table.add(at);
-                    let code = (&raw const (*entry).code).cast::<i32>().read();
-                    let name = (&raw const (*entry).name).read();
-                    (!name.is_null()).then(|| {
-                        (code, std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned())
-                    })
-                }
-            })
-            .collect()
-    }
+    use crate::kafka::librdkafka::known_codes;
 
     #[test]
     fn every_code_of_the_linked_librdkafka_is_in_the_table() {

@@ -1,13 +1,13 @@
 //! KafkaProducerActor and what it is made of.
 
 pub mod classify;
-mod ffi;
-mod client;
+mod outgoing;
 mod events;
+mod sentences;
+pub(crate) mod librdkafka;
 pub mod partition_queue;
 pub mod refusals;
 pub mod replay;
-mod sentences;
 pub mod partitions;
 mod producer_event;
 pub mod producer;

@@ -3,29 +3,19 @@
 //! together (docs/decisions/0006-whole-rounds.md).
 
 use std::collections::HashMap;
-use std::ffi::{c_int, c_void};
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use parking_lot::Mutex;
-use rdkafka::bindings as sys;
 
-/// The type of librdkafka's partitioners.
-type Choose = unsafe extern "C" fn(
-    *const sys::rd_kafka_topic_t,
-    *const c_void,
-    usize,
-    i32,
-    *mut c_void,
-    *mut c_void,
-) -> i32;
+use super::librdkafka::{KeyHash, Partitioner};
 
-/// The partitions of one Kafka topic. librdkafka tells their number when it partitions a record.
+/// The partitions of one Kafka topic. librdkafka tells their number when it asks for the partition of a
+/// record.
 #[derive(Debug)]
 pub struct Partitions {
     /// `None`: any partition will do.
-    choose: Option<Choose>,
+    hash: Option<KeyHash>,
     /// 0: not told yet.
     count: AtomicI32,
 }
@@ -33,14 +23,13 @@ pub struct Partitions {
 impl Partitions {
     /// Their number is not known yet. `partitioner` is a value of librdkafka's property of that name.
     pub fn new(partitioner: &str) -> Self {
-        // Those with `_random` differ where there is no key, and here there is always something.
-        let choose: Option<Choose> = match partitioner {
-            "consistent" | "consistent_random" => Some(sys::rd_kafka_msg_partitioner_consistent),
-            "fnv1a" | "fnv1a_random" => Some(sys::rd_kafka_msg_partitioner_fnv1a),
+        let hash = match partitioner {
+            "consistent" | "consistent_random" => Some(KeyHash::Consistent),
+            "fnv1a" | "fnv1a_random" => Some(KeyHash::Fnv1a),
             "random" => None,
-            _ => Some(sys::rd_kafka_msg_partitioner_murmur2),
+            _ => Some(KeyHash::Murmur2),
         };
-        Self { choose, count: AtomicI32::new(0) }
+        Self { hash, count: AtomicI32::new(0) }
     }
 
     /// How many there are; 0 if that is not known yet.
@@ -56,12 +45,8 @@ impl Partitions {
     }
 
     fn choose(&self, key: &[u8], count: i32) -> i32 {
-        match self.choose {
-            // SAFETY: these functions read nothing but the key, and the count is positive.
-            Some(choose) => unsafe {
-                let (key, length) = (key.as_ptr().cast(), key.len());
-                choose(ptr::null(), key, length, count, ptr::null_mut(), ptr::null_mut())
-            },
+        match self.hash {
+            Some(hash) => hash.partition(key, count),
             None => fastrand::i32(0..count),
         }
     }
@@ -86,8 +71,10 @@ impl Chooser {
     pub(super) fn expect_keyless(&self, index: usize, mqtt_topic: &[u8]) {
         self.keyless.lock().insert(index, mqtt_topic.into());
     }
+}
 
-    fn asked(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32 {
+impl Partitioner for Chooser {
+    fn partition(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32 {
         self.partitions.count.store(count, Relaxed);
         match key {
             Some(key) => self.partitions.choose(key, count),
@@ -97,44 +84,6 @@ impl Chooser {
             }
         }
     }
-
-    /// The configuration of a Kafka topic that lets librdkafka ask this for partitions, and so tells
-    /// their number. The caller gives it to `rd_kafka_topic_new`, and keeps `this` for as long as
-    /// `client` lives.
-    ///
-    /// # Safety
-    /// `client` is a valid client.
-    pub(super) unsafe fn configuration(
-        this: &Arc<Self>,
-        client: *mut sys::rd_kafka_t,
-    ) -> *mut sys::rd_kafka_topic_conf_t {
-        // SAFETY: the client is valid; the copy is the caller's.
-        unsafe {
-            let configuration = sys::rd_kafka_default_topic_conf_dup(client);
-            let opaque = Arc::as_ptr(this).cast_mut().cast::<c_void>();
-            sys::rd_kafka_topic_conf_set_opaque(configuration, opaque);
-            sys::rd_kafka_topic_conf_set_partitioner_cb(configuration, Some(partition));
-            configuration
-        }
-    }
-}
-
-/// librdkafka's question, on any of its threads.
-unsafe extern "C" fn partition(
-    _: *const sys::rd_kafka_topic_t,
-    key: *const c_void,
-    length: usize,
-    count: i32,
-    opaque: *mut c_void,
-    index: *mut c_void,
-) -> c_int {
-    // SAFETY: the opaque is the one of `configuration`, whose caller keeps it; the key is valid for
-    // the time of this call, or null.
-    let (chooser, key) = unsafe {
-        let key = (!key.is_null()).then(|| std::slice::from_raw_parts(key.cast(), length));
-        (&*opaque.cast::<Chooser>(), key)
-    };
-    chooser.asked(index.addr(), key, count)
 }
 
 #[cfg(test)]
@@ -146,7 +95,7 @@ mod tests {
         let partitions = Arc::new(Partitions::new("murmur2_random"));
         assert_eq!((partitions.count(), partitions.of(b"sensors/1")), (0, None));
         let chooser = Chooser::new(&partitions);
-        let asked = |key: &[u8], count| chooser.asked(0, Some(key), count);
+        let asked = |key: &[u8], count| chooser.partition(0, Some(key), count);
         // The hashes are those of the tests of Kafka's own Java client.
         for (key, hash) in [("21", -973_932_308_i32), ("foobar", -790_332_482)] {
             let expected = (hash & i32::MAX) % 1000;
@@ -188,7 +137,7 @@ mod tests {
             chooser.expect_keyless(index, mqtt_topic.as_bytes());
         }
         for (index, mqtt_topic) in mqtt_topics.iter().enumerate() {
-            let asked = chooser.asked(index, None, 1000);
+            let asked = chooser.partition(index, None, 1000);
             assert_eq!(Some(asked), partitions.of(mqtt_topic.as_bytes()));
         }
         assert!(chooser.keyless.lock().is_empty(), "each is asked for once");

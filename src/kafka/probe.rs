@@ -8,14 +8,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
+
 use super::classify;
-use super::client::{self, Leader, Topic};
-use super::events::Listener;
-use super::producer::{Report, brokers};
+use super::events::{Listener, Report};
+use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
+use super::producer::brokers;
 use crate::config::{Config, KafkaClient, Secrets, kafka_client};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 
@@ -88,7 +90,7 @@ impl Probe {
 /// The thread ends by itself, not waited for: a question to a Kafka that is away takes its time.
 impl Drop for Probe {
     fn drop(&mut self) {
-        *lock(&self.stop.set) = true;
+        *self.stop.set.lock() = true;
         self.stop.changed.notify_all();
     }
 }
@@ -102,8 +104,9 @@ struct Stop {
 impl Stop {
     /// `true` if it is to end.
     fn wait(&self, limit: Duration) -> bool {
-        let waited = self.changed.wait_timeout_while(lock(&self.set), limit, |set| !*set);
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let mut set = self.set.lock();
+        self.changed.wait_while_for(&mut set, |set| !*set, limit);
+        *set
     }
 }
 
@@ -145,10 +148,10 @@ impl Listener for Ears {
 
 /// A client that only asks.
 struct Client {
-    inner: Arc<client::Client>,
+    inner: Arc<librdkafka::Client>,
     /// As long as these exist, each answer has their Kafka topics.
     _topics: Vec<Topic>,
-    /// For [`client::Client::remind_of_brokers`].
+    /// For [`librdkafka::Client::remind_of_brokers`].
     brokers: CString,
     ears: Ears,
     /// A broker has answered, since there was none last.
@@ -160,13 +163,13 @@ struct Client {
 impl Client {
     fn new(config: &Config) -> io::Result<Self> {
         let secrets = Secrets::of(&config.kafka.properties);
-        let inner = client::Client::new(&kafka_client(config, KafkaClient::Probe))
+        let inner = librdkafka::Client::new(&kafka_client(config, KafkaClient::Probe), None)
             .map_err(|error| io::Error::other(secrets.hide(&error)))?;
         let inner = Arc::new(inner);
         let names = config.routes.iter().map(|route| &*route.kafka_topic);
-        let topics = names.chain(config.dead_letter.kafka_topic.as_deref()).map(|name| {
-            inner.topic(name, None).map_err(|code| io::Error::other(classify::name(code)))
-        });
+        let topics = names
+            .chain(config.dead_letter.kafka_topic.as_deref())
+            .map(|name| inner.topic(name).map_err(|code| io::Error::other(classify::name(code))));
         let topics = topics.collect::<io::Result<_>>()?;
         Ok(Self {
             inner,
@@ -186,11 +189,11 @@ impl Client {
         match answer {
             Ok(metadata) => {
                 self.answered.set(true);
-                let troubles = metadata.topics().filter_map(|(name, code, leaderless)| {
-                    Some((name, trouble(code, leaderless)?))
-                });
+                let troubles = metadata.topics.iter();
+                let troubles =
+                    troubles.filter_map(|topic| Some((topic.name.clone(), trouble(topic)?)));
                 let mut troubles: BTreeMap<_, _> = troubles.collect();
-                self.ask_leaders(metadata.leaders(), &mut troubles);
+                self.ask_leaders(leaders(&metadata), &mut troubles);
                 self.ears.trouble.take();
                 KafkaHealth::Reachable(troubles)
             }
@@ -214,7 +217,7 @@ impl Client {
 
     /// A broker that answers for the cluster may name leaders that are not to be reached: librdkafka
     /// goes there for the first record only, so they are asked.
-    fn ask_leaders(&self, leaders: Vec<Leader>, troubles: &mut BTreeMap<String, TopicTrouble>) {
+    fn ask_leaders(&self, leaders: Vec<Leader<'_>>, troubles: &mut BTreeMap<String, TopicTrouble>) {
         let deadline = Instant::now() + LEADERS_WITHIN;
         let first = self.turn.get() % leaders.len().max(1);
         let (later, sooner) = leaders.split_at(first);
@@ -224,12 +227,13 @@ impl Client {
                 self.turn.set(first + asked);
                 return;
             }
-            let Err(code) = self.inner.ask_leader(leader, left.min(LEADER_WITHIN)) else {
+            let Leader { address, kafka_topic, kafka_partition } = *leader;
+            let within = left.min(LEADER_WITHIN);
+            let Err(code) = self.inner.ask_leader(kafka_topic, kafka_partition, within) else {
                 continue;
             };
             self.listen(EVENTS_WITHIN);
             if AWAY.contains(&code) {
-                let Leader { address, kafka_topic, kafka_partition } = leader;
                 let heard = self.ears.trouble.take().detail.filter(|heard| heard.contains(address));
                 let likely =
                     heard.as_ref().and_then(|heard| diagnosis::of_kafka(code, heard, true));
@@ -237,35 +241,53 @@ impl Client {
                     format!("{address}, which leads partition {kafka_partition}, is not reached");
                 let detail = [Some(found), likely.map(ToString::to_string), heard];
                 let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
-                troubles.entry(kafka_topic.clone()).or_insert(TopicTrouble::LeaderAway(detail));
+                troubles.entry(kafka_topic.to_owned()).or_insert(TopicTrouble::LeaderAway(detail));
             }
         }
     }
 
     /// Takes all that has been told, and waits for the first of it for so long.
     fn listen(&self, first_within: Duration) {
-        let mut events = self.inner.events();
         let mut within = first_within;
-        while events.poll(within, &self.ears) {
+        while self.inner.poll(within, &self.ears) {
             within = Duration::ZERO;
         }
     }
 }
 
+/// A broker that leads partitions of our Kafka topics, and one of them.
+#[derive(Debug)]
+struct Leader<'a> {
+    /// `host:port`, as Kafka tells its clients (`advertised.listeners`).
+    address: &'a str,
+    kafka_topic: &'a str,
+    kafka_partition: i32,
+}
+
+/// Each broker that leads a partition, once.
+fn leaders<'a>(metadata: &'a Metadata) -> Vec<Leader<'a>> {
+    let leader = |(id, address): &'a (i32, String)| {
+        metadata.topics.iter().find_map(|topic| {
+            let (kafka_partition, _) = topic.leaders.iter().find(|(_, leader)| leader == id)?;
+            let (kafka_topic, kafka_partition) = (&*topic.name, *kafka_partition);
+            Some(Leader { address, kafka_topic, kafka_partition })
+        })
+    };
+    metadata.brokers.iter().filter_map(leader).collect()
+}
+
 /// What the error code of a Kafka topic, or a partition without a leader, means.
-fn trouble(code: i32, leaderless: Option<i32>) -> Option<TopicTrouble> {
-    match (code, leaderless) {
+fn trouble(topic: &TopicMetadata) -> Option<TopicTrouble> {
+    let leaderless = topic.leaders.iter().find(|(_, leader)| *leader < 0);
+    match (topic.code, leaderless) {
         (0, None) => None,
-        (0, Some(id)) => Some(TopicTrouble::Unavailable(format!("partition {id} has no leader"))),
+        (0, Some((id, _))) => {
+            Some(TopicTrouble::Unavailable(format!("partition {id} has no leader")))
+        }
         (UNKNOWN_TOPIC, _) => Some(TopicTrouble::Missing),
         (TOPIC_DENIED, _) => Some(TopicTrouble::Denied),
         (code, _) => Some(TopicTrouble::Unavailable(classify::name(code).to_owned())),
     }
-}
-
-/// What is behind these locks is as good after a panic as before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,26 +1,28 @@
 //! One librdkafka producer with the thread that polls it. The thread gathers delivery reports and wakes
 //! the actor once for those of a round; all else is the actor's business.
 
-use std::ffi::{CStr, CString, c_int};
+use std::ffi::{CString, c_int};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use actix::Recipient;
+use parking_lot::Mutex;
 use slog::{Logger, o};
 
 use super::classify;
-use super::client::{Batch, Client, Topic, UNASSIGNED};
-pub use super::client::{Extras, Outgoing};
 use super::events::Listener;
+pub use super::events::Report;
+use super::librdkafka::{Batch, Client, Topic, UNASSIGNED};
+pub use super::outgoing::{Extras, Outgoing};
 use super::partition_queue::{Path, ROUND_BELOW};
 use super::partitions::{Chooser, Partitions};
 use super::producer_event::{Event, ProducerEvent};
 use super::sentences::Sentences;
 use crate::config::{Config, KafkaClient, Secrets, kafka_client, lingers};
 use crate::failpoint::{self, Site};
-use crate::message::{Epoch, Stamp};
+use crate::message::Epoch;
 use crate::observe::{LogLimiter, diagnosis, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
@@ -44,21 +46,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 pub(super) const LEADER_LOST: (&str, &str) = ("METADATAUPDATE", "not found in cache");
 /// One log line of librdkafka for each facility in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
-/// One delivery report, as raw as it came.
-#[derive(Debug, Clone, Copy)]
-pub struct Report {
-    /// The index given to [`Producer::send`].
-    pub index: usize,
-    /// librdkafka's code, 0 for delivered; or [`classify::WITHOUT_OFFSET`].
-    pub code: i32,
-    /// Partition of the record.
-    pub kafka_partition: i32,
-    /// Offset of the record, if it was delivered.
-    pub kafka_offset: i64,
-    /// When librdkafka told it.
-    pub at: Stamp,
-}
 
 /// Where records go.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +80,7 @@ impl Shared {
         self.context.in_flight.fetch_sub(refused, Relaxed);
         if !self.context.reported.load(Relaxed) {
             // It sees to the first delivery.
-            self.client.events().wake();
+            self.client.wake();
         }
     }
 }
@@ -150,7 +137,7 @@ impl Context {
 
 impl Listener for Context {
     fn reports(&self, new: &[Report]) {
-        lock(&self.waiting).reports.extend_from_slice(new);
+        self.waiting.lock().reports.extend_from_slice(new);
         self.in_flight.fetch_sub(new.len(), Relaxed);
         self.reported.store(true, Relaxed);
     }
@@ -163,7 +150,7 @@ impl Listener for Context {
             return; // Each start would warn that it is experimental: known, and proved enough.
         }
         let suppressed = {
-            let mut limiters = lock(&self.limiters);
+            let mut limiters = self.limiters.lock();
             let at =
                 limiters.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
                     limiters.push((facility.to_owned(), LogLimiter::every(LOG_INTERVAL)));
@@ -268,7 +255,7 @@ impl Producer {
             },
         );
         let sentences = (name.1 == Path::Serial).then(Arc::<Sentences>::default);
-        let client = Client::heard_by(sentences.as_ref(), &settings)
+        let client = Client::new(&settings, sentences.as_ref())
             .map_err(|error| context.secrets.hide(&error))?;
         let client = Arc::new(client);
         let shared = Arc::new(Shared { client, context });
@@ -353,29 +340,10 @@ impl Producer {
         }
         if self.topics[to.number].is_none() {
             let chooser = Arc::new(Chooser::new(to.partitions));
-            let topic = self.shared().client.topic(to.kafka_topic, Some(&chooser))?;
+            let topic = self.shared().client.partitioned_topic(to.kafka_topic, &chooser)?;
             self.topics[to.number] = Some(Counted { topic, chooser, counted_at: None });
         }
         Ok(self.topics[to.number].as_mut().expect("just made"))
-    }
-
-    /// Hands over one record with headers; looks the Kafka topic up by its name.
-    ///
-    /// # Errors
-    /// The record was not taken, by librdkafka's code, and there will be no report about it.
-    pub fn send_with_headers(
-        &self,
-        index: usize,
-        kafka_topic: &str,
-        key: &[u8],
-        value: &[u8],
-        headers: &[(&CStr, &[u8])],
-    ) -> Result<(), i32> {
-        let shared = self.shared();
-        shared.begin(1);
-        let sent = shared.client.produce(kafka_topic, index, Some(key), value, headers);
-        shared.taken(usize::from(sent.is_err()));
-        sent
     }
 
     /// What Kafka said about this record, which it refused. Only the careful producer knows.
@@ -385,7 +353,7 @@ impl Producer {
 
     /// Swaps the reports that came since the last call into `reports`, which must be empty.
     pub fn take_reports(&self, reports: &mut Vec<Report>) {
-        let mut waiting = lock(&self.shared().context.waiting);
+        let mut waiting = self.shared().context.waiting.lock();
         waiting.told = false;
         std::mem::swap(&mut waiting.reports, reports);
     }
@@ -406,7 +374,7 @@ impl Drop for Producer {
         self.topics.clear();
         let Some(shared) = self.shared.take() else { return };
         shared.context.stop.store(true, Relaxed);
-        shared.client.events().wake();
+        shared.client.wake();
         // If the poll thread still runs it is the last owner, else this one is.
         let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
         // Without a thread the closure is dropped, and the producer with it: slow, but right.
@@ -417,7 +385,6 @@ impl Drop for Producer {
 fn poll_until_stopped(shared: &Shared) {
     let Shared { client, context } = shared;
     let end = panics::catch(|| {
-        let mut events = client.events();
         let mut helped = 0;
         let mut ask_at = Instant::now();
         while !context.stop.load(Relaxed) {
@@ -425,7 +392,7 @@ fn poll_until_stopped(shared: &Shared) {
             if context.probe.load(Relaxed) && ask_at <= Instant::now() {
                 if client.metadata(METADATA_WITHIN).is_ok() {
                     // That they were down, told before they answered, is no news any more.
-                    while events.poll(Duration::ZERO, context) {}
+                    while client.poll(Duration::ZERO, context) {}
                     context.probe.store(false, Relaxed);
                     context.tell(Event::Reached);
                 } else {
@@ -443,8 +410,8 @@ fn poll_until_stopped(shared: &Shared) {
                 let _ = client.metadata(METADATA_WITHIN);
                 timeout = FIRST_PAUSE;
             }
-            let gathering = context.tell_reports(&mut lock(&context.waiting));
-            events.poll(gathering.unwrap_or(timeout), context);
+            let gathering = context.tell_reports(&mut context.waiting.lock());
+            client.poll(gathering.unwrap_or(timeout), context);
         }
     });
     if !context.stop.load(Relaxed) {
@@ -457,11 +424,6 @@ fn poll_until_stopped(shared: &Shared) {
 pub(super) fn brokers(config: &Config) -> CString {
     // The configuration has no NUL in it, and librdkafka would read no further.
     CString::new(config.kafka.brokers.join(",")).unwrap_or_default()
-}
-
-/// What is behind these locks is as good after a panic as before.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What a producer hands over arrives as it was given, whichever way it went.
 
+use std::ffi::CStr;
+
 use actix::{Actor, Handler};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{Headers as _, Message as _};

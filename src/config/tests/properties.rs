@@ -1,28 +1,15 @@
 //! Every property of the linked librdkafka's producer is allowed, checked, or refused with a reason.
 
 use std::collections::BTreeSet;
-use std::ffi::{CStr, c_char};
-use std::ptr;
-
-use rdkafka::bindings as sys;
 
 use super::{MINIMAL, legal, load};
 use crate::config::property_table::{Limits, Rule, TABLE};
 use crate::config::{KafkaClient, kafka_client};
+use crate::kafka::librdkafka::list_of_properties;
 
 /// The names in librdkafka's own list, and whose they are: `C` for those of a consumer alone.
 fn listed() -> Vec<(String, String)> {
-    let (mut text, mut size) = (ptr::null_mut::<c_char>(), 0);
-    // SAFETY: librdkafka writes to the stream, which is closed before its memory is read and freed.
-    let text = unsafe {
-        let stream = libc::open_memstream(&raw mut text, &raw mut size);
-        assert!(!stream.is_null());
-        sys::rd_kafka_conf_properties_show(stream.cast());
-        libc::fclose(stream);
-        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
-        libc::free(text.cast());
-        copy
-    };
+    let text = list_of_properties();
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.split('|').map(str::trim);
         Some((cells.next()?.to_owned(), cells.next()?.to_owned()))

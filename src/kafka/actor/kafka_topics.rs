@@ -57,11 +57,15 @@ impl KafkaTopics {
 
     /// The queue of a record.
     pub(super) fn queue_of(&mut self, kafka_topic: &str, key: &[u8]) -> usize {
-        let owner = match self.by_name.get(kafka_topic) {
-            Some(owner) => *owner,
-            None => self.add(kafka_topic),
-        };
+        let owner = self.number_of(kafka_topic);
         self.queue_in(owner, key)
+    }
+
+    fn number_of(&mut self, kafka_topic: &str) -> usize {
+        match self.by_name.get(kafka_topic) {
+            Some(number) => *number,
+            None => self.add(kafka_topic),
+        }
     }
 
     fn add(&mut self, kafka_topic: &str) -> usize {
@@ -162,6 +166,13 @@ impl KafkaTopics {
             partitions,
             kafka_partition: queue.kafka_partition(),
         }
+    }
+
+    /// Where dead letters go: librdkafka chooses the partition of each.
+    pub(super) fn dead_letters(&mut self, kafka_topic: &str) -> Target<'_> {
+        let number = self.number_of(kafka_topic);
+        let KafkaTopic { name, partitions, .. } = &self.all[number];
+        Target { number, kafka_topic: name, partitions, kafka_partition: None }
     }
 
     /// A record of this queue is in Kafka, in this partition.

@@ -10,6 +10,7 @@ use super::reports::{Outbox, Refusal};
 use super::{DeadLetterKind, Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
+use crate::kafka::producer::{Extras, Outgoing};
 use crate::message::Stamp;
 use crate::stage::Verdict;
 
@@ -147,14 +148,17 @@ impl KafkaProducerActor {
                 self.drop_unmatched(vec![dead_letter], "at the bound of dead_letter.unmatched_max");
                 continue;
             }
-            let Some(slot) = self.slot(Path::Serial, ctx) else { return };
+            let State { producers, kafka_topics, .. } = &mut self.state;
+            let slot = producers.as_mut().and_then(|producers| producers.slot(Path::Serial));
+            let Some(slot) = slot else { return };
             let entry = slot.in_flight.vacant_entry();
-            let (key, kept, headers) =
-                (dead_letter.key(), dead_letter.kept(), dead_letter.headers());
+            let (key, headers) = (dead_letter.key(), dead_letter.headers());
             let headers: Vec<_> =
-                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+                headers.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
+            let record = Outgoing::from((entry.key(), key, dead_letter.kept()));
+            let extras = Extras { headers: &headers, ..Extras::default() };
             let sent =
-                slot.producer.send_with_headers(entry.key(), kafka_topic, key, kept, &headers);
+                slot.producer.send_one(kafka_topics.dead_letters(kafka_topic), record, extras);
             match sent {
                 Ok(()) => {
                     entry.insert(InFlight::DeadLetter {

@@ -1,0 +1,802 @@
+//! librdkafka's C interface, and the only file with `unsafe` in it. What leaves it is safe: a client, its
+//! Kafka topics, the records handed to it, and what it tells.
+//!
+//! The arguments below rest on these:
+//! - A client is valid until it is dropped. Each [`Topic`] holds its client, so no handle outlives it.
+//! - librdkafka's functions may be called from any thread, with one client from several at once.
+//! - librdkafka copies what it is given (keys, values, headers, names) before the call returns.
+//! - Error codes are read as numbers, never as the bindings' enum: librdkafka passes on whatever number a
+//!   broker sends, and in Rust an enum that holds none of its values is undefined behaviour. So functions
+//!   that return a code are declared once more in [`ffi`], and a field with a code is read by [`code`].
+//! - What a callback gets as its `opaque` is in [`Client::kept`], and dropped after the client has ended.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::mem::{self, MaybeUninit};
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::bindings as sys;
+use rdkafka::config::{ClientConfig, NativeClientConfig};
+use rdkafka::error::KafkaError;
+
+use super::events::{Listener, Report};
+use super::outgoing::{Extras, Outgoing};
+use super::sentences::Sentences;
+use crate::message::Stamp;
+
+/// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
+pub(super) const UNASSIGNED: i32 = -1;
+/// librdkafka's code for a Kafka topic whose name no broker takes.
+const TOPIC_EXCEPTION: i32 = 17;
+/// Room for a sentence of librdkafka.
+const TEXT_MAX: usize = 512;
+/// The name of the interceptor.
+const SENTENCES: &CStr = c"sentences";
+
+/// The functions that return an error code, with a number in place of the bindings' enum.
+mod ffi {
+    use super::{c_char, c_int, sys};
+
+    unsafe extern "C" {
+        pub(super) fn rd_kafka_last_error() -> c_int;
+        pub(super) fn rd_kafka_error_code(error: *const sys::rd_kafka_error_t) -> c_int;
+        pub(super) fn rd_kafka_event_error(event: *mut sys::rd_kafka_event_t) -> c_int;
+        pub(super) fn rd_kafka_fatal_error(
+            client: *mut sys::rd_kafka_t,
+            text: *mut c_char,
+            text_size: usize,
+        ) -> c_int;
+        pub(super) fn rd_kafka_flush(client: *mut sys::rd_kafka_t, timeout_ms: c_int) -> c_int;
+        pub(super) fn rd_kafka_metadata(
+            client: *mut sys::rd_kafka_t,
+            all_topics: c_int,
+            only_topic: *mut sys::rd_kafka_topic_t,
+            metadata: *mut *const sys::rd_kafka_metadata_t,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub(super) fn rd_kafka_offsets_for_times(
+            client: *mut sys::rd_kafka_t,
+            offsets: *mut sys::rd_kafka_topic_partition_list_t,
+            timeout_ms: c_int,
+        ) -> c_int;
+        pub(super) fn rd_kafka_purge(client: *mut sys::rd_kafka_t, flags: c_int) -> c_int;
+        pub(super) fn rd_kafka_set_log_queue(
+            client: *mut sys::rd_kafka_t,
+            queue: *mut sys::rd_kafka_queue_t,
+        ) -> c_int;
+    }
+}
+
+const _: () = assert!(size_of::<sys::rd_kafka_resp_err_t>() == size_of::<c_int>());
+
+/// A client. Whoever shares it may use it from any thread. Dropped, it forgets what it was given and has
+/// not sent, and waits for its threads to end.
+pub(super) struct Client {
+    handle: *mut sys::rd_kafka_t,
+    /// Everything that it tells comes through this one.
+    queue: *mut sys::rd_kafka_queue_t,
+    /// What its callbacks use.
+    kept: Mutex<Vec<Arc<dyn Send + Sync>>>,
+}
+
+// SAFETY: librdkafka's functions may be called from any thread, with one client from several at once.
+unsafe impl Send for Client {}
+// SAFETY: the same.
+unsafe impl Sync for Client {}
+
+impl Client {
+    /// Makes a producing client. No broker needs to be there. `sentences` hears why Kafka refuses records.
+    ///
+    /// # Errors
+    /// librdkafka's sentence. It may quote the value of a property.
+    pub(super) fn new(
+        settings: &ClientConfig,
+        sentences: Option<&Arc<Sentences>>,
+    ) -> Result<Self, String> {
+        let mut settings = settings.clone();
+        settings
+            // Log lines come as events instead of going to stderr.
+            .set("log.queue", "true")
+            // Else librdkafka never asks a `Partitioner` about a record without a key.
+            .set("sticky.partitioning.linger.ms", "0");
+        let native = settings.create_native_config().map_err(|error| match error {
+            KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
+            other => other.to_string(),
+        })?;
+        let mut text = [0; TEXT_MAX];
+        let told = sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR;
+        // SAFETY: the configuration is valid, and belongs to the client once there is one; the opaque is
+        // kept; librdkafka writes at most so many bytes of text.
+        let handle = unsafe {
+            if let Some(sentences) = sentences {
+                let (name, opaque) = (SENTENCES.as_ptr(), opaque(sentences));
+                sys::rd_kafka_conf_interceptor_add_on_new(native.ptr(), name, Some(on_new), opaque);
+            }
+            sys::rd_kafka_conf_set_events(native.ptr(), told);
+            let kind = sys::rd_kafka_type_t::RD_KAFKA_PRODUCER;
+            sys::rd_kafka_new(kind, native.ptr(), text.as_mut_ptr(), text.len())
+        };
+        if handle.is_null() {
+            return Err(sentence(&text));
+        }
+        mem::forget(native);
+        let kept = sentences.map(|sentences| Arc::clone(sentences) as Arc<dyn Send + Sync>);
+        // SAFETY: the client is valid, and so is its main queue as long; null stands for that one.
+        let queue = unsafe {
+            ffi::rd_kafka_set_log_queue(handle, ptr::null_mut());
+            sys::rd_kafka_queue_get_main(handle)
+        };
+        Ok(Self { handle, queue, kept: Mutex::new(kept.into_iter().collect()) })
+    }
+
+    /// The Kafka topic of this name. The property `partitioner` chooses partitions.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(super) fn topic(self: &Arc<Self>, name: &str) -> Result<Topic, i32> {
+        // SAFETY: null stands for the client's own configuration.
+        unsafe { self.new_topic(&c_string(name)?, ptr::null_mut()) }
+    }
+
+    /// The same, but `partitioner` chooses.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn partitioned_topic<P: Partitioner>(
+        self: &Arc<Self>,
+        name: &str,
+        partitioner: &Arc<P>,
+    ) -> Result<Topic, i32> {
+        let name = c_string(name)?;
+        self.kept.lock().push(Arc::clone(partitioner) as _);
+        // SAFETY: the client is valid, the configuration is ours until it is given away, and the opaque is
+        // kept, and what `choose::<P>` takes it for.
+        unsafe {
+            let configuration = sys::rd_kafka_default_topic_conf_dup(self.handle);
+            sys::rd_kafka_topic_conf_set_opaque(configuration, opaque(partitioner));
+            sys::rd_kafka_topic_conf_set_partitioner_cb(configuration, Some(choose::<P>));
+            self.new_topic(&name, configuration)
+        }
+    }
+
+    /// # Safety
+    /// The configuration is null, or valid and given away.
+    unsafe fn new_topic(
+        self: &Arc<Self>,
+        name: &CStr,
+        configuration: *mut sys::rd_kafka_topic_conf_t,
+    ) -> Result<Topic, i32> {
+        // SAFETY: the client is valid; the caller's promise; the code is a variable of this thread.
+        unsafe {
+            let handle = sys::rd_kafka_topic_new(self.handle, name.as_ptr(), configuration);
+            if handle.is_null() {
+                return Err(ffi::rd_kafka_last_error());
+            }
+            Ok(Topic { handle, client: Arc::clone(self) })
+        }
+    }
+
+    /// Waits for one event, at most for `timeout`, and tells it; whether there was one.
+    pub(super) fn poll(&self, timeout: Duration, listener: &impl Listener) -> bool {
+        // Rounded up: librdkafka would spend the last millisecond in a busy loop.
+        let timeout_ms =
+            c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
+        // SAFETY: the queue is valid, and the event is ours until `Event` destroys it.
+        let event = unsafe {
+            let event = sys::rd_kafka_queue_poll(self.queue, timeout_ms);
+            if event.is_null() {
+                return false;
+            }
+            Event(event)
+        };
+        // SAFETY: the event is valid.
+        match unsafe { sys::rd_kafka_event_type(event.0) } {
+            sys::RD_KAFKA_EVENT_DR => {
+                let at = Stamp::now();
+                listener.reports(&event.reports(at).collect::<Vec<_>>());
+            }
+            sys::RD_KAFKA_EVENT_ERROR => {
+                let (code, detail) = event.error();
+                listener.error(code, &detail);
+            }
+            sys::RD_KAFKA_EVENT_LOG => {
+                if let Some((level, facility, line)) = event.log() {
+                    listener.log(level, facility.trim(), line.trim());
+                }
+            }
+            // Nothing else is asked for.
+            _ => {}
+        }
+        true
+    }
+
+    /// Lets a [`Client::poll`] of another thread return, or the next one.
+    pub(super) fn wake(&self) {
+        // SAFETY: the queue is valid.
+        unsafe { sys::rd_kafka_queue_yield(self.queue) }
+    }
+
+    /// Sends at once what it was given, and waits until all is reported, but for no longer than this.
+    pub(super) fn flush(&self, timeout_ms: c_int) {
+        // SAFETY: the client is valid. Reports come as events, so none is lost here.
+        unsafe { ffi::rd_kafka_flush(self.handle, timeout_ms) };
+    }
+
+    /// The code and the sentence of the fatal error that ended it, if there was one.
+    pub(super) fn fatal_error(&self) -> Option<(i32, String)> {
+        let mut text = [0; TEXT_MAX];
+        // SAFETY: the client is valid; librdkafka writes at most so many bytes.
+        let code = unsafe { ffi::rd_kafka_fatal_error(self.handle, text.as_mut_ptr(), text.len()) };
+        (code != 0).then(|| (code, sentence(&text)))
+    }
+
+    /// Asks a broker for metadata of the Kafka topics that the client knows, and waits for so long.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(super) fn metadata(&self, within: Duration) -> Result<Metadata, i32> {
+        let mut metadata = ptr::null();
+        let out = &raw mut metadata;
+        // SAFETY: the client is valid, and no Kafka topic stands for those that it knows. On success alone
+        // there is an answer, ours until it is destroyed, with as many elements as is said.
+        unsafe {
+            match ffi::rd_kafka_metadata(self.handle, 0, ptr::null_mut(), out, ms(within)) {
+                0 => {
+                    let read = Metadata::read(metadata);
+                    sys::rd_kafka_metadata_destroy(metadata);
+                    Ok(read)
+                }
+                code => Err(code),
+            }
+        }
+    }
+
+    /// Asks the leader of a partition for its end, which changes nothing, and waits for so long. Whatever
+    /// it answers, it is there.
+    ///
+    /// # Errors
+    /// librdkafka's code.
+    pub(super) fn ask_leader(
+        &self,
+        kafka_topic: &str,
+        kafka_partition: i32,
+        within: Duration,
+    ) -> Result<(), i32> {
+        /// In place of a time: the end.
+        const LATEST: i64 = -1;
+        let kafka_topic = c_string(kafka_topic)?;
+        // SAFETY: the client is valid; the list is ours until it is destroyed, once, and has the one
+        // element that is written to.
+        let code = unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(1);
+            let partition =
+                sys::rd_kafka_topic_partition_list_add(list, kafka_topic.as_ptr(), kafka_partition);
+            (&raw mut (*partition).offset).write(LATEST);
+            let code = ffi::rd_kafka_offsets_for_times(self.handle, list, ms(within));
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            code
+        };
+        if code < 0 { Err(code) } else { Ok(()) }
+    }
+
+    /// Tells librdkafka once more where the brokers are (`host:port` each, separated by commas). An
+    /// answer without any broker, as Kafka may give one while it starts, makes it forget them all, and
+    /// it then asks nobody ever again (librdkafka #5301). What it still knows stays as it is.
+    pub(super) fn remind_of_brokers(&self, brokers: &CStr) {
+        // SAFETY: the client is valid.
+        unsafe { sys::rd_kafka_brokers_add(self.handle, brokers.as_ptr()) };
+    }
+
+    /// How many events and records wait inside.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        // SAFETY: the client is valid.
+        usize::try_from(unsafe { sys::rd_kafka_outq_len(self.handle) }).unwrap_or_default()
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let all = sys::RD_KAFKA_PURGE_F_QUEUE | sys::RD_KAFKA_PURGE_F_INFLIGHT;
+        // SAFETY: client and queue are valid until here. Topics are gone, for they hold the client, and so
+        // are events, which do not leave `poll`.
+        unsafe {
+            ffi::rd_kafka_purge(self.handle, all);
+            sys::rd_kafka_queue_destroy(self.queue);
+            sys::rd_kafka_destroy(self.handle);
+        }
+    }
+}
+
+/// A Kafka topic of a client, which it keeps.
+pub(super) struct Topic {
+    handle: *mut sys::rd_kafka_topic_t,
+    client: Arc<Client>,
+}
+
+// SAFETY: librdkafka's functions may be called from any thread.
+unsafe impl Send for Topic {}
+
+impl Topic {
+    /// Hands over records for one partition or, with [`UNASSIGNED`], one that librdkafka chooses for
+    /// each. Never blocks. Returns the code of each, 0 for those that were taken; nothing if all were.
+    pub(super) fn produce(&self, kafka_partition: i32, mut batch: Batch<'_>) -> Vec<i32> {
+        let messages = &mut batch.messages;
+        let count = c_int::try_from(messages.len()).unwrap_or(c_int::MAX);
+        // SAFETY: the handle is valid, and so are as many messages as is said; librdkafka writes to their
+        // codes alone, and gives the opaque back as it is.
+        unsafe {
+            let taken = sys::rd_kafka_produce_batch(
+                self.handle,
+                kafka_partition,
+                sys::RD_KAFKA_MSG_F_COPY,
+                messages.as_mut_ptr().cast(),
+                count,
+            );
+            if taken == count {
+                return Vec::new();
+            }
+            messages.iter().map(|message| code(&raw const (*message.as_ptr()).err)).collect()
+        }
+    }
+
+    /// Hands over one record with what [`Topic::produce`] has no place for. Never blocks. librdkafka copies
+    /// the headers into a list of its own, and frees that where it does not take the record.
+    ///
+    /// # Errors
+    /// It was not taken, by librdkafka's code, and there will be no report about it.
+    pub(super) fn produce_one(
+        &self,
+        kafka_partition: i32,
+        record: Outgoing<'_>,
+        extras: Extras<'_>,
+    ) -> Result<(), i32> {
+        use sys::rd_kafka_vtype_t::{
+            RD_KAFKA_VTYPE_HEADER as HEADER, RD_KAFKA_VTYPE_KEY as KEY,
+            RD_KAFKA_VTYPE_MSGFLAGS as FLAGS, RD_KAFKA_VTYPE_OPAQUE as OPAQUE,
+            RD_KAFKA_VTYPE_PARTITION as PARTITION, RD_KAFKA_VTYPE_RKT as TOPIC,
+            RD_KAFKA_VTYPE_TIMESTAMP as TIMESTAMP, RD_KAFKA_VTYPE_VALUE as VALUE,
+        };
+        use sys::rd_kafka_vu_s__bindgen_ty_1 as Union;
+        use sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 as Bytes;
+        use sys::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 as Header;
+        let bytes = |bytes: Option<&[u8]>| {
+            let (ptr, size) = raw(bytes);
+            Union { mem: Bytes { ptr, size } }
+        };
+        let header = |(name, value): &(&CStr, Option<&[u8]>)| {
+            let (val, size) = raw(*value);
+            let size = isize::try_from(size).unwrap_or(isize::MAX);
+            (HEADER, Union { header: Header { name: name.as_ptr(), val, size } })
+        };
+        let fixed = [
+            (TOPIC, Union { rkt: self.handle }),
+            (PARTITION, Union { i32_: kafka_partition }),
+            (FLAGS, Union { i: sys::RD_KAFKA_MSG_F_COPY }),
+            (OPAQUE, Union { ptr: ptr::without_provenance_mut(record.index) }),
+            (KEY, bytes(record.key)),
+            (VALUE, bytes(record.value)),
+        ];
+        // To librdkafka 0 means now, which is further off.
+        let timestamp = extras.timestamp_ms.map(|ms| if ms == 0 { 1 } else { ms });
+        let timestamp = timestamp.map(|ms| (TIMESTAMP, Union { i64_: ms }));
+        let headers = extras.headers.iter().map(header);
+        let arguments = fixed.into_iter().chain(timestamp).chain(headers);
+        let arguments: Vec<_> =
+            arguments.map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u }).collect();
+        // SAFETY: client and handle are valid, each argument has the member that its kind names, and what
+        // they point to lives until the call returns. The error is destroyed once.
+        unsafe {
+            let error =
+                sys::rd_kafka_produceva(self.client.handle, arguments.as_ptr(), arguments.len());
+            if error.is_null() {
+                return Ok(());
+            }
+            let code = ffi::rd_kafka_error_code(error);
+            sys::rd_kafka_error_destroy(error);
+            Err(code)
+        }
+    }
+}
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: the handle is valid until here, its client lives, and nobody else destroys it.
+        unsafe { sys::rd_kafka_topic_destroy(self.handle) }
+    }
+}
+
+/// Records for [`Topic::produce`].
+pub(super) struct Batch<'a> {
+    /// Not looked at as a whole again: librdkafka writes codes there.
+    messages: Vec<MaybeUninit<sys::rd_kafka_message_t>>,
+    bytes: PhantomData<&'a [u8]>,
+}
+
+impl Batch<'_> {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+}
+
+impl<'a> FromIterator<Outgoing<'a>> for Batch<'a> {
+    fn from_iter<I: IntoIterator<Item = Outgoing<'a>>>(records: I) -> Self {
+        let message = |record: Outgoing<'_>| {
+            let ((payload, len), (key, key_len)) = (raw(record.value), raw(record.key));
+            MaybeUninit::new(sys::rd_kafka_message_t {
+                err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+                // By this `on_acknowledgement` knows it from one of librdkafka's.
+                rkt: ptr::null_mut(),
+                partition: UNASSIGNED,
+                payload,
+                len,
+                key,
+                key_len,
+                offset: 0,
+                _private: ptr::without_provenance_mut(record.index),
+            })
+        };
+        Self { messages: records.into_iter().map(message).collect(), bytes: PhantomData }
+    }
+}
+
+/// A broker's answer about the Kafka topics that a client knows.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    /// Each broker: its id, and `host:port` as Kafka tells its clients (`advertised.listeners`).
+    pub(super) brokers: Vec<(i32, String)>,
+    pub(super) topics: Vec<TopicMetadata>,
+}
+
+/// See [`Metadata`].
+#[derive(Debug)]
+pub(super) struct TopicMetadata {
+    pub(super) name: String,
+    /// Kafka's code.
+    pub(super) code: i32,
+    /// Each partition, and the id of the broker that leads it: negative if none does.
+    pub(super) leaders: Vec<(i32, i32)>,
+}
+
+impl Metadata {
+    /// # Safety
+    /// The metadata is valid, with as many elements as it says.
+    unsafe fn read(metadata: *const sys::rd_kafka_metadata_t) -> Self {
+        // SAFETY: the caller's promise. Only numbers and pointers are read.
+        unsafe {
+            let brokers = elements((*metadata).brokers, (*metadata).broker_cnt);
+            let brokers = brokers.map(|broker| {
+                ((*broker).id, format!("{}:{}", text((*broker).host), (*broker).port))
+            });
+            let topics = elements((*metadata).topics, (*metadata).topic_cnt).map(|topic| {
+                let partitions = elements((*topic).partitions, (*topic).partition_cnt);
+                TopicMetadata {
+                    name: text((*topic).topic),
+                    code: code(&raw const (*topic).err),
+                    leaders: partitions.map(|it| ((*it).id, (*it).leader)).collect(),
+                }
+            });
+            Self { brokers: brokers.collect(), topics: topics.collect() }
+        }
+    }
+}
+
+struct Event(*mut sys::rd_kafka_event_t);
+
+impl Event {
+    fn reports(&self, at: Stamp) -> impl Iterator<Item = Report> {
+        std::iter::from_fn(move || {
+            // SAFETY: the event is valid, and of the kind that has messages; each lives as long as it.
+            unsafe {
+                let message = sys::rd_kafka_event_message_next(self.0);
+                (!message.is_null()).then(|| {
+                    let (index, code) =
+                        ((*message)._private.addr(), code(&raw const (*message).err));
+                    Report::new(index, code, (*message).partition, (*message).offset, at)
+                })
+            }
+        })
+    }
+
+    fn error(&self) -> (i32, String) {
+        // SAFETY: the event is valid, and of the kind that has an error.
+        unsafe {
+            let code = ffi::rd_kafka_event_error(self.0);
+            (code, text(sys::rd_kafka_event_error_string(self.0)))
+        }
+    }
+
+    fn log(&self) -> Option<(i32, String, String)> {
+        let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+        let (to_facility, to_line) = (&raw mut facility, &raw mut line);
+        // SAFETY: the event is valid; the strings are as long as it is.
+        unsafe {
+            let failed = sys::rd_kafka_event_log(self.0, to_facility, to_line, &raw mut level);
+            (failed == 0).then(|| (level, text(facility), text(line)))
+        }
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: it is valid until here.
+        unsafe { sys::rd_kafka_event_destroy(self.0) }
+    }
+}
+
+/// Chooses the partitions of one Kafka topic, on any of librdkafka's threads.
+pub(super) trait Partitioner: Send + Sync + 'static {
+    /// The partition, of so many, of the record with this index and key.
+    fn partition(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32;
+}
+
+/// librdkafka's question.
+unsafe extern "C" fn choose<P: Partitioner>(
+    _: *const sys::rd_kafka_topic_t,
+    key: *const c_void,
+    length: usize,
+    count: i32,
+    opaque: *mut c_void,
+    index: *mut c_void,
+) -> i32 {
+    // SAFETY: the opaque is the one of `partitioned_topic`; the key is null, or valid during this call.
+    unsafe {
+        let key = (!key.is_null()).then(|| slice::from_raw_parts(key.cast(), length));
+        (*opaque.cast_const().cast::<P>()).partition(index.addr(), key, count)
+    }
+}
+
+/// How librdkafka's partitioners make a number of a key. Those whose names end in `_random` do the same
+/// where there is a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum KeyHash {
+    /// CRC32.
+    Consistent,
+    Fnv1a,
+    /// As Kafka's own clients.
+    Murmur2,
+}
+
+impl KeyHash {
+    /// The partition, of so many, of a key.
+    pub(super) fn partition(self, key: &[u8], count: i32) -> i32 {
+        let choose = match self {
+            Self::Consistent => sys::rd_kafka_msg_partitioner_consistent,
+            Self::Fnv1a => sys::rd_kafka_msg_partitioner_fnv1a,
+            Self::Murmur2 => sys::rd_kafka_msg_partitioner_murmur2,
+        };
+        let (key, length, null) = (key.as_ptr().cast(), key.len(), ptr::null_mut());
+        // SAFETY: these functions read nothing but the key, and divide by the count.
+        unsafe { choose(ptr::null(), key, length, count.max(1), null, null) }
+    }
+}
+
+/// librdkafka's call while it makes the client.
+unsafe extern "C" fn on_new(
+    client: *mut sys::rd_kafka_t,
+    _: *const sys::rd_kafka_conf_t,
+    opaque: *mut c_void,
+    _: *mut c_char,
+    _: usize,
+) -> sys::rd_kafka_resp_err_t {
+    let (name, told) = (SENTENCES.as_ptr(), Some(on_acknowledgement as _));
+    // SAFETY: the client is valid.
+    unsafe { sys::rd_kafka_interceptor_add_on_acknowledgement(client, name, told, opaque) }
+}
+
+/// librdkafka's call on the thread of a broker, before the report of this record is queued; or on the
+/// thread that hands it over, if it is not taken.
+unsafe extern "C" fn on_acknowledgement(
+    _: *mut sys::rd_kafka_t,
+    message: *mut sys::rd_kafka_message_t,
+    opaque: *mut c_void,
+) -> sys::rd_kafka_resp_err_t {
+    // SAFETY: the message is valid, and so is its sentence during this call, if it has one. It is asked
+    // for only where there is room for it: behind librdkafka's own messages, which name their Kafka topic.
+    // One that was not even taken is the caller's own, which names none (`Batch`). The opaque is the one of
+    // `Client::new`.
+    unsafe {
+        if code(&raw const (*message).err) != 0 && !(*message).rkt.is_null() {
+            let sentence = sys::rd_kafka_message_produce_errstr(message);
+            if !sentence.is_null() {
+                let sentences = &*opaque.cast_const().cast::<Sentences>();
+                sentences.add((*message)._private.addr(), &text(sentence));
+            }
+        }
+    }
+    sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Why librdkafka does not take a property.
+#[derive(Debug)]
+pub(crate) enum PropertyError {
+    /// There is none of that name.
+    Unknown,
+    /// Its value is not legal, by this sentence, which may quote it.
+    Invalid(String),
+}
+
+/// Sets a property.
+///
+/// # Errors
+/// librdkafka does not take it.
+pub(crate) fn set_property(
+    configuration: &mut NativeClientConfig,
+    name: &str,
+    value: &str,
+) -> Result<(), PropertyError> {
+    use sys::rd_kafka_conf_res_t::{
+        RD_KAFKA_CONF_INVALID, RD_KAFKA_CONF_OK, RD_KAFKA_CONF_UNKNOWN,
+    };
+    let no_nul = |_| PropertyError::Invalid("a NUL character".to_owned());
+    let (name, value) = (CString::new(name).map_err(no_nul)?, CString::new(value).map_err(no_nul)?);
+    let (name, value, mut said) = (name.as_ptr(), value.as_ptr(), [0; TEXT_MAX]);
+    // SAFETY: the configuration is valid, and nobody else has it meanwhile; librdkafka writes at most so
+    // many bytes of text.
+    let result = unsafe {
+        sys::rd_kafka_conf_set(configuration.ptr(), name, value, said.as_mut_ptr(), said.len())
+    };
+    match result {
+        RD_KAFKA_CONF_OK => Ok(()),
+        RD_KAFKA_CONF_UNKNOWN => Err(PropertyError::Unknown),
+        RD_KAFKA_CONF_INVALID => Err(PropertyError::Invalid(sentence(&said))),
+    }
+}
+
+/// What a callback knows something by.
+fn opaque<T>(kept: &Arc<T>) -> *mut c_void {
+    Arc::as_ptr(kept).cast_mut().cast()
+}
+
+/// A pointer and a length. librdkafka tells null from empty by the pointer, and writes to neither.
+fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
+    bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
+}
+
+fn c_string(kafka_topic: &str) -> Result<CString, i32> {
+    CString::new(kafka_topic).map_err(|_| TOPIC_EXCEPTION)
+}
+
+fn ms(within: Duration) -> c_int {
+    c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX)
+}
+
+/// What librdkafka wrote to a buffer.
+fn sentence(buffer: &[c_char; TEXT_MAX]) -> String {
+    let bytes = buffer.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned());
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).trim_end().to_owned()
+}
+
+/// An error code, whatever number it is.
+///
+/// # Safety
+/// The pointer is valid.
+unsafe fn code(error: *const sys::rd_kafka_resp_err_t) -> i32 {
+    // SAFETY: the caller's promise; the type has the size of an `int` (above).
+    unsafe { error.cast::<i32>().read() }
+}
+
+/// # Safety
+/// A C string, or null.
+unsafe fn text(chars: *const c_char) -> String {
+    if chars.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned()
+}
+
+/// # Safety
+/// `first` has `count` elements for as long as the result is used, or `count` is not positive.
+unsafe fn elements<T>(first: *mut T, count: c_int) -> impl Iterator<Item = *const T> {
+    let count = usize::try_from(count).unwrap_or_default();
+    // SAFETY: the caller's promise.
+    (0..count).map(move |at| unsafe { first.add(at).cast_const() })
+}
+
+/// What librdkafka's own list of properties says, a line for each.
+#[cfg(test)]
+pub(crate) fn list_of_properties() -> String {
+    let (mut written, mut size) = (ptr::null_mut::<c_char>(), 0);
+    // SAFETY: the stream is closed before its memory is read and freed, once.
+    unsafe {
+        let stream = libc::open_memstream(&raw mut written, &raw mut size);
+        assert!(!stream.is_null());
+        sys::rd_kafka_conf_properties_show(stream.cast());
+        libc::fclose(stream);
+        let list = text(written);
+        libc::free(written.cast());
+        list
+    }
+}
+
+/// The error codes that the linked librdkafka knows, and their names.
+#[cfg(test)]
+pub(super) fn known_codes() -> Vec<(i32, String)> {
+    let (mut table, mut count) = (ptr::null(), 0);
+    // SAFETY: librdkafka sets both, to a static table of its own. It has gaps, without a name.
+    unsafe {
+        sys::rd_kafka_get_err_descs(&raw mut table, &raw mut count);
+        let rows = (0..count).map(|at| table.add(at)).filter(|row| !(**row).name.is_null());
+        rows.map(|row| (code(&raw const (*row).code), text((*row).name))).collect()
+    }
+}
+
+/// The emulated cluster of a client that was made with `test.mock.num.brokers`.
+#[cfg(test)]
+pub(super) struct Mock {
+    cluster: *mut sys::rd_kafka_mock_cluster_t,
+    _client: Arc<Client>,
+}
+
+#[cfg(test)]
+mod mock_ffi {
+    use super::{c_char, c_int, sys};
+
+    unsafe extern "C" {
+        pub(super) fn rd_kafka_mock_topic_set_error(
+            cluster: *mut sys::rd_kafka_mock_cluster_t,
+            topic: *const c_char,
+            code: c_int,
+        );
+    }
+}
+
+// SAFETY, of each: the cluster is its client's, which this keeps; librdkafka copies names and codes.
+#[cfg(test)]
+impl Mock {
+    pub(super) fn of(client: &Arc<Client>) -> Self {
+        // SAFETY: the client is valid.
+        let cluster = unsafe { sys::rd_kafka_handle_mock_cluster(client.handle) };
+        assert!(!cluster.is_null(), "made with test.mock.num.brokers");
+        Self { cluster, _client: Arc::clone(client) }
+    }
+
+    pub(super) fn create_topic(&self, name: &CStr, partitions: i32) {
+        // SAFETY: see above.
+        unsafe { sys::rd_kafka_mock_topic_create(self.cluster, name.as_ptr(), partitions, 1) };
+    }
+
+    /// Metadata has this code for the Kafka topic from now on.
+    pub(super) fn set_topic_error(&self, name: &CStr, code: i32) {
+        // SAFETY: see above.
+        unsafe { mock_ffi::rd_kafka_mock_topic_set_error(self.cluster, name.as_ptr(), code) };
+    }
+
+    /// The next Produce request is answered with this code.
+    pub(super) fn fail_produce(&self, code: i32) {
+        // SAFETY: see above; the array has one code, read as a number.
+        unsafe {
+            let codes = (&raw const code).cast();
+            sys::rd_kafka_mock_push_request_errors_array(self.cluster, 0, 1, codes);
+        }
+    }
+
+    /// Counts from now on.
+    pub(super) fn track_requests(&self) {
+        // SAFETY: see above.
+        unsafe { sys::rd_kafka_mock_start_request_tracking(self.cluster) };
+    }
+
+    /// How many Produce requests came since the last time.
+    pub(super) fn produce_requests(&self) -> usize {
+        let mut count = 0;
+        // SAFETY: see above; the array has so many elements, and is destroyed once.
+        unsafe {
+            let requests = sys::rd_kafka_mock_get_requests(self.cluster, &raw mut count);
+            let of = |at| sys::rd_kafka_mock_request_api_key(requests.add(at).read());
+            let produced = (0..count).filter(|at| of(*at) == 0).count();
+            sys::rd_kafka_mock_request_destroy_array(requests, count);
+            sys::rd_kafka_mock_clear_requests(self.cluster);
+            produced
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "librdkafka_tests.rs"]
+mod tests;
