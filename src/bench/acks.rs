@@ -1,18 +1,18 @@
-//! Do PUBACKs come once, in order, and not too early? Pure: packet ids and times in, verdicts out.
+//! Checks that PUBACKs come once, in order and not too early. Pure: packet ids and times in, counts out.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// PUBACKs that should not have been.
+/// Wrong PUBACKs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(super) struct Violations {
     /// Before that of an earlier PUBLISH ([MQTT-4.6.0-2]).
     pub out_of_order: u64,
-    /// For what was not, or no longer, in flight.
+    /// For a message that is not in flight, or no longer.
     pub unexpected: u64,
-    /// Sooner after its PUBLISH than Kafka could have answered.
+    /// Earlier than Kafka can have answered.
     pub early: u64,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct InFlight {
     entries: VecDeque<Entry>,
     unacknowledged: usize,
     next_id: u16,
-    /// Kafka answers no sooner than this.
+    /// Kafka takes at least this long to answer.
     kafka_takes: Duration,
     violations: Violations,
 }
@@ -30,7 +30,7 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 struct Entry {
     packet_id: u16,
-    /// Latency counts from here.
+    /// When the message was to be sent: latency counts from here.
     due: Instant,
     sent: Instant,
     acknowledged: bool,
@@ -47,12 +47,12 @@ impl InFlight {
         }
     }
 
-    /// From now on Kafka takes at least so long.
+    /// From now on Kafka takes at least this long to answer.
     pub(super) fn kafka_takes(&mut self, at_least: Duration) {
         self.kafka_takes = at_least;
     }
 
-    /// A PUBLISH, due at `due`, is sent now; gives its packet id.
+    /// Notes a PUBLISH that was due at `due` and is sent now; gives its packet id.
     pub(super) fn sending(&mut self, due: Instant, now: Instant) -> u16 {
         let packet_id = self.next_id;
         self.next_id = packet_id.checked_add(1).unwrap_or(1);
@@ -61,12 +61,12 @@ impl InFlight {
         packet_id
     }
 
-    /// A PUBACK; gives how long its message was due.
+    /// Notes a PUBACK; gives the time since its message was due.
     pub(super) fn acknowledged(&mut self, packet_id: u16, now: Instant) -> Option<Duration> {
         let at = match self.entries.front() {
             Some(first) if first.packet_id == packet_id && !first.acknowledged => 0,
             Some(first) => {
-                // Packet ids go round from 1 to 65535.
+                // Packet ids run from 1 to 65,535 and start over.
                 let ids = usize::from(u16::MAX);
                 let at = (usize::from(packet_id) + ids - usize::from(first.packet_id)) % ids;
                 let known =
@@ -96,8 +96,8 @@ impl InFlight {
         Some(now.saturating_duration_since(due))
     }
 
-    /// How many may still be sent with a window of `window`. As a strict broker has it, a gap that an
-    /// early PUBACK left makes no room for more packet ids than there are.
+    /// How many more messages a window of `window` allows. As with a strict broker, a PUBACK out of order
+    /// makes no room until those before it have come.
     pub(super) fn room(&self, window: u16) -> usize {
         usize::from(window).saturating_sub(self.entries.len())
     }

@@ -21,16 +21,19 @@ Examples:
   mqtt-kafka-bridge bench --rate 10000 --duration 30s --idle 10s
   mqtt-kafka-bridge bench --steps --p99 20ms
 
-Settings that take a list are run in all combinations.
+Options that take a list are run in all combinations.
 
-Exit code 0: nothing was lost, duplicated counts are told; PUBACKs came once, in order and not before
-Kafka's acknowledgement; each delivered message has its timing record. 1: not so. 2: a wrong argument.";
+Exit codes:
+   0  no message was lost or reordered; PUBACKs came once, in order and not before Kafka's
+      acknowledgement; each delivered message has its timing record (duplicates are only counted)
+   1  one of these does not hold, or something could not be measured
+   2  wrong arguments";
 
 /// Messages of a run without `--count` and `--duration`.
 const COUNT_DEFAULT: u64 = 500_000;
 /// The time of one step without `--duration`.
 const STEP_DEFAULT: Duration = Duration::from_secs(5);
-/// What the bench knows its own messages by: run, number.
+/// Each payload begins with two numbers of 8 bytes: the run's and the message's.
 pub(super) const SIZE_MIN: u64 = 16;
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
 const WINDOW_MAX: i64 = 65_535;
@@ -55,70 +58,70 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u8).range(0..=1))]
     pub qos: Vec<u8>,
-    /// Payload of a message, from 16 B to 16 MiB
+    /// Size of a payload, from 16 B to 16 MiB
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "128", value_parser = size)]
     pub size: Vec<u64>,
-    /// MQTT topics
+    /// Number of MQTT topics
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "64",
         value_parser = clap::value_parser!(u32).range(1..=TOPICS_MAX))]
     pub topics: Vec<u32>,
-    /// Routes of the bridge; the messages are spread over all of them
+    /// Number of routes; the messages are spread evenly over them
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub routes: Vec<u32>,
-    /// In-flight window for QoS 1, of the feed and of the bridge; with QoS 0 the feed needs none, and
-    /// the bridge keeps its default
+    /// In-flight window of the feed and the bridge, for QoS 1; QoS 0 needs none
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1000",
         value_parser = clap::value_parser!(u16).range(1..=WINDOW_MAX))]
     pub window: Vec<u16>,
-    /// The bridge's log.timing: all, off, slow:50ms, sample:100
+    /// The bridge's log.timing: all, off, slow:50ms or sample:100
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "all")]
     pub timing: Vec<String>,
-    /// Messages a second; without it, as fast as the bridge takes them
+    /// Messages per second [default: as fast as the bridge takes them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub rate: Option<u64>,
-    /// Messages of a run [default: 500000, or as many as fit into --duration]
+    /// Messages per run [default: 500000, or as many as fit into --duration]
     #[arg(long, value_name = "N", conflicts_with = "duration",
         value_parser = clap::value_parser!(u64).range(1..=10_000_000_000))]
     pub count: Option<u64>,
     /// Length of a run, such as 30s
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// After a run, measure CPU while nothing comes for so long
+    /// After each run, measure the CPU time of an idle bridge for this long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub idle: Option<Duration>,
-    /// Runs of each, one after the other in turn; medians are told
+    /// Number of runs; the bench prints medians
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=100))]
     pub runs: u32,
-    /// Run a bare loop on the same libraries beside it, and tell the ratio
+    /// Also measure two bare loops, `limit` (own parser, blocking) and `libraries` (the bridge's
+    /// libraries, async), and print ratios
     #[arg(long)]
     pub limit: bool,
-    /// A real Kafka instead of the mock cluster
+    /// Use a real Kafka instead of the mock cluster
     #[arg(long, value_name = "HOST:PORT")]
     pub kafka: Option<String>,
-    /// A Kafka topic that exists, instead of one that is created and removed for the run
+    /// Use this existing Kafka topic instead of creating and removing one
     #[arg(long, value_name = "NAME", requires = "kafka")]
     pub kafka_topic: Option<String>,
-    /// Partitions of the Kafka topic that is created [default: 32 of the mock, 4 of a real Kafka]
+    /// Partitions of the created Kafka topic [default: 32 with the mock, 4 with a real Kafka]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub partitions: Option<i32>,
-    /// A real MQTT broker between the feed and the bridge, mqtt://host:port
+    /// Put a real MQTT broker between the feed and the bridge: mqtt://host:port
     #[arg(long, value_name = "URL")]
     pub mqtt: Option<String>,
-    /// A property of librdkafka for the bridge and for the limit, such as linger.ms=5
+    /// Set a property of librdkafka, such as linger.ms=5
     #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
     pub property: Vec<(String, String)>,
-    /// Raise the rate until p99 from PUBLISH to PUBACK leaves --p99; tell the highest that held
+    /// Find the highest rate at which the p99 from PUBLISH to PUBACK stays within --p99
     #[arg(long, conflicts_with_all = ["rate", "count", "idle"])]
     pub steps: bool,
-    /// The bound of --steps
+    /// The bound for --steps
     #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = humantime::parse_duration)]
     pub p99: Duration,
-    /// Write the results to this file; -: as the last line of stdout
+    /// Write the results to this file as JSON; -: as the last line of stdout
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Tell the ratios to an earlier --json
+    /// Print ratios to the results in this file, written earlier by --json
     #[arg(long, value_name = "FILE")]
     pub compare: Option<PathBuf>,
 }
@@ -127,7 +130,7 @@ impl BenchArgs {
     /// All combinations of the lists.
     ///
     /// # Errors
-    /// Settings that do not go together.
+    /// Options contradict each other.
     pub(super) fn scenarios(&self) -> Result<Vec<Scenario>, BenchError> {
         let load = self.load();
         let mut scenarios = Vec::new();
@@ -157,11 +160,13 @@ impl BenchArgs {
             }
         }
         if self.steps && self.qos.contains(&0) {
-            return Err(BenchError::Arguments("--steps measures PUBACKs: --qos 1 only".to_owned()));
+            return Err(BenchError::Arguments(
+                "--steps measures PUBACKs, and QoS 0 has none: use --qos 1".to_owned(),
+            ));
         }
         if self.steps && self.mqtt.is_some() {
             return Err(BenchError::Arguments(
-                "--steps measures up to the bridge's PUBACK, which a broker between hides: without --mqtt"
+                "--steps measures the bridge's PUBACKs, which a broker in between hides: leave out --mqtt"
                     .to_owned(),
             ));
         }

@@ -1,4 +1,4 @@
-//! The bridge's log of one run, read back: timing records, what was dropped, the last summary.
+//! The bridge's log of one run, read back: timing records, dropped records, the last summary.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -10,29 +10,31 @@ use serde_json::Value;
 use super::error::BenchError;
 use super::feed::histogram;
 
-/// What the log says of a run.
+/// What the bridge logged in one run.
 #[derive(Debug)]
 pub(super) struct BridgeLog {
-    /// Timing records.
+    /// Number of timing records.
     pub records: u64,
-    /// Records that found no room.
+    /// Number of log records that the bridge dropped.
     pub dropped: u64,
-    /// Of the messages that were measured, microseconds: received -> produced -> delivered.
+    /// Microseconds from received to produced, for the measured messages.
     pub queue: Histogram<u64>,
+    /// Microseconds from produced to delivered.
     pub kafka: Histogram<u64>,
+    /// Microseconds from received to delivered.
     pub total: Histogram<u64>,
     /// The last summary record.
     pub summary: Value,
 }
 
 impl BridgeLog {
-    /// Reads the log. The first `skipped` timing records are of messages before the measurement,
-    /// the next `measured` of it.
+    /// Reads the log. The first `skipped` timing records are from before the measurement, the next
+    /// `measured` belong to it.
     ///
     /// # Errors
     /// The file cannot be read.
     pub(super) fn read(log: &Path, skipped: u64, measured: u64) -> Result<Self, BenchError> {
-        let mut told = Self {
+        let mut found = Self {
             records: 0,
             dropped: 0,
             queue: histogram(),
@@ -43,10 +45,10 @@ impl BridgeLog {
         let mut log = BufReader::with_capacity(1 << 20, File::open(log)?);
         let mut line = Vec::new();
         while log.read_until(b'\n', &mut line)? > 0 {
-            told.line(&line, skipped, measured);
+            found.line(&line, skipped, measured);
             line.clear();
         }
-        Ok(told)
+        Ok(found)
     }
 
     fn line(&mut self, line: &[u8], skipped: u64, measured: u64) {
@@ -75,13 +77,13 @@ impl BridgeLog {
         }
     }
 
-    /// A count of the summary.
+    /// A count in the last summary.
     pub(super) fn summary(&self, key: &str) -> u64 {
         self.summary[key].as_u64().unwrap_or_default()
     }
 }
 
-/// The number behind `"key":`, without reading all of the line: there are millions of them.
+/// The number after `"key":`. Does not parse the whole line: there are millions of them.
 fn number(line: &[u8], key: &str) -> Option<u64> {
     let wanted = key.as_bytes();
     let at = line.windows(wanted.len()).rposition(|window| window == wanted)? + wanted.len();

@@ -1,10 +1,10 @@
-//! Ratios to earlier results.
+//! `--compare`: ratios to earlier results.
 
 use super::report::ratios;
 use super::result::{Outcome, Results};
 use super::scenario::{Load, Scenario};
 
-/// Tells how each scenario of `now` compares to the same one of `earlier`.
+/// Prints how each scenario of `now` compares to the same one of `earlier`.
 pub(super) fn tell(earlier: &Results, now: &Results) {
     println!("\nNow / earlier ({}, Kafka: {})", earlier.version, earlier.kafka);
     if earlier.hardware != now.hardware {
@@ -27,7 +27,7 @@ fn tell_one(then: &Outcome, now: &Outcome) {
     }
 }
 
-/// How long they ran does not matter.
+/// Whether they differ at most in how long they ran.
 fn same(one: &Scenario, other: &Scenario) -> bool {
     let timeless = |scenario: &Scenario| Scenario {
         load: Load { count: None, duration: None, ..scenario.load },

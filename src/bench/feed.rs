@@ -1,6 +1,6 @@
-//! The feed: one thread and one socket that offers as many PUBLISHes as the window has room for, in
-//! large writes, and takes PUBACKs. It is the broker that the bridge connects to; with a real broker
-//! it is a client that publishes there.
+//! The feed: one thread and one socket. It sends as many PUBLISHes as the window allows, in large writes,
+//! and receives PUBACKs. The bridge connects to it as to a broker; with a real broker it is a client that
+//! publishes there.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -20,18 +20,18 @@ use super::scenario::{Load, Scenario};
 use super::wire::{self, Frames};
 use mqtt_kafka_bridge::mqtt::packet::{self, Connect};
 
-/// One write takes about so much.
+/// The size of one write, about.
 const WRITE_BYTES: usize = 128 * 1024;
-/// Without any progress for so long the run has failed.
+/// After this time without progress the run has failed.
 const STALLED_AFTER: Duration = Duration::from_secs(60);
-/// For the bridge to connect and subscribe.
+/// How long the bridge may take to connect and subscribe.
 const OPEN_WITHIN: Duration = Duration::from_secs(30);
-/// Messages that are due sooner than this after each other go out together.
+/// Messages that are due within this time of each other are sent together.
 const TICK: Duration = Duration::from_micros(100);
-/// How often a brake is looked at.
+/// How often the feed asks its brake again.
 const BRAKED: Duration = Duration::from_millis(1);
 
-/// How many more messages may be sent, by how many were sent and how many are acknowledged.
+/// Gives how many more messages may be sent, from how many were sent and how many are acknowledged.
 pub(super) type Brake<'a> = &'a dyn Fn(u64, u64) -> u64;
 
 /// The feed's end of a connection.
@@ -49,21 +49,21 @@ pub(super) struct Feed {
     filled: usize,
 }
 
-/// What one load was like.
+/// The outcome of one load.
 #[derive(Debug)]
 pub(super) struct Fed {
     pub messages: u64,
     /// From the first PUBLISH to the last PUBACK, or to the last write with QoS 0.
     pub elapsed: Duration,
-    /// From when a message was due to its PUBACK, microseconds.
+    /// From the time when a message was due to its PUBACK, microseconds.
     pub latencies: Histogram<u64>,
 }
 
 impl Feed {
-    /// Waits until a subscriber has connected, and has subscribed to so many filters.
+    /// Waits until a subscriber has connected and subscribed to `subscriptions` filters.
     ///
     /// # Errors
-    /// It does not in time, or ends; `gone` tells whether it has.
+    /// The subscriber does not do so in time, or ends; `gone` gives the reason if it has ended.
     pub(super) fn accept(
         listener: &TcpListener,
         subscriptions: u32,
@@ -82,7 +82,7 @@ impl Feed {
                         return Err(BenchError::Process(why));
                     }
                     if Instant::now() > deadline {
-                        return Err(BenchError::Feed("nobody connected".to_owned()));
+                        return Err(BenchError::Feed("nothing connected within 30 s".to_owned()));
                     }
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -113,7 +113,7 @@ impl Feed {
     /// Connects to a real broker, to publish there.
     ///
     /// # Errors
-    /// It cannot be reached, or refuses.
+    /// The broker cannot be reached, or refuses.
     pub(super) fn dial(
         address: &str,
         login: Option<(&str, &str)>,
@@ -143,7 +143,7 @@ impl Feed {
         feed.write_all(deadline)?;
         match feed.next_packet(deadline)? {
             (0x20, body) if body.get(1) == Some(&0) => Ok(feed),
-            (_, body) => Err(broker(&format_args!("it refuses: {body:02x?}"))),
+            (_, body) => Err(broker(&format_args!("it refuses the connection: {body:02x?}"))),
         }
     }
 
@@ -170,20 +170,20 @@ impl Feed {
         self.sent
     }
 
-    /// What was wrong with PUBACKs so far.
+    /// The wrong PUBACKs so far.
     pub(super) fn violations(&self) -> Violations {
         self.in_flight.violations()
     }
 
-    /// From now on a PUBACK before this time is a violation.
+    /// From now on a PUBACK that comes sooner than this is a violation.
     pub(super) fn kafka_takes(&mut self, at_least: Duration) {
         self.in_flight.kafka_takes(at_least);
     }
 
-    /// Sends what the load asks for. Returns when all is acknowledged, or written with QoS 0.
+    /// Sends the load. Returns when all messages are acknowledged, or with QoS 0 written.
     ///
     /// # Errors
-    /// The connection ends, or nothing moves any more.
+    /// The connection ends, or there is no progress any more.
     pub(super) fn run(
         &mut self,
         load: Load,
@@ -223,14 +223,14 @@ impl Feed {
             }
             if now - moved_at > STALLED_AFTER {
                 return Err(BenchError::Feed(format!(
-                    "nothing moved for {} s: {} of {} messages without a PUBACK",
+                    "no progress for {} s: {} of {} messages without a PUBACK",
                     STALLED_AFTER.as_secs(),
                     self.in_flight.unacknowledged(),
                     self.sent
                 )));
             }
             if load.rate.is_none() && written && self.sent > sent + sent_before {
-                continue; // There may be room for more at once.
+                continue; // There may be room for more already.
             }
             let has_room = self.qos == 0 || self.in_flight.room(self.window) > 0;
             let wait = match next_due {
@@ -243,13 +243,13 @@ impl Feed {
         }
     }
 
-    /// Encodes what is due and has room. Gives when the next message is due, if the rate says so.
+    /// Encodes the messages that are due and have room. Gives when the next one is due, if there is a rate.
     fn offer(&mut self, now: Instant, sent: u64, pace: Pace, brake: Brake<'_>) -> Option<Instant> {
         let room = match self.qos {
             1 => self.in_flight.room(self.window),
             _ => usize::MAX,
         };
-        // At least one, whatever its size.
+        // `div_ceil`: at least one message, whatever its size.
         let pending = self.out.len() - self.written;
         let fits = WRITE_BYTES.saturating_sub(pending).div_ceil(self.frames.frame_bytes());
         let left = pace.load.count.map_or(u64::MAX, |count| count - sent);
@@ -261,7 +261,7 @@ impl Feed {
             self.frames.publish(self.sent, packet_id, &mut self.out);
             self.sent += 1;
         }
-        // What is due and has no room waits for room, not for the clock.
+        // A message that is due and has no room waits for room, not for the clock.
         pace.due_at(sent + count).filter(|due| *due > now)
     }
 
@@ -283,7 +283,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Fills the input; whether anything came.
+    /// Reads into the input; gives whether anything came.
     fn fill(&mut self) -> Result<bool, BenchError> {
         match self.stream.read(&mut self.input[self.filled..]) {
             Ok(0) => Err(BenchError::Feed("the connection was closed".to_owned())),
@@ -327,7 +327,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Until there is something to read, or room to write what waits, or the time is over.
+    /// Waits until there is something to read, or room to write what is pending, or the time is over.
     fn wait(&self, at_most: Duration) -> Result<(), BenchError> {
         let events = if self.is_written() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let timeout = Timespec {
@@ -340,7 +340,7 @@ impl Feed {
         }
     }
 
-    /// For the time before the load, when both sides take turns.
+    /// Waits for one packet, before the load, when both sides take turns.
     fn next_packet(&mut self, deadline: Instant) -> Result<(u8, Vec<u8>), BenchError> {
         loop {
             if let Some((first, body, length)) = wire::packet(&self.input[..self.filled]) {
@@ -363,13 +363,13 @@ impl Feed {
             self.wait(Duration::from_millis(100))?;
             self.write()?;
             if Instant::now() > deadline {
-                return Err(BenchError::Feed("it reads nothing".to_owned()));
+                return Err(BenchError::Feed("the other side reads nothing".to_owned()));
             }
         }
         Ok(())
     }
 
-    /// Answers PINGREQ for so long, and sends nothing.
+    /// Sends nothing for this long, but answers PINGREQ.
     ///
     /// # Errors
     /// The connection ends.
@@ -385,16 +385,15 @@ impl Feed {
         Ok(())
     }
 
-    /// The other side is asked to leave; until it has, or for so long. A PUBACK that still comes
-    /// counts.
+    /// Waits until the other side has left, at most for `within`. PUBACKs that still come count.
     pub(super) fn part(mut self, within: Duration) -> Violations {
-        // Its DISCONNECT is an error to `read`, and the end.
+        // To `read` its DISCONNECT is an error, which ends the wait.
         let _ = self.idle(within);
         self.violations()
     }
 }
 
-/// When messages are due.
+/// When each message is due.
 #[derive(Clone, Copy)]
 struct Pace {
     load: Load,
@@ -408,7 +407,7 @@ impl Pace {
         Some(self.start + Duration::from_secs_f64(number as f64 / rate as f64))
     }
 
-    /// How many more are due now.
+    /// How many more messages are due now.
     fn due(self, sent: u64, now: Instant) -> u64 {
         let Some(rate) = self.load.rate else { return u64::MAX };
         let due = ((now - self.start).as_secs_f64() * rate as f64) as u64 + 1;

@@ -1,4 +1,4 @@
-//! What it was measured on.
+//! The machine on which the bench ran.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ pub(super) struct Hardware {
 }
 
 impl Hardware {
-    /// This one; what cannot be read is empty.
+    /// This machine. A field that cannot be read is empty.
     pub(super) fn of_this_machine() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, key: &str| {

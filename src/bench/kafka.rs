@@ -13,27 +13,27 @@ use super::error::BenchError;
 use super::interrupt;
 use crate::demo::brokers::KafkaCluster;
 
-/// The mock drops the oldest at 5 MiB a partition: many partitions keep more.
+/// The mock keeps 5 MiB of each partition and then drops the oldest: many partitions keep more.
 const MOCK_PARTITIONS: i32 = 32;
 const REAL_PARTITIONS: i32 = 4;
-/// For one answer of a real Kafka.
+/// How long a real Kafka may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// How often its end is asked for.
+/// How often the bench asks for the end of a partition.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
-/// Kafka, with the Kafka topic of this run.
+/// A Kafka and the Kafka topic of this run.
 pub(super) struct Kafka {
     pub(super) bootstrap: String,
     pub(super) kafka_topic: String,
-    /// By partition, where this run begins.
+    /// The offset at which this run begins, by partition.
     pub(super) begin: Vec<i64>,
     mock: Option<KafkaCluster>,
-    /// Created by this run, to be removed with it.
+    /// This run created the Kafka topic and will remove it.
     created: bool,
 }
 
 impl Kafka {
-    /// Starts the mock cluster, or makes the Kafka topic in a real one.
+    /// Starts the mock cluster, or creates the Kafka topic in a real Kafka.
     ///
     /// # Errors
     /// Kafka cannot be reached or refuses.
@@ -66,17 +66,17 @@ impl Kafka {
         self.mock.is_some()
     }
 
-    /// The mock cluster answers each request only after this time; a real one as ever.
+    /// From now on the mock cluster takes this long to answer. A real Kafka does not change.
     pub(super) fn answer_after(&self, round_trip: Duration) {
         if let Some(mock) = &self.mock {
             mock.set_round_trip(round_trip);
         }
     }
 
-    /// Waits until so many records came since the beginning of the run, or none for `within`.
+    /// Waits until this run has brought `records` records, or no more have come for `within`.
     ///
     /// # Errors
-    /// Kafka does not answer, or a signal came. What does not come is no error: the reader counts it.
+    /// Kafka does not answer, or a signal came. A missing record is no error here: the reader counts it.
     pub(super) fn wait_for(&self, records: u64, within: Duration) -> Result<(), BenchError> {
         let client = self.client()?;
         let mut seen = 0;
@@ -138,15 +138,15 @@ impl Drop for Kafka {
         } else if self.created
             && let Err(error) = remove(&self.bootstrap, &self.kafka_topic)
         {
-            eprintln!("bench: the Kafka topic {} stays behind: {error}", self.kafka_topic);
+            eprintln!("bench: the Kafka topic {} could not be removed: {error}", self.kafka_topic);
         }
     }
 }
 
-/// Asks until there is an answer: a new Kafka topic is not known at once, nor who leads its partitions.
+/// Asks until there is an answer: Kafka does not know a new Kafka topic and its leaders at once.
 ///
 /// # Errors
-/// There is none in time, or a signal came.
+/// There is no answer in time, or a signal came.
 fn patiently<T>(mut ask: impl FnMut() -> Result<T, BenchError>) -> Result<T, BenchError> {
     let deadline = Instant::now() + ANSWER_WITHIN;
     loop {
@@ -160,7 +160,7 @@ fn patiently<T>(mut ask: impl FnMut() -> Result<T, BenchError>) -> Result<T, Ben
     }
 }
 
-/// Settings of a client that gets in nobody's way.
+/// The settings of the bench's own clients.
 pub(super) fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", bootstrap).set("client.id", "bench");

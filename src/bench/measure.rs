@@ -1,4 +1,4 @@
-//! One run: Kafka, the process under measurement, the feed, and what was found afterwards.
+//! One run: starts Kafka, the measured process and the feed, and checks everything afterwards.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -19,15 +19,15 @@ use super::task::{Subject, Task};
 use super::wire::Frames;
 use mqtt_kafka_bridge::config::mqtt_url;
 
-/// The mock drops silently at 5 MiB a partition: the reader stays nearer than this.
+/// The reader may be this many bytes behind: the mock drops records, silently, at 5 MiB a partition.
 const LAG_MAX: u64 = 2 * 1024 * 1024;
-/// Before the measurement: the producer has its id, every key has been seen.
+/// The load before the measurement, after which the producer has its id and every key has been seen.
 const WARM_UP: Load =
     Load { rate: None, count: Some(20_000), duration: Some(Duration::from_secs(2)) };
-/// How late Kafka answers in the phase that looks for PUBACKs that do not wait for it.
+/// How long Kafka takes to answer in the phase that looks for early PUBACKs.
 const SLOW: Duration = Duration::from_millis(500);
 const SLOW_LOAD: Load = Load { rate: None, count: Some(40), duration: None };
-/// For everything that has been published to arrive in Kafka, since the last that did.
+/// How long Kafka may bring no new record while published messages are missing.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(15);
 const SUBSCRIBE_WITHIN: Duration = Duration::from_secs(30);
 const PART_WITHIN: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const PART_WITHIN: Duration = Duration::from_secs(10);
 /// Runs one subject once.
 ///
 /// # Errors
-/// It could not be measured. What it did wrong stands in [`Run::failures`].
+/// It could not be measured. What the subject did wrong is in [`Run::failures`].
 pub(super) fn run(
     args: &BenchArgs,
     scenario: &Scenario,
@@ -92,16 +92,17 @@ pub(super) fn run(
     Ok(Run { metrics, checks, failures })
 }
 
-/// Everything that a run needs, in place.
+/// Everything that a run needs, started.
 struct TestBed<'a> {
     scenario: &'a Scenario,
     subject: Subject,
-    /// A real MQTT broker is between the feed and the subject.
+    /// Whether a real MQTT broker is between the feed and the measured process.
     broker_between: bool,
     id: u64,
     mqtt_topics: Vec<String>,
     kafka: Kafka,
-    /// With the mock, or a broker between, it reads along. Else it would cost the bridge its CPU.
+    /// Reads along with the mock or a broker in between. With a real Kafka alone it reads afterwards, so
+    /// that it takes no CPU time from the bridge.
     reader: Option<Reader>,
     process: ChildProcess,
     feed: Feed,
@@ -163,12 +164,12 @@ impl<'a> TestBed<'a> {
         })
     }
 
-    /// Whether a PUBACK to the feed is the bridge's, and says that Kafka has the message.
+    /// Whether a PUBACK to the feed comes from the bridge, and so means that Kafka has the message.
     fn pubacks_are_the_end(&self) -> bool {
         self.scenario.qos == 1 && !self.broker_between
     }
 
-    /// Feeds this load and waits until all of it is in Kafka.
+    /// Feeds this load and waits until all its messages are in Kafka.
     fn feed(&mut self, load: Load, what: &str) -> Result<Fed, BenchError> {
         let mut progress = Progress::new(what.to_owned());
         let size = self.scenario.size;
@@ -186,7 +187,7 @@ impl<'a> TestBed<'a> {
                 room = (LAG_MAX / size).max(1).saturating_sub(lag);
             }
             if broker_between {
-                // So that the broker never has a reason to drop.
+                // The broker then never has a reason to drop messages.
                 room = room.min(window.saturating_sub(sent.saturating_sub(arrived)));
             }
             room
@@ -195,7 +196,7 @@ impl<'a> TestBed<'a> {
             Ok(fed) => fed,
             Err(error) => {
                 interrupt::check()?;
-                // If it has just died, that is the better reason.
+                // If the process has just died, that is the better reason.
                 std::thread::sleep(Duration::from_millis(100));
                 return Err(self.process.gone().map_or(error, BenchError::Process));
             }
@@ -210,7 +211,7 @@ impl<'a> TestBed<'a> {
     }
 
     fn idle_cpu_percent(&mut self, idle: Duration) -> Result<f64, BenchError> {
-        // What the load left behind settles first.
+        // The end of the load is over after a second.
         self.feed.idle(Duration::from_secs(1))?;
         let before = self.process.cpu()?;
         self.feed.idle(idle)?;
@@ -218,7 +219,7 @@ impl<'a> TestBed<'a> {
         Ok(100.0 * cpu.as_secs_f64() / idle.as_secs_f64())
     }
 
-    /// Kafka answers late: no PUBACK may be earlier.
+    /// Makes Kafka answer late: no PUBACK may be earlier.
     fn slow_kafka(&mut self) -> Result<(), BenchError> {
         if !self.kafka.is_mock() || !self.pubacks_are_the_end() || self.subject != Subject::Bridge {
             return Ok(());
@@ -231,7 +232,7 @@ impl<'a> TestBed<'a> {
         Ok(())
     }
 
-    /// Ends everything, and finds out what became of it.
+    /// Stops everything and checks the outcome.
     fn finish(
         mut self,
         skipped: u64,

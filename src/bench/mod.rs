@@ -50,7 +50,7 @@ use result::{Outcome, Results, Runs};
 use scenario::Scenario;
 use task::Subject;
 
-/// Measures what the arguments ask for and prints it. Success only if every run kept every promise.
+/// Measures what the arguments ask for and prints it. Success only if every run was good.
 pub(crate) fn run(args: &BenchArgs) -> ExitCode {
     match interrupt::watch().and_then(|()| measure_all(args)) {
         Ok(true) => ExitCode::SUCCESS,
@@ -69,16 +69,16 @@ pub(crate) fn run(args: &BenchArgs) -> ExitCode {
     }
 }
 
-/// Whether all runs were good.
+/// Gives whether all runs were good.
 fn measure_all(args: &BenchArgs) -> Result<bool, BenchError> {
     let scenarios = args.scenarios()?;
-    // Before hours are spent.
+    // A file that cannot be read is said now, not after hours.
     let earlier = args.compare.as_deref().map(read_results).transpose()?;
     let mut results = Results {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hardware: Hardware::of_this_machine(),
         kafka: args.kafka.clone().unwrap_or_else(|| "mock".to_owned()),
-        // Without what it may say of a user.
+        // The URL may hold a password.
         mqtt: if args.mqtt.is_some() { "broker" } else { "feed" }.to_owned(),
         results: Vec::new(),
     };
@@ -102,7 +102,7 @@ fn measure_all(args: &BenchArgs) -> Result<bool, BenchError> {
     Ok(good)
 }
 
-/// All runs of one scenario, the subjects in turn.
+/// Runs one scenario as often as asked, the subjects in turn.
 fn measure_one(args: &BenchArgs, scenario: &Scenario) -> Result<Outcome, BenchError> {
     let mut runs: BTreeMap<Subject, Vec<_>> = BTreeMap::new();
     for round in 1..=args.runs {

@@ -1,4 +1,4 @@
-//! What is told on stderr while a run goes on.
+//! Progress of a run, on stderr.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,13 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// `what` goes before each line.
+    /// Each line begins with `what`.
     pub(super) fn new(what: String) -> Self {
         let now = Instant::now();
         Self { what, start: now, told_at: now, messages: 0 }
     }
 
-    /// Tells how far it is, now and then.
+    /// Prints the progress, every two seconds.
     pub(super) fn tell(&mut self, now: Instant, messages: u64, load: Load) {
         let since = now.saturating_duration_since(self.told_at);
         if since < EVERY {

@@ -1,4 +1,4 @@
-//! Reads back what is in Kafka, and counts what is lost, duplicated or out of order.
+//! Reads the run's records back from Kafka and counts lost, duplicated and reordered messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -15,21 +15,21 @@ use super::{interrupt, wire};
 use crate::demo::brokers::spawn;
 use crate::demo::verify::Verifier;
 
-/// One wait for records.
+/// How long one poll waits for records.
 const POLL: Duration = Duration::from_millis(50);
-/// Without anything new for so long, what is missing is lost.
+/// When nothing new has come for this long, missing messages are lost.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What became of the messages of one run.
+/// The messages of one run as found in Kafka.
 #[derive(Debug)]
 pub(super) struct Found {
     /// Records of this run.
     pub records: u64,
     pub lost: u64,
     pub duplicated: u64,
-    /// Behind a later one of the same MQTT topic.
+    /// After a later message of the same MQTT topic.
     pub reordered: u64,
-    /// Under a key that is not their MQTT topic.
+    /// With a key that is not the MQTT topic.
     pub misplaced: u64,
 }
 
@@ -41,20 +41,20 @@ pub(super) struct Reader {
 
 #[derive(Default)]
 struct Progress {
-    /// Different messages that were read.
+    /// Different messages read so far.
     messages: AtomicU64,
     /// Nothing more will be sent.
     last: AtomicBool,
-    /// How many were sent, once that is known.
+    /// The number of messages sent, once it is known.
     sent: AtomicU64,
 }
 
 impl Reader {
-    /// Begins to read the records of `run`, of which message `n` belongs to the MQTT topic
+    /// Starts to read the records of `run`. Its message `n` belongs to the MQTT topic
     /// `n % mqtt_topics.len()`.
     ///
     /// # Errors
-    /// librdkafka's.
+    /// librdkafka refuses.
     pub(super) fn start(
         kafka: &Kafka,
         run: u64,
@@ -88,7 +88,7 @@ impl Reader {
         self.progress.messages.load(Relaxed)
     }
 
-    /// Waits until so many different messages were read, or nothing comes any more.
+    /// Waits until this many different messages were read, or nothing more comes.
     ///
     /// # Errors
     /// A signal came.
@@ -130,7 +130,7 @@ fn read(consumer: &BaseConsumer, mut reading: Reading, progress: &Progress) -> R
             }
             Some(Err(error)) => eprintln!("bench: reader: {error}"),
             None if progress.last.load(std::sync::atomic::Ordering::Acquire) => {
-                // All are here and nothing more comes; or they never will.
+                // All messages are here and no more records come, or the rest is lost.
                 let all = reading.messages >= progress.sent.load(Relaxed);
                 if all || heard_at.elapsed() > QUIET {
                     return reading;
@@ -141,7 +141,7 @@ fn read(consumer: &BaseConsumer, mut reading: Reading, progress: &Progress) -> R
     }
 }
 
-/// What was read. Pure.
+/// The records read so far, counted. Pure.
 struct Reading {
     run: u64,
     mqtt_topics: Vec<String>,
@@ -157,7 +157,7 @@ impl Reading {
         Self { run, mqtt_topics, verifier, records: 0, messages: 0, misplaced: 0 }
     }
 
-    /// Counts a record; whether it brought a message that was not there before.
+    /// Counts a record; gives whether its message is new.
     fn record(&mut self, key: Option<&[u8]>, payload: &[u8]) -> bool {
         let Some(number) = wire::number(payload, self.run) else { return false };
         self.records += 1;

@@ -1,25 +1,25 @@
-//! Results for people, on stdout.
+//! Prints results for people, on stdout.
 
 use super::result::{BridgeChecks, Checks, Metrics, Outcome, Results, Run, Runs};
 use super::task::Subject;
 
-/// On what, and against what.
+/// Prints the machine, the Kafka and the MQTT side.
 pub(super) fn head(results: &Results) {
     println!("{}", results.hardware.line());
     println!("Kafka: {}; MQTT: {}", results.kafka, results.mqtt);
     if results.kafka == "mock" {
-        println!("(the mock is for cost and order; rates are a real Kafka's only: --kafka)");
+        println!("(the mock cluster shows cost and order; only a real Kafka shows rates: --kafka)");
     }
 }
 
-/// What was wrong with a run.
+/// Prints what was wrong with a run.
 pub(super) fn failures(what: &str, run: &Run) {
     for failure in &run.failures {
         eprintln!("bench: {what}: FAILED: {failure}");
     }
 }
 
-/// All of one scenario; whether all runs were good.
+/// Prints the results of one scenario; gives whether all runs were good.
 pub(super) fn outcome(outcome: &Outcome) -> bool {
     println!("\n{}", outcome.scenario.title());
     println!(
@@ -59,7 +59,7 @@ pub(super) fn outcome(outcome: &Outcome) -> bool {
     runs.all(|run| run.failures.is_empty())
 }
 
-/// All runs together.
+/// The checks of all runs together, in one line.
 fn checks(of: &Runs) -> String {
     let sum = |count: fn(&Checks) -> u64| of.runs.iter().map(|run| count(&run.checks)).sum::<u64>();
     let mut text = format!(
@@ -91,7 +91,7 @@ fn checks(of: &Runs) -> String {
     }
 }
 
-/// One to the other.
+/// The ratios of one to the other, in one line.
 pub(super) fn ratios(one: &Metrics, other: &Metrics) -> String {
     let mut text = format!(
         "CPU {:.2}x, rate {:.2}x, memory {:.2}x",

@@ -1,4 +1,4 @@
-//! What a run brought, and the medians of several. Written as JSON, and read again to compare.
+//! The results of runs and their medians. `--json` writes them, `--compare` reads them.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,9 @@ use super::task::Subject;
 pub(super) struct Results {
     pub version: String,
     pub hardware: super::hardware::Hardware,
-    /// `mock` or where it is.
+    /// `mock`, or the address of a real Kafka.
     pub kafka: String,
-    /// `feed` or where it is.
+    /// `feed`, or `broker` if a real MQTT broker was in between.
     pub mqtt: String,
     pub results: Vec<Outcome>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Outcome {
 /// All runs of one subject.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Runs {
-    /// Each metric's own median.
+    /// The median of each metric by itself.
     pub median: Metrics,
     pub runs: Vec<Run>,
 }
@@ -41,7 +41,7 @@ pub(super) struct Runs {
 pub(super) struct Run {
     pub metrics: Metrics,
     pub checks: Checks,
-    /// Why it is no good run; empty if it is.
+    /// Why the run is bad; empty if it is good.
     pub failures: Vec<String>,
 }
 
@@ -52,14 +52,14 @@ pub(super) struct Metrics {
     pub seconds: f64,
     /// Messages a second.
     pub rate: f64,
-    /// CPU seconds of the process alone.
+    /// CPU seconds of the measured process alone, per million messages.
     pub cpu_s_per_million: f64,
     pub peak_memory_bytes: u64,
     /// From the start of the process to the first PUBACK, or to the first record with QoS 0.
     pub first_ms: f64,
-    /// Of one core, while nothing comes.
+    /// CPU time of the idle process, as a share of one core.
     pub idle_cpu_percent: Option<f64>,
-    /// By stage, microseconds.
+    /// Microseconds, by stage.
     pub latencies: BTreeMap<String, Percentiles>,
 }
 
@@ -73,18 +73,18 @@ pub(super) struct Percentiles {
     pub max_us: u64,
 }
 
-/// What must hold.
+/// What is checked after a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Checks {
     pub published: u64,
-    /// In Kafka.
+    /// Records found in Kafka.
     pub records: u64,
     pub lost: u64,
     pub duplicated: u64,
     pub reordered: u64,
     pub misplaced: u64,
     pub pubacks: Violations,
-    /// What the bridge counts; absent for the others.
+    /// The bridge's own counts; absent for the baselines.
     pub bridge: Option<BridgeChecks>,
 }
 
@@ -106,7 +106,7 @@ pub(super) struct BridgeChecks {
 pub(super) const END_TO_END: &str = "publish_to_puback";
 
 impl Percentiles {
-    /// `None` if there is nothing in it.
+    /// `None` if the histogram is empty.
     pub(super) fn of(histogram: &Histogram<u64>) -> Option<Self> {
         (!histogram.is_empty()).then(|| Self {
             p50_us: histogram.value_at_quantile(0.5),
@@ -119,7 +119,7 @@ impl Percentiles {
 }
 
 impl Checks {
-    /// All that is wrong. `timing` is `log.timing`.
+    /// Everything that is wrong. `timing` is the bridge's `log.timing`.
     pub(super) fn failures(&self, timing: &str) -> Vec<String> {
         let mut failures = Vec::new();
         let mut none = |count: u64, what: &str| {
@@ -129,7 +129,7 @@ impl Checks {
         };
         none(self.lost, "lost");
         none(self.reordered, "reordered");
-        none(self.misplaced, "under a key that is not their MQTT topic");
+        none(self.misplaced, "with a key that is not their MQTT topic");
         none(self.pubacks.out_of_order, "PUBACKs out of order");
         none(self.pubacks.unexpected, "PUBACKs for what was not in flight");
         none(self.pubacks.early, "PUBACKs before Kafka can have answered");
@@ -170,14 +170,14 @@ impl Checks {
 }
 
 impl Runs {
-    /// Of at least one run.
+    /// Takes at least one run.
     pub(super) fn new(runs: Vec<Run>) -> Self {
         let all: Vec<_> = runs.iter().map(|run| &run.metrics).collect();
         Self { median: median(&all), runs }
     }
 }
 
-/// Each metric's own median.
+/// The median of each metric by itself.
 fn median(all: &[&Metrics]) -> Metrics {
     let of = |value: &dyn Fn(&Metrics) -> f64| middle(all.iter().map(|metrics| value(metrics)));
     let idle = all.iter().filter_map(|metrics| metrics.idle_cpu_percent);
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(changed(|checks, _| checks.pubacks.unexpected = 1).len(), 1);
         assert_eq!(changed(|checks, _| checks.pubacks.early = 1).len(), 1);
         assert_eq!(changed(|_, bridge| bridge.timing_records = 9).len(), 1);
-        // Counted drops balance, and are a failure all the same.
+        // Dropped records balance the count, but are a failure all the same.
         let dropped = changed(|_, bridge| (bridge.timing_records, bridge.dropped) = (9, 1));
         assert_eq!(dropped, ["1 log records dropped"]);
         assert_eq!(changed(|_, bridge| bridge.shed = 1).len(), 1);

@@ -13,9 +13,9 @@ pub(super) struct Scenario {
     #[serde(with = "protocol")]
     pub protocol: Version,
     pub qos: u8,
-    /// Payload, bytes.
+    /// Size of a payload in bytes.
     pub size: u64,
-    /// MQTT topics, at least as many as routes.
+    /// Number of MQTT topics, at least the number of routes.
     pub topics: u32,
     pub routes: u32,
     pub window: u16,
@@ -24,10 +24,10 @@ pub(super) struct Scenario {
     pub load: Load,
 }
 
-/// How much, how fast.
+/// How many messages, and how fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Load {
-    /// Messages a second; as fast as possible if not given.
+    /// Messages per second; `None`: as fast as possible.
     pub rate: Option<u64>,
     pub count: Option<u64>,
     pub duration: Option<Duration>,
@@ -44,7 +44,7 @@ pub(super) struct Endpoints {
     pub kafka_topic: String,
     /// The first level of all MQTT topics, and the client id.
     pub name: String,
-    /// For librdkafka.
+    /// Properties for librdkafka.
     pub properties: Vec<(String, String)>,
 }
 
@@ -88,14 +88,14 @@ impl Scenario {
         title
     }
 
-    /// All MQTT topics under this first level, evenly on the routes.
+    /// All MQTT topics, with this first level, spread evenly over the routes.
     pub(super) fn mqtt_topics(&self, name: &str) -> Vec<String> {
         (0..self.topics)
             .map(|number| format!("{name}/{:04}/{number:06}", number % self.routes))
             .collect()
     }
 
-    /// The bridge's configuration, as anyone would write it.
+    /// The bridge's configuration file, as a user would write it.
     pub(super) fn bridge_config(&self, endpoints: &Endpoints) -> String {
         let window_bytes = u64::from(self.window) * (self.size + 1024) * 2;
         let mut text = format!(

@@ -8,11 +8,11 @@ use super::task::Subject;
 use super::{measure, report};
 
 const FIRST_RATE: u64 = 2_000;
-/// Between the highest that held and the lowest that did not, so close is close enough.
+/// The search ends when the lowest rate that failed is within this factor of the highest that held.
 const CLOSE: f64 = 1.1;
 const RATE_MAX: u64 = 5_000_000;
 
-/// Finds it for each subject; whether all runs kept their promises. What held is added to `outcomes`.
+/// Finds that rate for each subject and adds all steps to `outcomes`. Gives whether all runs were good.
 ///
 /// # Errors
 /// A step could not be measured.
@@ -38,7 +38,7 @@ pub(super) fn run(
     Ok(good)
 }
 
-/// Whether the bound held, and whether the promises were kept.
+/// Measures one rate. Gives whether p99 stayed within the bound, and whether the run was good.
 fn step(
     args: &BenchArgs,
     scenario: &Scenario,
@@ -54,7 +54,7 @@ fn step(
     let kept = run.failures.is_empty();
     let latency = run.metrics.latencies.get(END_TO_END).copied();
     let p99_us = latency.map_or(u64::MAX, |latency| latency.p99_us);
-    // Late messages count from when they were due: a rate that is not reached has no low p99.
+    // Latency counts from when a message was due, so a rate that is not reached has a high p99.
     let held = u128::from(p99_us) <= args.p99.as_micros();
     println!(
         "  {:<12}{rate:>9}/s  p50 {:>8.2} ms  p99 {:>8.2} ms  CPU-s/M {:>6.2}  {}",
@@ -69,7 +69,7 @@ fn step(
     Ok((held, kept))
 }
 
-/// Doubles until it fails, then halves the gap.
+/// Doubles the rate until it fails, then halves the gap.
 #[derive(Debug, Default)]
 struct Search {
     held: u64,

@@ -10,37 +10,37 @@ Examples:
   mqtt-kafka-bridge demo --rate 5000 --devices 100 --duration 30s
   mqtt-kafka-bridge demo --chaos --seed 7 --json
 
-Exit code 0: the counts balance, and nothing is lost or reordered.";
+Exit code 0: the counts balance, and no message was lost or reordered.";
 
 /// `demo`
 #[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct DemoArgs {
-    /// Messages a second, of all devices together
+    /// Messages per second, all devices together
     #[arg(long, value_name = "N", default_value_t = 500,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Simulated devices, each with its own MQTT topic
+    /// Number of simulated devices, each with its own MQTT topic
     #[arg(long, value_name = "N", default_value_t = 24,
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub devices: u32,
-    /// Stop after this time, such as 30s or 5m; without it, at Ctrl-C
+    /// Stop after this time, such as 30s or 5m [default: at Ctrl-C]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// The same seed makes the same telemetry and the same chaos; without it, a random one
+    /// Seed of the telemetry and the chaos, to repeat a demo [default: random]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Make an actor panic now and then, to see it heal
+    /// Make an actor panic every few seconds, to show that the bridge heals
     #[cfg(feature = "failpoints")]
     #[arg(long)]
     pub chaos: bool,
-    /// Print the summary as one JSON object, the last line of stdout
+    /// Also print the summary as JSON, as the last line of stdout
     #[arg(long)]
     pub json: bool,
 }
 
 impl DemoArgs {
-    /// Whether actors are to panic; never without the feature `failpoints`.
+    /// Whether to make actors panic; never without the feature `failpoints`.
     pub(crate) fn chaos(&self) -> bool {
         #[cfg(feature = "failpoints")]
         return self.chaos;
@@ -49,7 +49,7 @@ impl DemoArgs {
     }
 }
 
-/// One second to a day.
+/// Parses a time of one second to one day.
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .ok()

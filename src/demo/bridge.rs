@@ -1,4 +1,4 @@
-//! The bridge itself, unchanged, on a thread of its own as `run` has it on the main thread.
+//! The bridge itself, unchanged; on a thread of its own, where `run` uses the main thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(super) const DEAD_LETTERS: &str = "dead-letters";
 
 /// A running bridge.
 pub(super) struct Bridge {
-    /// What it counts.
+    /// Its counters.
     pub metrics: Arc<Metrics>,
     shutdown: oneshot::Sender<()>,
     exit: oneshot::Receiver<Exit>,
@@ -44,34 +44,34 @@ impl Bridge {
         let counts = Arc::clone(&metrics);
         let thread = spawn("demo-bridge", move || {
             let asked = async {
-                // Dropped means the same.
+                // A dropped sender means the same.
                 let _ = asked.await;
             };
             let logging = Logging::start(&config.log);
             let exit = mqtt_kafka_bridge::run(config, logging, counts, asked);
-            // Nobody waits any more: then nobody needs it.
+            // Fails if nothing waits for it any more.
             let _ = exited.send(exit);
         })?;
         Ok(Self { metrics, shutdown, exit, thread })
     }
 
-    /// Waits until it ended by itself; gives its exit.
+    /// Waits until the bridge ends by itself; gives its exit.
     pub(super) async fn ended(&mut self) -> Exit {
         (&mut self.exit).await.unwrap_or(Exit::Failed)
     }
 
     /// Asks it to drain, waits for its end and gives its exit.
     pub(super) async fn drain(self) -> Exit {
-        // Fails if it ended by itself meanwhile; its code is there all the same.
+        // Fails if the bridge has ended by itself; its exit is there all the same.
         let _ = self.shutdown.send(());
         let code = self.exit.await.unwrap_or(Exit::Failed);
-        // It has nothing left to do.
+        // The thread ends right after it has sent the exit.
         let _ = self.thread.join();
         code
     }
 }
 
-/// A configuration as anyone would write it. The log says only what is wrong, so that it does not
+/// A configuration as a user would write it. It logs only warnings and errors, so that the log does not
 /// bury the display.
 fn config(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Config, ConfigErrors> {
     let mut text = format!(
@@ -100,7 +100,7 @@ fn config(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Config, ConfigEr
         "#
     );
     if chaos {
-        // The panics of --chaos are no restart loop.
+        // The panics of --chaos must not spend the restart budget.
         text.push_str(
             r#"
             [supervisor]
@@ -110,7 +110,7 @@ fn config(mqtt: SocketAddr, kafka: &str, chaos: bool) -> Result<Config, ConfigEr
         );
     }
     let config = Config::from_toml(&text, "the demo's configuration", [])?;
-    // Its brokers end with it, so there is nothing to remember.
+    // The demo's brokers end with it, so there is nothing to remember.
     Ok(Config { data_dir: None, ..config })
 }
 

@@ -17,8 +17,8 @@ use super::error::DemoError;
 /// is the subscriber's own receive maximum.
 const OUTBOUND_INFLIGHT_MAX: u16 = u16::MAX;
 
-/// Behind this many messages or bytes the broker drops the oldest of a subscriber that is away. The
-/// devices wait long before it (`devices::OUTSTANDING_MAX`), so it never comes to that.
+/// Above this many messages or bytes the broker drops the oldest messages for a subscriber that is away.
+/// The devices wait long before that (`devices::OUTSTANDING_MAX`), so it never does.
 const QUEUED_MESSAGES_MAX: usize = 1_000_000;
 const QUEUED_BYTES_MAX: usize = 1 << 30;
 
@@ -42,7 +42,7 @@ impl MqttBroker {
     /// Starts it on a free port of 127.0.0.1.
     ///
     /// # Errors
-    /// It could not bind or start.
+    /// The broker cannot bind or start.
     pub(super) fn start() -> Result<Self, DemoError> {
         let (started, start) = mpsc::sync_channel(1);
         let thread = spawn("demo-mqtt-broker", move || {
@@ -64,8 +64,7 @@ impl MqttBroker {
         self.address
     }
 
-    /// Waits until the client of this id has subscribed to something: from then on nothing that is
-    /// published passes it by.
+    /// Waits until the client with this id has subscribed to something, and so misses no message.
     pub(super) async fn subscribed(&self, client_id: &str) {
         while self.router.subscription_count_for_client(client_id).await == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -75,7 +74,7 @@ impl MqttBroker {
     /// Ends it. All connections end with it.
     pub(super) fn stop(self) {
         self.shutdown.shutdown();
-        // A panic of it was printed when it happened; nothing is left to do.
+        // A panic on that thread was printed when it happened.
         let _ = self.thread.join();
     }
 }
@@ -93,7 +92,7 @@ async fn serve(started: &mpsc::SyncSender<Started>) {
     match bound {
         Ok((mut broker, address)) => {
             let handles = (address, broker.router(), broker.shutdown_handle());
-            // The listener is bound: who connects before `run` accepts just waits a moment.
+            // The listener is bound: a client that connects before `run` accepts waits for a moment.
             if started.send(Ok(handles)).is_ok()
                 && let Err(error) = broker.run().await
             {
@@ -122,7 +121,7 @@ fn mqtt_config() -> BrokerConfig {
 /// The mock Kafka cluster, one broker. Its handle cannot leave its thread.
 pub(crate) struct KafkaCluster {
     bootstrap: String,
-    /// Dropped to end it.
+    /// Dropping this sender ends the thread.
     round_trips: mpsc::Sender<(Duration, mpsc::SyncSender<()>)>,
     thread: JoinHandle<()>,
 }
@@ -131,7 +130,7 @@ impl KafkaCluster {
     /// Starts it on a free port of 127.0.0.1, with these Kafka topics.
     ///
     /// # Errors
-    /// librdkafka's.
+    /// librdkafka refuses.
     pub(crate) fn start(kafka_topics: &[&str], kafka_partitions: i32) -> Result<Self, DemoError> {
         let (started, start) = mpsc::sync_channel(1);
         let (round_trips, wanted) = mpsc::channel::<(Duration, mpsc::SyncSender<()>)>();
@@ -146,12 +145,12 @@ impl KafkaCluster {
             match cluster {
                 Ok(cluster) => {
                     let _ = started.send(Ok(cluster.bootstrap_servers()));
-                    // Until the other end is dropped.
+                    // Ends when the sender is dropped.
                     for (round_trip, set) in wanted {
                         cluster
                             .broker_round_trip_time(1, round_trip)
                             .expect("the one broker that there is");
-                        // Who asked may have gone.
+                        // Fails if nothing waits for it any more.
                         let _ = set.send(());
                     }
                 }
@@ -171,23 +170,23 @@ impl KafkaCluster {
         &self.bootstrap
     }
 
-    /// From now on it answers so long after each request.
+    /// From now on the cluster takes this long to answer each request.
     pub(crate) fn set_round_trip(&self, round_trip: Duration) {
         let (set, is_set) = mpsc::sync_channel(1);
-        // A panic of its thread was printed when it happened.
+        // Fails after a panic on that thread, which was printed when it happened.
         let _ = self.round_trips.send((round_trip, set));
         let _ = is_set.recv();
     }
 
-    /// Ends it; what it holds is gone.
+    /// Ends it and drops its records.
     pub(crate) fn stop(self) {
         drop(self.round_trips);
-        // A panic of it was printed when it happened; nothing is left to do.
+        // A panic on that thread was printed when it happened.
         let _ = self.thread.join();
     }
 }
 
-/// A thread with a name.
+/// Starts a thread with a name.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,

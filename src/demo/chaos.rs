@@ -1,16 +1,16 @@
-//! `--chaos`: panics an actor now and then.
+//! `--chaos`: makes an actor panic every few seconds.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// The first panic comes this long after the start, the next ones in the same interval.
+/// The time from the start to the first panic, and from each panic to the next.
 pub(super) const INTERVAL: Duration = Duration::from_secs(3);
 
-/// Picks the next victim in turn and arms its panic; says which.
+/// Arms a panic in the next place in turn; gives a line that names it.
 ///
-/// Only places whose panic takes a whole actor or thread along: a panic while one message is routed
-/// or mapped dead-letters that message, and would be a loss here.
+/// Only places where a panic ends a whole actor or thread: a panic while one message is routed or mapped
+/// sends that message to the dead letter, which the demo would count as lost.
 #[cfg(feature = "failpoints")]
 pub(super) fn strike(turn: usize, rng: &mut Rng) -> Option<String> {
     use mqtt_kafka_bridge::failpoint::{Site, arm_once};

@@ -18,18 +18,18 @@ use super::brokers::{KAFKA_PARTITIONS, spawn};
 use super::error::DemoError;
 use super::verify::{Ledger, Verifier};
 
-/// One wait for records.
+/// How long one poll waits for records.
 const POLL: Duration = Duration::from_millis(100);
 
-/// One of the devices' records is shown in this time; what others write always.
+/// At most one record of the devices is shown in this time; records of others always are.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(150);
 
-/// For the rest of the records, once asked to stop.
+/// How long to read the remaining records, once asked to stop.
 const REST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A record for the display.
 pub(super) struct Sample {
-    /// Whether someone else than the demo's devices wrote it.
+    /// Whether it does not come from the demo's devices.
     pub foreign: bool,
     /// Partition.
     pub kafka_partition: i32,
@@ -41,7 +41,7 @@ pub(super) struct Sample {
     pub value: String,
 }
 
-/// What is common to all payloads of the devices.
+/// The part that all payloads of the devices have in common.
 #[derive(Deserialize)]
 struct Envelope {
     seq: u64,
@@ -54,11 +54,11 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    /// Reads `kafka_topic` from its beginning. `mqtt_topics` are the devices', by index. Samples
-    /// that find no room are left out.
+    /// Reads `kafka_topic` from its beginning. `mqtt_topics` are those of the devices, by index. Leaves out
+    /// samples for which there is no room.
     ///
     /// # Errors
-    /// librdkafka's.
+    /// librdkafka refuses.
     pub(super) fn start(
         bootstrap: &str,
         kafka_topic: &'static str,
@@ -103,7 +103,7 @@ impl Consumer {
         Ok(Self { stop, thread })
     }
 
-    /// Reads up to the end of what is in Kafka now and gives the counts.
+    /// Reads up to the present end of each partition and gives the counts.
     ///
     /// # Errors
     /// The thread panicked.
@@ -135,11 +135,11 @@ impl Reader {
                 let now = Instant::now();
                 if foreign || now >= self.next_sample {
                     self.next_sample = now + SAMPLE_INTERVAL;
-                    // No room: the display has enough to show.
+                    // If there is no room, the display has enough to show.
                     let _ = self.samples.try_send(sample(&record, foreign));
                 }
             }
-            // librdkafka goes on by itself; what does not come back is counted as lost.
+            // librdkafka goes on by itself. A message that does not come back counts as lost.
             Some(Err(error)) => eprintln!("demo: consumer: {error}"),
             None => {}
         }

@@ -1,5 +1,5 @@
-//! The devices' MQTT side: QoS 1 over a few connections, as gateways do it. They know which of their
-//! messages the broker acknowledged, and send again, in order, what it did not.
+//! The devices' MQTT side: QoS 1 over a few connections, as gateways do it. The devices know which of
+//! their messages the broker has acknowledged, and send the others again, in order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,40 +20,40 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use super::telemetry::Device;
 use super::verify::Ledger;
 
-/// Connections at most; more devices share them.
+/// The most connections; more devices share them.
 const CONNECTIONS_MAX: usize = 32;
 
-/// Messages of one connection without PUBACK at most.
+/// The most messages of one connection without a PUBACK.
 const WINDOW: usize = 256;
 
 /// While this many messages are sent and not yet read back from Kafka, the devices wait. The mock
 /// cluster keeps 5 MiB of each partition and then drops the oldest, read or not: even if all these
-/// messages lie in one partition, each in a batch of its own (some 400 bytes), there is room. What
-/// the MQTT broker must hold while the bridge is away is bounded by it too.
+/// messages lie in one partition, each in a batch of its own (some 400 bytes), there is room. It
+/// also bounds what the MQTT broker must hold while the bridge is away.
 const OUTSTANDING_MAX: u64 = 10_000;
 
-/// How often a connection looks what is due.
+/// How often a connection publishes the messages that are due.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Unused time is not made up for beyond this: a second's worth.
+/// A connection that could not publish catches up on at most this many seconds.
 const CREDIT_MAX_S: f64 = 1.0;
 
-/// For CONNACK, and between two attempts to connect.
+/// How long to wait for CONNACK, and between two attempts to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(200);
 
-/// All devices with what they share.
+/// All devices and what they share.
 pub(super) struct Fleet {
     /// The devices; their index is their number in the ledger.
     pub devices: Vec<Device>,
-    /// What they send and what is acknowledged goes in here.
+    /// Keeps what they send and what the broker acknowledges.
     pub ledger: Arc<Ledger>,
-    /// Messages a second, all devices together.
+    /// Messages per second, all devices together.
     pub rate: u32,
 }
 
 impl Fleet {
-    /// Publishes until `stop` is true and everything sent has its PUBACK.
+    /// Publishes until `stop` is true and every message sent has its PUBACK.
     pub(super) async fn run(self, broker: SocketAddr, stop: watch::Receiver<bool>) {
         let all = self.devices.len();
         let connections = all.clamp(1, CONNECTIONS_MAX);
@@ -90,7 +90,7 @@ struct Gateway {
     rate: f64,
     /// Messages that are due.
     credit: f64,
-    /// So that the connections do not all publish at the same moment.
+    /// Keeps the connections from publishing all at the same moment.
     offset: Duration,
     /// In the order of sending, which is the order of the PUBACKs.
     unacknowledged: VecDeque<Sent>,
@@ -118,7 +118,7 @@ impl Gateway {
         }
     }
 
-    /// One connection; `Ok` when `stop` is true and nothing waits for its PUBACK.
+    /// Serves one connection; `Ok` when `stop` is true and no message waits for its PUBACK.
     async fn serve(
         &mut self,
         broker: SocketAddr,
@@ -173,7 +173,7 @@ impl Gateway {
         let mut stream = TcpStream::connect(broker).await?;
         stream.set_nodelay(true)?;
         let connect = Connect {
-            // 0: no keep-alive. A process that was stopped with Ctrl-Z goes on as if nothing were.
+            // 0: no keep-alive, so that the demo survives Ctrl-Z.
             keep_alive: 0,
             client_id: self.client_id.clone(),
             clean_start: true,
@@ -196,7 +196,7 @@ impl Gateway {
         }
     }
 
-    /// Writes what became due in `elapsed`, as far as the bounds allow.
+    /// Writes the messages that became due in `elapsed`, as far as the bounds allow.
     fn publish_due(&mut self, elapsed: Duration, outbox: &mut BytesMut) -> io::Result<()> {
         let credit_max = (self.rate * CREDIT_MAX_S).max(1.0);
         self.credit = (self.credit + self.rate * elapsed.as_secs_f64()).min(credit_max);
@@ -207,7 +207,7 @@ impl Gateway {
             self.turn = (self.turn + 1) % self.devices.len();
             let (device, telemetry) = &mut self.devices[self.turn];
             let (seq, payload) = telemetry.next_message(now);
-            // Ids of 1 to 65,535 in turn: none of the last 256 comes again.
+            // Ids from 1 to 65,535 in turn: none of the last 256 is used again.
             self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
             let publish = Publish {
                 qos: QoS::AtLeastOnce,

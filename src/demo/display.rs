@@ -1,5 +1,4 @@
-//! What the demo says on stdout: plain aligned text for people, one JSON object at the end for
-//! programs.
+//! The demo's output: aligned text for people, one JSON object at the end for programs.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -12,13 +11,13 @@ use super::consumer::Sample;
 use mqtt_kafka_bridge::observe::Conservation;
 use mqtt_kafka_bridge::visible::Visible;
 
-/// The column heads are repeated after so many lines.
+/// The column heads are repeated after this many lines.
 const HEAD_INTERVAL: u64 = 20;
 
-/// A shown value is cut behind so many characters.
+/// A shown value is cut after this many characters.
 const VALUE_CHARS: usize = 160;
 
-/// Lines to a reader. A reader that went away (a closed pipe) is noticed by [`Display::is_closed`].
+/// Writes lines. [`Display::is_closed`] tells whether the reader has closed the pipe.
 pub(super) struct Display<W> {
     out: W,
     closed: bool,
@@ -27,26 +26,26 @@ pub(super) struct Display<W> {
 
 /// One second of the bridge.
 pub(super) struct Second<'a> {
-    /// Since the devices started.
+    /// Time since the devices started.
     pub elapsed: Duration,
-    /// Received a second.
+    /// Messages received per second.
     pub rate_in: f64,
-    /// Delivered a second.
+    /// Messages delivered per second.
     pub rate_out: f64,
-    /// From the bridge.
+    /// The bridge's counts.
     pub conservation: Conservation,
     /// Latencies from receipt to delivery, in microseconds.
     pub latencies: &'a Histogram<u64>,
-    /// Of all actors.
+    /// Restarts of all actors.
     pub restarts: u64,
 }
 
-/// How it ended. With `--json` the last line of stdout.
+/// The summary. With `--json` the last line of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Report {
     /// Messages of the devices that the MQTT broker acknowledged.
     pub published: u64,
-    /// From here on as in [`Conservation`]: what the bridge counted.
+    /// This and the following as in [`Conservation`], counted by the bridge.
     pub received: u64,
     /// See [`Conservation`].
     pub redelivered: u64,
@@ -62,16 +61,16 @@ pub(super) struct Report {
     pub in_flight: u64,
     /// Published and not read back from Kafka.
     pub lost: u64,
-    /// Read back once more than once.
+    /// Records read back beyond the first of each message.
     pub duplicated: u64,
-    /// First arrivals behind a later message of the same MQTT topic.
+    /// Messages that first arrived after a later message of the same MQTT topic.
     pub reordered: u64,
     /// Actors that were restarted.
     pub restarts: u64,
 }
 
 impl Report {
-    /// Whether the bridge kept its word: all accounted for, nothing lost, nothing out of order.
+    /// Whether the bridge kept its promises: all accounted for, nothing lost, nothing out of order.
     pub(super) fn is_good(&self) -> bool {
         self.balances() && self.in_flight == 0 && self.lost == 0 && self.reordered == 0
     }
@@ -92,23 +91,23 @@ impl Report {
 }
 
 impl<W: Write> Display<W> {
-    /// On `out`.
+    /// Writes to `out`.
     pub(super) fn new(out: W) -> Self {
         Self { out, closed: false, lines: 0 }
     }
 
-    /// Whether nobody reads any more.
+    /// Whether the reader has closed the pipe.
     pub(super) fn is_closed(&self) -> bool {
         self.closed
     }
 
-    /// A line of its own.
+    /// Writes one line.
     pub(super) fn say(&mut self, text: &str) {
         let written = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
         self.closed |= written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
     }
 
-    /// Where the brokers are and how to join in.
+    /// Says where the brokers are and how to join in.
     pub(super) fn welcome(
         &mut self,
         devices: u32,
@@ -131,7 +130,7 @@ Join in from another terminal:
         ));
     }
 
-    /// The line of a second.
+    /// Writes the line of one second.
     pub(super) fn second(&mut self, second: &Second<'_>) {
         if self.lines.is_multiple_of(HEAD_INTERVAL) {
             self.say(
@@ -158,7 +157,7 @@ Join in from another terminal:
         self.say(&line);
     }
 
-    /// A record as the demo's Kafka consumer read it.
+    /// Writes a record as the demo's Kafka consumer read it.
     pub(super) fn record(&mut self, sample: &Sample, kafka_topic: &str) {
         let whose = if sample.foreign { "joined in:" } else { "record:" };
         let mut value: String = sample.value.chars().take(VALUE_CHARS).collect();
@@ -174,7 +173,7 @@ Join in from another terminal:
         ));
     }
 
-    /// How it ended.
+    /// Writes the summary.
     pub(super) fn summary(&mut self, report: &Report) {
         let balance = if report.balances() { "balances" } else { "DOES NOT BALANCE" };
         let verdict = |count: u64| if count == 0 { "" } else { "   <-- must be 0" };
@@ -206,7 +205,7 @@ duplicated    {:>10}",
         ));
     }
 
-    /// The report as one line of JSON.
+    /// Writes the summary as one line of JSON.
     pub(super) fn json(&mut self, report: &Report) {
         let text = serde_json::to_string(report).expect("a struct of numbers is always JSON");
         self.say(&text);

@@ -5,9 +5,8 @@
 //! `bridge` forwards; a `consumer` reads back from Kafka and counts (`verify`); `display`
 //! shows it.
 //!
-//! How fast: on two cores the embedded broker and the bridge beside it carry 20,000 messages/s, and
-//! 22,000 to 26,000 at most; asked for more, the devices publish what the broker takes. Nothing is
-//! lost then either.
+//! On two cores the embedded broker and the bridge carry 20,000 messages/s, at most 22,000 to 26,000.
+//! Asked for more, the devices publish as fast as the broker accepts, and still nothing is lost.
 
 mod error;
 mod args;
@@ -52,19 +51,19 @@ use verify::Ledger;
 const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the devices may wait for their last PUBACKs.
 const PUBACK_TIMEOUT: Duration = Duration::from_secs(10);
-/// When nothing more came back from Kafka for so long, nothing more is waited for.
+/// When no new message has come back from Kafka for this long, the demo stops waiting.
 const STALLED_AFTER: Duration = Duration::from_secs(15);
 
 /// Samples between the consumer and the display.
 const SAMPLES_MAX: usize = 16;
-/// Records shown at the beginning, and then one in so many seconds.
+/// Records shown at the beginning; afterwards one in this many seconds.
 const RECORDS_FIRST: usize = 3;
 const RECORD_INTERVAL: u64 = 5;
-/// Records of others shown in one second at most.
+/// The most records of others shown in one second.
 const FOREIGN_MAX: usize = 5;
 
-/// Plays the demo until its duration is over or SIGINT or SIGTERM comes; a second signal leaves at
-/// once. Success only if the bridge's counts balance and nothing was lost or reordered.
+/// Plays the demo until its duration is over or SIGINT or SIGTERM comes; a second signal ends it at
+/// once. Success only if the bridge's counts balance and no message was lost or reordered.
 pub(crate) fn run(args: &DemoArgs) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let played = runtime.map_err(DemoError::from).and_then(|runtime| {
@@ -109,7 +108,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Brokers, consumer, bridge, and when that has subscribed the devices.
+    /// Starts brokers, consumer and bridge, and the devices once the bridge has subscribed.
     async fn start(args: &DemoArgs) -> Result<Self, DemoError> {
         let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
         let mqtt = MqttBroker::start()?;
@@ -195,7 +194,7 @@ impl Demo {
         }
     }
 
-    /// One second on the display.
+    /// Shows one second on the display.
     fn show(&mut self, view: &mut View) {
         let metrics = &self.bridge.metrics;
         let now = Instant::now();
@@ -245,12 +244,12 @@ impl Demo {
         }
     }
 
-    /// The devices stop, what they published comes back, the bridge drains; then the summary.
+    /// Stops the devices, waits for what they published, drains the bridge and shows the summary.
     async fn finish(mut self, json: bool) -> Result<(Exit, Report), DemoError> {
         self.display.say(
             "\nStopping: the devices stop, everything drains. (A second Ctrl-C leaves at once.)",
         );
-        // The devices hold the other end until they are done.
+        // Fails if the devices have ended.
         let _ = self.stop_devices.send(true);
         if timeout(PUBACK_TIMEOUT, &mut self.devices_done).await.is_err() {
             eprintln!("demo: some devices still wait for a PUBACK");
@@ -295,7 +294,7 @@ impl Demo {
         Ok((exit, report))
     }
 
-    /// Waits until all that was published was read back, or nothing more comes.
+    /// Waits until every published message was read back, or no more come.
     async fn read_back(&mut self) {
         let mut seen = self.ledger.read_back_total();
         let mut progress_at = Instant::now();
@@ -315,7 +314,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A century.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
-/// What the display showed last.
+/// The values that the display showed last.
 struct View {
     start: Instant,
     at: Instant,

@@ -9,10 +9,10 @@ use fastrand::Rng;
 /// All devices publish below this MQTT topic level.
 pub(super) const MQTT_ROOT: &str = "sensors";
 
-/// Where the devices stand.
+/// Where the devices are.
 const SITES: [&str; 4] = ["plant-1", "plant-2", "depot", "office"];
 
-/// One simulated device: a name, a place, and readings that go on from the last ones.
+/// One simulated device: a name, a place, and readings that continue from the last ones.
 #[derive(Debug)]
 pub(super) struct Device {
     name: String,
@@ -23,7 +23,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    /// The device of this index. Neighbours are of different kinds.
+    /// The device with this index. Neighbours are of different kinds.
     pub(super) fn new(seed: u64, index: usize) -> Self {
         let mut rng = Rng::with_seed(seed.wrapping_add((index as u64).wrapping_mul(0x9E37_79B9)));
         let state = State::new(index % KINDS, &mut rng);
@@ -33,7 +33,7 @@ impl Device {
         Self { name, mqtt_topic: Bytes::from(mqtt_topic), state, rng, seq: 0 }
     }
 
-    /// Where it publishes; its own alone.
+    /// The MQTT topic to which it alone publishes.
     pub(super) fn mqtt_topic(&self) -> &Bytes {
         &self.mqtt_topic
     }
@@ -100,7 +100,7 @@ impl State {
         }
     }
 
-    /// One second goes by on the device.
+    /// Lets one second pass on the device.
     fn step(&mut self, rng: &mut Rng) {
         match self {
             Self::Climate { celsius, humidity_pct } => {

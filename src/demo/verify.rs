@@ -1,11 +1,11 @@
-//! Did everything arrive, once, in order? Pure: what the devices know of their own messages on one
-//! side, what was read back from Kafka on the other.
+//! Compares the messages that the devices published with those read back from Kafka: did every one
+//! arrive, once and in order? Pure.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What the devices know, readable while they run. Sequence numbers of a device start at 1 and have
-/// no gaps; PUBACKs come in order, so one number says which messages have theirs.
+/// What the devices have sent, readable while they run. Sequence numbers of a device start at 1 and have
+/// no gaps; PUBACKs come in order, so one number tells which messages have theirs.
 #[derive(Debug)]
 pub(super) struct Ledger {
     devices: Vec<DeviceLedger>,
@@ -20,7 +20,7 @@ struct DeviceLedger {
 }
 
 impl Ledger {
-    /// For so many devices.
+    /// For this number of devices.
     pub(super) fn new(devices: usize) -> Self {
         let devices = (0..devices).map(|_| DeviceLedger::default()).collect();
         Self { devices, read_back: AtomicU64::new(0) }
@@ -36,34 +36,34 @@ impl Ledger {
         self.devices[device].published.store(seq, Relaxed);
     }
 
-    /// One more different message was read back.
+    /// Counts one more different message as read back.
     pub(super) fn count_read_back(&self) {
         self.read_back.fetch_add(1, Relaxed);
     }
 
-    /// Whether this device can have sent `seq`. What it cannot, someone else wrote.
+    /// Whether this device has sent `seq`. If not, the record comes from another sender.
     pub(super) fn has_sent(&self, device: usize, seq: u64) -> bool {
         let sent = self.devices.get(device).map_or(0, |device| device.sent.load(Relaxed));
         (1..=sent).contains(&seq)
     }
 
-    /// Acknowledged by the broker, all devices together.
+    /// Messages acknowledged by the broker, all devices together.
     pub(super) fn published_total(&self) -> u64 {
         self.devices.iter().map(|device| device.published.load(Relaxed)).sum()
     }
 
-    /// Sent and not read back yet.
+    /// Messages sent and not read back yet.
     pub(super) fn outstanding(&self) -> u64 {
         let sent: u64 = self.devices.iter().map(|device| device.sent.load(Relaxed)).sum();
         sent.saturating_sub(self.read_back_total())
     }
 
-    /// Different messages that were read back.
+    /// Different messages read back.
     pub(super) fn read_back_total(&self) -> u64 {
         self.read_back.load(Relaxed)
     }
 
-    /// Acknowledged by the broker, of this device.
+    /// Messages of this device that the broker has acknowledged.
     pub(super) fn published_by(&self, device: usize) -> u64 {
         self.devices[device].published.load(Relaxed)
     }
@@ -77,22 +77,22 @@ pub(crate) struct Verifier {
     reordered: u64,
 }
 
-/// Arrivals of one device. Bounded by what is missing, not by what came.
+/// Arrivals of one device. Its size grows with missing messages, not with arrived ones.
 #[derive(Debug, Default)]
 struct Arrivals {
     highest: u64,
-    /// Not arrived although a later one did.
+    /// Messages that have not arrived although a later one has.
     missing: BTreeSet<u64>,
 }
 
 impl Verifier {
-    /// For so many devices.
+    /// For this number of devices.
     pub(crate) fn new(devices: usize) -> Self {
         let devices = (0..devices).map(|_| Arrivals::default()).collect();
         Self { devices, duplicated: 0, reordered: 0 }
     }
 
-    /// The message `seq` of this device was read. Returns whether for the first time.
+    /// Counts the message `seq` of this device as read; gives whether it came for the first time.
     pub(crate) fn arrived(&mut self, device: usize, seq: u64) -> bool {
         let arrivals = &mut self.devices[device];
         if seq > arrivals.highest {
@@ -109,17 +109,18 @@ impl Verifier {
         late
     }
 
-    /// Arrivals after the first of the same message.
+    /// Records beyond the first of each message.
     pub(crate) fn duplicated(&self) -> u64 {
         self.duplicated
     }
 
-    /// First arrivals behind a later message of the same MQTT topic.
+    /// Messages that first arrived after a later message of the same MQTT topic.
     pub(crate) fn reordered(&self) -> u64 {
         self.reordered
     }
 
-    /// Published with a PUBACK from the broker and not read back; by device, how many were published.
+    /// Messages that the broker acknowledged and that were not read back. `published_by` gives how many each
+    /// device published.
     pub(crate) fn lost(&self, published_by: impl Fn(usize) -> u64) -> u64 {
         let lost_of = |(device, arrivals): (usize, &Arrivals)| {
             let published = published_by(device);
