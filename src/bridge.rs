@@ -1,5 +1,5 @@
-//! One run of the bridge: its threads, its actors, its end. The order of start and stop is the one
-//! that [`crate::supervisor`] documents.
+//! One run of the bridge: its threads, its actors, its end. [`crate::supervisor`] documents the order of
+//! start and stop.
 
 use std::future::Future;
 use std::io;
@@ -30,7 +30,7 @@ use crate::supervisor::{
 /// How long the arbiters may take to end.
 const JOIN_WITHIN: Duration = Duration::from_secs(1);
 
-/// What outlives the actix system, to be taken down after it.
+/// Threads that outlive the actix system and are stopped after it.
 struct Threads {
     /// Of the MqttActors and of KafkaProducerActor.
     arbiters: Vec<Arbiter>,
@@ -38,14 +38,14 @@ struct Threads {
     web: Option<Web>,
 }
 
-/// What serves health and metrics.
+/// The threads that serve health and metrics.
 struct Web {
     probe: Probe,
     server: HttpServer,
 }
 
-/// Runs the bridge on this thread until `shutdown` completes and all is drained, or until it cannot
-/// go on. `shutdown` is polled on the bridge's own runtime. A hung actor ends the whole process
+/// Runs the bridge on this thread until `shutdown` completes and everything is drained, or until the
+/// bridge cannot go on. `shutdown` is polled on the bridge's own runtime. A hung actor ends the whole process
 /// ([`Exit::Hung`]), since a thread cannot be ended from outside.
 ///
 /// `metrics` has the connections of `config`, by name ([`Config::connection_names`]).
@@ -138,7 +138,7 @@ fn join_within(limit: Duration, arbiters: Vec<Arbiter>) -> bool {
     let (ended, end) = mpsc::channel();
     let join = move || {
         for arbiter in arbiters {
-            // A panic of that thread has been logged by the hook.
+            // The hook has logged a panic of that thread.
             let _ = arbiter.join();
         }
         let _ = ended.send(());
@@ -149,7 +149,7 @@ fn join_within(limit: Duration, arbiters: Vec<Arbiter>) -> bool {
     }
 }
 
-/// Why a run does not begin.
+/// Why a run cannot begin.
 enum NotStarted {
     /// The system gives no thread, no file handle or no memory, or a library panicked over that.
     System(String),
@@ -180,7 +180,7 @@ impl From<io::Error> for NotStarted {
     }
 }
 
-/// Starts what serves health and metrics, if the configuration asks for it.
+/// Starts the threads that serve health and metrics, if the configuration asks for them.
 fn start_web(
     config: &Config,
     logging: &Logging,
@@ -221,7 +221,7 @@ fn start(
     let connections = connections.collect::<Result<Vec<_>, _>>()?;
     let mut beats = vec![Arc::clone(&kafka_beat), Arc::clone(&supervisor_beat)];
     beats.splice(0..0, connections.iter().map(|connection| Arc::clone(&connection.heartbeat)));
-    // First, so that nothing else has begun if the address is taken.
+    // First: if the address is taken, nothing else has begun.
     let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
     let kafka_arbiter = Arbiter::try_new()?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
@@ -281,7 +281,7 @@ fn start(
 struct Connection {
     source: SourceId,
     heartbeat: Arc<Heartbeat>,
-    /// Where its subscriptions are remembered, and those that are.
+    /// The state file, and the subscriptions that it remembers.
     state: Option<(StateFile, Vec<Held>)>,
     log: Logger,
 }

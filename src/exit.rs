@@ -1,16 +1,16 @@
-//! How the process ends, for whoever started it.
+//! How the process ends, and why.
 
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// Why the process ends, the graver the higher.
+/// Why the process ends, in ascending order of severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// All that was in flight is in Kafka or in the dead letter, and acknowledged where there was a
-    /// connection for that: 0.
+    /// Everything that was in flight is in Kafka or in the dead letter, and acknowledged unless the
+    /// MQTT connection was lost: 0.
     Drained,
-    /// `healthcheck` found the bridge not ready, or did not find it: 1.
+    /// `healthcheck` found the bridge not ready, or could not reach it: 1.
     Unhealthy,
     /// The command line is wrong: 2.
     Usage,
@@ -21,7 +21,7 @@ pub enum Exit {
     Failed,
     /// An actor made no progress for `supervisor.hang_after`: 75.
     Hung,
-    /// The configuration is wrong, or `http.listen` is not to be had: 78.
+    /// The configuration is wrong, or the address of `http.listen` is taken: 78.
     Configuration,
 }
 
@@ -37,7 +37,7 @@ impl Exit {
         Self::Configuration,
     ];
 
-    /// The exit code. The graver, the higher.
+    /// The exit code. A more severe end has a higher one.
     pub const fn code(self) -> i32 {
         match self {
             Self::Drained => 0,
@@ -51,7 +51,7 @@ impl Exit {
         }
     }
 
-    /// The exit with this code; one that is not ours is a failure.
+    /// The exit with this code; any other code is a failure.
     pub fn of_code(code: i32) -> Self {
         Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
     }
@@ -70,20 +70,20 @@ impl Exit {
     }
 }
 
-/// Why the bridge failed by itself ([`Exit::Failed`]). docs/operations.md says of each what to do.
+/// Why the bridge itself failed ([`Exit::Failed`]). docs/operations.md says what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The system gave no thread, no file handle or no memory at the start.
     NotStarted,
     /// An actor failed `supervisor.failures_max` times in a row.
     ActorFailed,
-    /// An actor panicked while it was made.
+    /// An actor panicked in its constructor.
     ActorNotBuilt,
-    /// A thread ended that must not: of the log, the watchdog, HTTP or the Kafka probe.
+    /// A thread ended that must not end: log, watchdog, HTTP or Kafka probe.
     ThreadEnded,
     /// SupervisorActor ended.
     SupervisorEnded,
-    /// A panic that nothing else caught.
+    /// A panic that no guard caught.
     Panic,
 }
 
@@ -111,23 +111,24 @@ impl Cause {
     }
 }
 
-/// Whether the system lacks file handles, threads or memory: no fault of the configuration.
+/// Whether the system has run out of file handles, threads or memory: the configuration is not at
+/// fault.
 pub fn is_exhausted(error: &io::Error) -> bool {
     const CODES: [i32; 5] = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS, libc::EAGAIN];
     error.raw_os_error().is_some_and(|code| CODES.contains(&code))
 }
 
-/// A cause, and what or who it was.
+/// A cause with its detail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// The kind.
     pub cause: Cause,
-    /// For people.
+    /// A readable sentence.
     pub detail: String,
 }
 
 impl Failure {
-    /// With the detail that people are told.
+    /// A failure with this detail.
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
         Self { cause, detail: detail.into() }
     }

@@ -17,11 +17,11 @@
 //! 2. Messages of one MQTT topic reach one partition in the order of their receipt; PUBACKs leave in
 //!    the order of the PUBLISHes.
 //! 3. `received = delivered + dead_lettered + filtered + shed + in_flight`, at any moment.
-//! 4. It stays up: a broker that is away, a lost session, a poison message, a panic are lived
-//!    through; what cannot be lived through ends the process with a code that says why.
+//! 4. It stays up through an unreachable broker, a lost session, a poison message or a panic. If it
+//!    cannot go on, the process ends with a code that says why.
 //! 5. It is bounded: window, mailboxes, logs, dead letters, restarts.
 //!
-//! docs/architecture.md tells the same at more length, docs/guarantees.md what can still go wrong.
+//! docs/architecture.md says the same at more length; docs/guarantees.md says what can still go wrong.
 
 // In the order in which a newcomer should read them.
 pub mod message;

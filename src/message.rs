@@ -1,5 +1,5 @@
-//! What a message is on its way: its number, what MQTT delivered, and the records that routing made of
-//! it. Imports nothing of ours; how it travels from stage to stage stands in [`crate::stage`].
+//! A message on its way: its number, what MQTT delivered, and the records that routing made of it.
+//! Imports no other module; [`crate::stage`] says how messages travel from stage to stage.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -8,16 +8,15 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-/// So much of a payload a dead letter keeps, in bytes; of a larger one also its size and hash.
+/// How much of a payload a dead letter keeps, in bytes. For a larger payload it adds size and hash.
 pub const DEAD_LETTER_PAYLOAD_MAX: usize = 512 * 1024;
 
-/// The reason code of a message that no route matches. Its dead letter holds nobody up: at its own
-/// bound, and where it cannot be written, the message is dropped (`mqtt.unmatched`).
+/// The reason code of a message that no route matches. Its dead letter delays no other message: if it
+/// reaches its own bound or cannot be written, the message is dropped (`mqtt.unmatched`).
 pub const NO_ROUTE: &str = "no_route";
 
 /// Number of a received message. Never repeats within a process and grows in the order of receipt,
-/// so that a verdict which waited out a restart in a mailbox can only mean the message it was given
-/// for.
+/// so that a verdict that waited in a mailbox during a restart can only mean its own message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
 
@@ -87,16 +86,16 @@ impl Qos {
     }
 }
 
-/// A message as MQTT delivered it, and where it goes. One allocation that every stage shares, so that
-/// handing on is one reference count and not one for each part.
+/// A message as MQTT delivered it, and where it goes. All stages share one allocation, so that handing it
+/// on costs one reference count and not one for each part.
 #[derive(Debug)]
 pub struct Message {
-    /// The name it was published under. Not UTF-8 only where the message goes to the dead letter
-    /// for that reason.
+    /// The name it was published under. If it is not UTF-8, the message goes to the dead letter for
+    /// that reason.
     pub mqtt_topic: Bytes,
-    /// The payload, untouched. Only its beginning where it was over `max_payload`.
+    /// The payload, untouched; only its beginning if it was over `max_payload`.
     pub payload: Bytes,
-    /// The properties of MQTT 5 as they came, where they are kept.
+    /// The properties of MQTT 5 as received, if they are kept.
     pub properties: Bytes,
     /// How it was delivered to the bridge.
     pub qos: Qos,
@@ -104,17 +103,18 @@ pub struct Message {
     pub retain: bool,
     /// When the read that brought it returned.
     pub received_at: Stamp,
-    /// What routing made of it. Without any it is acknowledged, counted as filtered, and not handed on.
+    /// What routing made of it. A message without destinations is acknowledged and counted as filtered,
+    /// and not handed on.
     pub destinations: Destinations,
 }
 
 impl Message {
-    /// The MQTT topic for people: invalid UTF-8 replaced.
+    /// The MQTT topic as readable text: invalid UTF-8 is replaced.
     pub fn mqtt_topic_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.mqtt_topic)
     }
 
-    /// What it counts for in the byte bound of the window.
+    /// How many bytes of the window's byte limit it takes.
     pub fn window_bytes(&self) -> usize {
         self.mqtt_topic.len() + self.payload.len() + self.properties.len()
     }
@@ -147,7 +147,7 @@ impl Destinations {
     }
 }
 
-/// Where a part of a routed message is to go.
+/// Where a routed message, or a part of it, goes.
 #[derive(Debug, Clone)]
 pub enum Destination {
     /// To Kafka.
@@ -156,7 +156,7 @@ pub enum Destination {
     DeadLetter(Box<Refusal>),
 }
 
-/// What is to be written to Kafka, resolved once by the router: the stages behind it know no routes.
+/// A record to write to Kafka, resolved once by the router: the stages behind it know no routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The route that made it, for metrics alone.
@@ -194,8 +194,8 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
-/// A route, by its place in the configuration, from 0. What keeps something for each route keeps it
-/// under this.
+/// A route, by its place in the configuration, from 0. It is the key wherever something is kept for each
+/// route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RouteId(pub usize);
 
@@ -215,15 +215,15 @@ impl RecordId {
     }
 }
 
-/// Why a message goes to the dead letter, and what is known of its whole payload where only the
-/// beginning was kept.
+/// Why a message goes to the dead letter; and size and hash of its whole payload if only the beginning was
+/// kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Stable, low-cardinality code: a metric label and the `reason` of the dead letter.
+    /// A stable code from a small set: a metric label and the `reason` of the dead letter.
     pub reason: &'static str,
-    /// One sentence for people: what was found and what was expected.
+    /// One readable sentence: what was found and what was expected.
     pub detail: String,
-    /// Size and SHA-256 of the whole payload, where [`Message::payload`] is only its beginning.
+    /// Size and SHA-256 of the whole payload, if [`Message::payload`] is only its beginning.
     pub whole: Option<WholePayload>,
 }
 

@@ -1,9 +1,9 @@
-//! The contract between stages: what a source hands on to the stage behind it, and what comes back.
+//! The contract between stages: a source hands messages on to the next stage and gets verdicts back.
 //!
-//! A [`ForwardMsg`] travels MqttActor -> KafkaProducerActor inside a [`ForwardBatch`], all that one
-//! read yielded, because wake-ups, not queues, are the cost. A [`Verdict`] travels back, by message and
-//! record. There is no negative verdict: whatever a stage lost, it lost together with its [`Epoch`], and
-//! [`StageReady`] tells the source to hand on again, in order, all that has no verdict
+//! A [`ForwardMsg`] travels MqttActor -> KafkaProducerActor inside a [`ForwardBatch`], which holds
+//! everything that one read yielded, because wake-ups are what costs. A [`Verdict`] travels back, by message and
+//! record. There is no negative verdict: a stage that loses messages begins a new [`Epoch`], and
+//! [`StageReady`] tells the source to hand on again, in order, everything without a verdict
 //! (docs/decisions/0001-replay-by-epoch.md).
 
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::message::{Destination, Epoch, Message, Record, RecordId};
 #[derive(Debug, Clone, ActixMessage)]
 #[rtype(result = "()")]
 pub struct ForwardMsg {
-    /// Which; the verdict comes under it.
+    /// Identifies it; its verdict carries the same id.
     pub id: RecordId,
-    /// What was received, and what routing made of it.
+    /// The message as received, with everything that routing made of it.
     pub message: Arc<Message>,
 }
 
@@ -30,7 +30,7 @@ impl ForwardMsg {
         self.message.destinations.as_slice().get(usize::from(self.id.index))
     }
 
-    /// The record, if that is what it becomes.
+    /// The record, unless the destination is the dead letter.
     pub fn record(&self) -> Option<&Record> {
         match self.destination()? {
             Destination::Record(record) => Some(record),
@@ -39,14 +39,15 @@ impl ForwardMsg {
     }
 }
 
-/// What one read yielded, in the order of receipt. Refused whole, without a verdict, by a stage whose
-/// epoch is not `stage_epoch`: the announcement of that stage's epoch makes the source hand it on again.
+/// Everything that one read yielded, in the order of receipt. A stage with another epoch than `stage_epoch`
+/// refuses the whole batch without a verdict: when it announces its epoch, the source hands the messages on
+/// again.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 pub struct ForwardBatch {
     /// The stage's epoch that this batch is meant for.
     pub stage_epoch: Epoch,
-    /// Sequence numbers ascending, and within a message the index.
+    /// Ascending by sequence number, and within a message by index.
     pub messages: Vec<ForwardMsg>,
     /// Who gets the verdicts: the number that [`Attach`] was given.
     pub source: SourceId,
@@ -58,12 +59,12 @@ pub struct SourceId(pub u16);
 
 /// A source tells the next stage where its verdicts go. Answered by [`StageReady`] at once and at each
 /// new epoch. A source that was restarted attaches again under the same number and then hands on again
-/// everything without a verdict, because verdicts may have died with it; what the stage still has of that
-/// is not produced a second time.
+/// everything without a verdict, because verdicts may have been lost with it. The stage does not produce
+/// a second time what it still has.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 pub struct Attach {
-    /// The source's number, its own for the life of the process.
+    /// The source's number, the same for the life of the process.
     pub source: SourceId,
     /// Gets verdicts.
     pub verdicts: Recipient<Verdicts>,
@@ -76,11 +77,11 @@ pub struct Attach {
 #[derive(Debug, Clone, Copy, ActixMessage)]
 #[rtype(result = "()")]
 pub struct StageReady {
-    /// The epoch that batches are to name.
+    /// The epoch that batches have to carry.
     pub stage_epoch: Epoch,
 }
 
-/// The fate of one destination of one message. Final: it gets at most one that counts.
+/// The final outcome for one destination of one message. Only the first one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Kafka acknowledged the record (acks=all).
@@ -93,7 +94,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// What it is about.
+    /// The destination that it is about.
     pub fn id(self) -> RecordId {
         match self {
             Self::Delivered(id) | Self::Rejected(id) | Self::Dropped(id) => id,
@@ -107,11 +108,11 @@ impl Verdict {
 pub struct Verdicts {
     /// In any order.
     pub verdicts: Vec<Verdict>,
-    /// When librdkafka told the first of them.
+    /// When librdkafka reported the first of them.
     pub delivered_at: Instant,
 }
 
-/// The stage that messages are handed on to.
+/// The stage that a source hands messages on to.
 #[derive(Clone)]
 pub struct NextStage {
     /// Takes batches.
@@ -121,7 +122,7 @@ pub struct NextStage {
 }
 
 impl NextStage {
-    /// The stage that this actor is.
+    /// This actor as the next stage.
     pub fn of<A>(address: &Addr<A>) -> Self
     where
         A: Actor + Handler<ForwardBatch> + Handler<Attach>,

@@ -1,7 +1,7 @@
-//! Text from strangers, shown so that a terminal displays it and does not obey it. Pure.
+//! Makes text from outside safe to show: a terminal displays it and does not obey it. Pure.
 //!
-//! An MQTT topic may hold any character but NUL, and a broker's reason string too: escape sequences,
-//! marks that turn the order of what is read, line separators, characters that nobody sees.
+//! An MQTT topic, and a broker's reason string, may contain any character but NUL: escape sequences,
+//! direction marks, line separators, invisible characters.
 
 use std::fmt::{self, Display, Write};
 
@@ -15,7 +15,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// Shows text on one line: what is hidden as `\n`, `\r`, `\t` or `\u{..}`, all else as it is.
+/// Shows text on one line: hidden characters as `\n`, `\r`, `\t` or `\u{..}`, all others unchanged.
 #[derive(Debug, Clone, Copy)]
 pub struct Visible<'a>(pub &'a str);
 
@@ -58,8 +58,8 @@ fn write_escaped(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
     }
 }
 
-/// Replaces what is hidden in the JSON that begins at `start` by JSON's own escapes, so that it says
-/// the same to a program. Below 0x20 a serializer has done so already.
+/// Replaces hidden characters in the JSON that begins at `start` by JSON's own escapes, so that it means
+/// the same to a program. A serializer has already escaped those below 0x20.
 pub fn escape_json(json: &mut Vec<u8>, start: usize) {
     // Nearly all of it is ASCII.
     if json[start..].iter().all(|byte| *byte < 0x7f) {

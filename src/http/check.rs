@@ -1,5 +1,5 @@
-//! `healthcheck`: asks a running bridge how it is, without an HTTP library: one GET over a fresh
-//! connection, its answer read to the end.
+//! `healthcheck`: asks a running bridge for its health, without an HTTP library: one GET over a new
+//! connection, whose answer is read to the end.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::visible::Visible;
 
-/// For all of it: connection, question and answer.
+/// Time limit for connection, request and answer together.
 const WITHIN: Duration = Duration::from_secs(5);
 /// The longest answer that is read, in bytes.
 const ANSWER_MAX: u64 = 1 << 20;
@@ -19,7 +19,7 @@ const ANSWER_MAX: u64 = 1 << 20;
 /// `/readyz`.
 ///
 /// # Errors
-/// Why it is not so, or that it cannot be asked; for people.
+/// Why it is not so, or why it cannot be asked; a readable sentence.
 pub fn check(config: &Config, live: bool) -> Result<(), String> {
     let listen = config.http.listen.ok_or(
         "http.listen: expected an address to ask, found \"off\": there is no health to check",
@@ -36,7 +36,7 @@ pub fn check(config: &Config, live: bool) -> Result<(), String> {
     judge(&answer, path)
 }
 
-/// Where one connects to reach what listens there: an unspecified address means all of them.
+/// The address to connect to for this listener: an unspecified address becomes loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -68,13 +68,13 @@ fn get(address: SocketAddr, path: &str) -> io::Result<String> {
             Err(error) => return Err(error),
         }
         if answer.len() as u64 > ANSWER_MAX {
-            return Err(io::Error::other("an answer without end"));
+            return Err(io::Error::other("the answer is too long"));
         }
     }
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// What an answer says: its status, and with 503 its reasons.
+/// Reads an answer: its status, and with 503 its reasons.
 fn judge(answer: &str, path: &str) -> Result<(), String> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let status = head.split(' ').nth(1).filter(|_| head.starts_with("HTTP/1."));

@@ -17,7 +17,7 @@ use crate::observe::{ConnectionMetrics, Conservation};
 /// As the OpenMetrics specification asks for.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What every name begins with.
+/// The prefix of every name.
 const PREFIX: &str = "mqtt_kafka_bridge";
 
 /// The whole text. The counts of one connection are from one moment: the terms of the conservation
@@ -37,7 +37,7 @@ pub(super) struct Scrape {
     pub(super) restarts: BTreeMap<(Arc<str>, &'static str), u64>,
     /// By route.
     pub(super) filters: Vec<String>,
-    /// What could be held, and whether it is.
+    /// The places where messages could be held, and whether they are.
     pub(super) held: BTreeMap<String, bool>,
     pub(super) not_ready: BTreeSet<&'static str>,
     pub(super) timing_dropped: u64,
@@ -75,7 +75,7 @@ impl Connection {
 /// Name, help and value of a count.
 type Count = (&'static str, &'static str, fn(&Conservation) -> u64);
 
-/// Counts of the conservation identity, and beside it.
+/// The counters of the conservation identity, and two that are not part of it.
 const COUNTS: [Count; 7] = [
     ("received", "Messages received; redeliveries excepted.", |counted| counted.received),
     ("redelivered", "Messages that came again while in flight.", |counted| counted.redelivered),
@@ -120,7 +120,7 @@ impl Scrape {
     }
 
     fn failures(&self, to: &mut DescriptorEncoder<'_>) -> Result {
-        let help = "Restarts of actors, and new producers after a fatal error.";
+        let help = "Restarts of actors, and new producers after fatal errors.";
         let mut family = to.encode_descriptor("restarts", help, None, MetricType::Counter)?;
         for ((actor, reason), count) in &self.restarts {
             let labels = [("actor", &**actor), ("reason", *reason)];
@@ -151,10 +151,10 @@ impl Scrape {
             let labels = [("kafka_topic", kafka_topic.as_str())];
             gauge(&mut family.encode_family(&labels)?, u64::from(*held))?;
         }
-        let help = "The program.";
+        let help = "The version of the program.";
         to.encode_descriptor("build", help, None, MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])?;
-        let help = "Since the start.";
+        let help = "Time since the start.";
         to.encode_descriptor("uptime", help, Some(&Unit::Seconds), MetricType::Gauge)?
             .encode_gauge(&self.uptime_s)
     }

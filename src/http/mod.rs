@@ -1,9 +1,8 @@
 //! Health and metrics over HTTP, for orchestrators and scrapers.
 //!
-//! The server has threads and a runtime of its own and only reads what the parts wrote to
-//! [`Metrics`](crate::observe::Metrics): the worst that a hostile client can do is to keep others
-//! from asking. What it can take is bounded: connections, the time for a request's head, one
-//! request a connection, no body.
+//! The server has its own threads and runtime and only reads [`Metrics`](crate::observe::Metrics): the worst
+//! that a hostile client can do is to keep others from asking. Connections, the time for a request's head
+//! and requests are limited: one request a connection, no body.
 
 mod server;
 mod pages;

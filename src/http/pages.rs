@@ -1,4 +1,4 @@
-//! What is served.
+//! The pages that are served.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::observe::health::{self, ActorHealth, HeldPlace, Reason, Wanted};
 use crate::observe::{Logging, Metrics};
 use crate::supervisor::Heartbeat;
 
-/// An actor beats once a second; one that was silent for so long is not just late.
+/// An actor beats once a second; one that is silent for this long is not just late.
 const SILENT_MIN: Duration = Duration::from_secs(3);
 
 /// One answer.
@@ -24,14 +24,14 @@ pub(super) struct Page {
     pub(super) body: String,
 }
 
-/// All that the pages are made of. They read it, and change nothing.
+/// Everything that the pages are made of; they only read it.
 #[derive(Debug)]
 pub struct Pages {
     metrics: Arc<Metrics>,
     pub(super) logging: Logging,
     /// By [`RouteId`](crate::message::RouteId).
     wanted: Vec<Wanted>,
-    /// What can be held.
+    /// Where messages can be held.
     places: BTreeSet<HeldPlace>,
     started: Instant,
     heartbeats: Vec<Arc<Heartbeat>>,

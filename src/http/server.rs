@@ -25,10 +25,10 @@ const BACKLOG: u32 = 64;
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// How long a client may take to close its side.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
-/// How long the end of the server is waited for.
+/// How long to wait for the end of the server.
 const STOP_WITHIN: Duration = Duration::from_secs(1);
 
-/// The server's thread. The server itself adds two to it: one accepts, one answers.
+/// The server's thread. The server starts two more: one accepts, one answers.
 #[derive(Debug)]
 pub struct HttpServer {
     address: SocketAddr,
@@ -52,9 +52,9 @@ impl HttpServer {
             rt::System::with_tokio_rt(|| runtime).block_on(async move {
                 match bind(address, &pages) {
                     Ok((address, server)) => {
-                        // Whoever started us waits for this.
+                        // The caller of `start` waits for this.
                         let _ = tell.send(Ok((address, server.handle())));
-                        // Our end is noticed, whatever it came from.
+                        // SupervisorActor notices the thread's end, whatever the reason.
                         if let Err(error) = server.await {
                             error!(pages.logging.logger(), "http server ended";
                                 keys::COMPONENT => "http", keys::ERROR => %error);
@@ -72,20 +72,19 @@ impl HttpServer {
         }
     }
 
-    /// Where it listens: with the port that was given for port 0.
+    /// Where it listens; for port 0 with the port that the system chose.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
+    /// A function that says whether the thread has ended, for `SupervisorActor`.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         self.thread.finished()
     }
 
-    /// Ends it at once, whatever its clients do. To be called last, so that probes are answered
-    /// until then.
+    /// Ends it at once, whatever its clients do. Call it last, so that probes are answered until then.
     pub fn stop(self) {
-        // The command is sent by the call; its completion is the thread's end.
+        // The call sends the command; the thread ends when it is done.
         drop(self.handle.stop(false));
         let (deadline, finished) = (Instant::now() + STOP_WITHIN, self.thread.finished());
         while !finished() && Instant::now() < deadline {
@@ -97,7 +96,7 @@ impl HttpServer {
 /// Why there is no server.
 #[derive(Debug)]
 pub enum NotServed {
-    /// The address is taken, is not ours, or is not allowed: another one would do.
+    /// The address is taken, not local, or not allowed: another one would do.
     Address(io::Error),
     /// The system gives no thread, no file handle or no memory.
     System(io::Error),

@@ -3,8 +3,8 @@
 //! Lines of all threads are appended under one short lock; the writer swaps the buffer for an empty
 //! one and writes it out. Timing records never wait: those that find no room are dropped and
 //! counted. Ordinary records have a reserve that timing records cannot take, and wait for room for a
-//! bounded time only, so that a sink that nobody reads cannot freeze an actor. Whoever cannot wait
-//! for the writer (`flush`, or any caller once the writer has ended) writes out himself.
+//! bounded time only, so that a sink that nobody reads cannot freeze an actor. A caller that
+//! cannot wait for the writer (`flush`, or any caller once the writer has ended) writes the buffer itself.
 
 use std::io::{self, Write};
 use std::panic::RefUnwindSafe;
@@ -21,9 +21,9 @@ use super::format::Style;
 const CAPACITY: usize = 8 * 1024 * 1024;
 /// The part of it that only ordinary records may take.
 const RESERVE: usize = 1024 * 1024;
-/// As much is written at once, rather than after `LINGER`.
+/// This much is written at once, rather than after `LINGER`.
 const WRITE_AT: usize = 512 * 1024;
-/// How long timing records wait for company.
+/// How long timing records wait for more.
 const LINGER: Duration = Duration::from_millis(20);
 /// How long an ordinary record waits for room, and `flush` for the sink.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -75,7 +75,7 @@ struct State {
     writer: Writer,
     lost: Lost,
     reported_at: Option<Instant>,
-    /// An ordinary record waited in vain, and nothing was written since.
+    /// An ordinary record waited in vain, and nothing has been written since.
     stalled: bool,
     closed: bool,
 }
@@ -89,7 +89,7 @@ enum Writer {
     Idle,
     /// Sleeps until more lines have come, or `LINGER` has passed.
     Lingering,
-    /// There is none (any more).
+    /// It could not be started, or has ended.
     Gone,
 }
 
@@ -102,8 +102,8 @@ struct Sink {
 impl RefUnwindSafe for Buffer {}
 
 impl Buffer {
-    /// A buffer before `out`, and its writer thread. Without a thread, if none can be had, callers
-    /// write out themselves.
+    /// A buffer before `out`, and its writer thread. If the system gives no thread, callers write the
+    /// buffer themselves.
     pub(crate) fn start(
         out: Box<dyn Write + Send>,
         report: Report,
@@ -176,7 +176,7 @@ impl Buffer {
         self.wake(state, wake);
     }
 
-    /// Gets the writer to work if it sleeps; does its work if it is gone.
+    /// Wakes the writer if it sleeps; does its work if it is gone.
     fn wake(&self, mut state: MutexGuard<'_, State>, wanted: bool) {
         let writer = state.writer;
         if !wanted {
@@ -252,7 +252,8 @@ impl Buffer {
         true
     }
 
-    /// Writes out what waits. The caller holds the sink, so lines keep their order whoever writes.
+    /// Writes out what waits. The caller holds the sink, so lines keep their order whichever thread
+    /// writes.
     fn write_out(&self, sink: &mut Sink, report_now: bool) {
         let mut lines = std::mem::take(&mut sink.spare);
         let mut state = self.state.lock();
@@ -284,7 +285,7 @@ impl Buffer {
         self.room.notify_all();
 
         lines.clear();
-        // After a burst the memory goes back.
+        // Gives memory back after a burst.
         lines.shrink_to(2 * WRITE_AT);
         sink.spare = lines;
     }
@@ -296,7 +297,7 @@ impl State {
     }
 }
 
-/// Says that the writer thread has ended, however it did.
+/// Marks the end of the writer thread, also by a panic.
 struct WriterGone(Arc<Buffer>);
 
 impl Drop for WriterGone {
@@ -306,8 +307,8 @@ impl Drop for WriterGone {
     }
 }
 
-/// Writes all, also to a sink that others made non-blocking; the error is the number of bytes that
-/// could not be written.
+/// Writes everything, also to a sink that is non-blocking; the error is the number of bytes that could
+/// not be written.
 fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> Result<(), usize> {
     while !bytes.is_empty() {
         match out.write(bytes) {

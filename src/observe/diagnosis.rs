@@ -1,14 +1,14 @@
-//! What is most likely wrong where the symptom does not say it, and how it is mended: one table, the
-//! same as in docs/operations.md. Pure.
+//! Likely causes and cures of symptoms that do not name their cause: one table, the same as in
+//! docs/operations.md. Pure.
 
 use std::fmt;
 
 /// A symptom with its likely cause and the cure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// What is seen, for the documentation.
+    /// The symptom, for the documentation.
     pub symptom: &'static str,
-    /// What it most likely comes from.
+    /// Its most likely cause.
     pub cause: &'static str,
     /// What to do.
     pub cure: &'static str,
@@ -69,7 +69,7 @@ table! {
     KAFKA_NAME: "Kafka: `Failed to resolve`",
         "the name, most often the one in the broker's `advertised.listeners`, has no address here",
         "`advertised.listeners` with a name that clients can resolve, or a DNS entry";
-    /// An advertised listener where nobody is.
+    /// An advertised listener that refuses connections.
     KAFKA_REFUSED: "Kafka: `Connection refused`",
         "nobody listens there; a broker that names `localhost` in `advertised.listeners` sends us to ourselves",
         "start the broker, or `advertised.listeners` with an address that clients can reach";
@@ -101,11 +101,11 @@ table! {
     FILE_HANDLES: "`Too many open files`",
         "the limit of file handles is reached",
         "raise it (`ulimit -n`, `LimitNOFILE=`, `--ulimit nofile=`); 64 are enough";
-    /// `sasl.*` that nobody heeds.
+    /// `sasl.*` without effect.
     CONFIG_SASL: "`check`: `sasl.*` without SASL in `security.protocol`",
         "librdkafka ignores the login, and the broker closes the connection",
         "`security.protocol` = `SASL_SSL` or `SASL_PLAINTEXT`";
-    /// A file that is not there.
+    /// A missing file.
     CONFIG_FILE: "`check`: `expected a file that can be read`",
         "the path is wrong, not mounted, or not readable for our user",
         "the path as the bridge sees it; in the image it runs as user 10001";
@@ -119,8 +119,8 @@ table! {
         "save it as UTF-8 without a byte order mark";
 }
 
-/// What librdkafka's code or sentence points to. `answered`: a broker has answered since it was last
-/// lost.
+/// The likely cause behind librdkafka's code or sentence. `answered`: a broker has answered since Kafka
+/// was last lost.
 pub fn of_kafka(code: i32, text: &str, answered: bool) -> Option<&'static Diagnosis> {
     const UNSUPPORTED_FEATURE: i32 = -165;
     const SIGNS: [(&str, &Diagnosis); 11] = [
@@ -143,15 +143,14 @@ pub fn of_kafka(code: i32, text: &str, answered: bool) -> Option<&'static Diagno
     known.or_else(|| (!answered && text.contains("in state UP")).then_some(&KAFKA_SASL))
 }
 
-/// What the words of an MQTT broker, or of the system, point to.
+/// The likely cause behind an error text of an MQTT broker or of the system.
 pub fn of_mqtt(text: &str) -> Option<&'static Diagnosis> {
     const SIGNS: [(&str, &Diagnosis); 3] =
         [("(0x9C)", &MQTT_MOVED), ("(0x9D)", &MQTT_MOVED), ("Too many open files", &FILE_HANDLES)];
     SIGNS.iter().find(|(sign, _)| text.contains(sign)).map(|(_, found)| *found)
 }
 
-/// What the first bytes of an MQTT broker point to that has not sent CONNACK; none if they may well be
-/// MQTT.
+/// The likely cause if the peer's first bytes are no CONNACK; none if they may be MQTT.
 pub fn of_first_bytes(bytes: &[u8]) -> Option<&'static Diagnosis> {
     match bytes {
         [0x15, 0x03, ..] => Some(&MQTT_TLS),

@@ -1,4 +1,4 @@
-//! An error with its causes, said once.
+//! An error with its causes, each said once.
 
 use std::error::Error;
 use std::fmt::{self, Display, Formatter, Write};
@@ -7,8 +7,8 @@ use slog::{KV, Key, Record, Serializer, Value};
 
 use super::keys;
 
-/// Prints an error and its sources as `a: b: c`. A source whose text its parent has already said at
-/// its end is left out.
+/// Prints an error and its sources as `a: b: c`. A source whose text already ends its
+/// parent's is left out.
 ///
 /// As a value it goes under any key; alone in a logging statement it goes under [`keys::ERROR`]:
 /// `warn!(log, "connect failed"; ErrorChain(&error))`.

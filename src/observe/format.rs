@@ -14,8 +14,8 @@ use crate::visible::{Quoted, Visible, escape_json, is_hidden};
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// `{"ts":"...","level":"info","msg":"...","component":"...",...}`: always valid JSON, what a
-    /// terminal would obey escaped.
+    /// `{"ts":"...","level":"info","msg":"...","component":"...",...}`: always valid JSON; what a terminal
+    /// would obey is escaped.
     Json,
     /// `TIMESTAMP LEVEL component: message key=value ...`, always one line; what could confuse a
     /// reader or steer the terminal is quoted and escaped.
@@ -30,7 +30,7 @@ pub enum Style {
 pub(crate) struct Scratch {
     /// The finished line.
     pub(crate) line: Vec<u8>,
-    /// Everything that finding the order of a line's fields takes.
+    /// For putting a line's fields in order.
     pub(crate) fields: Fields,
 }
 
@@ -49,7 +49,8 @@ struct Span {
     end: usize,
 }
 
-/// Lends this thread's buffers; new ones if it is ending, or if a value that is being logged logs.
+/// Lends this thread's buffers; new ones if the thread is ending, or if a value logs while it is being
+/// logged.
 pub(crate) fn with_scratch<R>(mut work: impl FnMut(&mut Scratch) -> R) -> R {
     thread_local! { static SCRATCH: RefCell<Scratch> = RefCell::default(); }
     SCRATCH
@@ -75,7 +76,7 @@ pub(crate) fn write(
     fields.bytes.clear();
     fields.spans.clear();
     let mut writer = FieldWriter { style, inherited: false, fields };
-    // Only `emit_serde` could fail, and it does not.
+    // Only `emit_serde` can fail, and not here.
     let _ = record.kv().serialize(record, &mut writer);
     writer.inherited = true;
     let _ = values.serialize(record, &mut writer);
@@ -169,7 +170,7 @@ pub(crate) fn push_json_str(out: &mut Vec<u8>, text: &str) {
     push_json_utf8(out, text.as_bytes());
 }
 
-/// Appends a JSON string. The text should be UTF-8; what is ASCII is not looked at twice.
+/// Appends a JSON string. The text should be UTF-8; plain ASCII takes the short way.
 pub(crate) fn push_json_utf8(out: &mut Vec<u8>, text: &[u8]) {
     let plain = |byte| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
     // No early exit, so that it becomes vector instructions.
@@ -182,7 +183,7 @@ pub(crate) fn push_json_utf8(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-/// Appends any value as JSON: `null` if it cannot be said.
+/// Appends any value as JSON; `null` if it cannot be serialized.
 fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let start = out.len();
     if serde_json::to_writer(&mut *out, value).is_err() {
@@ -192,7 +193,7 @@ fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     escape_json(out, start);
 }
 
-/// Appends text, nothing in it hidden.
+/// Appends text with hidden characters escaped.
 fn push_printable(out: &mut Vec<u8>, text: &str) {
     push_shown(out, Visible(text));
 }
@@ -215,7 +216,7 @@ fn push_word(out: &mut Vec<u8>, text: &str) {
 /// Formats each field that slog emits.
 struct FieldWriter<'f> {
     style: Style,
-    /// The fields come from the logger and its ancestors: one that was said already is left out.
+    /// The fields come from the logger and its ancestors: a key that is there already is left out.
     inherited: bool,
     fields: &'f mut Fields,
 }
@@ -247,7 +248,7 @@ impl FieldWriter<'_> {
     }
 }
 
-/// The `Serializer` methods whose values JSON knows.
+/// The `Serializer` methods for types that JSON has.
 macro_rules! emit_as_json {
     ($($method:ident: $type:ty),*) => {
         $(fn $method(&mut self, key: Key, value: $type) -> slog::Result {
@@ -307,7 +308,7 @@ pub(crate) fn now_us() -> u64 {
 pub(crate) struct Rfc3339([u8; 27]);
 
 impl Rfc3339 {
-    /// From microseconds since the Unix epoch; what lies behind the year 9999 is its last second.
+    /// From microseconds since the Unix epoch; after the year 9999 it stays at that year's last second.
     pub(crate) fn from_us(us: u64) -> Self {
         const LAST_SECOND: u64 = 253_402_300_799;
         // The text of the second that this thread needed last: records come in runs.

@@ -1,7 +1,7 @@
-//! What the parts of the bridge say of their state, and whether that is ready and alive.
+//! The state of the bridge's parts, and whether that makes it ready and alive.
 //!
-//! The parts write into one [`Health`]; [`not_ready`] and [`not_live`] are pure, so that every
-//! reason can be tested without a broker.
+//! The parts report to one [`Health`] and to their connection's metrics; [`not_ready`] and [`not_live`] are
+//! pure, so that every reason can be tested without a broker.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,7 +16,7 @@ use crate::exit::Failure;
 use crate::message::RouteId;
 use crate::visible::Visible;
 
-/// The longest `detail`, in characters: brokers' words are quoted there.
+/// The longest `detail`, in characters: it may quote brokers.
 const DETAIL_MAX: usize = 600;
 
 /// Why the bridge is not ready, or not alive.
@@ -26,16 +26,16 @@ pub struct Reason {
     pub component: &'static str,
     /// One of [`CODES`].
     pub reason: &'static str,
-    /// For people. Never a secret.
+    /// A readable sentence, never with a secret.
     pub detail: String,
-    /// Which MQTT connection, if it is one's.
+    /// The MQTT connection, if the reason is about one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<String>,
 }
 
 impl Reason {
     fn new(component: &'static str, reason: &'static str, detail: impl Into<String>) -> Self {
-        // Once here, so that whoever shows it need not.
+        // Here, once, for all that show it.
         let detail = Visible(&detail.into()).to_string();
         let detail = match detail.char_indices().nth(DETAIL_MAX) {
             Some((end, _)) => format!("{}...", &detail[..end]),
@@ -55,7 +55,7 @@ impl Display for Reason {
 /// A warning, which does not make the bridge unready.
 const UNMATCHED_DROPPED: &str = "unmatched_dropped";
 
-/// All values of [`Reason::reason`] that mean not ready. docs/observability.md says of each what to do.
+/// All values of [`Reason::reason`] that mean not ready. docs/observability.md says what to do about each.
 pub const CODES: [&str; 19] = [
     DRAINING,
     ACTOR_HANGS,
@@ -101,16 +101,16 @@ const DEAD_LETTER_BLOCKED: &str = "dead_letter_blocked";
 /// The state of the MQTT connection.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MqttHealth {
-    /// CONNACK came, and the connection was not lost since.
+    /// CONNACK has come, and the connection has not been lost since.
     pub connected: bool,
     /// Why the last one was lost or failed to open.
     pub lost: Option<String>,
-    /// What became of each route's subscription on this connection; a route that is not here has
-    /// had no answer.
+    /// The broker's answer to each route's subscription on this connection; a route without an entry
+    /// has had none.
     pub subscriptions: BTreeMap<RouteId, Subscription>,
 }
 
-/// The state of one MQTT connection of several, perhaps.
+/// The state of one MQTT connection, with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionHealth {
     /// Its name.
@@ -133,59 +133,59 @@ pub struct Wanted {
 /// The broker's answer to a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subscription {
-    /// In force at the QoS that was asked for.
+    /// In force at the requested QoS.
     Granted,
     /// In force at this lower QoS.
     Downgraded(u8),
-    /// The broker's words.
+    /// The broker's explanation.
     Refused(String),
 }
 
-/// What the last request for metadata brought.
+/// The result of the last request for metadata.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum KafkaHealth {
-    /// None was answered yet, nor failed.
+    /// No request has been answered or has failed yet.
     #[default]
     Pending,
     /// No answer.
     Unreachable {
-        /// The brokers refused who we say we are.
+        /// The brokers refused the bridge's credentials.
         authentication: bool,
-        /// For people.
+        /// A readable sentence.
         detail: String,
     },
-    /// An answer, with what is wrong with which Kafka topic.
+    /// An answer, with the trouble of each Kafka topic that has some.
     Reachable(BTreeMap<String, TopicTrouble>),
 }
 
 /// What is wrong with a Kafka topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TopicTrouble {
-    /// It is not there.
+    /// It does not exist.
     Missing,
-    /// We may not see it.
+    /// The bridge may not see it.
     Denied,
-    /// A broker that leads a partition of it is not to be reached, for people.
+    /// A broker that leads one of its partitions is unreachable; a readable sentence.
     LeaderAway(String),
-    /// Anything else, for people.
+    /// Anything else; a readable sentence.
     Unavailable(String),
 }
 
-/// Messages that wait for a cause that a person must remove.
+/// Messages that wait until a person removes a cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Which messages.
+    /// Where they wait.
     pub place: HeldPlace,
-    /// Why, for people.
+    /// Why; a readable sentence.
     pub reason: String,
 }
 
-/// Where messages are held.
+/// Where messages wait.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HeldPlace {
-    /// Before this Kafka topic.
+    /// For this Kafka topic.
     KafkaTopic(Arc<str>),
-    /// Before the dead letter, which cannot be written.
+    /// For the dead letter, which cannot be written.
     DeadLetter,
 }
 
@@ -199,18 +199,18 @@ impl Display for HeldPlace {
     }
 }
 
-/// How far an actor is.
+/// The state of an actor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActorHealth {
     /// Its name.
     pub actor: Arc<str>,
     /// It failed and waits for its restart.
     pub restarting: bool,
-    /// For how long it made no progress, if it owed any.
+    /// For how long it made no progress; zero while it waits for its restart.
     pub silent: Duration,
 }
 
-/// Where the parts that are no connection's say how they are. One for the whole bridge, in
+/// The state of the parts that belong to no connection. One for the whole bridge, in
 /// [`Metrics`](super::Metrics::health).
 #[derive(Debug, Default)]
 pub struct Health {
@@ -224,34 +224,33 @@ pub struct Health {
 }
 
 impl Health {
-    /// What the last request for metadata brought.
+    /// Sets the result of the last request for metadata.
     pub fn set_kafka(&self, health: KafkaHealth) {
         *self.kafka.lock() = health;
     }
 
-    /// One producer after the other fails without having delivered anything; `None`: no more.
+    /// Sets why one producer after another fails without delivering anything; `None`: they no longer do.
     pub fn set_producer_failing(&self, why: Option<String>) {
         *self.producer.lock() = why;
     }
 
-    /// How long Kafka has left a record without an answer, if that is too long.
+    /// Sets how long Kafka has left a record without an answer, if that is too long.
     pub fn set_unconfirmed(&self, waited: Option<Duration>) {
         *self.unconfirmed.lock() = waited;
     }
 
-    /// What is to be said of the partitions that have refused for too long what should pass.
+    /// Sets a sentence for each partition that has refused valid records for too long.
     pub fn set_failing_partitions(&self, details: Vec<String>) {
         *self.failing_partitions.lock() = details;
     }
 
-    /// Why messages that no route matches are dropped now; `None`: they are not, or the last of them
-    /// has its dead letter.
+    /// Sets why messages that no route matches are dropped now; `None`: the last one was not dropped.
     pub fn set_unmatched_dropped(&self, why: Option<String>) {
         *self.unmatched.lock() = why;
     }
 
-    /// What a person should look at although the bridge is ready. What is configured works: only what
-    /// an old subscription brings is lost, and to be called not ready would end good work for it.
+    /// What a person should look at although the bridge is ready: everything that is configured works,
+    /// and only messages of an old subscription are lost.
     pub fn warnings(&self) -> Vec<Reason> {
         let unmatched = self.unmatched.lock().clone();
         unmatched.map(|why| Reason::new("mqtt", UNMATCHED_DROPPED, why)).into_iter().collect()
@@ -262,17 +261,17 @@ impl Health {
         self.draining.store(true, Relaxed);
     }
 
-    /// The bridge has failed by itself, and ends. The first cause is the one that counts.
+    /// The bridge itself has failed, and ends. The first failure is kept.
     pub fn set_failure(&self, failure: Failure) {
         let _ = self.failure.set(failure);
     }
 
-    /// Why the bridge failed by itself, if it did.
+    /// Why the bridge itself failed, if it did.
     pub fn failure(&self) -> Option<&Failure> {
         self.failure.get()
     }
 
-    /// All of it as it is now, beside what is kept elsewhere.
+    /// All states now; those that are kept elsewhere are passed in.
     pub(super) fn snapshot(
         &self,
         connections: Vec<ConnectionHealth>,
@@ -297,24 +296,24 @@ impl Health {
 pub struct Snapshot {
     /// The MQTT connections.
     pub connections: Vec<ConnectionHealth>,
-    /// Kafka, as it answers.
+    /// Kafka, by its last answer.
     pub kafka: KafkaHealth,
-    /// Why no producer lives long enough to deliver.
+    /// Why producers fail before they deliver anything.
     pub producer_failing: Option<String>,
     /// How long a record has waited for Kafka's answer, if that is too long.
     pub unconfirmed: Option<Duration>,
-    /// Partitions that have refused for too long what should pass, for people.
+    /// Partitions that have refused valid records for too long; a sentence each.
     pub failing_partitions: Vec<String>,
     /// A drain has begun.
     pub draining: bool,
-    /// What waits for a person.
+    /// Messages that wait until a person removes a cause.
     pub holds: Vec<Hold>,
     /// The actors.
     pub actors: Vec<ActorHealth>,
 }
 
-/// Why not every message that is published now would be forwarded at once; empty: ready. An actor
-/// hangs when it is silent for longer than `silent_max`.
+/// Why a message that is published now might not be forwarded at once; empty: ready. An actor hangs when
+/// it is silent for longer than `silent_max`.
 pub fn not_ready(seen: &Snapshot, wanted: &[Wanted], silent_max: Duration) -> Vec<Reason> {
     let mut reasons = not_live(&seen.actors, silent_max);
     if seen.draining {
@@ -336,7 +335,7 @@ pub fn not_ready(seen: &Snapshot, wanted: &[Wanted], silent_max: Duration) -> Ve
     reasons
 }
 
-/// Which actors make no progress although they should; empty: alive. One that waits for its restart
+/// Actors that make no progress although they should; empty: alive. An actor that waits for its restart
 /// or for a broker is alive.
 pub fn not_live(actors: &[ActorHealth], silent_max: Duration) -> Vec<Reason> {
     let hanging = actors.iter().filter(|actor| actor.silent > silent_max);

@@ -1,4 +1,4 @@
-//! Names of log keys. Units stand in the names. Every key that the bridge logs is here.
+//! Names of log keys: every key that the bridge logs. Names contain the unit.
 
 macro_rules! keys {
     ($($name:ident = $text:literal;)*) => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::message::{RouteId, Stamp};
 use crate::stage::SourceId;
 
-/// Upper bounds of the buckets, in microseconds; one more bucket has the rest.
+/// Upper bounds of the buckets, in microseconds; one more bucket holds the rest.
 pub const BOUNDS_US: [u64; 16] = [
     250,
     500,
@@ -25,8 +25,8 @@ pub const BOUNDS_US: [u64; 16] = [
     600_000_000,
 ];
 
-/// Messages of one connection and one route that were received together, produced together and delivered together:
-/// one entry instead of many, since stamps are taken once a batch.
+/// Messages of one connection and one route that were received together, produced together and delivered
+/// together: one entry instead of many, since stamps are taken once a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivered {
     /// The connection that received them.
@@ -37,7 +37,7 @@ pub struct Delivered {
     pub received_at: Stamp,
     /// Handed to librdkafka.
     pub produced_at: Stamp,
-    /// Their delivery was told.
+    /// Delivery report.
     pub delivered_at: Stamp,
     /// How many.
     pub count: u64,
@@ -63,13 +63,12 @@ impl Delivered {
     }
 }
 
-/// Messages of one route whose delivery was told together and whose acknowledgement is written
-/// together.
+/// Messages of one route that were delivered together and whose PUBACKs are written together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The route that made the record.
     pub route: RouteId,
-    /// librdkafka told the first of them.
+    /// librdkafka reported the first of them.
     pub delivered_at: Instant,
     /// How many.
     pub count: u64,

@@ -1,10 +1,9 @@
-//! The log: slog in front, lines of JSON or text behind, written by a thread of our own.
+//! The log: slog in front, lines of JSON or text behind, written by a thread of its own.
 //!
 //! slog-async with slog-json costs 1-2 us a record or loses some; here a record is formatted in
 //! place, into a buffer of its thread, and appended to one shared buffer (`buffer.rs`): a
-//! tenth of that. The buffer is flushed on every way out: at the drop of [`Logging`] and of its
-//! [`FlushGuard`]s, by the panic hook, and by whoever calls `process::exit` (the watchdog, a second
-//! signal).
+//! tenth of that. The buffer is flushed before every end: when [`Logging`] or a [`FlushGuard`] is dropped, by the
+//! panic hook, and before each `process::exit` (the watchdog, a second signal).
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -54,7 +53,7 @@ impl Logging {
 
     /// The root logger. Give each component a child: `log.new(o!(keys::COMPONENT => "mqtt"))`.
     ///
-    /// It works on after this [`Logging`] has been dropped, record by record and unbuffered.
+    /// It still works after this [`Logging`] has been dropped, record by record and unbuffered.
     pub fn logger(&self) -> Logger {
         Logger::root(LineDrain { output: self.0.output.clone(), level: self.0.level }, o!())
     }
@@ -81,8 +80,8 @@ impl Logging {
         FlushGuard(self.clone())
     }
 
-    /// Whether the writer thread has ended. It never should; each record is then written by the
-    /// thread that logs it.
+    /// Whether the writer thread has ended, which it should not; each thread then writes its own
+    /// records.
     pub fn writer_finished(&self) -> bool {
         self.0.writer.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -97,7 +96,7 @@ impl Logging {
         self.0.output.buffer.ordinary_lost()
     }
 
-    /// For those that must not keep the log alive.
+    /// A handle that does not keep the log alive.
     pub(crate) fn downgrade(&self) -> WeakLogging {
         WeakLogging(Arc::downgrade(&self.0))
     }
@@ -112,7 +111,7 @@ impl fmt::Debug for Logging {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.output.buffer.flush();
-        // Not joined: a sink that takes nothing would hold us up for ever.
+        // Not joined: a sink that takes nothing would block for ever.
         self.output.buffer.close();
     }
 }
@@ -136,7 +135,7 @@ impl Drop for FlushGuard {
     }
 }
 
-/// Formats each record where it happens and appends it to the buffer.
+/// Formats each record on the thread that logs it and appends it to the buffer.
 struct LineDrain {
     output: Output,
     level: Level,

@@ -1,4 +1,4 @@
-//! The records of libraries that log through the `log` crate, brought into our log.
+//! Brings the records of libraries that use the `log` crate into the bridge's log.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -14,11 +14,10 @@ use super::log_limiter::LogLimiter;
 
 static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
 
-/// One warning of each library in this time: what one complains of, a stranger may have caused, as
-/// often as it likes.
+/// One warning of each library in this time: a client may be able to cause any number of them.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// By library, of which there are as many as are linked.
+/// By library; their number is bounded by what is linked.
 static LIMITERS: Mutex<BTreeMap<String, LogLimiter>> = Mutex::new(BTreeMap::new());
 
 /// Sends what libraries log through the `log` crate to this log, from its level up; `component` is
@@ -49,7 +48,7 @@ impl Log for Bridge {
         let said = *record.args();
         let mut level = record.level();
         if library.starts_with("actix") && level == log::Level::Info {
-            level = log::Level::Debug; // That it starts and stops, we say ourselves.
+            level = log::Level::Debug; // The bridge itself logs that it starts and stops.
         }
         let suppressed = match level {
             log::Level::Debug | log::Level::Trace => Some(0),
@@ -69,7 +68,8 @@ impl Log for Bridge {
     fn flush(&self) {}
 }
 
-/// How many records of this library were left out since the last one that passed; `None`: this one too.
+/// How many records of this library were suppressed since the last one that passed; `None`: this one is
+/// suppressed too.
 fn pass(library: &str) -> Option<u64> {
     let mut limiters = LIMITERS.lock();
     let limiter =

@@ -1,8 +1,8 @@
-//! Bounds how often a repeated warning is logged.
+//! Limits how often a repeated warning is logged.
 
 use std::time::{Duration, Instant};
 
-/// Lets one record through an interval and counts the others.
+/// Lets one record pass in each interval and counts the others.
 #[derive(Debug)]
 pub struct LogLimiter {
     interval: Duration,

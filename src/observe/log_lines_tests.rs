@@ -1,10 +1,10 @@
-//! No log line of the data path is unbounded: it passes a [`LogLimiter`](super::LogLimiter), and says how many did
-//! not, or it is in the table with what bounds it.
+//! No log line of the data path is unbounded: it passes a [`LogLimiter`](super::LogLimiter) and says how
+//! many were suppressed, or the table here says what bounds it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where strangers and brokers can cause lines.
+/// Where clients and brokers can cause log lines.
 const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 
 /// Lines without a limiter, and what bounds them.

@@ -1,7 +1,7 @@
 //! What the bridge counts. Actors write, anyone reads: the summary record, the demo, HTTP.
 //!
-//! What belongs to one MQTT connection is counted there ([`ConnectionMetrics`]); [`Metrics`] has the sums,
-//! and what belongs to the bridge as a whole.
+//! [`ConnectionMetrics`] counts what belongs to one MQTT connection; [`Metrics`] has the sums, and counts
+//! what belongs to the bridge as a whole.
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -23,18 +23,18 @@ const MQTT: &str = "mqtt";
 /// sums of such snapshots, for which it holds too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Conservation {
-    /// PUBLISHes admitted, redeliveries of messages still known excepted.
+    /// PUBLISHes admitted, without redeliveries of messages that are still known.
     pub received: u64,
     /// PUBLISHes recognised as a message that was already in flight; not forwarded again.
     pub redelivered: u64,
     /// PUBLISHes recognised as a copy that the broker sent for another subscription; not forwarded
-    /// again, and no term of the identity.
+    /// again, and not part of the identity.
     pub copies: u64,
     /// Acknowledged by Kafka.
     pub delivered: u64,
     /// Written to the dead letter.
     pub dead_lettered: u64,
-    /// Matched no route, and has no dead letter.
+    /// Matched no route and got no dead letter.
     pub filtered: u64,
     /// QoS 0 dropped on purpose while the window was full.
     pub shed: u64,
@@ -180,7 +180,7 @@ pub struct Metrics {
     health: Health,
 }
 
-/// Latencies from receipt to delivery: all, and those that nobody took yet.
+/// Latencies from receipt to delivery, before and after the last summary.
 #[derive(Debug)]
 struct Latency {
     taken: Histogram<u64>,
@@ -219,8 +219,8 @@ impl Metrics {
         &self.connections[usize::from(source.0)]
     }
 
-    /// The name of this connection where a record of the log has to tell it from others: not with a
-    /// single one.
+    /// The name of this connection if log records have to tell it from others; `None` if it is the only
+    /// one.
     pub fn distinct_name(&self, source: SourceId) -> Option<&Arc<str>> {
         let is_distinct = self.connections.len() > 1;
         let connection = self.connections.get(usize::from(source.0)).filter(|_| is_distinct);
@@ -253,17 +253,17 @@ impl Metrics {
         self.restarts.lock().values().sum()
     }
 
-    /// Replaces the list of what waits for a person.
+    /// Replaces the list of messages that wait until a person removes a cause.
     pub fn set_holds(&self, holds: Vec<Hold>) {
         *self.holds.lock() = holds;
     }
 
-    /// What waits for a person now.
+    /// Messages that wait now until a person removes a cause.
     pub fn holds(&self) -> Vec<Hold> {
         self.holds.lock().clone()
     }
 
-    /// The state of the parts that are no connection's.
+    /// The state of the parts that belong to no connection.
     pub fn health(&self) -> &Health {
         &self.health
     }
@@ -302,7 +302,7 @@ impl Metrics {
         new
     }
 
-    /// All latencies that were ever recorded. The difference of two calls is what came between.
+    /// All latencies since the start. The difference of two calls is what was recorded between them.
     pub fn latencies(&self) -> Histogram<u64> {
         let latency = self.latency.lock();
         let mut all = latency.taken.clone();

@@ -1,7 +1,7 @@
-//! Panics: caught where one unit of work must not take its actor along, and always logged once.
+//! Panics: caught where one unit of work must not end its actor, and always logged once.
 //!
-//! A panic inside [`catch`] is logged by whoever called `catch`, who knows what it means. Any other
-//! is logged by the hook, with its thread, and flushed.
+//! The caller of [`catch`] logs a panic inside it, and knows what it means. The hook logs any other panic,
+//! with its thread, and flushes the log.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -43,9 +43,8 @@ pub fn catch<R>(work: impl FnOnce() -> R) -> Result<R, PanicReport> {
     })
 }
 
-/// Makes every panic of the process that nothing catches leave one record in this log, which is
-/// then flushed. Called again, it changes the log; when that log is gone, what was the hook before
-/// speaks again.
+/// Makes every panic of the process that is not caught leave one record in this log, which is then
+/// flushed. Called again, it changes the log; when that log is gone, the previous hook is called.
 pub fn install_hook(logging: &Logging) {
     static INSTALL: Once = Once::new();
     static TARGET: Mutex<Option<WeakLogging>> = Mutex::new(None);
@@ -68,8 +67,8 @@ pub fn install_hook(logging: &Logging) {
     });
 }
 
-/// `true` if [`catch`] will report this panic; its location is then kept for that. A second panic
-/// on the way there may end the process, so that one is not left to anybody.
+/// `true` if [`catch`] will report this panic; its location is kept for that. A second panic on the way
+/// there may end the process, so the hook logs it.
 fn leave_to_catch(info: &PanicHookInfo<'_>) -> bool {
     if CATCHING.try_with(Cell::get).unwrap_or(0) == 0 {
         return false;
@@ -106,7 +105,7 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "a value that is no text".to_owned())
 }
 
-/// Counts this thread into [`CATCHING`] while it lives.
+/// Counts in [`CATCHING`] while it lives.
 struct Catching;
 
 impl Catching {

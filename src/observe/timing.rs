@@ -22,7 +22,7 @@ pub struct TimingSink(Option<Arc<Inner>>);
 struct Inner {
     policy: TimingPolicy,
     output: Output,
-    /// Carries `component`; the records pass its drain by, since they must not wait for room.
+    /// Carries `component`; the records bypass its drain, since they must not wait for room.
     log: Logger,
     /// Messages seen, for one in so many.
     seen: AtomicU64,
@@ -40,7 +40,7 @@ impl TimingSink {
         Self(None)
     }
 
-    /// Whether every record would be dropped: then there is no need to make one.
+    /// Whether every record would be dropped: then none needs to be made.
     pub fn is_off(&self) -> bool {
         self.0.is_none()
     }
@@ -50,7 +50,7 @@ impl TimingSink {
         self.batch().record(record);
     }
 
-    /// For the records of one batch of delivery reports: one look at the clock, one lock.
+    /// For the records of one batch of delivery reports: one clock reading, one lock.
     pub fn batch(&self) -> TimingBatch<'_> {
         let sink = self.0.as_deref().map(|inner| (inner, LINES.try_with(Cell::take)));
         TimingBatch(sink.map(|(inner, lines)| Pending {
@@ -91,7 +91,7 @@ thread_local! {
     static LINES: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Timing records that reach the log together, when this is dropped.
+/// Timing records that reach the log together when this is dropped.
 #[must_use = "its records are written when it is dropped"]
 pub struct TimingBatch<'a>(Option<Pending<'a>>);
 
@@ -164,7 +164,7 @@ impl KV for Connection<'_> {
     }
 }
 
-/// The record as any other record is written.
+/// Writes the record as slog writes any other record.
 fn write_by_slog(
     style: Style,
     at_us: u64,

@@ -1,6 +1,6 @@
 //! A timing record as one line of JSON. It is written for every message, so what the records of a
-//! batch have in common is formatted once: all before the MQTT topic, and the moments with the
-//! latencies between them.
+//! batch have in common is formatted once: everything before the MQTT topic, and the moments with
+//! the latencies between them.
 
 use super::format::{self, Rfc3339};
 use super::keys;
@@ -28,7 +28,7 @@ struct Tail {
 
 impl TimingJson {
     /// Appends the line of `record`, written at `at_us` microseconds after the Unix epoch: the same
-    /// for all lines of a batch. Byte for byte what slog's way makes of it.
+    /// for all lines of a batch. Byte for byte as slog would write it.
     pub(super) fn write(&mut self, at_us: u64, record: &TimingRecord<'_>, out: &mut Vec<u8>) {
         if self.head.is_empty() {
             self.head.extend_from_slice(b"{\"ts\":");

@@ -1,11 +1,11 @@
-//! What the log says of one message.
+//! The timing record of one message.
 
 use crate::message::Stamp;
 
-/// What a timing record says, borrowed for the time of one call.
+/// The contents of a timing record, borrowed for one call.
 #[derive(Debug, Clone, Copy)]
 pub struct TimingRecord<'a> {
-    /// The MQTT connection, where there are several.
+    /// The MQTT connection, if there are several.
     pub connection: Option<&'a str>,
     /// The MQTT topic, in UTF-8.
     pub mqtt_topic: &'a [u8],

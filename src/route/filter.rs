@@ -1,4 +1,4 @@
-//! MQTT topic filters: which are legal, and what they match (MQTT 5, section 4.7).
+//! MQTT filters: which are legal, and what they match (MQTT 5, section 4.7).
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,14 +11,15 @@ const LENGTH_MAX: usize = 65_535;
 pub struct Filter {
     text: String,
     kind: Kind,
-    /// Where the part that topics are matched against begins: behind `$share/group/` and its like.
+    /// Where the part begins that MQTT topics are matched against: after `$share/group/` and other
+    /// prefixes.
     pattern_at: usize,
 }
 
-/// What a broker makes of a filter's prefix.
+/// What a filter's prefix means to a broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
-    /// No prefix that means anything.
+    /// No prefix with a meaning.
     Plain,
     /// `$share/GROUP/FILTER`: each message goes to one member of the group.
     Shared,
@@ -28,8 +29,8 @@ enum Kind {
     Exclusive,
 }
 
-/// Prefixes of one broker (EMQX). Elsewhere they are the beginning of an ordinary filter, so an MQTT
-/// topic that has the prefix itself matches too.
+/// Prefixes of one broker (EMQX). Other brokers take them as the beginning of an ordinary filter, so an
+/// MQTT topic with the prefix itself matches too.
 const VENDOR_PREFIXES: [(&str, Kind); 2] =
     [("$queue/", Kind::Queue), ("$exclusive/", Kind::Exclusive)];
 
@@ -44,9 +45,9 @@ impl Filter {
         matches!(self.kind, Kind::Shared | Kind::Queue)
     }
 
-    /// Whether this subscription alone brings all that `other` would bring, so that `other` need not
-    /// be subscribed. Never between a plain and a shared one, nor between two groups: each of them
-    /// brings messages of its own. Where in doubt, no: that costs a copy, not a message.
+    /// Whether this subscription alone brings every message that `other` would bring, so that `other` need
+    /// not be subscribed. Never between a plain and a shared one, nor between two groups: each brings
+    /// messages of its own. If in doubt, no: that costs a copy, not a message.
     pub fn covers(&self, other: &Self) -> bool {
         if self.kind != other.kind || self.kind == Kind::Exclusive || self.group() != other.group()
         {
@@ -67,8 +68,7 @@ impl Filter {
         }
     }
 
-    /// Whether there is an MQTT topic that both match. What is shared, and in which group, does not
-    /// matter here.
+    /// Whether there is an MQTT topic that both match, whether or not they are shared.
     pub fn overlaps(&self, other: &Self) -> bool {
         let (a, b) = (self.pattern(), other.pattern());
         if hides_system(a, b) || hides_system(b, a) {
@@ -84,8 +84,8 @@ impl Filter {
         }
     }
 
-    /// Whether both may be subscribed by one client although they overlap: else each of them brings
-    /// every message, perhaps to different members of a group, so that nobody can tell copies apart.
+    /// Whether one client may subscribe both although they overlap. Otherwise each brings every message,
+    /// perhaps to different members of a group, and copies cannot be told apart.
     pub fn agrees_with(&self, other: &Self) -> bool {
         let same_group = self.is_shared() == other.is_shared() && self.group() == other.group();
         same_group || !self.overlaps(other)
@@ -101,8 +101,8 @@ impl Filter {
         self.patterns().any(|pattern| matches(pattern, mqtt_topic))
     }
 
-    /// What MQTT topics are matched against: what is behind the prefix, and all of it where the
-    /// prefix means something to some brokers only.
+    /// The patterns that MQTT topics are matched against: the part after the prefix, and the whole filter
+    /// too if the prefix means something to some brokers only.
     pub(super) fn patterns(&self) -> impl Iterator<Item = &str> {
         let whole = matches!(self.kind, Kind::Queue | Kind::Exclusive);
         std::iter::once(self.pattern()).chain(whole.then_some(&*self.text))
@@ -118,14 +118,14 @@ impl Filter {
     }
 }
 
-/// Whether a wildcard in first place keeps `pattern` from what `other` is about: `$SYS` and its like
-/// [MQTT-4.7.2-1].
+/// Whether `pattern` begins with a wildcard and `other` with `$`, as `$SYS` does: then they have no MQTT
+/// topic in common [MQTT-4.7.2-1].
 fn hides_system(pattern: &str, other: &str) -> bool {
     pattern.starts_with(['+', '#']) && other.starts_with('$')
 }
 
 fn matches(pattern: &str, mqtt_topic: &str) -> bool {
-    // A wildcard in first place does not match `$SYS` and its like [MQTT-4.7.2-1].
+    // A leading wildcard does not match names that begin with `$`, such as `$SYS` [MQTT-4.7.2-1].
     if hides_system(pattern, mqtt_topic) {
         return false;
     }
@@ -148,7 +148,7 @@ impl fmt::Display for Filter {
     }
 }
 
-/// Why a string is no filter.
+/// Why a string is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {
     /// [MQTT-4.7.3-1].

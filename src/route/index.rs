@@ -6,7 +6,7 @@ use super::filter::Filter;
 /// No filter matches: greater than every place.
 const NONE: usize = usize::MAX;
 
-/// What filters have in common up to one level, and how they go on.
+/// A node of the tree: what filters with the same beginning have next.
 #[derive(Debug, Clone)]
 pub(super) struct Level {
     /// By the next level's name, in order.
@@ -15,7 +15,7 @@ pub(super) struct Level {
     any: Option<Box<Level>>,
     /// Place of the first filter that ends here.
     end: usize,
-    /// Place of the first filter that goes on with `#`.
+    /// Place of the first filter that continues with `#`.
     rest: usize,
 }
 
@@ -60,14 +60,14 @@ impl Level {
 
     /// The place of the first filter that matches `mqtt_topic` (MQTT 5, section 4.7).
     pub(super) fn first_match(&self, mqtt_topic: &[u8]) -> Option<usize> {
-        // A wildcard in first place does not match `$SYS` and its like [MQTT-4.7.2-1].
+        // A leading wildcard does not match names that begin with `$`, such as `$SYS` [MQTT-4.7.2-1].
         let place = self.first(Some(mqtt_topic), !mqtt_topic.starts_with(b"$"));
         (place != NONE).then_some(place)
     }
 
-    /// `levels` are those of the MQTT topic that are still to be matched.
+    /// `levels` are those levels of the MQTT topic that remain to be matched.
     fn first(&self, levels: Option<&[u8]>, wildcards: bool) -> usize {
-        // `#` stands for the level before it too.
+        // `#` matches the level before it too.
         let rest = if wildcards { self.rest } else { NONE };
         let Some(levels) = levels else { return rest.min(self.end) };
         let (name, deeper) = match levels.iter().position(|byte| *byte == b'/') {

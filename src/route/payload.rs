@@ -1,4 +1,4 @@
-//! What becomes of a payload on its way into a record.
+//! How a payload becomes a record's value.
 
 use bytes::Bytes;
 use serde::de::IgnoredAny;
@@ -12,9 +12,8 @@ pub enum PayloadForm {
     /// `"raw"`: the bytes, untouched.
     #[default]
     Raw,
-    /// `"json"`: exactly one JSON document (RFC 8259). It is extracted from what firmware likes to
-    /// put around it (a byte order mark, white space, trailing NULs) and validated; its own bytes
-    /// stay as they are.
+    /// `"json"`: exactly one JSON document (RFC 8259). It is validated; a byte order mark, white space
+    /// and trailing NULs, which firmware likes to add, are removed, and its own bytes stay unchanged.
     Json,
 }
 
@@ -22,7 +21,7 @@ impl PayloadForm {
     /// The record's value.
     ///
     /// # Errors
-    /// What was found and expected, for people, if the payload is not of this form.
+    /// What was found and expected, if the payload is not of this form.
     pub fn apply(self, payload: &Bytes) -> Result<Bytes, String> {
         match self {
             Self::Raw => Ok(payload.clone()),
@@ -39,7 +38,7 @@ fn extract_json(payload: &Bytes) -> Result<Bytes, String> {
     let trailing = payload[leading..].iter().rev().take_while(|byte| padding(byte)).count();
     let document = payload.slice(leading..payload.len() - trailing);
     match serde_json::from_slice::<IgnoredAny>(&document) {
-        // IgnoredAny does not look into strings, so their UTF-8 is checked here (RFC 8259, 8.1).
+        // IgnoredAny does not check strings for UTF-8 (RFC 8259, 8.1).
         Ok(IgnoredAny) => match std::str::from_utf8(&document) {
             Ok(_) => Ok(document),
             Err(error) => Err(format!("expected one JSON document, found {error}")),

@@ -6,17 +6,17 @@ use super::filter::Filter;
 use super::payload::PayloadForm;
 use crate::message::{Qos, RouteId};
 
-/// One rule: what is subscribed, and where a message that matches goes.
+/// One rule: an MQTT filter to subscribe, and where messages that match it go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Its place in the configuration.
     pub id: RouteId,
-    /// What is subscribed and matched.
+    /// The filter that is subscribed and matched.
     pub filter: Filter,
-    /// The QoS asked for.
+    /// The QoS to ask for.
     pub qos: Qos,
-    /// Where records go.
+    /// The Kafka topic of its records.
     pub kafka_topic: Arc<str>,
-    /// What becomes of the payload.
+    /// How a payload becomes a value.
     pub payload: PayloadForm,
 }

@@ -134,7 +134,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Begins the drain, or lets one that has begun end with a failure's code.
+    /// Begins the drain; if one has begun, it ends with the more severe of the two exits.
     fn drain(&mut self, then: Exit, ctx: &mut Context<Self>) {
         match self.phase {
             Phase::Running => {
@@ -153,7 +153,7 @@ impl SupervisorActor {
         }
     }
 
-    /// Again and again while a drain goes on: a mail may die with the actor that it was for.
+    /// Sent again after each restart during a drain: a message is lost if its actor panics first.
     fn ask_to_stop_intake(&self) {
         if let Phase::Draining { .. } = self.phase {
             self.intakes.iter().for_each(|intake| intake.do_send(StopIntake));
@@ -172,13 +172,13 @@ impl SupervisorActor {
     fn stop(&mut self, exit: Exit) {
         self.phase = Phase::Stopping;
         self.metrics.health().set_draining();
-        // The last word on what became of every message.
+        // The final counts of all messages.
         self.summary.log(Instant::now(), &self.metrics, &self.log);
         System::current().stop_with_code(exit.code());
     }
 
-    /// Messages that reached their end, as a proof that this actor works: those of its connection, or
-    /// of all of them.
+    /// Settled messages, as a proof that this actor works: those of its connection, or of all
+    /// connections if it is not a connection's actor.
     pub(super) fn settled(&self, actor: &str) -> u64 {
         let mut connections = self.metrics.connections().iter();
         let counted = match connections.find(|connection| **connection.actor() == *actor) {
@@ -193,7 +193,7 @@ impl SupervisorActor {
         if let Some(policy) = self.children.get_mut(actor) {
             policy.restarted(Instant::now(), settled);
         }
-        // An actor that is gone waits for no answer.
+        // The actor may be gone.
         let _ = reply.send(Directive::Restart);
         self.ask_to_stop_intake();
     }
@@ -291,7 +291,7 @@ impl Handler<Drained> for SupervisorActor {
     }
 }
 
-/// What the log says of a failed actor.
+/// The log fields of a failed actor.
 struct Failed {
     actor: Arc<str>,
     /// Label of the restart counter.

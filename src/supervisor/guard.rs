@@ -1,14 +1,14 @@
-//! The guard around an actor's future: what fails is reported and restarted, and the actor's
-//! address, mailbox and registry entry live on.
+//! The guard around an actor's future: it reports and restarts a failed actor, whose address, mailbox
+//! and registry entry survive.
 //!
 //! actix itself restarts an actor that stops, not one that panics: a panic drops the actor with its
 //! mailbox, and in `SystemRegistry` a dead singleton can never be replaced. So the guard polls
 //! actix's own [`ContextFut`] inside `catch_unwind`, tells SupervisorActor what happened, waits for
-//! its word, and calls [`ContextFut::restart`]. Only the message that was being handled is lost.
+//! its directive, and calls [`ContextFut::restart`]. Only the message that was being handled is lost.
 //!
 //! A restart calls `restarting()`, which has to rebuild the state from the configuration (a panic
-//! may have left it half-changed), and then `started()`. What was given to `ctx.spawn`, `ctx.wait`
-//! and `ctx.run_interval` is dropped, so begin it in `started()`, not in `restarting()`.
+//! may have left it half-changed), and then `started()`. Futures given to `ctx.spawn`, `ctx.wait` and
+//! `ctx.run_interval` are dropped, so start them in `started()`, not in `restarting()`.
 //!
 //! One limit: actix numbers spawned futures from 1 again after a restart but remembers a
 //! `cancel_future` that a panic overtook. So a guarded actor does not cancel futures in a handler
@@ -29,11 +29,10 @@ use super::mail::{Cause, ChildDown, Directive};
 use crate::exit::Exit;
 use crate::observe::panics::{self, PanicReport};
 
-/// Only `try_send` and `send` heed it, and nothing here relies on it: the in-flight window is the
-/// bound.
+/// Only `try_send` and `send` respect it, and nothing relies on it: the in-flight window is the bound.
 const MAILBOX_CAPACITY: usize = 1024;
 
-/// Starts an actor under guard on `arbiter`. It is called what its heartbeat is called.
+/// Starts an actor under guard on `arbiter`. The actor has the name of its heartbeat.
 ///
 /// Any end of the actor while it has addresses is a failure: a panic in a handler, in `started()`
 /// or in a future of its context, and a `ctx.stop()`. While it waits for its restart its heartbeat
@@ -65,7 +64,7 @@ where
 struct Guard<A: Actor<Context = Context<A>> + Supervised> {
     actor: ContextFut<A, Context<A>>,
     down: Down,
-    /// The actor has failed, and SupervisorActor will say here what becomes of it.
+    /// The actor has failed, and SupervisorActor's directive will come here.
     word: Option<oneshot::Receiver<Directive>>,
 }
 
@@ -96,7 +95,7 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guard<A> {
             }
             let cause = match panics::catch(|| Pin::new(&mut guard.actor).poll(task)) {
                 Ok(Poll::Pending) => return Poll::Pending,
-                // Nobody can reach it any more, and it has nothing to do: that is an end, no failure.
+                // The actor has no addresses any more and nothing to do: an end, not a failure.
                 Ok(Poll::Ready(())) if !guard.actor.ctx().connected() => return guard.end(),
                 Ok(Poll::Ready(())) => Cause::Stopped,
                 Err(panic) => Cause::Panicked(panic),
@@ -108,7 +107,7 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Guard<A> {
 
 impl<A: Actor<Context = Context<A>> + Supervised> Guard<A> {
     fn end(&mut self) -> Poll<()> {
-        // Nothing will beat it any more.
+        // No more beats come.
         self.down.heartbeat.set_paused(true);
         Poll::Ready(())
     }
@@ -117,7 +116,7 @@ impl<A: Actor<Context = Context<A>> + Supervised> Guard<A> {
 impl<A: Actor<Context = Context<A>> + Supervised> Drop for Guard<A> {
     fn drop(&mut self) {
         if self.word.is_some() {
-            // Else `ContextFut::drop` would run `stopping()` and `stopped()` on an actor that a
+            // Otherwise `ContextFut::drop` would run `stopping()` and `stopped()` on an actor that a
             // panic has left half-changed.
             self.actor.ctx().terminate();
         }
@@ -131,7 +130,7 @@ struct Down {
 }
 
 impl Down {
-    /// If SupervisorActor is gone it drops the report, and the receiver says so.
+    /// If SupervisorActor is gone, the report is dropped, and the receiver gets an error.
     fn report(&self, cause: Cause) -> oneshot::Receiver<Directive> {
         self.heartbeat.set_paused(true);
         let (reply, word) = oneshot::channel();
@@ -150,8 +149,8 @@ fn end_system() {
     }
 }
 
-/// Polls SupervisorActor itself. It is not restarted: whatever ends it, ends the system with
-/// [`Exit::Failed`].
+/// Polls SupervisorActor itself. It is not restarted: when it ends, for whatever reason, the system
+/// ends with [`Exit::Failed`].
 pub(super) struct LastResort<A: Actor<Context = Context<A>>, F: Fn(Option<PanicReport>)> {
     actor: ContextFut<A, Context<A>>,
     ended: F,

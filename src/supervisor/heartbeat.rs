@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Beaten by an actor from a timer and once a batch: it says that the actor's thread makes progress,
-/// not that anything arrives. Waiting for a broker that is down beats on.
+/// An actor beats it from a timer and once a batch: it shows that the actor's thread makes progress, not
+/// that messages arrive. An actor that waits for an unreachable broker goes on beating.
 #[derive(Debug)]
 pub struct Heartbeat {
     actor: Arc<str>,
@@ -15,7 +15,7 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// For the actor of this name; counts as beaten now.
+    /// The heartbeat of the actor with this name; counts as beaten now.
     pub fn new(actor: impl Into<Arc<str>>) -> Self {
         Self {
             actor: actor.into(),
@@ -30,12 +30,12 @@ impl Heartbeat {
         &self.actor
     }
 
-    /// Progress was made.
+    /// Records progress.
     pub fn beat(&self) {
         self.last_ms.store(self.elapsed_ms(), Relaxed);
     }
 
-    /// While the actor waits for its restart it owes no progress.
+    /// Pauses the heartbeat while the actor waits for its restart: no progress is due then.
     pub fn set_paused(&self, paused: bool) {
         self.beat();
         self.paused.store(paused, Relaxed);
@@ -46,7 +46,7 @@ impl Heartbeat {
         self.paused.load(Relaxed)
     }
 
-    /// For how long no progress was made, if any was owed.
+    /// For how long no progress was made, unless the heartbeat is paused.
     pub fn silent_for(&self) -> Duration {
         if self.paused.load(Relaxed) {
             return Duration::ZERO;

@@ -1,4 +1,4 @@
-//! What SupervisorActor is told, and what it tells.
+//! The messages to and from SupervisorActor.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::observe::PanicReport;
 use crate::stage::SourceId;
 
-/// An actor under guard has failed, and waits for what becomes of it.
+/// An actor under guard has failed, and waits for a [`Directive`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ChildDown {
@@ -16,22 +16,22 @@ pub struct ChildDown {
     pub actor: Arc<str>,
     /// How it failed.
     pub cause: Cause,
-    /// Takes the answer. Dropped unanswered, it ends the actor and the system.
+    /// Takes the answer. If it is dropped without an answer, actor and system end.
     pub reply: oneshot::Sender<Directive>,
 }
 
 /// How an actor failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cause {
-    /// A panic, in whatever runs in its context.
+    /// A panic in anything that runs in its context.
     Panicked(PanicReport),
-    /// It stopped by itself. It should not.
+    /// It stopped by itself, which it should not.
     Stopped,
     /// Its constructor panicked: there is nothing to restart.
     NotBuilt(PanicReport),
 }
 
-/// What becomes of an actor that failed.
+/// What to do with an actor that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Directive {
     /// Restart now.
@@ -40,7 +40,7 @@ pub enum Directive {
     Stop,
 }
 
-/// Tells SupervisorActor that all actors are there.
+/// Tells SupervisorActor that all actors are started.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct Supervise {
@@ -48,12 +48,12 @@ pub struct Supervise {
     pub intakes: Vec<Recipient<StopIntake>>,
 }
 
-/// Stop in order: take nothing more, finish what is in flight. Asked again, it changes nothing.
+/// Stop in order: take in nothing more, finish what is in flight. Sent again, it changes nothing.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// To MqttActor: take nothing more; when everything in flight is settled and acknowledged and the
+/// To MqttActor: take in nothing more; when everything in flight is settled and acknowledged and the
 /// connection is closed, answer [`Drained`] to SupervisorActor. May come more than once.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]

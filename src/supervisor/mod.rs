@@ -1,4 +1,4 @@
-//! SupervisorActor and what it is made of.
+//! SupervisorActor, the guard that restarts actors, and the watchdog.
 //!
 //! # Start, in this order
 //!
@@ -6,10 +6,10 @@
 //!
 //! 1. [`Logging::start`](crate::observe::Logging::start), `install_hook`, `bridge_log_crate`.
 //! 2. `System::new()`. Inside `system.block_on`: one [`Heartbeat`] for each actor, the HTTP server
-//!    (its address may be taken: then nothing else has begun), one `Arbiter` for KafkaProducerActor and
+//!    (first, because its address may be taken), one `Arbiter` for KafkaProducerActor and
 //!    for each MqttActor (kept: actix does not join them), [`Watchdog::start`] over the heartbeats.
-//! 3. [`SupervisorActor::start`], with the threads to watch. It runs on the
-//!    system arbiter, which nothing else uses but waiting for signals.
+//! 3. [`SupervisorActor::start`], with the threads to watch. It runs on the system arbiter, which
+//!    otherwise only waits for signals.
 //! 4. [`guard::start`] for KafkaProducerActor, and `SystemRegistry::set` of its address, once;
 //!    `guard::start` for one MqttActor for each connection. All get `supervisor.recipient()`.
 //! 5. [`Supervise`] to SupervisorActor. Only now can a drain reach the MqttActors; a [`Drain`] that
@@ -22,15 +22,17 @@
 //!
 //! 1. [`Drain`] arms the deadline; [`StopIntake`] goes to each MqttActor, and again after each restart
 //!    of an actor, since it may have died with it. Ordinary restarts go on meanwhile.
-//! 2. Each MqttActor takes nothing more, waits until every message has its verdict, writes the PUBACKs,
-//!    disconnects and sends [`Drained`]: after the last one the system stops with [`Exit::Drained`](crate::exit::Exit::Drained). At the
-//!    deadline it stops with [`Exit::DeadlinePassed`](crate::exit::Exit::DeadlinePassed). A spent budget, the end of one of our
-//!    threads, or that of SupervisorActor makes it [`Exit::Failed`](crate::exit::Exit::Failed).
+//! 2. Each MqttActor takes in nothing more, waits until every message has its verdict, writes the PUBACKs,
+//!    disconnects and sends [`Drained`]: after the last one the system stops with
+//!    [`Exit::Drained`](crate::exit::Exit::Drained). At the deadline it stops with
+//!    [`Exit::DeadlinePassed`](crate::exit::Exit::DeadlinePassed). If a restart budget is spent, a
+//!    watched thread ends or SupervisorActor ends, it stops with
+//!    [`Exit::Failed`](crate::exit::Exit::Failed).
 //! 3. `run_with_code` returns at once, while the arbiters still end: their actors' futures are
-//!    dropped. [`Watchdog::stop`], since nobody beats any more; then the arbiters are joined, within
-//!    a limit, since `join` has none.
-//! 4. The HTTP server ends: until here it answered, not ready.
-//! 5. The last [`Logging`](crate::observe::Logging) is dropped: flushed.
+//!    dropped. [`Watchdog::stop`], since no heartbeats come any more; then the arbiters are joined,
+//!    within a limit, since `join` has none.
+//! 4. The HTTP server ends; until then it answers that the bridge is not ready.
+//! 5. The last [`Logging`](crate::observe::Logging) is dropped, which flushes the log.
 //! 6. The code of `run_with_code` is the process's exit code.
 
 mod mail;

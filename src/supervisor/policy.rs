@@ -1,14 +1,14 @@
-//! When a failed actor is restarted, and when no more. Pure: no clock, no randomness.
+//! When a failed actor is restarted, and when the bridge gives up. Pure: no clock, no randomness.
 
 use std::time::{Duration, Instant};
 
 use crate::backoff::Backoff;
 use crate::config::SupervisorConfig;
 
-/// A restart counts as a success no sooner than this after it.
+/// A restart counts as a success after this time at the earliest.
 pub const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
-/// What is to be done about a failure.
+/// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Restart the actor after this pause.
@@ -19,9 +19,9 @@ pub enum Decision {
 
 /// The failures of one actor.
 ///
-/// The budget counts *consecutive* failures: failures within a time window would never trip once the
-/// backoff makes restarts rarer than that. They end when the actor has proved itself: since its
-/// restart [`HEALTHY_AFTER`] has passed and a message was settled.
+/// The budget counts *consecutive* failures: a count within a time window would never be reached once the
+/// backoff makes restarts rare. The series ends when the actor has proved that it works: since its restart
+/// [`HEALTHY_AFTER`] has passed and a message was settled.
 #[derive(Debug, Clone)]
 pub struct RestartPolicy {
     backoff: Backoff,

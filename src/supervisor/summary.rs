@@ -6,7 +6,7 @@ use slog::{KV, Logger, Record, Serializer, info};
 
 use crate::observe::{ConnectionMetrics, Conservation, Metrics, keys};
 
-/// Remembers the last summary, for the rates.
+/// The last summary, from which the rates are computed.
 #[derive(Debug)]
 pub(super) struct Summary {
     at: Instant,
@@ -92,7 +92,7 @@ fn per_second(before: u64, after: u64, seconds: f64) -> u64 {
     if seconds <= 0.0 {
         return 0;
     }
-    // Both conversions lose nothing that a rate could show.
+    // The conversions lose less than a rate shows.
     (after.saturating_sub(before) as f64 / seconds).round() as u64
 }
 

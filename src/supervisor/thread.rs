@@ -1,4 +1,4 @@
-//! A thread that can be asked to stop, and whose end is noticed.
+//! A thread that can be asked to stop, and that shows when it has ended.
 
 use std::io;
 use std::sync::{Arc, Weak};
@@ -33,8 +33,8 @@ impl StoppableThread {
         Ok(Self { stop, alive, thread })
     }
 
-    /// Something that says whether the thread has ended, for `SupervisorActor` to watch. It outlives
-    /// this.
+    /// A function that says whether the thread has ended, for `SupervisorActor`. It may outlive this
+    /// handle.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         let alive = Weak::clone(&self.alive);
         move || alive.strong_count() == 0
@@ -61,7 +61,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Waits for `limit`; at once `true` when the thread is to stop.
+    /// Waits for `limit`, or until the thread is asked to stop: then `true`.
     pub fn wait(&self, limit: Duration) -> bool {
         let mut asked = self.asked.lock();
         self.changed.wait_while_for(&mut asked, |asked| !*asked, limit);

@@ -1,4 +1,4 @@
-//! Ends the process when an actor hangs: a blocked thread can be neither killed nor restarted.
+//! Ends the process when an actor hangs: a blocked thread cannot be killed or restarted.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::thread::{Stop, StoppableThread};
 use crate::exit::Exit;
 use crate::observe::{Logging, keys};
 
-/// The watchdog's thread. It looks at all heartbeats several times in `hang_after`.
+/// The watchdog's thread. It checks all heartbeats several times in `hang_after`.
 #[derive(Debug)]
 pub struct Watchdog(StoppableThread);
 
@@ -26,7 +26,7 @@ impl Watchdog {
     /// When one of the heartbeats has been silent for longer than `hang_after`: logs it, flushes the
     /// log, and ends the process with [`Exit::Hung`].
     ///
-    /// Waiting for a broker that is down is no hang: the actor's timer beats on.
+    /// An actor that waits for an unreachable broker does not hang: its timer goes on beating.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -58,12 +58,12 @@ impl Watchdog {
         watching.map(Self)
     }
 
-    /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
+    /// A function that says whether the thread has ended, for `SupervisorActor`.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
         self.0.finished()
     }
 
-    /// Ends the thread and waits for its end. To be called after the arbiters have been joined.
+    /// Stops the thread and waits for its end. Call it when no actor beats any more.
     pub fn stop(self) {
         self.0.stop();
         self.0.join();
@@ -79,7 +79,7 @@ fn watch(heartbeats: &[Arc<Heartbeat>], hang_after: Duration, stop: &Stop) -> Op
             return None;
         }
         if slept.elapsed() > interval + hang_after / 2 {
-            // The whole process stood still, so nobody could beat.
+            // The whole process stood still, so no actor could beat.
             continue;
         }
         let hang = heartbeats
