@@ -19,7 +19,7 @@ use super::replay::{Known, Replay};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::kafka::dead_letter::{DeadLetter, Extent};
-use crate::message::{Destination, NO_ROUTE, RecordId, Seq, Stamp};
+use crate::message::{Destination, Header, NO_ROUTE, Record, RecordId, Seq, Stamp};
 use crate::observe::panics::{self, PanicReport};
 use crate::observe::{HeldPlace, Hold, LogLimiter, Metrics, TimingSink, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict};
@@ -61,6 +61,9 @@ const FAILING_NAMED: usize = 5;
 /// A repeated warning appears once in this time.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// The reason code of a record for a partition that its Kafka topic does not have.
+const PARTITION_MISSING: &str = "partition_missing";
+
 /// A message with the source that gets its verdict.
 #[derive(Debug)]
 struct Item {
@@ -74,17 +77,28 @@ impl Queued for Item {
     }
 
     fn bytes(&self) -> usize {
-        let value =
-            self.msg.record().and_then(|record| record.value.as_ref()).map_or(0, Bytes::len);
-        self.key().len() + value + RECORD_BYTES
+        let Record { key, value, headers, .. } = self.record();
+        let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        let header = |header: &Header| header.name.to_bytes().len() + bytes(&header.value);
+        bytes(key) + bytes(value) + headers.iter().map(header).sum::<usize>() + RECORD_BYTES
     }
 }
 
 impl Item {
-    /// The record's key.
-    fn key(&self) -> &[u8] {
-        let key = self.msg.record().and_then(|record| record.key.as_ref());
-        key.unwrap_or(&self.msg.message.mqtt_topic)
+    /// The record. Only an item that has one goes into a queue.
+    fn record(&self) -> &Record {
+        self.msg.record().expect("what has no record goes to the dead letter at once")
+    }
+
+    /// What decides on the partition of a record that names none.
+    fn partition_key(&self) -> &[u8] {
+        self.record().key.as_ref().unwrap_or(&self.msg.message.mqtt_topic)
+    }
+
+    /// Whether librdkafka can take it together with others.
+    fn is_plain(&self) -> bool {
+        let Record { headers, partition, timestamp_ms, .. } = self.record();
+        headers.is_empty() && partition.is_none() && timestamp_ms.is_none()
     }
 }
 
@@ -166,11 +180,17 @@ impl KafkaProducerActor {
         let state = &mut self.state;
         let queue = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
-            let record = item.msg.record()?;
-            Some(state.kafka_topics.queue_of(&record.kafka_topic, item.key()))
+            match item.msg.record()?.partition {
+                Some(wanted) if wanted < 0 => Some(Err(wanted)),
+                _ => Some(Ok(state.kafka_topics.queue_of(&item))),
+            }
         });
         match queue {
-            Ok(Some(queue)) => state.kafka_topics.queues_mut()[queue].push(item),
+            Ok(Some(Ok(queue))) => state.kafka_topics.queues_mut()[queue].push(item),
+            Ok(Some(Err(wanted))) => {
+                let detail = format!("found partition {wanted}, expected 0 or more");
+                self.dead_letter(item, Some((PARTITION_MISSING, detail)));
+            }
             Ok(None) => self.dead_letter(item, None),
             Err(panic) => {
                 self.log_panic("panic on one message", &panic);

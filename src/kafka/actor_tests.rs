@@ -103,12 +103,13 @@ impl Mock {
                         let value = String::from_utf8_lossy(header.value.unwrap_or_default());
                         format!("{}={value}", header.key)
                     });
-                    let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+                    let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
                     records.push(Record {
                         kafka_partition: record.partition(),
                         key: bytes(record.key()),
                         value: bytes(record.payload()),
                         headers: headers.collect(),
+                        timestamp_ms: record.timestamp().to_millis(),
                     });
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
@@ -127,9 +128,10 @@ fn partitions_of(kafka_topic: &str) -> i32 {
 #[derive(Debug)]
 struct Record {
     kafka_partition: i32,
-    key: Vec<u8>,
-    value: Vec<u8>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
     headers: Vec<String>,
+    timestamp_ms: Option<i64>,
 }
 
 /// What the scripted source did and was told.
@@ -137,7 +139,7 @@ struct Record {
 struct Journal {
     epochs: Vec<Epoch>,
     verdicts: Vec<Verdict>,
-    unsettled: BTreeMap<Seq, ForwardMsg>,
+    unsettled: BTreeMap<RecordId, ForwardMsg>,
 }
 
 struct Source {
@@ -182,7 +184,7 @@ impl Handler<Verdicts> for Source {
     fn handle(&mut self, verdicts: Verdicts, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
         for verdict in verdicts.verdicts {
-            if journal.unsettled.remove(&verdict.id().seq).is_some() {
+            if journal.unsettled.remove(&verdict.id()).is_some() {
                 journal.verdicts.push(verdict);
             }
         }
@@ -198,7 +200,7 @@ impl Handler<Publish> for Source {
 
     fn handle(&mut self, publish: Publish, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
-        journal.unsettled.extend(publish.0.iter().map(|msg| (msg.id.seq, msg.clone())));
+        journal.unsettled.extend(publish.0.iter().map(|msg| (msg.id, msg.clone())));
         drop(journal);
         self.hand_on(publish.0);
     }
@@ -331,9 +333,9 @@ impl Stage {
 
     /// What arrived of each key, each in one partition and all `messages` among it.
     fn arrivals(&self, kafka_topic: &str, messages: &[ForwardMsg]) -> Vec<Vec<u64>> {
-        let mut keys: BTreeMap<Vec<u8>, (i32, Vec<u64>)> = BTreeMap::new();
+        let mut keys: BTreeMap<Option<Vec<u8>>, (i32, Vec<u64>)> = BTreeMap::new();
         for Record { kafka_partition, key, value, .. } in self.mock.read(kafka_topic) {
-            let seq = String::from_utf8(value).expect("a number").parse().expect("a number");
+            let seq = seq_of(value);
             let (first, arrived) =
                 keys.entry(key.clone()).or_insert_with(|| (kafka_partition, Vec::new()));
             assert_eq!(*first, kafka_partition, "{key:?} is in two partitions");
@@ -345,6 +347,12 @@ impl Stage {
         assert!(lost.is_empty(), "lost: {lost:?}");
         arrivals
     }
+}
+
+/// The number of the message that a record of [`messages`] is of.
+fn seq_of(value: Option<Vec<u8>>) -> u64 {
+    let text = String::from_utf8(value.unwrap_or_default()).expect("a number");
+    text.parse().expect("a number")
 }
 
 /// Each once, where it comes first.
@@ -392,6 +400,29 @@ fn messages_of(kafka_topic: &str, mqtt_topics: usize, count: usize) -> Vec<Forwa
             ForwardMsg { id: RecordId::first(seq), message: Arc::new(message) }
         })
         .collect()
+}
+
+/// The same message with its record changed.
+fn changed(msg: ForwardMsg, change: impl FnOnce(&mut crate::message::Record)) -> ForwardMsg {
+    let mut record = msg.record().expect("it has one").clone();
+    change(&mut record);
+    split(msg, vec![record]).remove(0)
+}
+
+/// The same message with these records.
+fn split(msg: ForwardMsg, records: Vec<crate::message::Record>) -> Vec<ForwardMsg> {
+    let ForwardMsg { id, message } = msg;
+    let message = Arc::into_inner(message).expect("nobody else has it");
+    let destinations: Box<[_]> = records.into_iter().map(Destination::Record).collect();
+    let count = u16::try_from(destinations.len()).expect("few");
+    let message =
+        Arc::new(Message { destinations: Destinations::Several(destinations), ..message });
+    let part = |index| ForwardMsg { id: RecordId { index, ..id }, message: Arc::clone(&message) };
+    (0..count).map(part).collect()
+}
+
+fn header(value: &str) -> Header {
+    Header { name: c"device".into(), value: Some(Bytes::from(value.to_owned())) }
 }
 
 fn refused_before() -> ForwardMsg {
@@ -636,7 +667,7 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
                 .filter(|record| record.kafka_partition == stuck)
                 .map(|record| record.key.clone())
                 .collect();
-            let is_stuck = |msg: &ForwardMsg| keys.contains(&msg.message.mqtt_topic[..]);
+            let is_stuck = |msg: &ForwardMsg| keys.contains(&Some(msg.message.mqtt_topic.to_vec()));
             stage.mock.order(move |cluster| {
                 for partition in 0..partitions_of(kafka_topic) {
                     let leader = if partition == stuck { 2 } else { 1 };
@@ -757,7 +788,7 @@ fn a_batch_for_another_epoch_is_not_taken() {
         stage.publish(all[1..].to_vec());
         stage.settled(1).await;
         let records = stage.mock.read("a");
-        assert_eq!(records[0].value, all[1].id.seq.0.to_string().into_bytes());
+        assert_eq!(records[0].value, Some(all[1].id.seq.0.to_string().into_bytes()));
     });
 }
 
@@ -772,7 +803,7 @@ impl Handler<LoseVerdicts> for Source {
     fn handle(&mut self, LoseVerdicts(lost): LoseVerdicts, ctx: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
         journal.verdicts.retain(|verdict| lost.iter().all(|msg| msg.id.seq != verdict.id().seq));
-        journal.unsettled.extend(lost.into_iter().map(|msg| (msg.id.seq, msg)));
+        journal.unsettled.extend(lost.into_iter().map(|msg| (msg.id, msg)));
         drop(journal);
         self.started(ctx);
     }
@@ -908,7 +939,7 @@ fn dead_letters_go_to_their_kafka_topic_with_their_reasons() {
         stage.settled(1).await;
         assert_eq!(stage.rejected(), [msg.id.seq]);
         let Record { key, value, headers, .. } = stage.mock.read("dead").remove(0);
-        assert_eq!((key, value), (b"sensors/0".to_vec(), msg.message.payload.to_vec()));
+        assert_eq!((key, value), (Some(b"sensors/0".to_vec()), Some(msg.message.payload.to_vec())));
         for header in ["reason=payload_not_json", "detail=found x", "mqtt_topic=sensors/0"] {
             assert!(headers.contains(&header.to_owned()), "{header} is not in {headers:?}");
         }
@@ -1042,5 +1073,152 @@ fn a_forbidden_kafka_topic_is_held_while_others_go_on_and_heals() {
         stage.until("no longer held", |stage| stage.metrics.holds().is_empty()).await;
         stage.assert_arrived("a", &held);
         stage.assert_arrived("b", &free);
+    });
+}
+
+#[test]
+fn a_record_without_a_key_goes_where_its_mqtt_topic_goes_as_a_key_and_null_stays_null() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let keyed = messages("a", 8);
+        stage.publish(keyed.clone());
+        let keyless = |msg| changed(msg, |record| record.key = None);
+        let keyless: Vec<_> = messages("a", 80).into_iter().map(keyless).collect();
+        stage.publish(keyless.clone());
+        let tombstones = messages("b", 8).into_iter();
+        let tombstones: Vec<_> =
+            tombstones.map(|msg| changed(msg, |record| record.value = None)).collect();
+        stage.publish(tombstones);
+        stage.settled(96).await;
+        assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
+        let records = stage.mock.read("a");
+        assert_eq!(records.iter().filter(|record| record.key.is_none()).count(), 80);
+        let mut partitions = BTreeMap::new();
+        let mut seqs: BTreeMap<_, Vec<u64>> = BTreeMap::new();
+        for Record { kafka_partition, value, .. } in records {
+            let seq = seq_of(value);
+            let mut all = keyed.iter().chain(&keyless);
+            let msg = all.find(|msg| msg.id.seq.0 == seq).expect("one of them");
+            let mqtt_topic = msg.message.mqtt_topic.clone();
+            let first = *partitions.entry(mqtt_topic.clone()).or_insert(kafka_partition);
+            assert_eq!(first, kafka_partition, "{mqtt_topic:?}");
+            seqs.entry(mqtt_topic).or_default().push(seq);
+        }
+        assert!(seqs.values().all(|seqs| seqs.is_sorted()), "{seqs:?}");
+        let tombstones = stage.mock.read("b");
+        assert_eq!(tombstones.len(), 8);
+        assert!(tombstones.iter().all(|record| record.value.is_none() && record.key.is_some()));
+    });
+}
+
+#[test]
+fn headers_and_timestamps_arrive_and_nothing_is_reordered_among_plain_records_by_a_refusal() {
+    use RDKafkaRespErr::*;
+    story(|| async {
+        for errors in [
+            &[RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE][..],
+            &[RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER],
+            &[RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
+        ] {
+            let stage = Stage::new(|_| {});
+            let all: Vec<_> = messages_of("a", 2, 400)
+                .into_iter()
+                .enumerate()
+                .map(|(nth, msg)| match nth % 5 {
+                    0 | 1 => changed(msg, |record| record.headers = vec![header("x"), header("y")]),
+                    3 => changed(msg, |record| record.timestamp_ms = Some(1_600_000_000_000)),
+                    _ => msg,
+                })
+                .collect();
+            stage.publish(all[..100].to_vec());
+            stage.settled(100).await;
+            stage.mock.fail_produce(errors);
+            all[100..].chunks(30).for_each(|chunk| stage.publish(chunk.to_vec()));
+            stage.settled(400).await;
+            assert_eq!(stage.rejected().len(), 0, "{errors:?}");
+            stage.assert_arrived("a", &all);
+            let records = stage.mock.read("a");
+            for Record { value, headers, timestamp_ms, .. } in records {
+                let seq = seq_of(value);
+                let nth = all.iter().position(|msg| msg.id.seq.0 == seq).expect("one of them");
+                let expected = if nth % 5 < 2 { &["device=x", "device=y"][..] } else { &[] };
+                assert_eq!(headers, expected, "{nth}");
+                assert_eq!(timestamp_ms == Some(1_600_000_000_000), nth % 5 == 3, "{nth}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_record_goes_to_the_partition_that_it_names_and_to_the_dead_letter_if_there_is_none() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let to = |partition| {
+            move |record: &mut crate::message::Record| record.partition = Some(partition)
+        };
+        // The number of partitions is not known to the first of them.
+        let wanted = (0..200).map(|nth| if nth % 50 == 0 { 7 } else { nth % PARTITIONS });
+        let all: Vec<_> = messages("a", 200).into_iter().zip(wanted).collect();
+        let all: Vec<_> = all.into_iter().map(|(msg, wanted)| changed(msg, to(wanted))).collect();
+        all.chunks(20).for_each(|chunk| stage.publish(chunk.to_vec()));
+        stage.publish(vec![changed(messages("a", 1).remove(0), to(-1))]);
+        stage.settled(201).await;
+        assert_eq!((stage.rejected().len(), stage.epochs()), (5, 1));
+        for Record { kafka_partition, value, .. } in stage.mock.read("a") {
+            let seq = seq_of(value);
+            let msg = all.iter().find(|msg| msg.id.seq.0 == seq).expect("one of them");
+            assert_eq!(msg.record().and_then(|record| record.partition), Some(kafka_partition));
+        }
+        let file = std::fs::read_to_string(&stage.file).expect("written");
+        let count = |text: &str| file.matches(text).count();
+        assert_eq!(count("\"reason\":\"partition_missing\""), 5, "{file}");
+        assert_eq!(count("\"kafka_topic\":\"a\""), 5, "{file}");
+        assert_eq!(count("found partition -1, expected 0 or more"), 1, "{file}");
+        assert_eq!(count("a has no partition 7, expected 0 to 3"), 4, "{file}");
+        assert_eq!(stage.metrics.holds(), []);
+    });
+}
+
+#[test]
+fn the_records_of_a_message_have_a_verdict_each_and_keep_their_order() {
+    use RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as TOO_LARGE;
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        let mut all = Vec::new();
+        for (nth, msg) in messages("a", 100).into_iter().enumerate() {
+            let record = msg.record().expect("it has one").clone();
+            let mut elsewhere = record.clone();
+            elsewhere.kafka_topic = "b".into();
+            let mut missing = record.clone();
+            missing.partition = Some(99);
+            let mut headed = record.clone();
+            headed.headers = vec![header(&nth.to_string())];
+            let records = match nth {
+                50 => vec![record, elsewhere, headed, missing],
+                _ => vec![record, elsewhere, headed],
+            };
+            all.extend(split(msg, records));
+        }
+        stage.publish(all[..30].to_vec());
+        stage.settled(30).await;
+        stage.mock.fail_produce(&[TOO_LARGE]);
+        all[30..].chunks(10).for_each(|chunk| stage.publish(chunk.to_vec()));
+        stage.settled(301).await;
+        let rejected = |verdict: &Verdict| matches!(verdict, Verdict::Rejected(_));
+        let journal = stage.journal();
+        let rejected: Vec<_> = journal.verdicts.iter().filter(|it| rejected(it)).collect();
+        assert_eq!(rejected.len(), 1);
+        assert_eq!(rejected[0].id().index, 3);
+        drop(journal);
+        stage.assert_arrived("b", &all);
+        // A message's two records for one partition are in their order: plain, then headed.
+        let mut last = BTreeMap::new();
+        for Record { key, value, headers, .. } in stage.mock.read("a") {
+            let place = (seq_of(value), !headers.is_empty());
+            let before = last.insert(key.clone(), place);
+            // A refused batch may have been written before; what counts is what comes first.
+            assert!(before < Some(place) || stage.epochs() > 1, "{key:?}: {before:?}, {place:?}");
+        }
+        assert!(last.len() == 8);
     });
 }

@@ -42,6 +42,9 @@ const MSG_SIZE_TOO_LARGE: i32 = 10;
 /// The same, of the request that it is alone in.
 const RECORD_LIST_TOO_LARGE: i32 = 18;
 
+/// librdkafka's code for a partition that is not there.
+pub const UNKNOWN_PARTITION: i32 = -190;
+
 /// The class of the code in a delivery report. What is not in the table is [`Class::Transient`]: a
 /// record is never given up for a reason that nobody knows.
 pub fn of_report(code: i32) -> Class {
@@ -97,7 +100,7 @@ const TABLE: &[(i32, &str, Class)] = &[
     (-193, "_RESOLVE", Transient),
     (-192, "_MSG_TIMED_OUT", Transient),
     (-191, "_PARTITION_EOF", Transient),
-    (-190, "_UNKNOWN_PARTITION", Hold),
+    (UNKNOWN_PARTITION, "_UNKNOWN_PARTITION", Hold),
     (-189, "_FS", Transient),
     (-188, "_UNKNOWN_TOPIC", Hold),
     (-187, "_ALL_BROKERS_DOWN", Transient),

@@ -59,11 +59,18 @@ pub(super) struct Chooser {
     /// The MQTT topics of records without a key that librdkafka is about to ask for, by index. Few, for
     /// their partition is named once the number of partitions is known.
     keyless: Mutex<HashMap<usize, Box<[u8]>>>,
+    /// The partitions that records name themselves, of those that librdkafka is about to ask for. Few, for
+    /// now and then one of them tells the number of partitions.
+    wanted: Mutex<HashMap<usize, i32>>,
 }
 
 impl Chooser {
     pub(super) fn new(partitions: &Arc<Partitions>) -> Self {
-        Self { partitions: Arc::clone(partitions), keyless: Mutex::default() }
+        Self {
+            partitions: Arc::clone(partitions),
+            keyless: Mutex::default(),
+            wanted: Mutex::default(),
+        }
     }
 
     /// A record without a key is handed over, and its MQTT topic decides. librdkafka asks once, or never
@@ -71,11 +78,25 @@ impl Chooser {
     pub(super) fn expect_keyless(&self, index: usize, mqtt_topic: &[u8]) {
         self.keyless.lock().insert(index, mqtt_topic.into());
     }
+
+    /// A record that names its partition is handed over, and librdkafka will ask for that once.
+    pub(super) fn expect_wanted(&self, index: usize, partition: i32) {
+        self.wanted.lock().insert(index, partition);
+    }
+
+    /// librdkafka did not take the record.
+    pub(super) fn forget_wanted(&self, index: usize) {
+        self.wanted.lock().remove(&index);
+    }
 }
 
 impl Partitioner for Chooser {
     fn partition(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32 {
         self.partitions.count.store(count, Relaxed);
+        if let Some(wanted) = self.wanted.lock().remove(&index) {
+            // One that is not there comes back with `_UNKNOWN_PARTITION`.
+            return wanted;
+        }
         match key {
             Some(key) => self.partitions.choose(key, count),
             None => {

@@ -60,9 +60,6 @@ pub struct Target<'a> {
     pub kafka_partition: Option<i32>,
 }
 
-/// librdkafka's code for a partition that is not there.
-const UNKNOWN_PARTITION: i32 = -190;
-
 /// What the poll thread and the actor share.
 struct Shared {
     client: Arc<Client>,
@@ -288,7 +285,7 @@ impl Producer {
         shared.begin(batch.len());
         let codes = counted.topic.produce(partition, batch);
         shared.taken(codes.iter().filter(|code| **code != 0).count());
-        if codes.contains(&UNKNOWN_PARTITION) {
+        if codes.contains(&classify::UNKNOWN_PARTITION) {
             counted.counted_at = None;
         }
         Ok(codes)
@@ -307,15 +304,22 @@ impl Producer {
     ) -> Result<(), i32> {
         let shared = Arc::clone(self.shared());
         let counted = self.topic(to)?;
-        let partition = match extras.kafka_partition {
-            Some(partition) => partition,
-            None => counted.partition(to.kafka_partition, Instant::now()),
-        };
-        counted.announce(partition, &record);
+        let wanted = extras.kafka_partition;
+        let partition = counted.partition(wanted.or(to.kafka_partition), Instant::now());
+        match wanted {
+            // librdkafka tells how many partitions there are only when it asks for one.
+            Some(wanted) if partition == UNASSIGNED => {
+                counted.chooser.expect_wanted(record.index, wanted);
+            }
+            _ => counted.announce(partition, &record),
+        }
         shared.begin(1);
         let sent = counted.topic.produce_one(partition, record, extras);
         shared.taken(usize::from(sent.is_err()));
-        if sent == Err(UNKNOWN_PARTITION) {
+        if sent.is_err() {
+            counted.chooser.forget_wanted(record.index);
+        }
+        if sent == Err(classify::UNKNOWN_PARTITION) {
             counted.counted_at = None;
         }
         sent

@@ -179,7 +179,7 @@ async fn a_partition_that_kafka_has_not_is_said_at_once_and_nothing_is_reported(
             ..Extras::default()
         };
         let sent = stage.send_one(record(1, Some(b"k"), None), extras);
-        assert_eq!(sent, Err(UNKNOWN_PARTITION), "{kafka_partition}");
+        assert_eq!(sent, Err(classify::UNKNOWN_PARTITION), "{kafka_partition}");
     }
     stage.send(None, &[record(2, Some(b"k"), None)]);
     assert_eq!(stage.delivered(1)[0].index, 2);

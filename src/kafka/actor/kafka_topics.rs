@@ -26,8 +26,10 @@ pub(super) struct KafkaTopics {
 struct KafkaTopic {
     name: Arc<str>,
     partitions: Arc<Partitions>,
-    /// The queue of all records until the number of partitions is known, and nothing is in flight.
-    undivided: Option<usize>,
+    /// The queue of all records until the number of partitions is known, and nothing is in flight; then
+    /// that of records for partitions which are not among them. librdkafka says whether they exist.
+    unplaced: usize,
+    is_divided: bool,
     /// By partition, the queue.
     divided: Vec<Option<usize>>,
     /// A queue of it is held, and most likely by what concerns all of them.
@@ -56,9 +58,9 @@ impl KafkaTopics {
     }
 
     /// The queue of a record.
-    pub(super) fn queue_of(&mut self, kafka_topic: &str, key: &[u8]) -> usize {
-        let owner = self.number_of(kafka_topic);
-        self.queue_in(owner, key)
+    pub(super) fn queue_of(&mut self, item: &Item) -> usize {
+        let owner = self.number_of(&item.record().kafka_topic);
+        self.queue_in(owner, item)
     }
 
     fn number_of(&mut self, kafka_topic: &str) -> usize {
@@ -70,11 +72,12 @@ impl KafkaTopics {
 
     fn add(&mut self, kafka_topic: &str) -> usize {
         let (owner, name) = (self.all.len(), Arc::<str>::from(kafka_topic));
-        let undivided = Some(self.add_queue(owner, PartitionQueue::new(&name, None)));
+        let unplaced = self.add_queue(owner, PartitionQueue::new(&name, None));
         self.all.push(KafkaTopic {
             name: Arc::clone(&name),
             partitions: Arc::new(Partitions::new(&self.partitioner)),
-            undivided,
+            unplaced,
+            is_divided: false,
             divided: Vec::new(),
             is_held: false,
             refusals: Refusals::default(),
@@ -90,20 +93,22 @@ impl KafkaTopics {
         self.queues.len() - 1
     }
 
-    fn queue_in(&mut self, owner: usize, key: &[u8]) -> usize {
-        let KafkaTopic { name, partitions, undivided, divided, .. } = &mut self.all[owner];
-        if let Some(queue) = *undivided {
-            return queue;
+    fn queue_in(&mut self, owner: usize, item: &Item) -> usize {
+        let KafkaTopic { name, partitions, unplaced, is_divided, divided, .. } =
+            &mut self.all[owner];
+        if !*is_divided {
+            return *unplaced;
         }
-        let kafka_partition = partitions.of(key).expect("it was divided once the number was known");
-        let at = usize::try_from(kafka_partition).expect("a partition is no negative number");
+        let chosen = item.record().partition.or_else(|| partitions.of(item.partition_key()));
+        let at = chosen.and_then(|chosen| usize::try_from(chosen).ok());
+        let Some(at) = at.filter(|at| *at < partitions.count()) else { return *unplaced };
         if divided.len() <= at {
             divided.resize(at + 1, None);
         }
         if let Some(queue) = divided[at] {
             return queue;
         }
-        let mut queue = PartitionQueue::new(name, Some(kafka_partition));
+        let mut queue = PartitionQueue::new(name, chosen);
         let kafka_topic = &self.all[owner];
         queue.send_alone_from(kafka_topic.refusals.alone_from());
         if kafka_topic.awaits_delivery() {
@@ -119,13 +124,13 @@ impl KafkaTopics {
     /// go nowhere in order, until [`KafkaTopics::restart`].
     pub(super) fn divide(&mut self) -> Option<&str> {
         for owner in 0..self.all.len() {
-            let KafkaTopic { partitions, undivided, .. } = &self.all[owner];
-            let Some(queue) = *undivided else { continue };
-            if partitions.count() > 0 && self.queues[queue].is_idle() {
-                self.all[owner].undivided = None;
-                let waiting: Vec<Item> = self.queues[queue].take_waiting().collect();
+            let KafkaTopic { partitions, unplaced, is_divided, .. } = &self.all[owner];
+            let unplaced = *unplaced;
+            if !*is_divided && partitions.count() > 0 && self.queues[unplaced].is_idle() {
+                self.all[owner].is_divided = true;
+                let waiting: Vec<Item> = self.queues[unplaced].take_waiting().collect();
                 for item in waiting {
-                    let queue = self.queue_in(owner, item.key());
+                    let queue = self.queue_in(owner, &item);
                     self.queues[queue].push(item);
                 }
             }
@@ -241,6 +246,16 @@ impl KafkaTopics {
                 let alone_from = self.all[owner].refusals.alone_from();
                 self.queues_of(owner).for_each(|queue| queue.send_alone_from(alone_from));
             }
+        }
+    }
+
+    /// Why a record's partition is missing, for people.
+    pub(super) fn partition_missing(&self, queue: usize, wanted: i32) -> String {
+        let kafka_topic = &self.all[self.owner[queue]];
+        let name = &kafka_topic.name;
+        match kafka_topic.partitions.count() {
+            0 => format!("{name} has no partition {wanted}"),
+            count => format!("{name} has no partition {wanted}, expected 0 to {}", count - 1),
         }
     }
 

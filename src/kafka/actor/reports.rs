@@ -7,7 +7,7 @@ use actix::prelude::*;
 use slog::{error, warn};
 
 use super::producer_set::InFlight;
-use super::{DeadLetterKind, Item, KafkaProducerActor};
+use super::{DeadLetterKind, Item, KafkaProducerActor, PARTITION_MISSING};
 use crate::failpoint::{self, Site};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::DeadLetter;
@@ -79,6 +79,10 @@ impl KafkaProducerActor {
     ) {
         let Refusal { mut class, code, sentence } = refusal;
         let kafka_topics = &mut self.state.kafka_topics;
+        let missing = item.record().partition.filter(|_| code == classify::UNKNOWN_PARTITION);
+        if missing.is_some() {
+            class = Class::Refused;
+        }
         let mut dead_lettered = None;
         if class == Class::Suspect && path == Path::Serial {
             if classify::is_too_large(code) {
@@ -100,6 +104,7 @@ impl KafkaProducerActor {
                 keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
                 keys::DETAIL => &said, keys::DEAD_LETTERED => count);
         }
+        let queue_index = queue;
         let queue = &mut kafka_topics.queues_mut()[queue];
         if let Some(suppressed) = self.limiter.pass(now) {
             warn!(self.log, "record refused"; keys::KAFKA_TOPIC => queue.kafka_topic(),
@@ -108,6 +113,11 @@ impl KafkaProducerActor {
         }
         let hold_max = self.config.dead_letter.after;
         if let Some(item) = queue.refused(path, item, (class, code), now, hold_max) {
+            if let Some(wanted) = missing {
+                let detail = self.state.kafka_topics.partition_missing(queue_index, wanted);
+                self.dead_letter(item, Some((PARTITION_MISSING, detail)));
+                return;
+            }
             let reason = match class {
                 Class::Hold => "held_too_long",
                 _ => classify::refusal_reason(code),

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use actix::prelude::*;
 
-use super::producer_set::InFlight;
+use super::producer_set::{InFlight, ProducerSlot};
 use super::reports::{Outbox, Refusal};
 use super::{DeadLetterKind, Item, KafkaProducerActor, State};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
-use crate::kafka::producer::{Extras, Outgoing};
-use crate::message::Stamp;
+use crate::kafka::producer::{Extras, Outgoing, Target};
+use crate::message::{Record, Stamp};
 use crate::stage::Verdict;
 
 impl KafkaProducerActor {
@@ -66,7 +66,8 @@ impl KafkaProducerActor {
         round
     }
 
-    /// How many of them librdkafka took.
+    /// Hands them over in their order: those that librdkafka takes together, then one that it does not, and
+    /// so on. Returns how many it took. Behind one that it did not take all wait again.
     fn produce(
         &mut self,
         queue: usize,
@@ -76,39 +77,60 @@ impl KafkaProducerActor {
         ctx: &mut Context<Self>,
     ) -> usize {
         if self.slot(path, ctx).is_none() {
-            for item in items.into_iter().rev() {
-                self.state.kafka_topics.queues_mut()[queue].put_back(path, item);
-            }
+            self.put_back(queue, path, items);
             self.state.full = true;
             return 0;
         }
-        let State { producers, kafka_topics, full, .. } = &mut self.state;
-        let slot =
-            producers.as_mut().and_then(|producers| producers.slot(path)).expect("it is there");
-        let flight = |item| InFlight::Record { item, queue, produced_at };
-        let keys: Vec<usize> =
-            items.into_iter().map(|item| slot.in_flight.insert(flight(item))).collect();
-        let records = keys.iter().map(|key| match &slot.in_flight[*key] {
-            InFlight::Record { item, .. } => {
-                let record = item.msg.record().expect("only records are in queues");
-                (*key, item.key(), record.value.as_deref().unwrap_or_default())
+        let mut taken = 0;
+        let mut items = items.into_iter().peekable();
+        while let Some(first) = items.next() {
+            let State { producers, kafka_topics, .. } = &mut self.state;
+            let slot = producers.as_mut().and_then(|producers| producers.slot(path));
+            let slot = slot.expect("it is there");
+            let mut enter =
+                |item| slot.in_flight.insert(InFlight::Record { item, queue, produced_at });
+            let mut keys = Vec::new();
+            let is_plain = first.is_plain();
+            keys.push(enter(first));
+            while is_plain && let Some(item) = items.next_if(|item| item.is_plain()) {
+                keys.push(enter(item));
             }
-            InFlight::DeadLetter { .. } => unreachable!("a record was put there"),
-        });
-        let codes = match slot.producer.send(kafka_topics.target(queue), records) {
-            Ok(codes) if codes.is_empty() => return keys.len(),
-            Ok(codes) => codes,
-            Err(code) => vec![code; keys.len()],
-        };
-        let taken = codes.iter().filter(|code| **code == 0).count();
-        let not_taken = keys.into_iter().zip(codes).filter(|(_, code)| *code != 0);
+            let codes = slot.hand_over(kafka_topics.target(queue), &keys, is_plain);
+            taken += codes.iter().filter(|code| **code == 0).count();
+            if codes.is_empty() {
+                taken += keys.len();
+            } else {
+                self.put_back(queue, path, items.collect());
+                self.not_taken(queue, path, keys.into_iter().zip(codes), produced_at.instant);
+                break;
+            }
+        }
+        taken
+    }
+
+    fn put_back(&mut self, queue: usize, path: Path, items: Vec<Arrived<Item>>) {
+        for item in items.into_iter().rev() {
+            self.state.kafka_topics.queues_mut()[queue].put_back(path, item);
+        }
+    }
+
+    /// librdkafka said of each record whether it took it, 0 for those that it did.
+    fn not_taken(
+        &mut self,
+        queue: usize,
+        path: Path,
+        codes: impl Iterator<Item = (usize, i32)>,
+        now: Instant,
+    ) {
         let (mut back, mut refused) = (Vec::new(), Vec::new());
         let mut fatal = None;
-        for (key, code) in not_taken {
-            let InFlight::Record { item, .. } = slot.in_flight.remove(key) else { continue };
+        for (key, code) in codes.filter(|(_, code)| *code != 0) {
+            let slot = self.state.producers.as_mut().and_then(|producers| producers.slot(path));
+            let in_flight = slot.map(|slot| slot.in_flight.remove(key));
+            let Some(InFlight::Record { item, .. }) = in_flight else { continue };
             match classify::of_send(code) {
                 Class::QueueFull => {
-                    *full = true;
+                    self.state.full = true;
                     back.push(item);
                 }
                 Class::Fatal => {
@@ -118,16 +140,13 @@ impl KafkaProducerActor {
                 class => refused.push((item, Refusal { class, code, sentence: None })),
             }
         }
-        for item in back.into_iter().rev() {
-            self.state.kafka_topics.queues_mut()[queue].put_back(path, item);
-        }
+        self.put_back(queue, path, back);
         for (item, why) in refused {
-            self.refused(queue, path, item, why, produced_at.instant);
+            self.refused(queue, path, item, why, now);
         }
         if let Some(code) = fatal {
             self.end_epoch(classify::name(code));
         }
-        taken
     }
 
     pub(super) fn produce_dead_letters(
@@ -211,4 +230,36 @@ impl KafkaProducerActor {
             actor.pump(Stamp::now(), ctx);
         }));
     }
+}
+
+impl ProducerSlot {
+    /// Hands over the records that are in flight under these keys: plain ones together, or one that is not.
+    /// Returns the code of each, 0 for those that were taken; nothing if all were.
+    fn hand_over(&mut self, to: Target<'_>, keys: &[usize], are_plain: bool) -> Vec<i32> {
+        let Self { producer, in_flight, .. } = self;
+        let mut records = keys.iter().filter_map(|key| match &in_flight[*key] {
+            InFlight::Record { item, .. } => Some((*key, &item.item)),
+            InFlight::DeadLetter { .. } => None,
+        });
+        if are_plain {
+            let sent = producer.send(to, records.map(outgoing));
+            return sent.unwrap_or_else(|code| vec![code; keys.len()]);
+        }
+        let Some((index, item)) = records.next() else { return Vec::new() };
+        let Record { headers, timestamp_ms, partition, .. } = item.record();
+        let headers: Vec<_> =
+            headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect();
+        let (timestamp_ms, kafka_partition) = (*timestamp_ms, *partition);
+        let extras = Extras { headers: &headers, timestamp_ms, kafka_partition };
+        match producer.send_one(to, outgoing((index, item)), extras) {
+            Ok(()) => Vec::new(),
+            Err(code) => vec![code],
+        }
+    }
+}
+
+fn outgoing((index, item): (usize, &Item)) -> Outgoing<'_> {
+    let Record { key, value, .. } = item.record();
+    let (key, value) = (key.as_deref(), value.as_deref());
+    Outgoing { index, key, value, mqtt_topic: &item.msg.message.mqtt_topic }
 }

@@ -18,6 +18,8 @@ use crate::stage::{ForwardMsg, SourceId};
 const WORTH_HALVING: usize = 1024;
 /// So much of the MQTT topic the shortest dead_letter tells, in bytes of UTF-8.
 const BARE_MQTT_TOPIC_MAX: usize = 64;
+/// So much of the key the shortest dead letter has in a Kafka topic, in bytes.
+const BARE_KEY_MAX: usize = 64;
 
 /// A message on its way to the dead letter.
 #[derive(Debug)]
@@ -96,12 +98,14 @@ impl DeadLetter {
         true
     }
 
-    /// The key of its record in a Kafka topic.
+    /// The key of its record in a Kafka topic: that of the refused record, or the MQTT topic where there is
+    /// no record or it has no key.
     pub fn key(&self) -> &[u8] {
-        let mqtt_topic = &self.msg.message.mqtt_topic;
+        let key = self.msg.record().and_then(|record| record.key.as_ref());
+        let key = key.unwrap_or(&self.msg.message.mqtt_topic);
         match self.extent {
-            Extent::Payload(_) => mqtt_topic,
-            Extent::Bare => &mqtt_topic[..mqtt_topic.len().min(BARE_MQTT_TOPIC_MAX)],
+            Extent::Payload(_) => key,
+            Extent::Bare => &key[..key.len().min(BARE_KEY_MAX)],
         }
     }
 
