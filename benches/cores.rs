@@ -1,5 +1,5 @@
-//! What the pure cores cost, each alone, and the whole data path without sockets and librdkafka.
-//! Times are of a batch of 250 messages, or of one call where it says so.
+//! The cost of the pure cores, each alone, and of the whole data path without sockets and librdkafka.
+//! Times are for a batch of 250 messages; those of routing and classification are for one call.
 
 #![expect(missing_docs, reason = "criterion_group! makes a function without one")]
 
@@ -123,7 +123,7 @@ fn partition_queue(c: &mut Criterion) {
             |batch| {
                 for msg in batch {
                     queue.push(Item(msg));
-                    while let Some(_) = queue.next(now, true) {
+                    while queue.next(now, true).is_some() {
                         queue.delivered(Path::Pipelined, 3);
                     }
                 }

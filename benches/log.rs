@@ -1,4 +1,4 @@
-//! What one record costs the thread that logs it, in ns.
+//! The cost of a log record for the thread that logs it.
 
 #![expect(missing_docs, reason = "criterion_group! makes a function without one")]
 

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// `bench` with these arguments, in a directory of its own, and what it leaves there.
+/// `bench` with these arguments, in a directory of its own, where it must leave nothing.
 fn bench(args: &[&str]) -> Output {
     let directory = tempfile::tempdir().unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"))
@@ -45,7 +45,7 @@ fn both_protocols_and_both_qos_balance_on_the_mock() {
         let run = &outcome["subjects"]["bridge"]["runs"][0];
         let (metrics, checks) = (&run["metrics"], &run["checks"]);
         assert_eq!(metrics["messages"], 5000, "{outcome}");
-        // The first one, the warm-up, with QoS 1 those while Kafka is slow.
+        // Also published: the first message, the warm-up, and with QoS 1 those while Kafka is slow.
         let published = checks["published"].as_u64().unwrap();
         assert!(published > 5000, "{outcome}");
         assert_eq!(checks["bridge"]["delivered"], published, "{outcome}");
@@ -58,7 +58,7 @@ fn both_protocols_and_both_qos_balance_on_the_mock() {
         }
         let latencies = &metrics["latencies"];
         assert!(latencies["received_to_delivered"]["p99_us"].as_u64() > Some(0), "{outcome}");
-        // Kafka has a QoS 0 message at some time that the feed cannot see.
+        // The feed cannot see when Kafka has a QoS 0 message.
         assert_eq!(latencies["publish_to_puback"].is_object(), qos == 1, "{outcome}");
     }
     assert!(results["hardware"]["cores"].as_u64() > Some(0), "{results}");
@@ -127,7 +127,7 @@ fn what_cannot_be_measured_is_said() {
     let output = bench(&["--compare", "nowhere.json"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("nowhere.json"), "{}", text(&output.stderr));
-    // The bridge's own words.
+    // The bridge's own error.
     let output = bench(&["--timing", "sometimes", "--count", "10"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("log.timing"), "{}", text(&output.stderr));

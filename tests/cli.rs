@@ -28,7 +28,7 @@ kafka_topic = "sensors"
 listen = "off"
 "#;
 
-/// The binary, with nothing of ours in its environment.
+/// The binary, without BRIDGE_ variables in its environment.
 fn bridge(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"));
     command.args(args);
@@ -166,7 +166,7 @@ fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
     assert_eq!(stdout(&output), text);
 }
 
-/// What becomes of a command that ends by itself.
+/// The end of a command that ends by itself.
 fn ends(command: &mut Command) -> Output {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
@@ -301,7 +301,7 @@ fn an_address_that_is_taken_ends_run_with_78_and_is_named() {
     assert!(text.contains("cannot listen on http.listen") && text.contains(&address), "{text}");
 }
 
-/// A run whose brokers are both absent, which is no reason to end. Killed when dropped.
+/// A bridge whose brokers are both absent; it runs on. Killed when dropped.
 struct Run(Child, #[expect(dead_code, reason = "it is there as long as the run")] NamedTempFile);
 
 impl Run {

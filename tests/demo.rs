@@ -23,7 +23,7 @@ fn report(output: &Output) -> Value {
     serde_json::from_str(last).unwrap_or_else(|error| panic!("{error} in {stdout}\n{stderr}"))
 }
 
-/// Everything that was published is accounted for, arrived and in order.
+/// Every published message is accounted for, arrived, and in order.
 fn assert_kept(report: &Value) {
     let count = |key: &str| report[key].as_u64().unwrap_or_else(|| panic!("{key} in {report}"));
     let ends = ["delivered", "dead_lettered", "filtered", "shed", "in_flight"];
@@ -71,7 +71,7 @@ fn panics_of_actors_under_load_lose_and_reorder_nothing() {
     assert_nothing_left_behind(&directory);
 }
 
-/// A running demo whose stdout was read as far as the line that contains `until`.
+/// A running demo whose stdout was read up to the line that contains `until`.
 fn started(args: &[&str], until: &str) -> (tempfile::TempDir, Child, BufReader<ChildStdout>) {
     let (directory, mut command) = demo(args);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

@@ -1,6 +1,6 @@
-//! How many instructions the pure part of the data path takes for one message, counted by valgrind's
-//! callgrind: unlike time, the same on every run. A change of more than the tolerance, for better or
-//! worse, must be meant, and then changes the figure here.
+//! Counts the instructions of the pure part of the data path for one message with valgrind's callgrind.
+//! Unlike time, the count is the same on every run. If a change leaves the tolerance on purpose, for
+//! better or worse, change the figure here.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,7 +14,7 @@ mod data_path;
 
 /// Instructions for one message: QoS 1, 128 bytes, one route, a timing record.
 const PER_MESSAGE: [(&str, u64); 2] = [("3.1.1", 3_750), ("5", 3_760)];
-/// Another compiler or another processor's memcpy makes a difference.
+/// Another compiler, or memcpy for another processor, makes a difference.
 const TOLERANCE_PERCENT: u64 = 15;
 
 /// Tells the process under callgrind how many batches to pass through; nothing else sets it.
@@ -30,7 +30,7 @@ fn a_message_takes_as_many_instructions_as_it_did() {
     }
     let mut wrong = Vec::new();
     for (version, expected) in PER_MESSAGE {
-        // The difference leaves out what start and end take.
+        // The difference of two runs leaves out the instructions of start and end.
         let messages = (MANY - FEW) * u64::from(BATCH);
         let found = (count(version, MANY) - count(version, FEW)) / messages;
         println!("{version}: {found} instructions a message");
@@ -42,7 +42,7 @@ fn a_message_takes_as_many_instructions_as_it_did() {
     assert!(wrong.is_empty(), "{}; if that is meant, change PER_MESSAGE", wrong.join("; "));
 }
 
-/// What runs under callgrind; does nothing by itself.
+/// Runs under callgrind; does nothing without its variables.
 #[test]
 fn batches_under_callgrind() {
     let Ok(batches) = std::env::var(BATCHES) else { return };
@@ -56,7 +56,7 @@ fn batches_under_callgrind() {
     }
 }
 
-/// Instructions of a process that passes so many batches through.
+/// The instructions of a process that passes this many batches through.
 fn count(version: &str, batches: u64) -> u64 {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("callgrind.out");

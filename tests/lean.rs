@@ -1,6 +1,5 @@
-//! A lean build (`--no-default-features`) has neither the demo nor failpoints. tests/run makes it
-//! before the others and keeps its binary in target/lean, so that this costs one more link and not
-//! all dependencies again.
+//! A lean build (`--no-default-features`) has neither the demo nor failpoints. tests/run builds it
+//! first and keeps its binary in target/lean: that costs one more link, and not all dependencies once more.
 #![cfg(all(feature = "demo", feature = "failpoints"))]
 #![expect(clippy::unwrap_used, reason = "a test's own failure")]
 
@@ -10,7 +9,7 @@ use std::process::{Command, Output};
 /// The binary of this build.
 const ORDINARY: &str = env!("CARGO_BIN_EXE_mqtt-kafka-bridge");
 
-/// Texts that only the demo, its embedded broker and the failpoints bring along.
+/// Texts that are in a binary only with the demo, its embedded broker and the failpoints.
 const TELL_TALES: [&str; 4] =
     ["demo-mqtt-broker", "mqtt5::broker", "bench-reader", "BRIDGE_FAILPOINTS"];
 
@@ -22,7 +21,7 @@ fn lean() -> PathBuf {
     lean
 }
 
-/// Which tell-tales are in a binary.
+/// The tell-tales in a binary.
 fn found_in(binary: &Path) -> Vec<&'static str> {
     let bytes = std::fs::read(binary).unwrap();
     let contains = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());

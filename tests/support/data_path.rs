@@ -38,7 +38,7 @@ impl Queued for Item {
     }
 }
 
-/// All that the path needs from one batch to the next.
+/// The state of the path from one batch to the next.
 pub(crate) struct DataPath {
     version: Version,
     stream: Vec<u8>,
@@ -77,7 +77,7 @@ impl DataPath {
         }
         self.window.release(|ack| packet::encode_ack(ack, &mut self.acks));
         assert_eq!(self.acks.len(), 4 * usize::from(BATCH), "every message is acknowledged");
-        // Now and then the connection asks the broker how far it has read.
+        // The connection sends a PINGREQ when the window asks for one.
         if self.window.wants_ping() {
             packet::encode_pingreq(&mut self.acks);
             self.window.ping_written();
@@ -90,7 +90,7 @@ impl DataPath {
     fn take_in(&mut self, now: Stamp) {
         let mut rest = &self.stream[..];
         while !rest.is_empty() {
-            // As a socket gives it: what there is room for.
+            // A socket gives as much as there is room for.
             let space = self.frames.space();
             let count = rest.len().min(space.capacity() - space.len());
             space.put_slice(&rest[..count]);
@@ -183,7 +183,7 @@ pub(crate) fn stream(version: Version) -> Vec<u8> {
     out
 }
 
-/// So many routes, of which each takes one level; one takes all.
+/// A router of `routes` routes: each matches one level, a single one matches all.
 pub(crate) fn router(routes: usize) -> Router {
     let route = |number: usize| Route {
         id: RouteId(number),
