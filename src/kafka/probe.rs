@@ -1,18 +1,15 @@
-//! Asks Kafka again and again whether it answers and knows our Kafka topics, for readiness.
+//! Asks Kafka at intervals whether it answers and knows our Kafka topics, for readiness.
 //!
-//! It has a client of its own, so that a question that waits for a frozen broker holds up nothing,
-//! and so that asking for a Kafka topic never creates it. Only this client's answers count: errors
-//! that librdkafka tells come late, or not at all from a broker that is frozen.
+//! The probe has a client of its own, so that a question to a frozen broker delays nothing else, and so
+//! that asking for a Kafka topic never creates it. Only this client's answers count: librdkafka reports
+//! errors late, and none at all about a broker that is frozen.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;
-use std::sync::{Arc, Weak};
-use std::thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 use super::classify;
 use super::events::{Listener, Report};
@@ -20,13 +17,14 @@ use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
 use super::producer::brokers;
 use crate::config::{Config, KafkaClient, Secrets, kafka_client};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
+use crate::supervisor::{Stop, StoppableThread};
 
 /// Pause between an answer and the next question. With [`ANSWER_WITHIN`] it bounds how long
 /// readiness can be wrong: 6 s.
 const PAUSE: Duration = Duration::from_secs(2);
 /// No answer within this time: Kafka is not reachable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
-/// How long error events are waited for that tell why there was no answer.
+/// How long to wait for the error events that tell why there was no answer.
 const EVENTS_WITHIN: Duration = Duration::from_millis(10);
 
 /// librdkafka's codes, and Kafka's.
@@ -35,78 +33,52 @@ const TIMED_OUT: i32 = -185;
 const TRANSPORT: i32 = -195;
 const UNKNOWN_TOPIC: i32 = 3;
 const TOPIC_DENIED: i32 = 29;
-/// Kafka's errors of a broker that knows the caller and refuses him: SASL_AUTHENTICATION_FAILED.
+/// Kafka's SASL_AUTHENTICATION_FAILED.
 const SASL_FAILED: i32 = 58;
 
-/// Under this name librdkafka logs that a connection ended.
+/// The facility under which librdkafka logs that a connection ended.
 const FAILED: &str = "FAIL";
 /// How long the leader of a partition may take to answer.
 const LEADER_WITHIN: Duration = Duration::from_secs(2);
-/// How long all of them may take; who has not been asked by then is asked first the next time.
+/// How long all of them may take together; the first that is left is asked first the next time.
 const LEADERS_WITHIN: Duration = Duration::from_secs(4);
-/// librdkafka's codes of a broker that is not to be reached: `_RESOLVE`, `_SSL`, `_ALL_BROKERS_DOWN` and
-/// the three above.
-const AWAY: [i32; 6] =
+/// librdkafka's codes for a broker that is unreachable: `_RESOLVE`, `_SSL`, `_ALL_BROKERS_DOWN` and three
+/// of those above.
+const UNREACHABLE: [i32; 6] =
     [-193, -181, classify::ALL_BROKERS_DOWN, AUTHENTICATION, TIMED_OUT, TRANSPORT];
 
 /// The probe's thread.
 #[derive(Debug)]
-pub struct Probe {
-    stop: Arc<Stop>,
-    /// Held by the thread while it lives.
-    alive: Weak<()>,
-}
+pub struct Probe(StoppableThread);
 
 impl Probe {
-    /// Begins to ask, and writes what it hears to the health in `metrics`.
+    /// Starts the thread, which writes each answer to the health in `metrics`.
     ///
     /// # Errors
     /// librdkafka refuses a property, or the system gives no thread.
     pub fn start(config: &Config, metrics: Arc<Metrics>) -> io::Result<Self> {
         let client = Client::new(config)?;
-        let stop = Arc::new(Stop::default());
-        let stopped = Arc::clone(&stop);
-        let living = Arc::new(());
-        let alive = Arc::downgrade(&living);
-        thread::Builder::new().name("kafka-probe".to_owned()).spawn(move || {
-            let _living = living;
+        let ask = move |stop: &Stop| {
             loop {
                 metrics.health().set_kafka(client.ask());
-                if stopped.wait(PAUSE) {
+                if stop.wait(PAUSE) {
                     return;
                 }
             }
-        })?;
-        Ok(Self { stop, alive })
+        };
+        Ok(Self(StoppableThread::start("kafka-probe", ask)?))
     }
 
     /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
-        let alive = Weak::clone(&self.alive);
-        move || alive.strong_count() == 0
+        self.0.finished()
     }
 }
 
-/// The thread ends by itself, not waited for: a question to a Kafka that is away takes its time.
+/// Does not wait for the thread: a question to a Kafka that is unreachable takes its time.
 impl Drop for Probe {
     fn drop(&mut self) {
-        *self.stop.set.lock() = true;
-        self.stop.changed.notify_all();
-    }
-}
-
-#[derive(Debug, Default)]
-struct Stop {
-    set: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Stop {
-    /// `true` if it is to end.
-    fn wait(&self, limit: Duration) -> bool {
-        let mut set = self.set.lock();
-        self.changed.wait_while_for(&mut set, |set| !*set, limit);
-        *set
+        self.0.stop();
     }
 }
 
@@ -117,17 +89,17 @@ struct Trouble {
     detail: Option<String>,
 }
 
-/// Hears of the trouble; the producer's client logs the same.
+/// Keeps the errors, and logs none: the producer's client logs the same.
 #[derive(Default)]
-struct Ears {
+struct Errors {
     trouble: RefCell<Trouble>,
     secrets: Secrets,
 }
 
-impl Listener for Ears {
+impl Listener for Errors {
     fn reports(&self, _: &[Report]) {}
 
-    /// Of what some listeners do to us it tells nothing but a line for the log.
+    /// Some failures, such as a listener that hangs up, appear only as a line for the log.
     fn log(&self, _: i32, facility: &str, line: &str) {
         if facility == FAILED {
             let detail = line.split_once("]: ").map_or(line, |(_thread, rest)| rest);
@@ -138,7 +110,7 @@ impl Listener for Ears {
 
     fn error(&self, code: i32, detail: &str) {
         if code == classify::ALL_BROKERS_DOWN {
-            return; // It says nothing of why.
+            return; // It does not say why.
         }
         let mut trouble = self.trouble.borrow_mut();
         trouble.authentication |= matches!(code, AUTHENTICATION | SASL_FAILED);
@@ -149,12 +121,12 @@ impl Listener for Ears {
 /// A client that only asks.
 struct Client {
     inner: Arc<librdkafka::Client>,
-    /// As long as these exist, each answer has their Kafka topics.
+    /// Metadata is about these.
     _topics: Vec<Topic>,
     /// For [`librdkafka::Client::remind_of_brokers`].
     brokers: CString,
-    ears: Ears,
-    /// A broker has answered, since there was none last.
+    errors: Errors,
+    /// A broker has answered at least once.
     answered: Cell<bool>,
     /// Which leader is asked first.
     turn: Cell<usize>,
@@ -175,7 +147,7 @@ impl Client {
             inner,
             _topics: topics,
             brokers: brokers(config),
-            ears: Ears { secrets, ..Ears::default() },
+            errors: Errors { secrets, ..Errors::default() },
             answered: Cell::new(false),
             turn: Cell::new(0),
         })
@@ -184,7 +156,7 @@ impl Client {
     /// One question and what came of it.
     fn ask(&self) -> KafkaHealth {
         let answer = self.inner.metadata(ANSWER_WITHIN);
-        // Nobody else does, and the queue has no bound.
+        // Nothing else empties the queue, and it has no bound.
         self.listen(if answer.is_ok() { Duration::ZERO } else { EVENTS_WITHIN });
         match answer {
             Ok(metadata) => {
@@ -194,12 +166,12 @@ impl Client {
                     troubles.filter_map(|topic| Some((topic.name.clone(), trouble(topic)?)));
                 let mut troubles: BTreeMap<_, _> = troubles.collect();
                 self.ask_leaders(leaders(&metadata), &mut troubles);
-                self.ears.trouble.take();
+                self.errors.trouble.take();
                 KafkaHealth::Reachable(troubles)
             }
             Err(code) => {
                 self.inner.remind_of_brokers(&self.brokers);
-                let trouble = self.ears.trouble.borrow();
+                let trouble = self.errors.trouble.borrow();
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
                     TRANSPORT => "no connection to a broker".to_owned(),
@@ -215,8 +187,8 @@ impl Client {
         }
     }
 
-    /// A broker that answers for the cluster may name leaders that are not to be reached: librdkafka
-    /// goes there for the first record only, so they are asked.
+    /// Asks each leader as well: the broker that answers for the cluster may name leaders that are
+    /// unreachable, and librdkafka connects to a leader only for its first record.
     fn ask_leaders(&self, leaders: Vec<Leader<'_>>, troubles: &mut BTreeMap<String, TopicTrouble>) {
         let deadline = Instant::now() + LEADERS_WITHIN;
         let first = self.turn.get() % leaders.len().max(1);
@@ -233,12 +205,13 @@ impl Client {
                 continue;
             };
             self.listen(EVENTS_WITHIN);
-            if AWAY.contains(&code) {
-                let heard = self.ears.trouble.take().detail.filter(|heard| heard.contains(address));
+            if UNREACHABLE.contains(&code) {
+                let heard =
+                    self.errors.trouble.take().detail.filter(|heard| heard.contains(address));
                 let likely =
                     heard.as_ref().and_then(|heard| diagnosis::of_kafka(code, heard, true));
                 let found =
-                    format!("{address}, which leads partition {kafka_partition}, is not reached");
+                    format!("{address}, which leads partition {kafka_partition}, is unreachable");
                 let detail = [Some(found), likely.map(ToString::to_string), heard];
                 let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
                 troubles.entry(kafka_topic.to_owned()).or_insert(TopicTrouble::LeaderAway(detail));
@@ -246,10 +219,10 @@ impl Client {
         }
     }
 
-    /// Takes all that has been told, and waits for the first of it for so long.
+    /// Takes all events; waits for the first of them for so long.
     fn listen(&self, first_within: Duration) {
         let mut within = first_within;
-        while self.inner.poll(within, &self.ears) {
+        while self.inner.poll(within, &self.errors) {
             within = Duration::ZERO;
         }
     }
@@ -265,15 +238,15 @@ struct Leader<'a> {
 }
 
 /// Each broker that leads a partition, once.
-fn leaders<'a>(metadata: &'a Metadata) -> Vec<Leader<'a>> {
-    let leader = |(id, address): &'a (i32, String)| {
+fn leaders(metadata: &Metadata) -> Vec<Leader<'_>> {
+    let leader = |(id, address)| {
         metadata.topics.iter().find_map(|topic| {
             let (kafka_partition, _) = topic.leaders.iter().find(|(_, leader)| leader == id)?;
             let (kafka_topic, kafka_partition) = (&*topic.name, *kafka_partition);
             Some(Leader { address, kafka_topic, kafka_partition })
         })
     };
-    metadata.brokers.iter().filter_map(leader).collect()
+    metadata.brokers.iter().map(|(id, address)| (id, &**address)).filter_map(leader).collect()
 }
 
 /// What the error code of a Kafka topic, or a partition without a leader, means.
@@ -295,17 +268,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_client_is_told_does_not_pile_up() {
+    fn events_of_the_client_do_not_pile_up() {
         let config = Config::for_test();
         let client = Client::new(&config).expect("a client");
         let deadline = Instant::now() + Duration::from_secs(20);
-        // Nobody is there, and it says so.
+        // No broker is there, and librdkafka says so.
         while client.inner.queued() < 2 {
-            assert!(Instant::now() < deadline, "nothing is told");
-            thread::sleep(Duration::from_millis(10));
+            assert!(Instant::now() < deadline, "no event");
+            std::thread::sleep(Duration::from_millis(10));
         }
-        let told = client.inner.queued();
+        let before = client.inner.queued();
         assert!(matches!(client.ask(), KafkaHealth::Unreachable { .. }));
-        assert!(client.inner.queued() < told, "{} of {told}", client.inner.queued());
+        assert!(client.inner.queued() < before, "{} of {before}", client.inner.queued());
     }
 }

@@ -1,12 +1,12 @@
 //! The JSON-lines file of dead letters, where no Kafka topic is configured.
 
-use std::ffi::CString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::config::DeadLetterConfig;
 
@@ -113,7 +113,7 @@ impl DeadLetterFile {
         /// A write goes on when its actor is restarted. If it failed after the next one had begun,
         /// it would cut that one's lines off too.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = ONE_AT_A_TIME.lock();
         let io = |error| FileError::Io { path: self.path.clone(), error };
         let (mut file, size) = open(&self.path).map_err(io)?;
         let mut room = self.max.saturating_sub(size);
@@ -200,13 +200,8 @@ fn may_create_in(directory: &Path) -> io::Result<()> {
     if !std::fs::metadata(directory)?.is_dir() {
         return Err(io::Error::from_raw_os_error(libc::ENOTDIR));
     }
-    let directory = CString::new(directory.as_os_str().as_bytes())?;
-    // SAFETY: the string ends in NUL and outlives the call, which only reads it.
-    let answer = unsafe {
-        let mode = libc::W_OK | libc::X_OK;
-        libc::faccessat(libc::AT_FDCWD, directory.as_ptr(), mode, libc::AT_EACCESS)
-    };
-    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    Ok(accessat(CWD, directory, access, AtFlags::EACCESS)?)
 }
 
 #[cfg(test)]
