@@ -6,17 +6,17 @@ use crate::message::Stamp;
 /// librdkafka's `RD_KAFKA_OFFSET_INVALID`.
 const NO_OFFSET: i64 = -1001;
 
-/// Who is told.
+/// Gets the events.
 pub(super) trait Listener {
     /// Delivery reports, in the order of their partition.
     fn reports(&self, reports: &[Report]);
-    /// An error that concerns no record in particular, by librdkafka's code.
+    /// An error of the client as a whole, with librdkafka's code.
     fn error(&self, code: i32, detail: &str);
     /// A line for the log. Levels are those of syslog, from 0 for emergencies to 7 for debugging.
     fn log(&self, level: i32, facility: &str, line: &str);
 }
 
-/// One delivery report, as raw as it came.
+/// One delivery report.
 #[derive(Debug, Clone, Copy)]
 pub struct Report {
     /// The index that the record was given.
@@ -27,12 +27,12 @@ pub struct Report {
     pub kafka_partition: i32,
     /// Offset of the record, if it was delivered.
     pub kafka_offset: i64,
-    /// When librdkafka told it.
+    /// When the poll thread got it.
     pub at: Stamp,
 }
 
 impl Report {
-    /// Of what librdkafka says: that a record is delivered counts only with the offset that proves it.
+    /// A report of librdkafka. "Delivered" counts only with an offset, which proves it.
     pub(super) fn new(
         index: usize,
         code: i32,

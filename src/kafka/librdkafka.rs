@@ -1,7 +1,7 @@
-//! librdkafka's C interface, and the only file with `unsafe` in it. What leaves it is safe: a client, its
-//! Kafka topics, the records handed to it, and what it tells.
+//! librdkafka's C interface. This is the only file with `unsafe`; its functions are safe: a client, its
+//! Kafka topics, the records handed to it, its events.
 //!
-//! The arguments below rest on these:
+//! The `SAFETY` comments rely on the following:
 //! - A client is valid until it is dropped. Each [`Topic`] holds its client, so no handle outlives it.
 //! - librdkafka's functions may be called from any thread, with one client from several at once.
 //! - librdkafka copies what it is given (keys, values, headers, names) before the call returns.
@@ -73,11 +73,11 @@ mod ffi {
 
 const _: () = assert!(size_of::<sys::rd_kafka_resp_err_t>() == size_of::<c_int>());
 
-/// A client. Whoever shares it may use it from any thread. Dropped, it forgets what it was given and has
-/// not sent, and waits for its threads to end.
+/// A client. It may be used from any thread. When dropped it discards what it was given and has not sent,
+/// and waits for its threads to end.
 pub(super) struct Client {
     handle: *mut sys::rd_kafka_t,
-    /// Everything that it tells comes through this one.
+    /// All its events come through this one.
     queue: *mut sys::rd_kafka_queue_t,
     /// What its callbacks use.
     kept: Mutex<Vec<Arc<dyn Send + Sync>>>,
@@ -89,7 +89,7 @@ unsafe impl Send for Client {}
 unsafe impl Sync for Client {}
 
 impl Client {
-    /// Makes a producing client. No broker needs to be there. `sentences` hears why Kafka refuses records.
+    /// Makes a producing client; needs no broker. `sentences` gets Kafka's reasons for refusing records.
     ///
     /// # Errors
     /// librdkafka's sentence. It may quote the value of a property.
@@ -101,7 +101,7 @@ impl Client {
         settings
             // Log lines come as events instead of going to stderr.
             .set("log.queue", "true")
-            // Else librdkafka never asks a `Partitioner` about a record without a key.
+            // Otherwise librdkafka never asks a `Partitioner` about a record without a key.
             .set("sticky.partitioning.linger.ms", "0");
         let native = settings.create_native_config().map_err(|error| match error {
             KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
@@ -180,7 +180,7 @@ impl Client {
         }
     }
 
-    /// Waits for one event, at most for `timeout`, and tells it; whether there was one.
+    /// Waits for one event, at most for `timeout`, and passes it on. Returns whether there was one.
     pub(super) fn poll(&self, timeout: Duration, listener: &impl Listener) -> bool {
         // Rounded up: librdkafka would spend the last millisecond in a busy loop.
         let timeout_ms =
@@ -214,19 +214,19 @@ impl Client {
         true
     }
 
-    /// Lets a [`Client::poll`] of another thread return, or the next one.
+    /// Makes the [`Client::poll`] of another thread return, or the next one.
     pub(super) fn wake(&self) {
         // SAFETY: the queue is valid.
         unsafe { sys::rd_kafka_queue_yield(self.queue) }
     }
 
-    /// Sends at once what it was given, and waits until all is reported, but for no longer than this.
+    /// Sends at once what it was given, and waits for the reports, but no longer than this.
     pub(super) fn flush(&self, timeout_ms: c_int) {
         // SAFETY: the client is valid. Reports come as events, so none is lost here.
         unsafe { ffi::rd_kafka_flush(self.handle, timeout_ms) };
     }
 
-    /// The code and the sentence of the fatal error that ended it, if there was one.
+    /// The code and sentence of its fatal error, if there was one.
     pub(super) fn fatal_error(&self) -> Option<(i32, String)> {
         let mut text = [0; TEXT_MAX];
         // SAFETY: the client is valid; librdkafka writes at most so many bytes.
@@ -234,7 +234,7 @@ impl Client {
         (code != 0).then(|| (code, sentence(&text)))
     }
 
-    /// Asks a broker for metadata of the Kafka topics that the client knows, and waits for so long.
+    /// Asks a broker for metadata of the client's Kafka topics, and waits at most `within`.
     ///
     /// # Errors
     /// librdkafka's code.
@@ -255,8 +255,8 @@ impl Client {
         }
     }
 
-    /// Asks the leader of a partition for its end, which changes nothing, and waits for so long. Whatever
-    /// it answers, it is there.
+    /// Asks the leader of a partition for the partition's end, and waits at most `within`. Any answer shows
+    /// that the leader is reachable.
     ///
     /// # Errors
     /// librdkafka's code.
@@ -283,15 +283,15 @@ impl Client {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
-    /// Tells librdkafka once more where the brokers are (`host:port` each, separated by commas). An
-    /// answer without any broker, as Kafka may give one while it starts, makes it forget them all, and
-    /// it then asks nobody ever again (librdkafka #5301). What it still knows stays as it is.
+    /// Tells librdkafka again where the brokers are (`host:port` each, separated by commas). Kafka may
+    /// answer without any broker while it starts; librdkafka then forgets all brokers and never asks again
+    /// (librdkafka #5301). Brokers that it still knows are not affected.
     pub(super) fn remind_of_brokers(&self, brokers: &CStr) {
         // SAFETY: the client is valid.
         unsafe { sys::rd_kafka_brokers_add(self.handle, brokers.as_ptr()) };
     }
 
-    /// How many events and records wait inside.
+    /// How many events and records wait in it.
     #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         // SAFETY: the client is valid.
@@ -322,8 +322,8 @@ pub(super) struct Topic {
 unsafe impl Send for Topic {}
 
 impl Topic {
-    /// Hands over records for one partition or, with [`UNASSIGNED`], one that librdkafka chooses for
-    /// each. Never blocks. Returns the code of each, 0 for those that were taken; nothing if all were.
+    /// Hands over records for one partition; with [`UNASSIGNED`] librdkafka asks the partitioner for each.
+    /// Never blocks. Returns librdkafka's code for each, 0 if it was taken; no codes if all were taken.
     pub(super) fn produce(&self, kafka_partition: i32, mut batch: Batch<'_>) -> Vec<i32> {
         let messages = &mut batch.messages;
         let count = c_int::try_from(messages.len()).unwrap_or(c_int::MAX);
@@ -344,11 +344,12 @@ impl Topic {
         }
     }
 
-    /// Hands over one record with what [`Topic::produce`] has no place for. Never blocks. librdkafka copies
-    /// the headers into a list of its own, and frees that where it does not take the record.
+    /// Hands over one record with headers and timestamp, which [`Topic::produce`] cannot pass on. Never
+    /// blocks. librdkafka copies the headers into a list of its own, which it frees if it does not take the
+    /// record.
     ///
     /// # Errors
-    /// It was not taken, by librdkafka's code, and there will be no report about it.
+    /// librdkafka's code. The record was not taken, and there will be no report about it.
     pub(super) fn produce_one(
         &self,
         kafka_partition: i32,
@@ -381,7 +382,7 @@ impl Topic {
             (KEY, bytes(record.key)),
             (VALUE, bytes(record.value)),
         ];
-        // To librdkafka 0 means now, which is further off.
+        // librdkafka takes 0 for none, and none for now.
         let timestamp = extras.timestamp_ms.map(|ms| if ms == 0 { 1 } else { ms });
         let timestamp = timestamp.map(|ms| (TIMESTAMP, Union { i64_: ms }));
         let headers = extras.headers.iter().map(header);
@@ -412,7 +413,7 @@ impl Drop for Topic {
 
 /// Records for [`Topic::produce`].
 pub(super) struct Batch<'a> {
-    /// Not looked at as a whole again: librdkafka writes codes there.
+    /// Never read as a whole: librdkafka writes codes to it.
     messages: Vec<MaybeUninit<sys::rd_kafka_message_t>>,
     bytes: PhantomData<&'a [u8]>,
 }
@@ -429,7 +430,7 @@ impl<'a> FromIterator<Outgoing<'a>> for Batch<'a> {
             let ((payload, len), (key, key_len)) = (raw(record.value), raw(record.key));
             MaybeUninit::new(sys::rd_kafka_message_t {
                 err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
-                // By this `on_acknowledgement` knows it from one of librdkafka's.
+                // This tells `on_acknowledgement` that it is not one of librdkafka's.
                 rkt: ptr::null_mut(),
                 partition: UNASSIGNED,
                 payload,
@@ -444,10 +445,10 @@ impl<'a> FromIterator<Outgoing<'a>> for Batch<'a> {
     }
 }
 
-/// A broker's answer about the Kafka topics that a client knows.
+/// A broker's answer about the Kafka topics of a client.
 #[derive(Debug)]
 pub(super) struct Metadata {
-    /// Each broker: its id, and `host:port` as Kafka tells its clients (`advertised.listeners`).
+    /// The id of each broker, and its `host:port` (`advertised.listeners`).
     pub(super) brokers: Vec<(i32, String)>,
     pub(super) topics: Vec<TopicMetadata>,
 }
@@ -458,7 +459,7 @@ pub(super) struct TopicMetadata {
     pub(super) name: String,
     /// Kafka's code.
     pub(super) code: i32,
-    /// Each partition, and the id of the broker that leads it: negative if none does.
+    /// Each partition, and the id of the broker that leads it: negative if there is none.
     pub(super) leaders: Vec<(i32, i32)>,
 }
 
@@ -534,7 +535,7 @@ pub(super) trait Partitioner: Send + Sync + 'static {
     fn partition(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32;
 }
 
-/// librdkafka's question.
+/// Called by librdkafka.
 unsafe extern "C" fn choose<P: Partitioner>(
     _: *const sys::rd_kafka_topic_t,
     key: *const c_void,
@@ -550,14 +551,14 @@ unsafe extern "C" fn choose<P: Partitioner>(
     }
 }
 
-/// How librdkafka's partitioners make a number of a key. Those whose names end in `_random` do the same
-/// where there is a key.
+/// How librdkafka's partitioners hash a key. Those whose names end in `_random` differ only for records
+/// without a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum KeyHash {
     /// CRC32.
     Consistent,
     Fnv1a,
-    /// As Kafka's own clients.
+    /// The one of Kafka's own clients.
     Murmur2,
 }
 
@@ -575,7 +576,7 @@ impl KeyHash {
     }
 }
 
-/// librdkafka's call while it makes the client.
+/// Called by librdkafka while it makes the client.
 unsafe extern "C" fn on_new(
     client: *mut sys::rd_kafka_t,
     _: *const sys::rd_kafka_conf_t,
@@ -588,17 +589,16 @@ unsafe extern "C" fn on_new(
     unsafe { sys::rd_kafka_interceptor_add_on_acknowledgement(client, name, told, opaque) }
 }
 
-/// librdkafka's call on the thread of a broker, before the report of this record is queued; or on the
-/// thread that hands it over, if it is not taken.
+/// Called by librdkafka on the thread of a broker, before the report of this record is queued; or on the
+/// thread that hands the record over, if it is not taken.
 unsafe extern "C" fn on_acknowledgement(
     _: *mut sys::rd_kafka_t,
     message: *mut sys::rd_kafka_message_t,
     opaque: *mut c_void,
 ) -> sys::rd_kafka_resp_err_t {
-    // SAFETY: the message is valid, and so is its sentence during this call, if it has one. It is asked
-    // for only where there is room for it: behind librdkafka's own messages, which name their Kafka topic.
-    // One that was not even taken is the caller's own, which names none (`Batch`). The opaque is the one of
-    // `Client::new`.
+    // SAFETY: the message is valid, and so is its sentence during this call, if it has one. Only librdkafka's
+    // own messages, which name their Kafka topic, have room for a sentence behind them. A record that was
+    // not taken is an element of `Batch`, which names none. The opaque is the one of `Client::new`.
     unsafe {
         if code(&raw const (*message).err) != 0 && !(*message).rkt.is_null() {
             let sentence = sys::rd_kafka_message_produce_errstr(message);
@@ -611,19 +611,19 @@ unsafe extern "C" fn on_acknowledgement(
     sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
 }
 
-/// Why librdkafka does not take a property.
+/// Why librdkafka refuses a property.
 #[derive(Debug)]
 pub(crate) enum PropertyError {
-    /// There is none of that name.
+    /// There is no property of that name.
     Unknown,
-    /// Its value is not legal, by this sentence, which may quote it.
+    /// The value is not legal. librdkafka's sentence, which may quote it.
     Invalid(String),
 }
 
 /// Sets a property.
 ///
 /// # Errors
-/// librdkafka does not take it.
+/// librdkafka refuses it.
 pub(crate) fn set_property(
     configuration: &mut NativeClientConfig,
     name: &str,
@@ -647,12 +647,12 @@ pub(crate) fn set_property(
     }
 }
 
-/// What a callback knows something by.
+/// What a callback gets.
 fn opaque<T>(kept: &Arc<T>) -> *mut c_void {
     Arc::as_ptr(kept).cast_mut().cast()
 }
 
-/// A pointer and a length. librdkafka tells null from empty by the pointer, and writes to neither.
+/// A pointer and a length. librdkafka tells null from empty by the pointer, and only reads the bytes.
 fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
 }
@@ -698,7 +698,7 @@ unsafe fn elements<T>(first: *mut T, count: c_int) -> impl Iterator<Item = *cons
     (0..count).map(move |at| unsafe { first.add(at).cast_const() })
 }
 
-/// What librdkafka's own list of properties says, a line for each.
+/// librdkafka's own list of properties, a line for each.
 #[cfg(test)]
 pub(crate) fn list_of_properties() -> String {
     let (mut written, mut size) = (ptr::null_mut::<c_char>(), 0);

@@ -1,31 +1,31 @@
-//! What a record is when it is handed to librdkafka.
+//! A record as it is handed to librdkafka.
 
 use std::ffi::CStr;
 
 /// A record to hand over.
 #[derive(Debug, Clone, Copy)]
 pub struct Outgoing<'a> {
-    /// What its report names it by.
+    /// Its report has the same.
     pub index: usize,
-    /// The key: `None` is null, and an empty one is a key as any other.
+    /// The key. `None` is null; an empty key is a key like any other.
     pub key: Option<&'a [u8]>,
-    /// The value: `None` is null, which deletes in a compacted Kafka topic; an empty one does not.
+    /// The value. `None` is null, a tombstone in a compacted Kafka topic; an empty value is not.
     pub value: Option<&'a [u8]>,
-    /// Chooses the partition of a record without a key.
+    /// Decides on the partition of a record without a key.
     pub mqtt_topic: &'a [u8],
 }
 
 /// What a record may have beside key and value.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extras<'a> {
-    /// The headers, written in this order, the same name as often as it is given; `None` is null.
+    /// The headers, in the order in which they are written. A name may occur more than once; a value of
+    /// `None` is null. librdkafka copies them.
     pub headers: &'a [(&'a CStr, Option<&'a [u8]>)],
-    /// Milliseconds since the Unix epoch; `None`: now. 0 is written as 1, since librdkafka takes it for
-    /// now.
+    /// Milliseconds since the Unix epoch; `None`: the time at which it is handed over. 0 is written as 1,
+    /// since librdkafka takes 0 for none.
     pub timestamp_ms: Option<i64>,
-    /// The partition; `None`: by key or MQTT topic. A partition that Kafka does not have is refused with
-    /// librdkafka's `_UNKNOWN_PARTITION`: at once, or by a report if librdkafka does not know the
-    /// partitions yet.
+    /// The partition; `None`: by key or MQTT topic. librdkafka refuses a partition that does not exist with
+    /// `_UNKNOWN_PARTITION`: at once, or in a report if it does not know the partitions yet.
     pub kafka_partition: Option<i32>,
 }
 

@@ -1,6 +1,6 @@
-//! Which partition a key goes to. librdkafka's own functions answer that, asked here before a record
-//! is handed over, so that a queue is a partition, and the records of a partition are handed over
-//! together (docs/decisions/0006-whole-rounds.md).
+//! Which partition a record goes to. The bridge hashes the key with librdkafka's own functions before it
+//! hands the record over, so that it can keep one queue for each partition and hand over the records of a
+//! partition together (docs/decisions/0006-whole-rounds.md).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,18 +10,17 @@ use parking_lot::Mutex;
 
 use super::librdkafka::{KeyHash, Partitioner};
 
-/// The partitions of one Kafka topic. librdkafka tells their number when it asks for the partition of a
-/// record.
+/// The partitions of one Kafka topic. Their number becomes known when librdkafka asks where a record goes.
 #[derive(Debug)]
 pub struct Partitions {
     /// `None`: any partition will do.
     hash: Option<KeyHash>,
-    /// 0: not told yet.
+    /// 0: not known yet.
     count: AtomicI32,
 }
 
 impl Partitions {
-    /// Their number is not known yet. `partitioner` is a value of librdkafka's property of that name.
+    /// Of a number that is not known yet. `partitioner` is a value of librdkafka's property of that name.
     pub fn new(partitioner: &str) -> Self {
         let hash = match partitioner {
             "consistent" | "consistent_random" => Some(KeyHash::Consistent),
@@ -37,8 +36,8 @@ impl Partitions {
         usize::try_from(self.count.load(Relaxed)).unwrap_or_default()
     }
 
-    /// The partition of a record with this key, or without one and of this MQTT topic; if their number is
-    /// known.
+    /// The partition of a record with this key, or of one without a key and this MQTT topic. `None` as long
+    /// as the number of partitions is not known.
     pub fn of(&self, key: &[u8]) -> Option<i32> {
         let count = self.count.load(Relaxed);
         (count > 0).then(|| self.choose(key, count))
@@ -52,12 +51,12 @@ impl Partitions {
     }
 }
 
-/// Answers the librdkafka of one producer where records of one Kafka topic go.
+/// Tells one producer's librdkafka where records of one Kafka topic go.
 #[derive(Debug)]
 pub(super) struct Chooser {
     partitions: Arc<Partitions>,
-    /// The MQTT topics of records without a key that librdkafka is about to ask for, by index. Few, for
-    /// their partition is named once the number of partitions is known.
+    /// By index, the MQTT topics of records without a key that librdkafka will ask for. There are few: once
+    /// the number of partitions is known nearly all records are handed over with their partition.
     keyless: Mutex<HashMap<usize, Box<[u8]>>>,
     /// The partitions that records name themselves, of those that librdkafka is about to ask for. Few, for
     /// now and then one of them tells the number of partitions.
@@ -73,8 +72,8 @@ impl Chooser {
         }
     }
 
-    /// A record without a key is handed over, and its MQTT topic decides. librdkafka asks once, or never
-    /// if it does not take the record; the next one with that index takes its place then.
+    /// A record without a key is about to be handed over, and its MQTT topic decides. librdkafka asks once.
+    /// It never asks if it does not take the record; the next one with that index then replaces this.
     pub(super) fn expect_keyless(&self, index: usize, mqtt_topic: &[u8]) {
         self.keyless.lock().insert(index, mqtt_topic.into());
     }
@@ -112,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_a_partition_once_librdkafka_has_told_their_number() {
+    fn a_key_has_a_partition_once_librdkafka_has_told_how_many_there_are() {
         let partitions = Arc::new(Partitions::new("murmur2_random"));
         assert_eq!((partitions.count(), partitions.of(b"sensors/1")), (0, None));
         let chooser = Chooser::new(&partitions);

@@ -1,5 +1,5 @@
-//! One librdkafka producer with the thread that polls it. The thread gathers delivery reports and wakes
-//! the actor once for those of a round; all else is the actor's business.
+//! One librdkafka producer and the thread that polls it. The thread gathers the delivery reports of a round
+//! and then wakes the actor once; everything else is the actor's business.
 
 use std::ffi::{CString, c_int};
 use std::sync::Arc;
@@ -27,36 +27,36 @@ use crate::observe::{LogLimiter, diagnosis, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
 const GAPLESS: &str = "enable.gapless.guarantee";
-/// How long one round of polling lasts if nothing comes.
-const ROUND: Duration = Duration::from_millis(250);
+/// How long the thread waits for an event at most.
+const POLL_MAX: Duration = Duration::from_millis(250);
 /// How long reports wait for the rest of their round.
 const GATHER: Duration = Duration::from_millis(1);
-/// How often librdkafka chooses the partition, and so tells how many there are now.
+/// How often librdkafka chooses the partition, and so tells how many there are.
 const RECOUNT: Duration = Duration::from_secs(10);
-/// The shortest time that `rd_kafka_flush` knows beside none.
+/// The shortest time that `rd_kafka_flush` can wait.
 const FLUSH_MS: c_int = 1;
-/// How long metadata is waited for.
+/// How long to wait for metadata.
 const METADATA_WITHIN: Duration = Duration::from_millis(100);
-/// How often metadata is asked for, for the sake of the first delivery, and the pause in between.
+/// How often the thread asks for metadata to speed up the first delivery, and the pause in between.
 const FIRST_HELPS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// What librdkafka logs, facility and part of the line, when an answer of Kafka names no leader for a
-/// partition, as while a node is fenced. librdkafka 2.12.1 then forgets the leader and asks nobody for
-/// the next one: the partition delivers nothing any more (librdkafka #5430).
+/// What librdkafka logs (facility, part of the line) when an answer of Kafka names no leader for a
+/// partition, as while a node is fenced. librdkafka 2.12.1 then forgets the leader and never asks for the
+/// next one: the partition delivers nothing any more (librdkafka #5430).
 pub(super) const LEADER_LOST: (&str, &str) = ("METADATAUPDATE", "not found in cache");
-/// One log line of librdkafka for each facility in this time.
+/// librdkafka gets one log line for each facility in this time.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where records go.
+/// Where records go. The partitioner has chosen the partition, or librdkafka is to ask it.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
-    /// The number of the Kafka topic, always the same for one name.
+    /// The number of the Kafka topic: always the same for one name.
     pub number: usize,
     /// Its name.
     pub kafka_topic: &'a str,
     /// Its partitions.
     pub partitions: &'a Arc<Partitions>,
-    /// Which of them; `None`: librdkafka chooses.
+    /// Which of them; `None`: not known yet.
     pub kafka_partition: Option<i32>,
 }
 
@@ -67,16 +67,16 @@ struct Shared {
 }
 
 impl Shared {
-    /// So many records are about to be handed over.
-    fn begin(&self, count: usize) {
+    /// So many records are about to be handed over: counted before one of them can be reported.
+    fn hand_over(&self, count: usize) {
         self.context.in_flight.fetch_add(count, Relaxed);
     }
 
-    /// They were, but for so many.
-    fn taken(&self, refused: usize) {
+    /// librdkafka has taken them, except for so many.
+    fn handed_over(&self, refused: usize) {
         self.context.in_flight.fetch_sub(refused, Relaxed);
         if !self.context.reported.load(Relaxed) {
-            // It sees to the first delivery.
+            // The poll thread speeds up the first delivery.
             self.client.wake();
         }
     }
@@ -86,15 +86,15 @@ impl Shared {
 struct Context {
     name: (Epoch, Path),
     waiting: Mutex<Waiting>,
-    /// Records that were handed over and not reported.
+    /// Records that were handed over and not reported yet.
     in_flight: AtomicUsize,
-    /// So many of them are of older rounds than the last one.
+    /// How many of them are of older rounds than the last one.
     left_behind: AtomicUsize,
     /// For [`Client::remind_of_brokers`].
     brokers: CString,
-    /// Brokers are to be asked for metadata until one answers.
+    /// The thread asks for metadata until a broker answers.
     probe: AtomicBool,
-    /// A report has come.
+    /// There has been a report.
     reported: AtomicBool,
     stop: AtomicBool,
     actor: Recipient<ProducerEvent>,
@@ -103,17 +103,17 @@ struct Context {
     limiters: Mutex<Vec<(String, LogLimiter)>>,
 }
 
-/// Reports that the actor has not taken.
+/// Reports that the actor has not taken yet.
 #[derive(Default)]
 struct Waiting {
     reports: Vec<Report>,
-    /// It knows of them.
+    /// The actor knows of them.
     told: bool,
 }
 
 impl Context {
-    /// Tells the actor of the reports that wait: when the next round can begin, or when they have
-    /// waited for long enough. `None`: there is nothing to tell; else how long they may still wait.
+    /// Tells the actor of the reports that wait, if the next round can begin or the first report has
+    /// waited for [`GATHER`]. Otherwise returns how long they may still wait; `None` if none waits.
     fn tell_reports(&self, waiting: &mut Waiting) -> Option<Duration> {
         let first = waiting.reports.first().filter(|_| !waiting.told)?;
         let left = GATHER.saturating_sub(first.at.instant.elapsed());
@@ -144,7 +144,7 @@ impl Listener for Context {
             self.tell(Event::LeaderLost);
         }
         if facility == "CONFWARN" && line.contains(GAPLESS) {
-            return; // Each start would warn that it is experimental: known, and proved enough.
+            return; // librdkafka warns at each start that it is experimental: known and tested.
         }
         let suppressed = {
             let mut limiters = self.limiters.lock();
@@ -176,19 +176,19 @@ impl Listener for Context {
     }
 }
 
-/// A producer and its poll thread. Dropped, it ends on a thread of its own, never on the caller's:
-/// librdkafka takes up to half a second for that.
+/// A producer and its poll thread. When dropped it ends on a thread of its own, not on the caller's:
+/// librdkafka takes up to half a second to end.
 pub struct Producer {
-    /// By number, so that a Kafka topic's name is looked up once and not for every record.
+    /// By number, so that the name of a Kafka topic is looked up once and not for every record.
     topics: Vec<Option<Counted>>,
-    /// A round is sent when it is whole, and not when `linger.ms` is over.
+    /// A round is sent when it is complete instead of when `linger.ms` is over.
     flushes: bool,
-    /// Of the careful producer.
+    /// Only the serial producer has them.
     sentences: Option<Arc<Sentences>>,
     shared: Option<Arc<Shared>>,
 }
 
-/// A Kafka topic, and when librdkafka chose a partition of it, at the latest.
+/// A Kafka topic, and when librdkafka last chose a partition of it.
 struct Counted {
     topic: Topic,
     chooser: Arc<Chooser>,
@@ -196,8 +196,8 @@ struct Counted {
 }
 
 impl Counted {
-    /// The partition to name, which now and then is none, so that librdkafka chooses by the number of
-    /// partitions that there are now. Its choice is the same unless that number has changed.
+    /// The partition to name to librdkafka. Every [`RECOUNT`] it is none, so that librdkafka asks, and
+    /// thereby tells how many partitions there are; the choice is the same unless that number has changed.
     fn partition(&mut self, known: Option<i32>, now: Instant) -> i32 {
         let is_due = self.counted_at.is_none_or(|at| now.duration_since(at) >= RECOUNT);
         match known {
@@ -209,8 +209,8 @@ impl Counted {
         }
     }
 
-    /// The record is handed over for this partition. If that is none, and it has no key, librdkafka will
-    /// ask where it goes.
+    /// The record is about to be handed over for this partition. Without a partition librdkafka asks for
+    /// one by the key, and where there is none, by what is noted here.
     fn announce(&self, partition: i32, record: &Outgoing<'_>) {
         if partition == UNASSIGNED && record.key.is_none() {
             self.chooser.expect_keyless(record.index, record.mqtt_topic);
@@ -218,12 +218,30 @@ impl Counted {
     }
 }
 
+/// The Kafka topic, made at its first record.
+fn counted<'a>(
+    topics: &'a mut Vec<Option<Counted>>,
+    client: &Arc<Client>,
+    to: Target<'_>,
+) -> Result<&'a mut Counted, i32> {
+    if topics.len() <= to.number {
+        topics.resize_with(to.number + 1, || None);
+    }
+    match &mut topics[to.number] {
+        Some(counted) => Ok(counted),
+        none => {
+            let chooser = Arc::new(Chooser::new(to.partitions));
+            let topic = client.partitioned_topic(to.kafka_topic, &chooser)?;
+            Ok(none.insert(Counted { topic, chooser, counted_at: None }))
+        }
+    }
+}
+
 impl Producer {
-    /// Makes a producer, whose events go to `actor`, and starts its thread. No broker needs to be
-    /// there.
+    /// Makes a producer, whose events go to `actor`, and starts its thread. Needs no broker.
     ///
     /// # Errors
-    /// librdkafka refuses a property, or the system gives no thread.
+    /// librdkafka refuses a property, or the system cannot start a thread.
     pub fn start(
         config: &Config,
         name: (Epoch, Path),
@@ -260,50 +278,50 @@ impl Producer {
         thread::Builder::new()
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
-            .map_err(|error| format!("the poll thread does not start: {error}"))?;
+            .map_err(|error| format!("cannot start the poll thread: {error}"))?;
         let flushes = name.1 == Path::Pipelined && !lingers(config);
         Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
     }
 
-    /// Hands records to librdkafka, which copies them. Never blocks. Returns the code of each record, 0
-    /// for those that were taken; nothing if all were. There will be no report about the others. Of
-    /// those behind a full queue none is taken.
+    /// Hands records to librdkafka, which copies them. Never blocks. Returns librdkafka's code for each
+    /// record: 0 if it was taken, anything else if it was not, and then there will be no report about it.
+    /// Returns no codes if all were taken. Behind a record that finds the queue full none is taken.
     ///
     /// # Errors
-    /// None of them was taken, by librdkafka's code.
+    /// librdkafka's code. None of the records was taken.
     pub fn send<'a, R: Into<Outgoing<'a>>>(
         &mut self,
         to: Target<'_>,
         records: impl Iterator<Item = R>,
     ) -> Result<Vec<i32>, i32> {
-        let shared = Arc::clone(self.shared());
-        let counted = self.topic(to)?;
+        let shared = self.shared.as_ref().expect("taken only by drop");
+        let counted = counted(&mut self.topics, &shared.client, to)?;
         let partition = counted.partition(to.kafka_partition, Instant::now());
         let batch: Batch<'_> =
             records.map(Into::into).inspect(|it| counted.announce(partition, it)).collect();
-        // Before one can be reported.
-        shared.begin(batch.len());
+        shared.hand_over(batch.len());
         let codes = counted.topic.produce(partition, batch);
-        shared.taken(codes.iter().filter(|code| **code != 0).count());
+        shared.handed_over(codes.iter().filter(|code| **code != 0).count());
         if codes.contains(&classify::UNKNOWN_PARTITION) {
             counted.counted_at = None;
         }
         Ok(codes)
     }
 
-    /// Hands over one record with headers, a timestamp or a partition of its own; else as
-    /// [`Producer::send`], in one order with what goes through that, and sent by the same flush.
+    /// Hands over one record that has headers, a timestamp or a partition of its own. Otherwise the same as
+    /// [`Producer::send`]: records of both keep their order within a partition, and one
+    /// [`Producer::flush`] sends both.
     ///
     /// # Errors
-    /// It was not taken, by librdkafka's code, and there will be no report about it.
+    /// librdkafka's code. The record was not taken, and there will be no report about it.
     pub fn send_one(
         &mut self,
         to: Target<'_>,
         record: Outgoing<'_>,
         extras: Extras<'_>,
     ) -> Result<(), i32> {
-        let shared = Arc::clone(self.shared());
-        let counted = self.topic(to)?;
+        let shared = self.shared.as_ref().expect("taken only by drop");
+        let counted = counted(&mut self.topics, &shared.client, to)?;
         let wanted = extras.kafka_partition;
         let partition = counted.partition(wanted.or(to.kafka_partition), Instant::now());
         match wanted {
@@ -313,9 +331,9 @@ impl Producer {
             }
             _ => counted.announce(partition, &record),
         }
-        shared.begin(1);
+        shared.hand_over(1);
         let sent = counted.topic.produce_one(partition, record, extras);
-        shared.taken(usize::from(sent.is_err()));
+        shared.handed_over(usize::from(sent.is_err()));
         if sent.is_err() {
             counted.chooser.forget_wanted(record.index);
         }
@@ -325,12 +343,12 @@ impl Producer {
         sent
     }
 
-    /// Lets librdkafka send what it was given, each partition's records as one request, and waits
-    /// until all is reported, but no longer than a millisecond: docs/decisions/0006-whole-rounds.md.
-    /// Nothing where the configuration has a `linger.ms` of its own.
+    /// Lets librdkafka send what it was given, the records of each partition as one request, and waits for
+    /// the reports, but no longer than a millisecond: docs/decisions/0006-whole-rounds.md. Does nothing if
+    /// the configuration has a `linger.ms` of its own.
     ///
-    /// `left_behind` says how many records are in flight that were given before this round: its reports
-    /// are told of without waiting for those.
+    /// `left_behind`: how many of the records in flight were given before this round. The actor is told of
+    /// this round's reports without waiting for those.
     pub fn flush(&self, left_behind: usize) {
         self.shared().context.left_behind.store(left_behind, Relaxed);
         if self.flushes {
@@ -338,19 +356,7 @@ impl Producer {
         }
     }
 
-    fn topic(&mut self, to: Target<'_>) -> Result<&mut Counted, i32> {
-        if self.topics.len() <= to.number {
-            self.topics.resize_with(to.number + 1, || None);
-        }
-        if self.topics[to.number].is_none() {
-            let chooser = Arc::new(Chooser::new(to.partitions));
-            let topic = self.shared().client.partitioned_topic(to.kafka_topic, &chooser)?;
-            self.topics[to.number] = Some(Counted { topic, chooser, counted_at: None });
-        }
-        Ok(self.topics[to.number].as_mut().expect("just made"))
-    }
-
-    /// What Kafka said about this record, which it refused. Only the careful producer knows.
+    /// What Kafka said about this record, which it refused. Only the serial producer knows.
     pub fn sentence(&self, index: usize) -> Option<String> {
         self.sentences.as_ref()?.take(index)
     }
@@ -362,7 +368,7 @@ impl Producer {
         std::mem::swap(&mut waiting.reports, reports);
     }
 
-    /// Whether this producer is at its end, by librdkafka's code, and why.
+    /// librdkafka's code and sentence, if this producer has failed for good.
     pub fn fatal_error(&self) -> Option<(i32, String)> {
         self.shared().client.fatal_error()
     }
@@ -374,14 +380,14 @@ impl Producer {
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // They keep the client, whose end takes its time.
+        // They keep the client, which takes its time to end.
         self.topics.clear();
         let Some(shared) = self.shared.take() else { return };
         shared.context.stop.store(true, Relaxed);
         shared.client.wake();
-        // If the poll thread still runs it is the last owner, else this one is.
+        // The poll thread is the last owner if it still runs, otherwise this one is.
         let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
-        // Without a thread the closure is dropped, and the producer with it: slow, but right.
+        // If no thread can be started the closure is dropped here, and the client with it: slow, but right.
         let _ = reaper.spawn(move || drop(shared));
     }
 }
@@ -395,20 +401,20 @@ fn poll_until_stopped(shared: &Shared) {
             failpoint::hit(Site::KafkaPoll);
             if context.probe.load(Relaxed) && ask_at <= Instant::now() {
                 if client.metadata(METADATA_WITHIN).is_ok() {
-                    // That they were down, told before they answered, is no news any more.
+                    // Events from before the answer say that the brokers were down: out of date.
                     while client.poll(Duration::ZERO, context) {}
                     context.probe.store(false, Relaxed);
                     context.tell(Event::Reached);
                 } else {
                     client.remind_of_brokers(&context.brokers);
                 }
-                ask_at = Instant::now() + ROUND;
+                ask_at = Instant::now() + POLL_MAX;
             }
-            // librdkafka asks for its producer id when metadata comes. If the broker has none to give
-            // at once it asks again after half a second, or when metadata comes again.
+            // librdkafka asks for its producer id when metadata comes. If the broker cannot give one yet,
+            // it asks again after half a second, or when metadata comes again.
             let first_waits =
                 !context.reported.load(Relaxed) && context.in_flight.load(Relaxed) > 0;
-            let mut timeout = ROUND;
+            let mut timeout = POLL_MAX;
             if first_waits && helped < FIRST_HELPS {
                 helped += 1;
                 let _ = client.metadata(METADATA_WITHIN);
@@ -426,7 +432,7 @@ fn poll_until_stopped(shared: &Shared) {
 
 /// `host:port` of each, separated by commas.
 pub(super) fn brokers(config: &Config) -> CString {
-    // The configuration has no NUL in it, and librdkafka would read no further.
+    // The configuration refuses a NUL.
     CString::new(config.kafka.brokers.join(",")).unwrap_or_default()
 }
 

@@ -1,17 +1,16 @@
 //! Kafka's own sentence about a record that it refused.
 //!
-//! librdkafka 2.12.1 leaves the sentence at the record as a pointer that dangles by the time that the
-//! delivery report is read (`rd_kafka_message_produce_errstr`). It is good while the answer is being
-//! handled, which is when librdkafka calls interceptors. They are called for each record, so only the
-//! serial producer has one: what the pipelined producer delivers pays nothing.
+//! librdkafka 2.12.1 keeps the sentence with the record, as a pointer that dangles by the time that the
+//! delivery report is read (`rd_kafka_message_produce_errstr`). The pointer is valid while librdkafka
+//! handles the answer and calls its interceptors. Interceptors are called for every record, so only the
+//! serial producer has one, and records of the pipelined producer cost nothing more.
 
 use parking_lot::Mutex;
 
-/// So much of a sentence is kept, in characters.
+/// How many characters of a sentence are kept.
 const SENTENCE_MAX: usize = 500;
 
-/// What Kafka said about records and nobody took yet, by the index that their reports name: one for each
-/// record in flight at most.
+/// Sentences that nobody has taken yet, by the index of the record: at most one for each record in flight.
 #[derive(Debug, Default)]
 pub(super) struct Sentences(Mutex<Vec<(usize, String)>>);
 
@@ -26,7 +25,7 @@ impl Sentences {
     /// Kafka says this about the record.
     pub(super) fn add(&self, index: usize, sentence: &str) {
         let mut sentences = self.0.lock();
-        // One that nobody took is of a record before it.
+        // One that nobody took is of an earlier record with that index.
         sentences.retain(|(of, _)| *of != index);
         sentences.push((index, sentence.chars().take(SENTENCE_MAX).collect()));
     }
