@@ -8,14 +8,14 @@ use super::value::{Refused, Value};
 /// Reads the list, or one string with commas.
 pub(super) fn parse(value: &Value) -> Result<Vec<String>, Refused> {
     let brokers = value.list().ok_or_else(|| match value {
-        Value::List(_) => {
-            Refused::Because("expected host:port for each, found no string".to_owned())
-        }
+        Value::List(_) => Refused::Because(
+            "expected host:port for each broker, found something that is not a string".to_owned(),
+        ),
         _ => Refused::Form,
     })?;
     if let Some(wrong) = brokers.iter().find(|broker| !is_host_port(broker)) {
         let found = found(value, wrong);
-        return Err(Refused::Because(format!("expected host:port for each, found {found}")));
+        return Err(Refused::Because(format!("expected host:port for each broker, found {found}")));
     }
     if brokers.is_empty() {
         let text = "expected at least one host:port, found an empty list";
@@ -27,7 +27,9 @@ pub(super) fn parse(value: &Value) -> Result<Vec<String>, Refused> {
 /// What an error repeats of the item that is wrong: not what a variable filled in, and no password.
 fn found(value: &Value, wrong: &str) -> String {
     match value {
-        _ if wrong.contains('@') => "a user or password, which has no place there".to_owned(),
+        _ if wrong.contains('@') => {
+            "a user name or a password, which does not belong there".to_owned()
+        }
         Value::Text(_) => quoted(wrong),
         Value::List(items) => {
             let item = items.iter().find(|item| item.text() == Some(wrong));

@@ -122,8 +122,8 @@ pub(super) const URL: Field = Field {
         let url = mqtt_url::parse(text).map_err(|error| match value {
             // Of what a variable says no part is known to be no password.
             Value::Filled { .. } => Refused::Because(format!(
-                "expected mqtt://host or mqtt://host:port once its variables are filled in; user \
-                 and password percent-encoded; found {}",
+                "expected mqtt://host or mqtt://host:port once its variables are filled in, with user \
+                 and password percent-encoded, found {}",
                 quoted(&mqtt_url::redacted(&value.found()))
             )),
             _ => Refused::Because(error),

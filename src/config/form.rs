@@ -64,25 +64,26 @@ impl fmt::Display for Form {
             Self::Secret => "a string",
             Self::SecretFile => "the path of a file",
             Self::Path(what) => return write!(f, "the path of a {what}"),
-            Self::Filter => "an MQTT filter",
-            Self::KafkaTopic => "a Kafka topic name",
-            Self::Brokers => "a list of host:port",
+            Self::Filter => "an MQTT topic filter",
+            Self::KafkaTopic => "the name of a Kafka topic",
+            Self::Brokers => "a list of host:port addresses",
             Self::Choice(words) => {
-                let quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
-                return f.write_str(&quoted.join(" or "));
+                let mut quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                let last = quoted.pop().unwrap_or_default();
+                return write!(f, "{} or {last}", quoted.join(", "));
             }
             Self::Count(0, 1) => "0 or 1",
             Self::Count(min, max) => return write!(f, "{min} to {max}"),
             Self::Duration(..) | Self::DurationOrNever(..) => {
-                "a duration with its unit such as \"5s\", "
+                "a duration with a unit, such as \"5s\", from "
             }
             Self::Seconds(..) | Self::SecondsOrNever(..) => {
-                "a duration in whole seconds such as \"5s\", "
+                "a duration in whole seconds, such as \"5s\", from "
             }
-            Self::Size(..) => "a size with its unit such as \"10 MiB\", ",
-            Self::Listen => "an IP address and port such as \"0.0.0.0:8080\", or \"off\"",
+            Self::Size(..) => "a size with a unit, such as \"10 MiB\", from ",
+            Self::Listen => "an IP address and a port, such as \"0.0.0.0:8080\", or \"off\"",
             Self::Timing => {
-                "\"all\" or \"slow:50ms\" (a duration) or \"sample:100\" (1 to 4294967295) or \"off\""
+                "\"all\", \"slow:50ms\" (any duration), \"sample:100\" (1 to 4294967295) or \"off\""
             }
             Self::Properties => "a table of librdkafka properties",
         };
@@ -127,7 +128,9 @@ impl Form {
                 Err(Refused::Because(text))
             }
             Self::MqttString | Self::UserName | Self::Secret if text.contains('\0') => {
-                Err(Refused::Because("expected a string without NUL, found one with it".to_owned()))
+                Err(Refused::Because(
+                    "expected a string without the NUL character, found one with it".to_owned(),
+                ))
             }
             Self::Path(_) | Self::SecretFile if text.is_empty() || text.contains('\0') => {
                 Err(Refused::Form)

@@ -22,7 +22,7 @@ impl Config {
     ) -> Result<Self, ConfigErrors> {
         let name = path.display().to_string();
         let read = std::fs::read(path)
-            .map_err(|error| format!("expected a file that can be read, found {error}"));
+            .map_err(|error| format!("expected a file that can be read: {error}"));
         let read = read.as_ref().map_err(String::clone).and_then(|bytes| text::decode(bytes));
         match read {
             Ok(text) => Self::from_toml(text, &name, env),

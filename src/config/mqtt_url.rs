@@ -40,17 +40,17 @@ pub fn parse(text: &str) -> Result<MqttUrl, String> {
     }
     let url = Url::parse(text).map_err(|error| refuse(&format!(" ({error})")))?;
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse(" and nothing behind it"));
+        return Err(refuse(" with nothing after it"));
     }
     let host = url.host_str().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
     if host.is_empty() || !host.bytes().all(legal) {
-        return Err(refuse(" (a host has letters, digits, dots and hyphens)"));
+        return Err(refuse(" (a host consists of letters, digits, dots and hyphens)"));
     }
     let port = url.port().unwrap_or(1883);
     if port == 0 {
-        return Err(refuse(" (a port is 1 to 65535)"));
+        return Err(refuse(" (a port is a number from 1 to 65535)"));
     }
     let decode = |part: &str| {
         percent_decoded(part).ok_or_else(|| refuse(" (user and password percent-encoded)"))

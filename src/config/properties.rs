@@ -52,8 +52,7 @@ pub(super) fn check(
                 if let Some((earlier, earlier_meaning)) = twin {
                     drop(set_property(&mut native, earlier, earlier_meaning));
                     let text = format!(
-                        "expected one value for one property, found {earlier} with another; both \
-                         names mean the same"
+                        "contradicts {earlier}, which is another name of the same property"
                     );
                     errors.push((name.clone(), text));
                 } else {
@@ -137,13 +136,13 @@ fn check_limits(property: Property<'_>, meaning: &str, limits: &Limits) -> Resul
         Some(Rule::Least(least, why)) => {
             let least = least(limits);
             let is_enough = meaning.parse::<f64>().is_ok_and(|number| number >= least as f64);
-            (!is_enough).then(|| format!("expected at least {least}, since {why}"))
+            (!is_enough).then(|| format!("expected at least {least}, because {why}"))
         }
         Some(Rule::Only(words, why)) => (!words.contains(&meaning))
-            .then(|| format!("expected {}, since {why}", words.join(" or "))),
+            .then(|| format!("expected {}, because {why}", words.join(" or "))),
         Some(Rule::WhereDebugIsLogged) => {
             (!property.value.is_empty() && !limits.logs_debug).then(|| {
-                "expected log.level = \"debug\" with it, since librdkafka's lines have that level"
+                "expected log.level = \"debug\" with it, because librdkafka's debug lines have that level"
                     .to_owned()
             })
         }
@@ -164,24 +163,24 @@ fn check_one(
         && rule(name).is_none()
         && rule(bare).is_some()
     {
-        return Err(format!("expected it under its own name, {bare}"));
+        return Err(format!("expected the property under its own name, {bare}"));
     }
     if let Some(Rule::Refused(why)) = rule(name) {
-        return Err(format!("refused, since {why}"));
+        return Err(format!("not allowed, because {why}"));
     }
     let before = relied_on(native);
     set_property(native, name, value).map_err(|error| match error {
         PropertyError::Unknown => {
             let known = TABLE.iter().filter(|row| !matches!(row.1, Rule::Refused(_)));
             let near = nearest(name, known.map(|row| row.0), distance);
-            format!("unknown to librdkafka, the nearest property is {near}")
+            format!("unknown to librdkafka, did you mean {near}?")
         }
         PropertyError::Invalid(text) => {
             format!("refused by librdkafka: {}{}", property.told(&text), found())
         }
     })?;
     if rule(name).is_none() {
-        return Err("refused, since the bridge does not know what it does".to_owned());
+        return Err("not allowed, because the bridge does not know what it does".to_owned());
     }
     let after = relied_on(native);
     // A contradiction must not stay: what comes next is compared with what the bridge sets.
@@ -212,7 +211,7 @@ fn check_one(
         let (_, bridge, why) = reason.expect("the setting comes from this table");
         undo(setting, bridge);
         return Err(format!(
-            "contradicts {setting}={bridge}, which the bridge sets since {why}{}",
+            "contradicts {setting}={bridge}, which the bridge sets because {why}{}",
             found()
         ));
     }
@@ -222,7 +221,7 @@ fn check_one(
             return Err("expected a number".to_owned());
         }
         return Err(format!(
-            "expected a number, which librdkafka would take for {meaning}{}",
+            "expected a number, but librdkafka would read this as {meaning}{}",
             found()
         ));
     }

@@ -3,11 +3,11 @@
 
 /// What the bridge sets, with its reason. `bootstrap.servers` comes from `kafka.brokers` in addition.
 pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
-    ("enable.idempotence", "true", "without it a retry can reorder and duplicate"),
+    ("enable.idempotence", "true", "without it a retry can reorder and duplicate records"),
     ("acks", "all", "a PUBACK promises that every in-sync replica has the record"),
-    ("message.timeout.ms", "0", "a message waits for Kafka for as long as it takes"),
-    ("retries", "2147483647", "a retry that is the last one would leave a gap"),
-    ("enable.gapless.guarantee", "true", "without it a refused record is overtaken by later ones"),
+    ("message.timeout.ms", "0", "a message waits for Kafka as long as necessary"),
+    ("retries", "2147483647", "a record whose last retry fails would leave a gap"),
+    ("enable.gapless.guarantee", "true", "without it later records overtake a refused one"),
 ];
 
 /// What becomes of a property.
@@ -50,18 +50,19 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
 /// (docs/decisions/0004-rounds.md).
 pub const REQUEST_BYTES: u64 = 1_000_000;
 
-const CONSUMER: Rule = Rule::Refused("only a consumer has it and the bridge produces");
-const CODE: Rule = Rule::Refused("it is no value: only a program can set it");
-const UNUSED: Rule = Rule::Refused("librdkafka does not use it any more");
+const CONSUMER: Rule = Rule::Refused("only consumers have it, and the bridge is a producer");
+const CODE: Rule = Rule::Refused("it is not a value: only program code can set it");
+const UNUSED: Rule = Rule::Refused("librdkafka no longer uses it");
 const TEST: Rule = Rule::Refused("it is for librdkafka's own tests");
-const KERBEROS: Rule = Rule::Refused("this build has no Kerberos (GSSAPI)");
-const OAUTH: Rule = Rule::Refused("OAUTHBEARER is not served yet: nobody would refresh its token");
-const OLD: Rule = Rule::Refused("a Kafka that old knows no idempotent producer");
+const KERBEROS: Rule = Rule::Refused("this build comes without Kerberos (GSSAPI)");
+const OAUTH: Rule =
+    Rule::Refused("OAUTHBEARER is not supported yet: nothing would refresh its token");
+const OLD: Rule = Rule::Refused("such an old Kafka has no idempotent producer");
 const WHOLE_ROUND: &str =
-    "a round is sent as one request, and what is left of it would busy a thread";
+    "a round is sent as one request, and the rest of a divided one keeps a thread busy";
 const MECHANISMS: Rule = Rule::Only(
     &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
-    "OAUTHBEARER is not served yet and this build has no Kerberos (GSSAPI)",
+    "OAUTHBEARER is not supported yet and this build comes without Kerberos (GSSAPI)",
 );
 
 use Rule::{Free, Least, Only, Refused, Set, WhereDebugIsLogged};
@@ -81,13 +82,13 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("message.send.max.retries", Set),
     ("max.in.flight", Set),
     ("max.in.flight.requests.per.connection", Set),
-    ("queuing.strategy", Only(&["fifo"], "records of one MQTT topic stay in order")),
-    ("queue.buffering.backpressure.threshold", Only(&["1"], "an idempotent producer has no other")),
+    ("queuing.strategy", Only(&["fifo"], "the records of one MQTT topic must stay in order")),
+    ("queue.buffering.backpressure.threshold", Only(&["1"], "an idempotent producer has no other value")),
     ("partitioner", Only(
         &["consistent", "consistent_random", "murmur2", "murmur2_random", "fnv1a", "fnv1a_random"],
-        "records of one MQTT topic go to one partition",
+        "all records of one MQTT topic must go to one partition",
     )),
-    ("delivery.report.only.error", Refused("the bridge acknowledges by delivery reports")),
+    ("delivery.report.only.error", Refused("the bridge acknowledges by the delivery reports")),
     ("transactional.id", Refused("the bridge uses no transactions")),
     ("transaction.timeout.ms", Refused("the bridge uses no transactions")),
 
@@ -98,22 +99,22 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("queue.buffering.max.messages", Free),
     ("queue.buffering.max.kbytes", Least(
         |limits| limits.record_bytes.div_ceil(1024),
-        "a record of mqtt.max_payload has to fit",
+        "a record of mqtt.max_payload must fit",
     )),
     ("receive.message.max.bytes", Least(
         |_| REQUEST_BYTES,
-        "a larger answer about a cluster's metadata would end each connection",
+        "a larger metadata response would end each connection",
     )),
     ("message.copy.max.bytes", Free),
 
     // Time.
     ("linger.ms", Free),
     ("queue.buffering.max.ms", Free),
-    ("request.timeout.ms", Least(|_| 1000, "Kafka would give up on each request sooner than it can")),
-    ("socket.timeout.ms", Least(|_| 1000, "each request would be given up and sent again")),
+    ("request.timeout.ms", Least(|_| 1000, "Kafka would give up on requests that could succeed")),
+    ("socket.timeout.ms", Least(|_| 1000, "the bridge would give up on requests that could succeed")),
     ("socket.connection.setup.timeout.ms", Free),
     ("connections.max.idle.ms", Free),
-    ("reconnect.backoff.ms", Least(|_| 1, "0 is no pause between attempts to connect")),
+    ("reconnect.backoff.ms", Least(|_| 1, "0 leaves no pause between attempts to connect")),
     ("reconnect.backoff.max.ms", Free),
     ("retry.backoff.ms", Free),
     ("retry.backoff.max.ms", Free),
@@ -124,7 +125,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     // Metadata.
     ("metadata.max.age.ms", Least(
         |limits| limits.metadata_refresh_ms,
-        "Kafka topics would be forgotten between two answers (topic.metadata.refresh.interval.ms)",
+        "Kafka topics would be forgotten between two refreshes (topic.metadata.refresh.interval.ms)",
     )),
     ("metadata.recovery.strategy", Only(
         &["rebootstrap"], "a cluster that has moved would never be found again",
@@ -134,7 +135,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("topic.metadata.refresh.fast.interval.ms", Free),
     ("topic.metadata.refresh.sparse", Free),
     ("topic.metadata.propagation.max.ms", Free),
-    ("topic.blacklist", Refused("a Kafka topic on it would not exist, and its messages wait for ever")),
+    ("topic.blacklist", Refused("a Kafka topic on it would be treated as missing, and its messages would wait for ever")),
     ("allow.auto.create.topics", Free),
 
     // The network.
@@ -147,9 +148,9 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("socket.send.buffer.bytes", Free),
     ("socket.receive.buffer.bytes", Free),
     ("socket.max.fails", Only(
-        &["1"], "after a request that timed out a connection may answer another one",
+        &["1"], "a late response might be taken for the answer to another request",
     )),
-    ("api.version.request", Only(&["true"], "a Kafka that old knows no idempotent producer")),
+    ("api.version.request", Only(&["true"], "such an old Kafka has no idempotent producer")),
     ("api.version.fallback.ms", OLD),
     ("broker.version.fallback", OLD),
     ("enable.metrics.push", Free),
@@ -218,12 +219,12 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
 
     // What librdkafka tells.
     ("debug", WhereDebugIsLogged),
-    ("log_level", Least(|_| 4, "a warning tells that a partition's leader is lost for good")),
+    ("log_level", Least(|_| 4, "the bridge reads from a warning that a partition has lost its leader for good")),
     ("log.connection.close", Free),
     ("log.thread.name", Free),
-    ("log.queue", Refused("the bridge sets it, so that librdkafka's lines are in its own log")),
-    ("statistics.interval.ms", Refused("the bridge has metrics of its own (/metrics) and reads none of these")),
-    ("enabled_events", Refused("the bridge sets it, by what it reads")),
+    ("log.queue", Refused("the bridge sets it to have librdkafka's lines in its own log")),
+    ("statistics.interval.ms", Refused("the bridge has metrics of its own (/metrics) and does not read these")),
+    ("enabled_events", Refused("the bridge sets it to the events that it reads")),
     ("builtin.features", Free),
     ("enable.random.seed", Free),
     ("internal.termination.signal", Refused("the bridge handles its signals itself")),
@@ -261,12 +262,12 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("topic.metadata.refresh.fast.cnt", UNUSED),
 
     // Hidden ones, which librdkafka does not list.
-    ("client.software.name", Refused("it names librdkafka to Kafka")),
-    ("client.software.version", Refused("it names librdkafka to Kafka")),
+    ("client.software.name", Refused("it tells Kafka the name of the client library")),
+    ("client.software.version", Refused("it tells Kafka the name of the client library")),
     ("enable.sparse.connections", Free),
     ("metadata.request.timeout.ms", UNUSED),
     ("test.mock.broker.rtt", TEST),
-    ("test.mock.num.brokers", Refused("it puts an emulated cluster in the place of kafka.brokers")),
+    ("test.mock.num.brokers", Refused("it replaces kafka.brokers by an emulated cluster")),
     ("ut_handle_ProduceResponse", TEST),
 
     // Of a consumer.

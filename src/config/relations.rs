@@ -58,7 +58,7 @@ fn client_id(reading: &Reading, at: usize) -> Option<Complaint> {
     let keys = ["mqtt.client_id", "mqtt.session_expiry"];
     let is_missing = mqtt.client_id.is_empty() && mqtt.session_expiry_s > 0;
     (reading.is_sound(&keys) && is_missing).then(|| {
-        let text = "expected a stable name such as \"bridge-1\", since the session is persistent \
+        let text = "expected a stable name, such as \"bridge-1\", because the session is persistent \
                     (mqtt.session_expiry), found none";
         ("mqtt.client_id".to_owned(), text.to_owned())
     })
@@ -70,23 +70,26 @@ fn login(reading: &Reading, at: usize) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     let mut complain = |key: &str, text: String| complaints.push((key.to_owned(), text));
     if mqtt.password.is_some() && login.file_password.is_some() {
-        complain("mqtt.password_file", "expected it or mqtt.password, found both".to_owned());
+        complain(
+            "mqtt.password_file",
+            "expected either mqtt.password_file or mqtt.password, found both".to_owned(),
+        );
     }
     let password = mqtt.password.as_ref().or(login.file_password.as_ref());
     if mqtt.username.is_some() && login.url_username.is_some() {
-        let text = "expected the user name here or in mqtt.url, found both";
+        let text = "expected the user name either here or in mqtt.url, found both";
         complain("mqtt.username", text.to_owned());
     }
     if password.is_some() && login.url_password.is_some() {
-        let text = "expected the password here or in mqtt.url, found both";
+        let text = "expected the password either here or in mqtt.url, found both";
         complain("mqtt.password", text.to_owned());
     }
     let has_password = password.or(login.url_password.as_ref()).is_some();
     let has_username = mqtt.username.is_some() || login.url_username.is_some();
     let keys = ["mqtt.url", "mqtt.username", "mqtt.protocol"];
     if reading.is_sound(&keys) && has_password && !has_username && mqtt.protocol != Protocol::V5 {
-        let text = "expected a user name with the password, since MQTT 3.1.1 has none without \
-                    (mqtt.protocol = \"5\" has), found none";
+        let text = "expected a user name with the password, because MQTT 3.1.1 does not allow a \
+                    password alone (mqtt.protocol = \"5\" does), found none";
         complain("mqtt.username", text.to_owned());
     }
     complaints
@@ -103,15 +106,17 @@ fn routes(reading: &Reading) -> Vec<Complaint> {
         if let Some(earlier) = first.insert(route.filter.as_str(), route.id.0) {
             let path = path(route.id.0);
             let found = reading.found(&path);
-            let text = format!("expected each filter once, found {found} in routes[{earlier}] too");
+            let text =
+                format!("expected each filter only once, found {found} in routes[{earlier}] too");
             complaints.push((path, text));
         }
     }
     if sound.len() == all.len() {
         complaints.extend(disagreeing(all).map(|(earlier, route)| {
             let text = format!(
-                "expected no MQTT topic in common with {} of routes[{}], found {}: they are not \
-                     of one kind, plain or one shared group, and each would bring every message",
+                "expected no MQTT topic in common with {} of routes[{}], found {}: the \
+                     broker would send each message for both; only filters that are all plain, or all \
+                     of one shared group, may overlap",
                 quoted(earlier.filter.as_str()),
                 earlier.id.0,
                 quoted(route.filter.as_str())
@@ -138,7 +143,7 @@ fn dead_letter(reading: &Reading) -> Option<Complaint> {
     let kafka_topic = config.dead_letter.kafka_topic.as_deref()?;
     let route = config.routes.iter().find(|route| *route.kafka_topic == *kafka_topic)?;
     let text = format!(
-        "expected a Kafka topic of its own, found {}, which is where routes[{}] writes",
+        "expected a Kafka topic that no route writes to, found {}, which routes[{}] writes to",
         reading.found(path),
         route.id.0
     );

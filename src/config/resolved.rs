@@ -37,7 +37,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Most warnings of one configuration: many routes make pairs without number.
+/// Most warnings of one configuration: many routes make very many pairs.
 const WARNINGS_MAX: usize = 20;
 
 impl Config {
@@ -46,13 +46,13 @@ impl Config {
         self.connections.iter().map(|mqtt| Arc::clone(&mqtt.name))
     }
 
-    /// What may be meant and still have consequences that nobody wants, for people; one line each.
+    /// Warnings about settings that are legal and may have unwanted consequences, one line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<_> = self.shared_warnings().chain(self.overlap_warnings()).collect();
         let more = warnings.len().saturating_sub(WARNINGS_MAX);
         warnings.truncate(WARNINGS_MAX);
         if more > 0 {
-            warnings.push(format!("and {more} more of the kind"));
+            warnings.push(format!("and {more} more warnings of this kind"));
         }
         warnings
     }
@@ -85,12 +85,12 @@ impl Config {
             .map(|(one, other)| {
                 let what = match one.filter.is_shared() {
                     true => {
-                        "the group is sent a copy for each, perhaps to different members, and each \
-                         copy becomes a record"
+                        "the broker sends the group a copy for each of them, perhaps to different \
+                         members, and each copy becomes a record"
                     }
                     false => {
-                        "over MQTT 3.1.1 the broker may send a copy for each, and each copy becomes \
-                         a record (over MQTT 5 the bridge tells copies apart)"
+                        "over MQTT 3.1.1 the broker may send a copy for each of them, and each copy \
+                         becomes a record (over MQTT 5 the bridge recognises the copies)"
                     }
                 };
                 format!(
@@ -110,9 +110,9 @@ impl Config {
         let shared = move |route: &&Route| may_be_none && route.filter.is_shared();
         self.routes.iter().filter(shared).map(|route| {
             format!(
-                "routes[{}].filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker that \
-                 has none may grant it and send nothing (mqtt.silence_warning; over MQTT 5 it says \
-                 so)",
+                "routes[{}].filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker \
+                 without shared subscriptions may grant it and send nothing (see \
+                 mqtt.silence_warning; over MQTT 5 such a broker refuses it)",
                 route.id.0,
                 route.filter.as_str()
             )

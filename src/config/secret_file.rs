@@ -18,13 +18,15 @@ pub(super) fn read(path: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));
     if let Err(error) = read {
-        return Err(format!("expected the path of a file that can be read: {error}"));
+        return Err(format!("expected a file that can be read: {error}"));
     }
     let text = text::decode_secret(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))?;
     let secret = text.strip_suffix('\n').unwrap_or(text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     if secret.len() > MQTT_STRING_MAX || secret.contains('\0') {
-        return Err(format!("expected a file with at most {MQTT_STRING_MAX} bytes, without NUL"));
+        return Err(format!(
+            "expected a file of at most {MQTT_STRING_MAX} bytes, without the NUL character"
+        ));
     }
     Ok(secret.to_owned())
 }

@@ -172,8 +172,7 @@ impl Setting for Qos {
             Ok(0) => Ok(Self::AtMostOnce),
             Ok(_) => Ok(Self::AtLeastOnce),
             Err(_) if value.digits() == Some("2") => Err(Refused::Because(
-                "expected 0 or 1, found 2: the bridge delivers at least once, and QoS 1 is what \
-                 asks for that"
+                "expected 0 or 1, found 2: the bridge delivers at least once, which is QoS 1"
                     .to_owned(),
             )),
             Err(refused) => Err(refused),

@@ -58,7 +58,11 @@ impl Source {
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
             let location = error.span().map_or(Location::File, |span| lines.location(span));
-            self.refuse(location, "", format!("not TOML: {}", error.message().replace('\n', ", ")));
+            self.refuse(
+                location,
+                "",
+                format!("invalid TOML: {}", error.message().replace('\n', ", ")),
+            );
         }
         if !syntax.is_empty() {
             return Err(std::mem::take(&mut self.errors));
@@ -94,14 +98,14 @@ impl Source {
                         "routes" => "[[routes]]".to_owned(),
                         near => format!("[{near}]"),
                     };
-                    self.refuse(location, name, format!("unknown section, the nearest is {near}"));
+                    self.refuse(location, name, format!("unknown section, did you mean {near}?"));
                 }
                 (name, value) if KEYS.iter().any(|key| key.path == name) => {
                     self.keys.insert(name.to_owned(), Entry { location, value: value_of(value) });
                 }
                 (name, _) => {
                     let near = nearest_key("", name);
-                    self.refuse(location, name, format!("unknown key, the nearest is {near}"));
+                    self.refuse(location, name, format!("unknown key, did you mean {near}?"));
                 }
             }
         }
@@ -156,7 +160,7 @@ impl Source {
                 }
                 _ => {
                     let near = nearest_key(section, name.get_ref());
-                    self.refuse(location, &path, format!("unknown key, the nearest is {near}"));
+                    self.refuse(location, &path, format!("unknown key, did you mean {near}?"));
                 }
             }
         }
@@ -217,7 +221,11 @@ impl Source {
                 _ => {
                     let names = KEYS.iter().map(super::keys::Key::variable);
                     let near = nearest(variable, names, distance);
-                    self.refuse(entry.location, "", format!("names no key, the nearest is {near}"));
+                    self.refuse(
+                        entry.location,
+                        "",
+                        format!("this variable names no key, did you mean {near}?"),
+                    );
                 }
             }
         }
@@ -226,7 +234,7 @@ impl Source {
             for (key, entry) in entry {
                 if index > self.routes {
                     let text = format!(
-                        "expected a route from 0 to {}, which appends one, found {index}",
+                        "expected the index of a route, 0 to {} (the last one appends a route), found {index}",
                         self.routes
                     );
                     self.refuse(entry.location, "", text);
@@ -304,10 +312,10 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> 
             let (name, after) = after
                 .split_once('}')
                 .filter(|(name, _)| is_variable_name(name))
-                .ok_or("expected ${VARIABLE} behind a $ with a brace; a $ itself is written $$")?;
-            let value = env.get(name).ok_or_else(|| {
-                format!("expected the environment variable {name} to be set, found it unset")
-            })?;
+                .ok_or("expected the name of a variable and } after ${ (a dollar sign itself is written $$)")?;
+            let value = env
+                .get(name)
+                .ok_or_else(|| format!("the environment variable {name} is not set"))?;
             expanded.push_str(value);
             rest = after;
         } else {

@@ -17,7 +17,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
 /// As [`decode`].
 pub(super) fn decode_secret(bytes: &[u8]) -> Result<&str, String> {
     if bytes.starts_with(UTF8_MARK) {
-        return Err("expected UTF-8 without one, found a byte order mark".to_owned());
+        return Err("expected UTF-8 without a byte order mark, found one".to_owned());
     }
     utf8(bytes)
 }
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_no_part_of_a_configuration_and_refused_in_a_secret() {
         assert_eq!(decode(b"\xEF\xBB\xBFa = 1"), Ok("a = 1"));
-        let refused = "expected UTF-8 without one, found a byte order mark";
+        let refused = "expected UTF-8 without a byte order mark, found one";
         assert_eq!(decode_secret(b"\xEF\xBB\xBFhunter2"), Err(refused.to_owned()));
         assert_eq!(decode_secret("h\u{fc}nter".as_bytes()), Ok("h\u{fc}nter"));
         assert_eq!(decode_secret(b"a"), Ok("a"));

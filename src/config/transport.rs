@@ -24,8 +24,8 @@ pub(super) fn check(properties: &BTreeMap<String, String>) -> Vec<(String, Strin
     if let Some(name) = login.filter(|_| !protocol.to_ascii_uppercase().starts_with("SASL_")) {
         let found = if protocol.is_empty() { "none, which is PLAINTEXT" } else { protocol };
         let text = format!(
-            "expected security.protocol = SASL_SSL or SASL_PLAINTEXT with it, since it is ignored \
-             without, found {found}"
+            "expected security.protocol = SASL_SSL or SASL_PLAINTEXT, because the login is ignored \
+             without it, found {found}"
         );
         refused.push((name.clone(), text));
     }
@@ -56,8 +56,8 @@ mod tests {
         assert_eq!(
             said(&login),
             [
-                "sasl.password: expected security.protocol = SASL_SSL or SASL_PLAINTEXT with it, since \
-              it is ignored without, found none, which is PLAINTEXT"
+                "sasl.password: expected security.protocol = SASL_SSL or SASL_PLAINTEXT, because the \
+              login is ignored without it, found none, which is PLAINTEXT"
             ]
         );
         let with = |protocol| said(&[login[0], login[1], ("security.protocol", protocol)]);

@@ -8,12 +8,12 @@ use crate::config::keys::{Fallback, KEYS, Key, PROPERTIES, SECTIONS, Section};
 use crate::config::{Config, KAFKA_SETTINGS};
 
 const HEAD: &str = "\
-# mqtt-kafka-bridge: every key, with its unit, its default and why one would change it.
+# mqtt-kafka-bridge: every key, with its unit, its default and its purpose.
 #
-# What has no # in front is the least that is needed; what has one shows the default, or an example
-# where it says so. Durations and sizes are written with their unit: \"5s\", \"10 MiB\".
-# Each key can be given in the environment instead, as BRIDGE_SECTION__KEY (docs/configuration.md).
-# ${VARIABLE} in a value is the environment variable; $$ is a dollar sign.
+# The lines without # are the minimum that the bridge needs. A line with # shows the default, or an
+# example where it says so. Durations and sizes have a unit: \"5s\", \"10 MiB\".
+# The environment overrides each key, as BRIDGE_SECTION__KEY (docs/configuration.md).
+# ${VARIABLE} in a value is replaced by the environment variable; write $$ for a dollar sign.
 ";
 
 /// The shipped `config.toml`.
@@ -46,7 +46,7 @@ fn entry(key: &Key) -> String {
         Fallback::Required(text) => (" Required.".to_owned(), "", text),
         // Part of the least that is needed, since the session is persistent by default.
         Fallback::Unset(text) if key.path == "mqtt.client_id" => (String::new(), "", text),
-        Fallback::Unset(text) => (" No default; an example:".to_owned(), "#", text),
+        Fallback::Unset(text) => (" No default. Example:".to_owned(), "#", text),
         Fallback::Value(text) if key.path == "routes.qos" => (String::new(), "", text),
         Fallback::Value(text) => (String::new(), "#", text),
     };
@@ -63,7 +63,7 @@ fn properties() -> String {
          #sasl.mechanism = \"SCRAM-SHA-256\"\n#sasl.username = \"bridge\"\n\
          #sasl.password = \"${{KAFKA_PASSWORD}}\"\n#ssl.ca.location = \"probe\"\n",
         comment(&format!(
-            "{} Not to be changed, since the promises rest on it: {}. Examples:",
+            "{} The bridge sets these itself, and refuses other values: {}. Examples:",
             key.why,
             set.join(", ")
         ))
@@ -148,9 +148,8 @@ fn name_of(section: &Section) -> &'static str {
 }
 
 fn table(section: &str) -> String {
-    let mut out = String::from(
-        "| key | what may be written | default | why | on failure |\n|---|---|---|---|---|\n",
-    );
+    let mut out =
+        String::from("| key | value | default | purpose | on failure |\n|---|---|---|---|---|\n");
     for key in KEYS.iter().filter(|key| key.section() == section) {
         let default = match key.fallback {
             Fallback::Required(_) => "required".to_owned(),

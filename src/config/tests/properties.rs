@@ -59,7 +59,7 @@ fn what_is_refused_is_refused_with_its_reason_whatever_its_value() {
         let Rule::Refused(why) = rule else { continue };
         for value in ["1", "true", "x", ""] {
             let error = with(name, value).expect_err(name);
-            assert!(error.contains(&format!("{name}: refused, since {why}")), "{error}");
+            assert!(error.contains(&format!("{name}: not allowed, because {why}")), "{error}");
         }
     }
 }
@@ -92,20 +92,20 @@ fn what_is_checked_passes_at_its_limit_and_not_beyond() {
 #[test]
 fn what_cannot_keep_the_promises_or_cannot_work_is_refused() {
     for (name, value, why) in [
-        ("sasl.mechanism", "OAUTHBEARER", "OAUTHBEARER is not served yet"),
-        ("sasl.mechanisms", "GSSAPI", "no Kerberos"),
-        ("retries", "5", "a retry that is the last one would leave a gap"),
-        ("partitioner", "random", "records of one MQTT topic go to one partition"),
+        ("sasl.mechanism", "OAUTHBEARER", "OAUTHBEARER is not supported yet"),
+        ("sasl.mechanisms", "GSSAPI", "without Kerberos"),
+        ("retries", "5", "a record whose last retry fails would leave a gap"),
+        ("partitioner", "random", "all records of one MQTT topic must go to one partition"),
         ("topic.partitioner", "random", "under its own name, partitioner"),
         ("test.mock.num.brokers", "3", "an emulated cluster"),
-        ("queue.buffering.max.kbytes", "1", "a record of mqtt.max_payload has to fit"),
+        ("queue.buffering.max.kbytes", "1", "a record of mqtt.max_payload must fit"),
         ("batch.size", "100000", "a round is sent as one request"),
         ("message.max.bytes", "100000", "a round is sent as one request"),
         ("batch.num.messages", "100", "a round is sent as one request"),
         ("debug", "all", "expected log.level"),
-        ("log_level", "3", "leader is lost for good"),
-        ("topic.blacklist", "a", "would not exist"),
-        ("socket.max.fails", "0", "may answer another one"),
+        ("log_level", "3", "lost its leader for good"),
+        ("topic.blacklist", "a", "would be treated as missing"),
+        ("socket.max.fails", "0", "might be taken for the answer to another"),
         ("metadata.max.age.ms", "5000", "would be forgotten"),
         // Against a default of the bridge's.
         ("reconnect.backoff.ms", "2000", "reconnect.backoff.max.ms"),
