@@ -199,6 +199,7 @@ fn start_web(
     Ok(Some(Web { probe: Probe::start(config, Arc::clone(metrics))?, server }))
 }
 
+/// Starts everything, in the order that [`crate::supervisor`] documents.
 fn start(
     config: Config,
     logging: &Logging,
@@ -207,43 +208,27 @@ fn start(
     log: &Logger,
 ) -> Result<Threads, NotStarted> {
     let config = Arc::new(config);
-    let [kafka_beat, supervisor_beat] =
-        ["kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
-    if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
-        warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
-    }
-    for warning in config.warnings() {
-        warn!(log, "configuration warning";
-            keys::COMPONENT => "mqtt", keys::DETAIL => warning);
-    }
+    warn_of(&config, log)?;
     let sources = (0..).map(SourceId).take(config.connections.len());
     let connections = sources.map(|source| Connection::new(&config, source, &metrics, log));
     let connections = connections.collect::<Result<Vec<_>, _>>()?;
-    let mut beats = vec![Arc::clone(&kafka_beat), Arc::clone(&supervisor_beat)];
-    beats.splice(0..0, connections.iter().map(|connection| Arc::clone(&connection.heartbeat)));
+    let [kafka_beat, supervisor_beat] =
+        ["kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
+    let beats = connections.iter().map(|connection| &connection.heartbeat);
+    let beats: Vec<_> = beats.chain([&kafka_beat, &supervisor_beat]).map(Arc::clone).collect();
     // First: if the address is taken, nothing else has begun.
     let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
+    let arbiters = connections.iter().map(|_| Arbiter::try_new());
+    let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
-
-    let log_writer = logging.clone();
-    let mut threads = vec![
-        WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
-        WatchedThread { name: "log", is_finished: Box::new(move || log_writer.writer_finished()) },
-    ];
-    if let Some(web) = &web {
-        threads.extend([
-            WatchedThread { name: "http", is_finished: Box::new(web.server.finished()) },
-            WatchedThread { name: "kafka-probe", is_finished: Box::new(web.probe.finished()) },
-        ]);
-    }
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
         config.delivery.drain_deadline,
         Arc::clone(&metrics),
         log.new(o!(keys::COMPONENT => "supervisor")),
         supervisor_beat,
-        threads,
+        watched_threads(logging, &watchdog, web.as_ref()),
     )
     .start();
 
@@ -259,22 +244,49 @@ fn start(
         )
     };
     SystemRegistry::set(kafka.clone());
-
-    let (mut arbiters, mut intakes) = (vec![kafka_arbiter], Vec::new());
-    for connection in connections {
-        let arbiter = Arbiter::try_new()?;
-        let next = NextStage::of(&kafka);
-        let mqtt = connection.start(&arbiter, &config, next, &supervisor, Arc::clone(&metrics));
-        intakes.push(mqtt.recipient());
-        arbiters.push(arbiter);
-    }
-    supervisor.do_send(Supervise { intakes });
+    let intakes = connections.into_iter().zip(&arbiters).map(|(connection, arbiter)| {
+        let (next, metrics) = (NextStage::of(&kafka), Arc::clone(&metrics));
+        connection.start(arbiter, &config, next, &supervisor, metrics).recipient()
+    });
+    supervisor.do_send(Supervise { intakes: intakes.collect() });
+    arbiters.push(kafka_arbiter);
 
     actix_rt::spawn(async move {
         shutdown.await;
         supervisor.do_send(Drain);
     });
     Ok(Threads { arbiters, watchdog, web })
+}
+
+/// Logs what a person should know of the configuration before the start.
+fn warn_of(config: &Config, log: &Logger) -> Result<(), NotStarted> {
+    if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
+        warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
+    }
+    for warning in config.warnings() {
+        warn!(log, "configuration warning"; keys::COMPONENT => "mqtt", keys::DETAIL => warning);
+    }
+    Ok(())
+}
+
+/// The threads whose end ends the bridge.
+fn watched_threads(
+    logging: &Logging,
+    watchdog: &Watchdog,
+    web: Option<&Web>,
+) -> Vec<WatchedThread> {
+    let logging = logging.clone();
+    let mut threads = vec![
+        WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
+        WatchedThread { name: "log", is_finished: Box::new(move || logging.writer_finished()) },
+    ];
+    if let Some(web) = web {
+        threads.extend([
+            WatchedThread { name: "http", is_finished: Box::new(web.server.finished()) },
+            WatchedThread { name: "kafka-probe", is_finished: Box::new(web.probe.finished()) },
+        ]);
+    }
+    threads
 }
 
 /// An MqttActor that is about to start.

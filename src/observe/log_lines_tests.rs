@@ -59,7 +59,7 @@ fn call(rest: &str) -> &str {
 }
 
 #[test]
-fn every_line_that_a_stranger_can_cause_has_a_gate_or_another_bound() {
+fn every_line_that_a_stranger_can_cause_has_a_limiter_or_another_bound() {
     let mut files = Vec::new();
     for directory in SOURCES {
         sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), &mut files);

@@ -6,10 +6,10 @@
 pub mod filter;
 mod index;
 pub mod payload;
-mod route;
 mod router;
+mod rule;
 
 pub use filter::Filter;
 pub use payload::PayloadForm;
-pub use route::Route;
 pub use router::Router;
+pub use rule::Route;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::index::Level;
 use super::payload;
-use super::route::Route;
+use super::rule::Route;
 use crate::message::{Destination, Destinations, Record, Refusal};
 
 /// The routes in the order of the configuration; the first that matches takes the message. Each MQTT
