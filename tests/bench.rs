@@ -2,7 +2,10 @@
 #![cfg(feature = "demo")]
 #![expect(clippy::unwrap_used, reason = "a test's own failure")]
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -131,4 +134,64 @@ fn what_cannot_be_measured_is_said() {
     let output = bench(&["--timing", "sometimes", "--count", "10"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("log.timing"), "{}", text(&output.stderr));
+}
+
+/// A bench that runs for a long time, once it measures, and the id of the process that it measures.
+fn running(directory: &Path) -> (Child, String) {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_mqtt-kafka-bridge"))
+        .args(["bench", "--duration", "1h"])
+        .env("TMPDIR", directory)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", bench.id());
+    let mut measured = String::new();
+    wait_until(|| {
+        assert!(bench.try_wait().unwrap().is_none(), "it has ended");
+        measured = std::fs::read_to_string(&children).unwrap().trim().to_owned();
+        let log = std::fs::read_dir(directory).unwrap().next();
+        let log = log.map(|scratch| scratch.unwrap().path().join("log"));
+        !measured.is_empty()
+            && log.is_some_and(|log| {
+                std::fs::read_to_string(log).unwrap_or_default().contains("subscribed")
+            })
+    });
+    (bench, measured)
+}
+
+/// Long enough for a crowded machine.
+fn wait_until(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30), "it takes too long");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether this process runs; one that nobody has waited for yet does not.
+fn runs(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn the_measured_process_ends_with_a_bench_that_is_killed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut bench, measured) = running(directory.path());
+    assert!(runs(&measured));
+    bench.kill().unwrap();
+    bench.wait().unwrap();
+    wait_until(|| !runs(&measured));
+}
+
+#[test]
+fn a_bench_that_is_interrupted_leaves_nothing_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut bench, measured) = running(directory.path());
+    let sent = Command::new("kill").args(["-INT", &bench.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(bench.wait().unwrap().code(), Some(130));
+    assert!(!runs(&measured));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
