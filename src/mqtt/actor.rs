@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Recipient, Supervised};
 use slog::{Logger, info, o};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use crate::config::{Config, MqttConfig};
@@ -32,7 +31,8 @@ use crate::mqtt::recorder::Recorder;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
-use crate::mqtt::transport;
+use crate::mqtt::tcp::{self, Tcp};
+use crate::mqtt::transport::Transport;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::diagnosis::Diagnosis;
 use crate::observe::{Metrics, keys};
@@ -53,6 +53,7 @@ pub struct MqttActor {
     core: Core,
     reconnect: Reconnect,
     recorder: Option<Recorder>,
+    dial: Dial,
     link: LinkState,
 }
 
@@ -70,11 +71,15 @@ pub struct Neighbours {
     pub heartbeat: Arc<Heartbeat>,
 }
 
+/// Connects to a broker. Replaced in tests, by what goes through another transport.
+type Dial = fn(Arc<Settings>) -> Dialing;
+type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, String>>>>;
+
 /// How far the actor is with its connection.
 enum LinkState {
     /// Before the next attempt.
     Paused(Pin<Box<Sleep>>),
-    Dialing(Pin<Box<dyn Future<Output = Result<TcpStream, String>>>>),
+    Dialing(Dialing),
     Open(Box<Connection>),
     /// Draining, without a connection: only verdicts are waited for.
     Off,
@@ -125,7 +130,8 @@ impl MqttActor {
         };
         let reconnect = Reconnect::new(settings, log.clone(), metrics);
         let (recorder, link) = (None, LinkState::at_once());
-        Self { source, next, drained, heartbeat, log, core, reconnect, recorder, link }
+        let dial = dial_tcp;
+        Self { source, next, drained, heartbeat, log, core, reconnect, recorder, dial, link }
     }
 
     /// The same in a session that is remembered: `held` may be subscribed there, and `file` is to be
@@ -158,17 +164,17 @@ impl MqttActor {
     }
 
     fn move_link(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Self { core, reconnect, drained, link, .. } = self;
+        let Self { core, reconnect, drained, dial, link, .. } = self;
         loop {
             *link = match link {
                 LinkState::Paused(_) | LinkState::Dialing(_) if core.draining => LinkState::Off,
                 LinkState::Paused(pause) => {
                     ready!(pause.as_mut().poll(cx));
                     reconnect.dialing();
-                    dial(Arc::clone(&core.settings))
+                    LinkState::Dialing(dial(Arc::clone(&core.settings)))
                 }
                 LinkState::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
-                    Ok(stream) => LinkState::Open(Box::new(Connection::new(stream, core))),
+                    Ok(transport) => LinkState::Open(Box::new(Connection::new(transport, core))),
                     Err(detail) => pause(reconnect, &Lost::new(lost::CONNECT_FAILED, detail), None),
                 },
                 LinkState::Open(connection) => match ready!(connection.pump(core, cx)) {
@@ -182,12 +188,13 @@ impl MqttActor {
     }
 }
 
-fn dial(settings: Arc<Settings>) -> LinkState {
-    LinkState::Dialing(Box::pin(async move {
+fn dial_tcp(settings: Arc<Settings>) -> Dialing {
+    Box::pin(async move {
         let mqtt = &settings.mqtt;
         let silence_max = dead_after(mqtt.keep_alive);
-        transport::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout, silence_max).await
-    }))
+        let stream = tcp::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout, silence_max).await?;
+        Ok(Box::new(Tcp::new(stream)) as Box<dyn Transport>)
+    })
 }
 
 /// The connection is gone, and with it the right to acknowledge what it brought.

@@ -1,5 +1,6 @@
 //! MqttActor between a scripted broker on a real socket and a next stage that does as it is told.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -7,13 +8,14 @@ use std::time::Instant;
 use actix::{Addr, System};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Protocol, Resubscribe};
 use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
+use crate::mqtt::slow_transport::SlowTransport;
 use crate::route::Route;
 use crate::stage::{ForwardBatch, Verdict};
 
@@ -124,6 +126,7 @@ impl Stage {
         };
         let mqtt = config.connections[0].clone();
         let mut actor = MqttActor::new(SourceId(0), mqtt, &config, neighbours);
+        actor.dial = DIAL.get();
         actor.core.session = Session::new(actor.core.settings.subscriptions(held, false));
         Self { listener, actor: actor.start(), metrics, told, lines }
     }
@@ -238,13 +241,27 @@ impl Peer {
     }
 }
 
-fn run<F: Future<Output = ()>>(story: F) {
-    System::new().block_on(story);
+thread_local! {
+    /// What the actors of this thread connect through.
+    static DIAL: Cell<Dial> = const { Cell::new(dial_tcp) };
+}
+
+fn dial_slowly(settings: Arc<Settings>) -> Dialing {
+    Box::pin(async { Ok(Box::new(SlowTransport::new(dial_tcp(settings).await?)) as _) })
+}
+
+/// Tells the story over TCP, and over a transport that keeps back, splits and delays.
+fn run<F: Future<Output = ()>>(story: impl Fn() -> F) {
+    for (name, dial) in [("TCP", dial_tcp as Dial), ("slow", dial_slowly)] {
+        eprintln!("over {name}");
+        DIAL.set(dial);
+        System::new().block_on(story());
+    }
 }
 
 #[test]
 fn pubacks_wait_for_verdicts_and_leave_in_the_order_of_publishes() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         for id in [7, 3, 5] {
@@ -262,7 +279,7 @@ fn pubacks_wait_for_verdicts_and_leave_in_the_order_of_publishes() {
 
 #[test]
 fn what_is_known_from_a_lost_connection_is_recognised_and_not_forwarded_again() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"first").await;
@@ -287,7 +304,7 @@ fn what_is_known_from_a_lost_connection_is_recognised_and_not_forwarded_again() 
 
 #[test]
 fn a_lost_session_is_subscribed_again_and_its_messages_are_new_ones() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"x").await;
@@ -307,7 +324,7 @@ fn a_lost_session_is_subscribed_again_and_its_messages_are_new_ones() {
 
 #[test]
 fn a_connect_without_an_answer_leaves_a_session_whose_subscriptions_nobody_knows() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         drop(stage.accept_subscribed(CONNACK).await);
         // The broker has lost the session and made a new one, and its CONNACK gets lost as well.
@@ -320,7 +337,7 @@ fn a_connect_without_an_answer_leaves_a_session_whose_subscriptions_nobody_knows
 
 #[test]
 fn what_a_broker_sends_again_on_the_same_connection_is_forwarded_and_acknowledged_once() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"x").await;
@@ -336,7 +353,7 @@ fn what_a_broker_sends_again_on_the_same_connection_is_forwarded_and_acknowledge
 
 #[test]
 fn a_message_that_takes_over_an_id_of_a_failed_batch_of_acks_is_forwarded() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         for id in 1..=4 {
@@ -358,7 +375,7 @@ fn a_message_that_takes_over_an_id_of_a_failed_batch_of_acks_is_forwarded() {
 
 #[test]
 fn a_new_producer_is_given_again_what_has_no_verdict() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         for id in 1..=3 {
@@ -381,7 +398,7 @@ fn a_new_producer_is_given_again_what_has_no_verdict() {
 
 #[test]
 fn verdicts_that_died_with_a_panic_are_asked_for_again() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"x").await;
@@ -401,7 +418,7 @@ fn verdicts_that_died_with_a_panic_are_asked_for_again() {
 
 #[test]
 fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| {
             config.delivery.window_messages = 2;
             config.delivery.qos0_window_messages = 2;
@@ -434,7 +451,7 @@ fn a_full_window_stops_the_reading_and_sheds_qos_0_only_after_its_patience() {
 #[test]
 fn what_comes_again_behind_its_puback_is_neither_forwarded_nor_acknowledged_and_its_id_stays_usable()
  {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| config.delivery.window_messages = 3).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         for id in 1..=3 {
@@ -463,7 +480,7 @@ fn what_comes_again_behind_its_puback_is_neither_forwarded_nor_acknowledged_and_
 
 #[test]
 fn a_broker_that_lost_a_puback_gets_another_once_it_has_answered_a_pingreq() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"x").await;
@@ -487,7 +504,7 @@ fn a_broker_that_lost_a_puback_gets_another_once_it_has_answered_a_pingreq() {
 
 #[test]
 fn a_qos_2_message_gets_pubrec_each_time_and_is_forwarded_once_until_pubrel() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x34, 5, b"x").await;
@@ -532,7 +549,7 @@ async fn lost_while_full(stage: Stage, messages: Vec<(Seq, Bytes)>) {
 
 #[test]
 fn an_end_behind_more_than_is_read_ahead_is_noticed_while_the_window_is_full() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         // More than is read ahead, less than the sockets hold.
@@ -544,7 +561,7 @@ fn an_end_behind_more_than_is_read_ahead_is_noticed_while_the_window_is_full() {
 
 #[test]
 fn a_reset_is_noticed_while_the_window_is_full() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         let messages = fill(&stage, &mut peer, 5_000_000).await;
@@ -557,7 +574,7 @@ fn a_reset_is_noticed_while_the_window_is_full() {
 
 #[test]
 fn nothing_is_acknowledged_to_a_broker_whose_end_waits_behind_5_mb_that_nobody_reads() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         let messages = fill(&stage, &mut peer, 5_000_000).await;
@@ -571,7 +588,7 @@ fn nothing_is_acknowledged_to_a_broker_whose_end_waits_behind_5_mb_that_nobody_r
 
 #[test]
 fn qos_0_behind_a_qos_1_message_of_its_mqtt_topic_that_has_no_room_does_not_overtake_it() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"first").await;
@@ -594,7 +611,7 @@ fn qos_0_behind_a_qos_1_message_of_its_mqtt_topic_that_has_no_room_does_not_over
 
 #[test]
 fn a_half_open_connection_is_noticed_and_left() {
-    run(async {
+    run(|| async {
         let stage =
             Stage::new(|config| config.connections[0].keep_alive = Duration::from_secs(1)).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
@@ -607,7 +624,7 @@ fn a_half_open_connection_is_noticed_and_left() {
 
 #[test]
 fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| {
             config.connections[0].reconnect_min = Duration::from_millis(20);
             config.connections[0].reconnect_max = Duration::from_millis(160);
@@ -627,7 +644,7 @@ fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
 
 #[test]
 fn one_whose_session_is_taken_over_backs_off_and_does_not_fight() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| {
             config.connections[0].protocol = Protocol::V5;
             config.connections[0].reconnect_max = Duration::from_millis(300);
@@ -646,7 +663,7 @@ fn one_whose_session_is_taken_over_backs_off_and_does_not_fight() {
 
 #[test]
 fn a_stream_that_cannot_be_framed_ends_with_disconnect_and_its_reason() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| config.connections[0].protocol = Protocol::V5).await;
         let mut peer = stage.accept().await;
         peer.send(&[0x20, 3, 0, 0, 0]).await;
@@ -659,7 +676,7 @@ fn a_stream_that_cannot_be_framed_ends_with_disconnect_and_its_reason() {
 
 #[test]
 fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"x").await;
@@ -684,7 +701,7 @@ fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
 
 #[test]
 fn after_disconnect_the_broker_closes_first() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|_| {}).await;
         let mut peer = stage.accept_subscribed(CONNACK).await;
         peer.publish(0x32, 1, b"x").await;
@@ -709,15 +726,13 @@ fn after_disconnect_the_broker_closes_first() {
 
 /// CPU time of this thread.
 fn thread_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it writes one timespec, and this is one.
-    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) }, 0);
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).expect("below a second"))
 }
 
 #[test]
 fn a_drain_that_waits_with_a_blocked_qos_0_message_costs_no_time() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| {
             config.delivery.qos0_window_messages = 1;
             config.delivery.qos0_shed_after = Some(Duration::from_millis(100));
@@ -741,7 +756,7 @@ fn a_drain_that_waits_with_a_blocked_qos_0_message_costs_no_time() {
 
 #[test]
 fn a_drain_without_a_connection_waits_for_verdicts_only() {
-    run(async {
+    run(|| async {
         let stage = Stage::new(|config| {
             config.connections[0].reconnect_min = Duration::from_secs(60);
             config.connections[0].reconnect_max = Duration::from_secs(60);
@@ -791,37 +806,38 @@ impl slog::Drain for Lines {
     }
 }
 
-#[actix_rt::test]
-async fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one_that_does_is_not()
-{
-    let stage = Stage::new(|config| {
-        let silent = Route {
-            id: RouteId(1),
-            filter: "$share/g/c/+".parse().expect("legal"),
-            ..config.routes[0].clone()
+#[test]
+fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one_that_does_is_not() {
+    run(|| async {
+        let stage = Stage::new(|config| {
+            let silent = Route {
+                id: RouteId(1),
+                filter: "$share/g/c/+".parse().expect("legal"),
+                ..config.routes[0].clone()
+            };
+            config.routes[0].filter = "$share/g/a/+".parse().expect("legal");
+            config.routes.push(silent);
+            config.connections[0].silence_warning = Some(Duration::from_secs(1));
+        })
+        .await;
+        let mut peer = stage.accept().await;
+        peer.send(&CONNACK).await;
+        for _ in 0..2 {
+            let (kind, body) = peer.packet().await;
+            assert_eq!(kind, 0x82, "SUBSCRIBE");
+            peer.send(&[0x90, 3, body[0], body[1], 1]).await;
+        }
+        peer.publish(0x32, 1, b"x").await;
+        stage.handed_on(1).await;
+        let warnings = |stage: &Stage| {
+            let lines = stage.lines.0.lock().expect("sound");
+            let warnings = lines.iter().filter(|line| line.contains("has brought nothing"));
+            Some(warnings.cloned().collect::<Vec<_>>()).filter(|warnings| !warnings.is_empty())
         };
-        config.routes[0].filter = "$share/g/a/+".parse().expect("legal");
-        config.routes.push(silent);
-        config.connections[0].silence_warning = Some(Duration::from_secs(1));
-    })
-    .await;
-    let mut peer = stage.accept().await;
-    peer.send(&CONNACK).await;
-    for _ in 0..2 {
-        let (kind, body) = peer.packet().await;
-        assert_eq!(kind, 0x82, "SUBSCRIBE");
-        peer.send(&[0x90, 3, body[0], body[1], 1]).await;
-    }
-    peer.publish(0x32, 1, b"x").await;
-    stage.handed_on(1).await;
-    let warnings = |stage: &Stage| {
-        let lines = stage.lines.0.lock().expect("sound");
-        let warnings = lines.iter().filter(|line| line.contains("has brought nothing"));
-        Some(warnings.cloned().collect::<Vec<_>>()).filter(|warnings| !warnings.is_empty())
-    };
-    let warnings = stage.until("the silent one is warned of", warnings).await;
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].contains("mqtt_filter=$share/g/c/+"), "{warnings:?}");
+        let warnings = stage.until("the silent one is warned of", warnings).await;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("mqtt_filter=$share/g/c/+"), "{warnings:?}");
+    });
 }
 
 /// A PUBLISH of MQTT 5 to `a/b` at QoS 1, under one subscription identifier.
@@ -834,52 +850,55 @@ fn publish_for(subscription_id: u8, packet_id: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-#[actix_rt::test]
-async fn a_copy_for_another_subscription_is_acknowledged_in_its_turn_after_the_first_is_delivered()
-{
-    let stage = Stage::new(|config| {
-        let second = Route {
-            id: RouteId(1),
-            filter: "+/b".parse().expect("legal"),
-            ..config.routes[0].clone()
-        };
-        config.routes[0].filter = "a/+".parse().expect("legal");
-        config.routes.push(second);
-        config.connections[0].protocol = Protocol::V5;
-    })
-    .await;
-    let mut peer = stage.accept().await;
-    peer.send(&[0x20, 3, 0, 0, 0]).await;
-    for id in 1..=2 {
-        let (kind, body) = peer.packet().await;
-        // Its properties: an identifier.
-        assert_eq!((kind, &body[2..5]), (0x82, &[2, 0x0B, id][..]));
-        peer.send(&[0x90, 4, body[0], body[1], 0, 1]).await;
-    }
-    for (subscription_id, packet_id, payload) in
-        [(1, 1, b"x"), (2, 2, b"x"), (2, 3, b"y"), (1, 4, b"y")]
-    {
-        peer.send(&publish_for(subscription_id, packet_id, payload)).await;
-    }
-    stage.until("copies", |stage| (stage.metrics.conservation().copies == 2).then_some(())).await;
-    let messages = stage.handed_on(2).await;
-    let payloads: Vec<_> = messages.iter().map(|(_, payload)| &payload[..]).collect();
-    assert_eq!(payloads, [b"x", b"y"]);
-    stage.deliver(&messages[1..]);
-    let delivered = |stage: &Stage| (stage.metrics.conservation().delivered == 1).then_some(());
-    stage.until("the second is delivered", delivered).await;
-    stage.deliver(&messages[..1]);
-    for packet_id in 1..=4 {
-        assert_eq!(peer.puback().await, packet_id);
-    }
-    // They are long in Kafka.
-    peer.send(&publish_for(2, 5, b"z")).await;
-    let messages = stage.handed_on(3).await;
-    stage.deliver(&messages[2..]);
-    assert_eq!(peer.puback().await, 5);
-    peer.send(&publish_for(1, 6, b"z")).await;
-    assert_eq!(peer.puback().await, 6);
-    assert!(stage.metrics.conservation().balances());
+#[test]
+fn a_copy_for_another_subscription_is_acknowledged_in_its_turn_after_the_first_is_delivered() {
+    run(|| async {
+        let stage = Stage::new(|config| {
+            let second = Route {
+                id: RouteId(1),
+                filter: "+/b".parse().expect("legal"),
+                ..config.routes[0].clone()
+            };
+            config.routes[0].filter = "a/+".parse().expect("legal");
+            config.routes.push(second);
+            config.connections[0].protocol = Protocol::V5;
+        })
+        .await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 0, 0, 0]).await;
+        for id in 1..=2 {
+            let (kind, body) = peer.packet().await;
+            // Its properties: an identifier.
+            assert_eq!((kind, &body[2..5]), (0x82, &[2, 0x0B, id][..]));
+            peer.send(&[0x90, 4, body[0], body[1], 0, 1]).await;
+        }
+        for (subscription_id, packet_id, payload) in
+            [(1, 1, b"x"), (2, 2, b"x"), (2, 3, b"y"), (1, 4, b"y")]
+        {
+            peer.send(&publish_for(subscription_id, packet_id, payload)).await;
+        }
+        stage
+            .until("copies", |stage| (stage.metrics.conservation().copies == 2).then_some(()))
+            .await;
+        let messages = stage.handed_on(2).await;
+        let payloads: Vec<_> = messages.iter().map(|(_, payload)| &payload[..]).collect();
+        assert_eq!(payloads, [b"x", b"y"]);
+        stage.deliver(&messages[1..]);
+        let delivered = |stage: &Stage| (stage.metrics.conservation().delivered == 1).then_some(());
+        stage.until("the second is delivered", delivered).await;
+        stage.deliver(&messages[..1]);
+        for packet_id in 1..=4 {
+            assert_eq!(peer.puback().await, packet_id);
+        }
+        // They are long in Kafka.
+        peer.send(&publish_for(2, 5, b"z")).await;
+        let messages = stage.handed_on(3).await;
+        stage.deliver(&messages[2..]);
+        assert_eq!(peer.puback().await, 5);
+        peer.send(&publish_for(1, 6, b"z")).await;
+        assert_eq!(peer.puback().await, 6);
+        assert!(stage.metrics.conservation().balances());
+    });
 }
 
 /// Accepted in MQTT 5 with a session, and with what was asked for granted.
@@ -902,73 +921,79 @@ fn overlapping(config: &mut Config) {
     config.connections[0].protocol = Protocol::V5;
 }
 
-#[actix_rt::test]
-async fn identifiers_that_are_not_ours_tell_no_copies_apart() {
-    let stage = Stage::new(overlapping).await;
-    let mut peer = accept_granting(&stage, 2).await;
-    for id in 1..=50 {
-        peer.send(&publish_for(id, id, b"x")).await;
-    }
-    let messages = stage.handed_on(49).await;
-    assert_eq!((messages.len(), stage.metrics.conservation().copies), (49, 1));
+#[test]
+fn identifiers_that_are_not_ours_tell_no_copies_apart() {
+    run(|| async {
+        let stage = Stage::new(overlapping).await;
+        let mut peer = accept_granting(&stage, 2).await;
+        for id in 1..=50 {
+            peer.send(&publish_for(id, id, b"x")).await;
+        }
+        let messages = stage.handed_on(49).await;
+        assert_eq!((messages.len(), stage.metrics.conservation().copies), (49, 1));
+    });
 }
 
-#[actix_rt::test]
-async fn a_message_of_qos_0_that_no_route_matches_takes_no_copy_of_qos_1_with_it() {
-    let held =
-        [("a/+", Qos::AtMostOnce, 1), ("+/b", Qos::AtLeastOnce, 2)].map(|(filter, qos, id)| Held {
-            filter: filter.parse().expect("legal"),
-            qos,
-            id: Some(id),
-        });
-    let stage = Stage::remembering(held.into(), |config| {
-        config.routes[0].filter = "a/b/c".parse().expect("legal");
-        config.connections[0].protocol = Protocol::V5;
-    })
-    .await;
-    let mut peer = accept_granting(&stage, 1).await;
-    peer.send(b"\x30\x09\0\x03a/b\x02\x0B\x01x").await;
-    peer.send(&publish_for(2, 1, b"x")).await;
-    let messages = stage.handed_on(1).await;
-    let counts = stage.metrics.conservation();
-    assert!(counts.filtered == 1 && counts.copies == 0, "{counts:?}");
-    stage.deliver(&messages);
+#[test]
+fn a_message_of_qos_0_that_no_route_matches_takes_no_copy_of_qos_1_with_it() {
+    run(|| async {
+        let held =
+            [("a/+", Qos::AtMostOnce, 1), ("+/b", Qos::AtLeastOnce, 2)].map(|(filter, qos, id)| {
+                Held { filter: filter.parse().expect("legal"), qos, id: Some(id) }
+            });
+        let stage = Stage::remembering(held.into(), |config| {
+            config.routes[0].filter = "a/b/c".parse().expect("legal");
+            config.connections[0].protocol = Protocol::V5;
+        })
+        .await;
+        let mut peer = accept_granting(&stage, 1).await;
+        peer.send(b"\x30\x09\0\x03a/b\x02\x0B\x01x").await;
+        peer.send(&publish_for(2, 1, b"x")).await;
+        let messages = stage.handed_on(1).await;
+        let counts = stage.metrics.conservation();
+        assert!(counts.filtered == 1 && counts.copies == 0, "{counts:?}");
+        stage.deliver(&messages);
+    });
 }
 
-#[actix_rt::test]
-async fn what_comes_alone_since_the_other_subscription_is_refused_is_no_copy() {
-    let stage = Stage::new(overlapping).await;
-    let mut peer = accept_granting(&stage, 1).await;
-    let (_, second) = peer.packet().await;
-    peer.send(&publish_for(1, 1, b"x")).await;
-    let messages = stage.handed_on(1).await;
-    stage.deliver(&messages);
-    assert_eq!(peer.puback().await, 1);
-    peer.send(&[0x90, 4, second[0], second[1], 0, 1]).await;
-    drop(peer);
-    let mut peer = stage.accept().await;
-    peer.send(&[0x20, 3, 1, 0, 0]).await;
-    for code in [0x87, 1] {
-        let (_, body) = peer.packet().await;
-        peer.send(&[0x90, 4, body[0], body[1], 0, code]).await;
-    }
-    peer.send(&publish_for(2, 2, b"x")).await;
-    stage.handed_on(2).await;
+#[test]
+fn what_comes_alone_since_the_other_subscription_is_refused_is_no_copy() {
+    run(|| async {
+        let stage = Stage::new(overlapping).await;
+        let mut peer = accept_granting(&stage, 1).await;
+        let (_, second) = peer.packet().await;
+        peer.send(&publish_for(1, 1, b"x")).await;
+        let messages = stage.handed_on(1).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        peer.send(&[0x90, 4, second[0], second[1], 0, 1]).await;
+        drop(peer);
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 1, 0, 0]).await;
+        for code in [0x87, 1] {
+            let (_, body) = peer.packet().await;
+            peer.send(&[0x90, 4, body[0], body[1], 0, code]).await;
+        }
+        peer.send(&publish_for(2, 2, b"x")).await;
+        stage.handed_on(2).await;
+    });
 }
 
-#[actix_rt::test]
-async fn what_comes_after_another_client_had_the_session_is_new() {
-    let stage = Stage::new(|config| config.connections[0].protocol = Protocol::V5).await;
-    let mut peer = accept_granting(&stage, 1).await;
-    peer.send(b"\x32\x09\0\x03a/b\0\x01\0x").await;
-    let first = stage.handed_on(1).await;
-    // The other client acknowledges it, is sent an equal one under the same id, and goes.
-    peer.send(&[0xE0, 1, 0x8E]).await;
-    let mut peer = accept_granting(&stage, 1).await;
-    peer.send(b"\x3A\x09\0\x03a/b\0\x01\0x").await;
-    let messages = stage.handed_on(2).await;
-    stage.deliver(&first);
-    stage.deliver(&messages[1..]);
-    assert_eq!(peer.puback().await, 1);
-    assert!(stage.metrics.conservation().balances());
+#[test]
+fn what_comes_after_another_client_had_the_session_is_new() {
+    run(|| async {
+        let stage = Stage::new(|config| config.connections[0].protocol = Protocol::V5).await;
+        let mut peer = accept_granting(&stage, 1).await;
+        peer.send(b"\x32\x09\0\x03a/b\0\x01\0x").await;
+        let first = stage.handed_on(1).await;
+        // The other client acknowledges it, is sent an equal one under the same id, and goes.
+        peer.send(&[0xE0, 1, 0x8E]).await;
+        let mut peer = accept_granting(&stage, 1).await;
+        peer.send(b"\x3A\x09\0\x03a/b\0\x01\0x").await;
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&first);
+        stage.deliver(&messages[1..]);
+        assert_eq!(peer.puback().await, 1);
+        assert!(stage.metrics.conservation().balances());
+    });
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, sleep_until};
 
 use crate::failpoint::{self, Site};
 use crate::message::{Qos, Stamp};
+use crate::mqtt::channel::Channel;
 use crate::mqtt::core::Core;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
 use crate::mqtt::lost::{self, Lost};
@@ -45,7 +45,7 @@ pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection in use.
 pub(super) struct Connection {
-    transport: Transport,
+    channel: Channel,
     pub(super) protocol: ConnectionProtocol,
     frames: FrameReader,
     /// A message that waits for room in the window; what is behind it waits with it.
@@ -82,15 +82,15 @@ impl From<Lost> for End {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, core: &mut Core) -> Self {
+    pub(super) fn new(transport: Box<dyn Transport>, core: &mut Core) -> Self {
         let now = Instant::now();
-        let mut transport = Transport::new(stream);
+        let mut channel = Channel::new(transport);
         let version = core.session.version(core.settings.mqtt.protocol);
         core.session.connecting();
         let protocol =
-            ConnectionProtocol::open(Arc::clone(&core.settings), version, now, transport.out());
+            ConnectionProtocol::open(Arc::clone(&core.settings), version, now, channel.out());
         Self {
-            transport,
+            channel,
             protocol,
             frames: FrameReader::new(version, core.settings.mqtt.max_payload_bytes),
             blocked: None,
@@ -142,7 +142,7 @@ impl Connection {
                 }
                 return self.wait(core, reading, cx);
             }
-            match self.transport.poll_read(cx, self.frames.space()) {
+            match self.channel.poll_read(cx, self.frames.space()) {
                 Poll::Pending => return self.wait(core, reading, cx),
                 Poll::Ready(Ok(0)) => {
                     return Poll::Ready(Lost::new(lost::CLOSED, "end of stream").into());
@@ -224,7 +224,7 @@ impl Connection {
                 _ => {}
             }
             let now = self.read_at.instant;
-            let out = self.transport.out();
+            let out = self.channel.out();
             let publish = self.protocol.on_packet(incoming, now, &mut core.session, out, events);
             // At once: what CONNACK says of the session decides what the next PUBLISH is.
             core.handle(events);
@@ -243,7 +243,7 @@ impl Connection {
     ) -> Result<(), Lost> {
         let reading = self.reading(core);
         let now = Instant::now();
-        let (subscriptions, out) = (&mut core.session.subscriptions, self.transport.out());
+        let (subscriptions, out) = (&mut core.session.subscriptions, self.channel.out());
         if self.protocol.on_time(now, reading, subscriptions, out, events)? {
             core.intake.window.ping_written();
         }
@@ -253,8 +253,8 @@ impl Connection {
         }
         let mut sent = self.flush(cx)?;
         // Only what can be begun to be written now is released: the rest stays known.
-        if self.transport.is_flushed() && self.may_acknowledge(core, now)? {
-            let out = self.transport.out();
+        if self.channel.is_flushed() && self.may_acknowledge(core, now)? {
+            let out = self.channel.out();
             core.intake.window.release(|ack| packet::encode_ack(ack, out));
             let acknowledged = core.intake.window.take_acknowledged();
             if acknowledged.len() > 0 {
@@ -272,13 +272,13 @@ impl Connection {
 
     /// Whether all was written, and there was something.
     fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Lost> {
-        let flushed = self.transport.poll_flush(cx);
+        let flushed = self.channel.poll_flush(cx);
         let written = flushed.map_err(|e| Lost::new(lost::WRITE_FAILED, e.to_string()))?;
         Ok(matches!(written, Poll::Ready(1..)))
     }
 
     fn ping(&mut self, core: &mut Core, now: Instant) {
-        self.protocol.ping(now, self.transport.out());
+        self.protocol.ping(now, self.channel.out());
         core.intake.window.ping_written();
     }
 
@@ -297,7 +297,7 @@ impl Connection {
         self.look_for_end(now)?;
         if !std::mem::replace(&mut self.awaiting_pingresp, true) {
             self.ping(core, now);
-        } else if self.transport.is_confirmed() {
+        } else if self.channel.is_confirmed() {
             self.heard_at = now;
             self.awaiting_pingresp = false;
         }
@@ -315,7 +315,7 @@ impl Connection {
     /// Whether the connection has ended behind what is not read.
     fn look_for_end(&mut self, now: Instant) -> Result<(), Lost> {
         self.end_looked_for_at = now;
-        match self.transport.ended() {
+        match self.channel.ended() {
             None => Ok(()),
             Some(Ok(())) => Err(Lost::new(lost::CLOSED, "end of stream, behind what is not read")),
             Some(Err(error)) => Err(Lost::new(lost::READ_FAILED, error.to_string())),
@@ -339,7 +339,7 @@ impl Connection {
 
     /// The broker does not read what we write.
     fn is_clogged(&self) -> bool {
-        self.transport.unsent() >= UNSENT_MAX_BYTES
+        self.channel.unsent() >= UNSENT_MAX_BYTES
     }
 
     /// Whether more may be read behind what waits for room, once that has waited for long enough.
@@ -350,7 +350,7 @@ impl Connection {
     fn owes_nothing(&self, core: &Core) -> bool {
         core.intake.window.is_settled_whole()
             && core.intake.window.owes_nothing()
-            && self.transport.is_flushed()
+            && self.channel.is_flushed()
     }
 
     /// Until something can be read or written, mail comes, or the clock calls.
@@ -413,24 +413,24 @@ impl Connection {
 
     /// Says why the connection ends. Whether it still gets through does not matter.
     pub(super) fn disconnect(&mut self, reason: u8, cx: &mut TaskContext<'_>) {
-        packet::encode_disconnect(self.protocol.version(), reason, self.transport.out());
-        let _ = self.transport.poll_flush(cx);
+        packet::encode_disconnect(self.protocol.version(), reason, self.channel.out());
+        let _ = self.channel.poll_flush(cx);
     }
 
     /// Says goodbye.
     fn close(&mut self, core: &mut Core) {
         self.take_unread_qos0(core);
-        packet::encode_disconnect(self.protocol.version(), 0, self.transport.out());
+        packet::encode_disconnect(self.protocol.version(), 0, self.channel.out());
         self.closing = Some(Box::pin(sleep(CLOSE_WITHIN)));
     }
 
     fn poll_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
         // The clock first: a broker that goes on sending must not keep it from being looked at.
         let expired = self.closing.as_mut().is_none_or(|end| end.as_mut().poll(cx).is_ready());
-        if !expired && self.transport.poll_close(cx).is_pending() {
+        if !expired && self.channel.poll_close(cx).is_pending() {
             return Poll::Pending;
         }
-        self.transport.shut_down();
+        self.channel.shut_down(cx);
         Poll::Ready(End::Drained)
     }
 }

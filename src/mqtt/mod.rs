@@ -5,7 +5,8 @@
 //!   MQTT session that outlives it, with its [`subscriptions`] and the [`negotiation`] of the version. The
 //!   [`window`] has what was received and is not yet acknowledged.
 //! - `intake` decides what becomes of each message that arrives: known, shed, a copy, routed where.
-//! - [`transport`] carries the bytes of one connection. `connection` orders what goes in and out of it,
+//! - A [`transport`] ([`tcp`]) carries the bytes of one connection; a `channel` is one with what is to be
+//!   written to it. `connection` orders what goes in and out of it,
 //!   in one function.
 //! - [`actor`] opens one connection after the other and translates mail; `reconnect` says how long to
 //!   pause in between.
@@ -29,6 +30,10 @@ mod recorder;
 pub mod session;
 pub mod protocol;
 pub mod transport;
+pub mod tcp;
+#[cfg(test)]
+mod slow_transport;
+mod channel;
 pub mod silence;
 mod intake;
 mod announce;
