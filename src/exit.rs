@@ -60,7 +60,7 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Drained => "drained: everything in flight is in Kafka",
-            Self::Unhealthy => "healthcheck: not ready, not alive, or not there",
+            Self::Unhealthy => "healthcheck: not ready, not alive, or not reachable",
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => "the drain deadline passed, or a second signal came",
             Self::Failed => "the bridge itself failed; the last log line names the cause",

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{MINIMAL, legal, load};
 use crate::config::property_table::{Limits, Rule, TABLE};
-use crate::config::{KafkaClient, kafka_client};
+use crate::config::{Config, KafkaClient, kafka_client};
 use crate::kafka::librdkafka::list_of_properties;
 
 /// The names in librdkafka's own list, and whose they are: `C` for those of a consumer alone.
@@ -146,6 +146,26 @@ fn the_default_queue_has_room_for_the_largest_record() {
         let record = config.connections[0].max_payload_bytes.max(512 * 1024) + 65_536;
         assert!(kib * 1024 > record, "{max_payload}, {window}: {kib} KiB");
     }
+}
+
+#[test]
+fn the_default_queue_has_room_for_the_windows_of_all_connections() {
+    let mut config = legal(MINIMAL, &[]);
+    let room = |config: &Config| {
+        ["queue.buffering.max.messages", "queue.buffering.max.kbytes"].map(|name| {
+            let settings = kafka_client(config, KafkaClient::Pipelined);
+            settings.get(name).unwrap_or("").parse::<usize>().expect("a number")
+        })
+    };
+    let [messages, kib] = room(&config);
+    config.connections = vec![config.connections.remove(0); 3];
+    let [messages_of_three, kib_of_three] = room(&config);
+    assert_eq!(messages_of_three, 3 * messages);
+    let window_kib = 2 * config.delivery.window_bytes / 1024;
+    assert_eq!(kib_of_three, kib + 2 * window_kib);
+    // librdkafka takes no more than ten million.
+    config.connections = vec![config.connections.remove(0); 200];
+    assert_eq!(room(&config)[0], 10_000_000);
 }
 
 #[test]
