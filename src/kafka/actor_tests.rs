@@ -5,21 +5,16 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
 use actix::dev::ContextFut;
 use bytes::Bytes;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::*;
 use crate::kafka::partition_queue::Path;
+use crate::kafka::test_support::{MockKafka, PATIENCE, ReadRecord};
 use crate::message::{Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId};
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
@@ -28,7 +23,6 @@ use crate::stage::Verdicts;
 const PARTITIONS: i32 = 4;
 /// Of the Kafka topic `wide`.
 const WIDE_PARTITIONS: i32 = 32;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Failpoints are the process's, so these tests run one at a time.
 fn one_at_a_time() -> MutexGuard<'static, ()> {
@@ -36,102 +30,8 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
     LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-type Order = Box<dyn FnOnce(&MockCluster<'static, DefaultProducerContext>) + Send>;
-
-/// The mock cluster, which must stay on one thread.
-struct Mock {
-    orders: mpsc::Sender<Order>,
-    brokers: String,
-}
-
-impl Mock {
-    fn start() -> Self {
-        let (orders, inbox) = mpsc::channel::<Order>();
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || {
-            let cluster = MockCluster::new(2).expect("a mock cluster");
-            for kafka_topic in ["a", "b", "dead"] {
-                cluster.create_topic(kafka_topic, PARTITIONS, 1).expect("a Kafka topic");
-            }
-            tell.send(cluster.bootstrap_servers()).expect("the test waits");
-            while let Ok(order) = inbox.recv() {
-                order(&cluster);
-            }
-        });
-        Self { orders, brokers: told.recv().expect("it started") }
-    }
-
-    fn order(
-        &self,
-        order: impl FnOnce(&MockCluster<'static, DefaultProducerContext>) + Send + 'static,
-    ) {
-        let (tell, told) = mpsc::channel();
-        let order = move |cluster: &MockCluster<'static, DefaultProducerContext>| {
-            order(cluster);
-            let _ = tell.send(());
-        };
-        self.orders.send(Box::new(order)).expect("the mock runs");
-        told.recv().expect("done");
-    }
-
-    fn fail_produce(&self, errors: &'static [RDKafkaRespErr]) {
-        self.order(move |cluster| cluster.request_errors(RDKafkaApiKey::Produce, errors));
-    }
-
-    fn read(&self, kafka_topic: &str) -> Vec<Record> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &self.brokers)
-            .set("group.id", "test")
-            .set("enable.partition.eof", "true")
-            .create()
-            .expect("a consumer");
-        let mut partitions = TopicPartitionList::new();
-        for partition in 0..partitions_of(kafka_topic) {
-            partitions
-                .add_partition_offset(kafka_topic, partition, Offset::Beginning)
-                .expect("an offset");
-        }
-        consumer.assign(&partitions).expect("assigned");
-        let (mut records, mut ends) = (Vec::new(), 0);
-        let deadline = Instant::now() + PATIENCE;
-        while ends < partitions_of(kafka_topic) {
-            assert!(Instant::now() < deadline, "{kafka_topic} is not read to its end");
-            match consumer.poll(Duration::from_millis(50)) {
-                Some(Ok(record)) => {
-                    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-                    let headers = headers.map(|header| {
-                        let value = String::from_utf8_lossy(header.value.unwrap_or_default());
-                        format!("{}={value}", header.key)
-                    });
-                    let bytes = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-                    records.push(Record {
-                        kafka_partition: record.partition(),
-                        key: bytes(record.key()),
-                        value: bytes(record.payload()),
-                        headers: headers.collect(),
-                        timestamp_ms: record.timestamp().to_millis(),
-                    });
-                }
-                Some(Err(KafkaError::PartitionEOF(_))) => ends += 1,
-                Some(Err(_)) | None => {}
-            }
-        }
-        records
-    }
-}
-
 fn partitions_of(kafka_topic: &str) -> i32 {
     if kafka_topic == "wide" { WIDE_PARTITIONS } else { PARTITIONS }
-}
-
-/// A record as a consumer sees it.
-#[derive(Debug)]
-struct Record {
-    kafka_partition: i32,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<String>,
-    timestamp_ms: Option<i64>,
 }
 
 /// What the scripted source did and was told.
@@ -225,7 +125,7 @@ impl Future for Guard {
 
 /// A bridge's second half: the actor, one source, and what they share with the test.
 struct Stage {
-    mock: Mock,
+    mock: MockKafka,
     kafka: Addr<KafkaProducerActor>,
     source: Addr<Source>,
     journal: Arc<Mutex<Journal>>,
@@ -236,7 +136,10 @@ struct Stage {
 
 impl Stage {
     fn new(adjust: impl FnOnce(&mut Config)) -> Self {
-        let (mock, dir) = (Mock::start(), tempfile::tempdir().expect("a directory"));
+        let (mock, dir) = (
+            MockKafka::start(2, &["a", "b", "dead"], PARTITIONS),
+            tempfile::tempdir().expect("a directory"),
+        );
         let mut config = config(&mock.brokers, dir.path().join("dead.jsonl"));
         adjust(&mut config);
         let file = config.dead_letter.file.clone();
@@ -334,7 +237,7 @@ impl Stage {
     /// What arrived of each key, each in one partition and all `messages` among it.
     fn arrivals(&self, kafka_topic: &str, messages: &[ForwardMsg]) -> Vec<Vec<u64>> {
         let mut keys: BTreeMap<Option<Vec<u8>>, (i32, Vec<u64>)> = BTreeMap::new();
-        for Record { kafka_partition, key, value, .. } in self.mock.read(kafka_topic) {
+        for ReadRecord { kafka_partition, key, value, .. } in self.mock.read(kafka_topic) {
             let seq = seq_of(value);
             let (first, arrived) =
                 keys.entry(key.clone()).or_insert_with(|| (kafka_partition, Vec::new()));
@@ -533,9 +436,8 @@ fn what_librdkafka_only_believes_to_be_delivered_is_sent_again_with_all_behind_i
         stage.publish(all[..50].to_vec());
         stage.settled(50).await;
         // The next request fails while those behind it are on their way, which do not.
-        stage.mock.order(|cluster| {
-            cluster.broker_round_trip_time(-1, Duration::from_millis(100)).expect("set");
-        });
+        let cluster = &stage.mock.cluster;
+        cluster.broker_round_trip_time(-1, Duration::from_millis(100)).expect("set");
         stage.mock.fail_produce(&[NOT_PERSISTED]);
         for message in &all[50..] {
             stage.publish(vec![message.clone()]);
@@ -603,7 +505,7 @@ fn what_is_refused_whatever_it_is_is_the_kafka_topics_fault_and_waits_until_that
             stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
             let hold = Hold { place: HeldPlace::KafkaTopic("a".into()), reason: name.to_owned() };
             assert_eq!(stage.metrics.holds(), [hold]);
-            stage.mock.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
+            stage.mock.cluster.clear_request_errors(RDKafkaApiKey::Produce);
             stage.settled(400).await;
             stage.until("it goes on", |stage| stage.metrics.holds().is_empty()).await;
             let rejected = stage.rejected();
@@ -654,9 +556,7 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
     story(|| async {
         for (kafka_topic, mqtt_topics) in [("a", 32), ("wide", 500)] {
             let stage = Stage::new(|_| {});
-            stage
-                .mock
-                .order(|cluster| cluster.create_topic("wide", WIDE_PARTITIONS, 1).expect("made"));
+            stage.mock.cluster.create_topic("wide", WIDE_PARTITIONS, 1).expect("made");
             let all = messages_of(kafka_topic, mqtt_topics, 4 * mqtt_topics);
             stage.publish(all[..mqtt_topics].to_vec());
             stage.settled(mqtt_topics).await;
@@ -668,13 +568,12 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
                 .map(|record| record.key.clone())
                 .collect();
             let is_stuck = |msg: &ForwardMsg| keys.contains(&Some(msg.message.mqtt_topic.to_vec()));
-            stage.mock.order(move |cluster| {
-                for partition in 0..partitions_of(kafka_topic) {
-                    let leader = if partition == stuck { 2 } else { 1 };
-                    cluster.partition_leader(kafka_topic, partition, Some(leader)).expect("set");
-                }
-                cluster.broker_down(2).expect("down");
-            });
+            let cluster = &stage.mock.cluster;
+            for partition in 0..partitions_of(kafka_topic) {
+                let leader = if partition == stuck { 2 } else { 1 };
+                cluster.partition_leader(kafka_topic, partition, Some(leader)).expect("set");
+            }
+            cluster.broker_down(2).expect("down");
             // More than five of each partition in a round.
             for chunk in all[mqtt_topics..].chunks(mqtt_topics) {
                 stage.publish(chunk.to_vec());
@@ -683,7 +582,7 @@ fn a_partition_whose_leader_is_away_stops_no_other() {
             let waiting = all[mqtt_topics..].iter().filter(|msg| is_stuck(msg)).count();
             assert!(waiting > 10 && waiting < mqtt_topics * 2, "{waiting}");
             stage.settled_but(waiting).await;
-            stage.mock.order(|cluster| cluster.broker_up(2).expect("up"));
+            stage.mock.cluster.broker_up(2).expect("up");
             stage.settled(all.len()).await;
             assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
             stage.assert_arrived(kafka_topic, &all);
@@ -705,18 +604,17 @@ fn a_partition_whose_leader_librdkafka_has_lost_delivers_through_a_new_producer(
         let all = messages("a", 40);
         stage.publish(all[..20].to_vec());
         stage.settled(20).await;
-        stage.mock.order(|cluster| {
-            for partition in 0..PARTITIONS {
-                cluster.partition_leader("a", partition, Some(2)).expect("set");
-            }
-            cluster.broker_down(2).expect("down");
-        });
+        let cluster = &stage.mock.cluster;
+        for partition in 0..PARTITIONS {
+            cluster.partition_leader("a", partition, Some(2)).expect("set");
+        }
+        cluster.broker_down(2).expect("down");
         let epoch = stage.journal().epochs[0];
         let lost = ProducerEvent { epoch, path: Path::Pipelined, event: Event::LeaderLost };
         stage.kafka.do_send(lost);
         stage.publish(all[20..].to_vec());
         stage.until("a new producer", |stage| stage.epochs() == 2).await;
-        stage.mock.order(|cluster| cluster.broker_up(2).expect("up"));
+        stage.mock.cluster.broker_up(2).expect("up");
         stage.settled(40).await;
         assert_eq!((stage.rejected().len(), stage.epochs()), (0, 2));
         stage.assert_arrived("a", &all);
@@ -730,11 +628,11 @@ fn a_broker_that_is_away_for_a_while_costs_nothing() {
         let all = messages("a", 200);
         stage.publish(all[..100].to_vec());
         stage.settled(100).await;
-        stage.mock.order(|cluster| cluster.broker_down(-1).expect("down"));
+        stage.mock.cluster.broker_down(-1).expect("down");
         stage.publish(all[100..].to_vec());
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert_eq!(stage.journal().unsettled.len(), 100);
-        stage.mock.order(|cluster| cluster.broker_up(-1).expect("up"));
+        stage.mock.cluster.broker_up(-1).expect("up");
         stage.settled(200).await;
         assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
         stage.assert_arrived("a", &all);
@@ -751,7 +649,7 @@ fn a_kafka_that_answers_and_confirms_nothing_is_told_of_until_it_does() {
         stage.publish(all.clone());
         stage.until("it is noticed", |stage| stage.unconfirmed().is_some()).await;
         assert!(stage.unconfirmed() >= Some(Duration::from_secs(10)));
-        stage.mock.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));
+        stage.mock.cluster.clear_request_errors(RDKafkaApiKey::Produce);
         stage.settled(20).await;
         stage.until("it is over", |stage| stage.unconfirmed().is_none()).await;
         stage.assert_arrived("a", &all);
@@ -938,7 +836,9 @@ fn dead_letters_go_to_their_kafka_topic_with_their_reasons() {
         stage.publish(vec![msg.clone()]);
         stage.settled(1).await;
         assert_eq!(stage.rejected(), [msg.id.seq]);
-        let Record { key, value, headers, .. } = stage.mock.read("dead").remove(0);
+        let dead_letter = stage.mock.read("dead").remove(0);
+        let headers = dead_letter.header_texts();
+        let ReadRecord { key, value, .. } = dead_letter;
         assert_eq!((key, value), (Some(b"sensors/0".to_vec()), Some(msg.message.payload.to_vec())));
         for header in ["reason=payload_not_json", "detail=found x", "mqtt_topic=sensors/0"] {
             assert!(headers.contains(&header.to_owned()), "{header} is not in {headers:?}");
@@ -999,18 +899,17 @@ fn a_dead_letter_whose_leader_librdkafka_has_lost_goes_through_a_new_producer() 
         let stage = Stage::new(|config| config.dead_letter.kafka_topic = Some("dead".to_owned()));
         stage.publish(vec![refused_before()]);
         stage.settled(1).await;
-        stage.mock.order(|cluster| {
-            for partition in 0..PARTITIONS {
-                cluster.partition_leader("dead", partition, Some(2)).expect("set");
-            }
-            cluster.broker_down(2).expect("down");
-        });
+        let cluster = &stage.mock.cluster;
+        for partition in 0..PARTITIONS {
+            cluster.partition_leader("dead", partition, Some(2)).expect("set");
+        }
+        cluster.broker_down(2).expect("down");
         let epoch = stage.journal().epochs[0];
         let lost = ProducerEvent { epoch, path: Path::Serial, event: Event::LeaderLost };
         stage.kafka.do_send(lost);
         stage.publish(vec![refused_before()]);
         stage.until("a new producer", |stage| stage.epochs() == 2).await;
-        stage.mock.order(|cluster| cluster.broker_up(2).expect("up"));
+        stage.mock.cluster.broker_up(2).expect("up");
         stage.settled(2).await;
         assert_eq!(stage.rejected().len(), 2);
     });
@@ -1044,7 +943,10 @@ fn what_no_route_matches_goes_to_the_kafka_topic_up_to_its_bound() {
         assert_eq!(stage.dropped(), 11 - dead_letters.len());
         let with = |reason: &str| {
             let header = format!("reason={reason}");
-            dead_letters.iter().filter(|dead_letter| dead_letter.headers.contains(&header)).count()
+            dead_letters
+                .iter()
+                .filter(|dead_letter| dead_letter.header_texts().contains(&header))
+                .count()
         };
         assert!(with(NO_ROUTE) > 0 && with(NO_ROUTE) < 10, "{dead_letters:?}");
         assert_eq!(with("payload_not_json"), 1, "not of that bound");
@@ -1059,7 +961,7 @@ fn a_forbidden_kafka_topic_is_held_while_others_go_on_and_heals() {
     };
     story(|| async {
         let stage = Stage::new(|_| {});
-        stage.mock.order(|cluster| cluster.topic_error("a", FORBIDDEN).expect("set"));
+        stage.mock.cluster.topic_error("a", FORBIDDEN).expect("set");
         let (held, free) = (messages("a", 50), messages("b", 50));
         stage.publish(held.clone());
         stage.publish(free.clone());
@@ -1067,7 +969,7 @@ fn a_forbidden_kafka_topic_is_held_while_others_go_on_and_heals() {
         stage.until("held", |stage| !stage.metrics.holds().is_empty()).await;
         assert_eq!(stage.metrics.holds()[0].place, HeldPlace::KafkaTopic("a".into()));
         assert_eq!(stage.metrics.holds()[0].reason, "TOPIC_AUTHORIZATION_FAILED");
-        stage.mock.order(|cluster| cluster.topic_error("a", NO_ERROR).expect("set"));
+        stage.mock.cluster.topic_error("a", NO_ERROR).expect("set");
         stage.settled(100).await;
         assert_eq!(stage.rejected().len(), 0);
         stage.until("no longer held", |stage| stage.metrics.holds().is_empty()).await;
@@ -1095,7 +997,7 @@ fn a_record_without_a_key_goes_where_its_mqtt_topic_goes_as_a_key_and_null_stays
         assert_eq!(records.iter().filter(|record| record.key.is_none()).count(), 80);
         let mut partitions = BTreeMap::new();
         let mut seqs: BTreeMap<_, Vec<u64>> = BTreeMap::new();
-        for Record { kafka_partition, value, .. } in records {
+        for ReadRecord { kafka_partition, value, .. } in records {
             let seq = seq_of(value);
             let mut all = keyed.iter().chain(&keyless);
             let msg = all.find(|msg| msg.id.seq.0 == seq).expect("one of them");
@@ -1138,7 +1040,9 @@ fn headers_and_timestamps_arrive_and_nothing_is_reordered_among_plain_records_by
             assert_eq!(stage.rejected().len(), 0, "{errors:?}");
             stage.assert_arrived("a", &all);
             let records = stage.mock.read("a");
-            for Record { value, headers, timestamp_ms, .. } in records {
+            for record in records {
+                let headers = record.header_texts();
+                let ReadRecord { value, timestamp_ms, .. } = record;
                 let seq = seq_of(value);
                 let nth = all.iter().position(|msg| msg.id.seq.0 == seq).expect("one of them");
                 let expected = if nth % 5 < 2 { &["device=x", "device=y"][..] } else { &[] };
@@ -1164,7 +1068,7 @@ fn a_record_goes_to_the_partition_that_it_names_and_to_the_dead_letter_if_there_
         stage.publish(vec![changed(messages("a", 1).remove(0), to(-1))]);
         stage.settled(201).await;
         assert_eq!((stage.rejected().len(), stage.epochs()), (5, 1));
-        for Record { kafka_partition, value, .. } in stage.mock.read("a") {
+        for ReadRecord { kafka_partition, value, .. } in stage.mock.read("a") {
             let seq = seq_of(value);
             let msg = all.iter().find(|msg| msg.id.seq.0 == seq).expect("one of them");
             assert_eq!(msg.record().and_then(|record| record.partition), Some(kafka_partition));
@@ -1213,7 +1117,7 @@ fn the_records_of_a_message_have_a_verdict_each_and_keep_their_order() {
         stage.assert_arrived("b", &all);
         // A message's two records for one partition are in their order: plain, then headed.
         let mut last = BTreeMap::new();
-        for Record { key, value, headers, .. } in stage.mock.read("a") {
+        for ReadRecord { key, value, headers, .. } in stage.mock.read("a") {
             let place = (seq_of(value), !headers.is_empty());
             let before = last.insert(key.clone(), place);
             // A refused batch may have been written before; what counts is what comes first.

@@ -14,6 +14,8 @@ pub mod producer;
 pub mod dead_letter;
 pub mod actor;
 pub mod probe;
+#[cfg(test)]
+mod test_support;
 
 pub use actor::KafkaProducerActor;
 pub use probe::Probe;

@@ -3,16 +3,11 @@
 use std::ffi::CStr;
 
 use actix::{Actor, Handler};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{Headers as _, Message as _};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::*;
+use crate::kafka::test_support::{MockKafka, PATIENCE, ReadRecord};
 
 const PARTITIONS: i32 = 8;
-const WITHIN: Duration = Duration::from_secs(20);
 const TARGET: &str = "a";
 
 /// Nobody: the reports are fetched.
@@ -29,21 +24,20 @@ impl Handler<ProducerEvent> for Deaf {
 }
 
 struct Stage {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    mock: MockKafka,
     partitions: Arc<Partitions>,
     producer: Producer,
 }
 
 impl Stage {
     fn new() -> Self {
-        let cluster = MockCluster::new(1).expect("a mock cluster");
-        cluster.create_topic(TARGET, PARTITIONS, 1).expect("a Kafka topic");
+        let mock = MockKafka::start(1, &[TARGET], PARTITIONS);
         let mut config = Config::for_test();
-        config.kafka.brokers = vec![cluster.bootstrap_servers()];
+        config.kafka.brokers = vec![mock.brokers.clone()];
         let (actor, log) = (Deaf.start().recipient(), Logger::root(slog::Discard, o!()));
         let name = (Epoch::next(), Path::Pipelined);
         let producer = Producer::start(&config, name, actor, &log).expect("a producer");
-        Self { cluster, partitions: Arc::new(Partitions::new("murmur2_random")), producer }
+        Self { mock, partitions: Arc::new(Partitions::new("murmur2_random")), producer }
     }
 
     fn send(&mut self, kafka_partition: Option<i32>, records: &[Outgoing<'_>]) {
@@ -65,7 +59,7 @@ impl Stage {
     /// Sends what was given, and waits for so many reports of it.
     fn delivered(&self, count: usize) -> Vec<Report> {
         self.producer.flush(0);
-        let (mut all, deadline) = (Vec::new(), Instant::now() + WITHIN);
+        let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         while all.len() < count {
             assert!(Instant::now() < deadline, "{} reports of {count}", all.len());
             let mut some = Vec::new();
@@ -77,41 +71,11 @@ impl Stage {
         all
     }
 
-    /// The first so many records of a partition.
-    fn read(&self, kafka_partition: i32, count: usize) -> Vec<Seen> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", self.cluster.bootstrap_servers())
-            .set("group.id", "test")
-            .create()
-            .expect("a consumer");
-        let mut assigned = TopicPartitionList::new();
-        assigned
-            .add_partition_offset(TARGET, kafka_partition, Offset::Beginning)
-            .expect("an offset");
-        consumer.assign(&assigned).expect("assigned");
-        let (mut seen, deadline) = (Vec::new(), Instant::now() + WITHIN);
-        while seen.len() < count {
-            assert!(Instant::now() < deadline, "{} records of {count}", seen.len());
-            let Some(Ok(record)) = consumer.poll(Duration::from_millis(50)) else { continue };
-            let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
-            let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
-            seen.push(Seen {
-                key: owned(record.key()),
-                value: owned(record.payload()),
-                headers: headers.map(|it| (it.key.to_owned(), owned(it.value))).collect(),
-                timestamp_ms: record.timestamp().to_millis().expect("Kafka keeps one"),
-            });
-        }
-        seen
+    fn read(&self, kafka_partition: i32) -> Vec<ReadRecord> {
+        let mut records = self.mock.read(TARGET);
+        records.retain(|record| record.kafka_partition == kafka_partition);
+        records
     }
-}
-
-/// A record as a consumer sees it.
-struct Seen {
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Vec<(String, Option<Vec<u8>>)>,
-    timestamp_ms: i64,
 }
 
 fn record<'a>(index: usize, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Outgoing<'a> {
@@ -135,7 +99,7 @@ async fn null_and_empty_arrive_as_they_were_given_by_both_ways() {
         stage.send_one(one, extras).expect("taken");
     }
     stage.delivered(2 * round.len());
-    let seen = stage.read(kafka_partition, 1 + 2 * round.len());
+    let seen = stage.read(kafka_partition);
     let seen: Vec<_> = seen.iter().map(|it| (it.key.as_deref(), it.value.as_deref())).collect();
     assert_eq!(seen[0], (None, None));
     assert_eq!(seen[1..=round.len()], pairs, "in a batch");
@@ -159,12 +123,13 @@ async fn headers_timestamp_and_partition_arrive_as_they_were_given() {
     }
     let reports = stage.delivered(3);
     assert_eq!(reports.iter().map(|report| report.index).collect::<Vec<_>>(), [0, 1, 2]);
-    let seen = stage.read(last, 3);
+    let seen = stage.read(last);
     let expected = headers
         .map(|(name, value)| (name.to_str().expect("it is").to_owned(), value.map(<[u8]>::to_vec)));
     assert!(seen.iter().all(|it| it.headers == expected), "{:?}", seen[0].headers);
-    assert_eq!((seen[0].timestamp_ms, seen[1].timestamp_ms), (1_700_000_000_123, 1));
-    assert!(seen[2].timestamp_ms > 1_700_000_000_123, "the time of producing");
+    let timestamps: Vec<_> = seen.iter().filter_map(|it| it.timestamp_ms).collect();
+    assert_eq!(timestamps[..2], [1_700_000_000_123, 1]);
+    assert!(timestamps[2] > 1_700_000_000_123, "the time of producing");
 }
 
 #[actix::test]
@@ -232,7 +197,7 @@ async fn both_ways_keep_one_order_in_a_partition_and_need_one_flush() {
     }
     let indices: Vec<_> = stage.delivered(9).iter().map(|report| report.index).collect();
     assert!(indices.is_sorted(), "{indices:?}");
-    let seen = stage.read(kafka_partition, 10);
+    let seen = stage.read(kafka_partition);
     let seen: Vec<_> = seen.iter().filter_map(|it| it.value.clone()).collect();
     assert!(seen.is_sorted(), "{seen:?}");
 }
