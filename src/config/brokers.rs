@@ -24,7 +24,7 @@ pub(super) fn parse(value: &Value) -> Result<Vec<String>, Refused> {
     Ok(brokers.into_iter().map(str::to_owned).collect())
 }
 
-/// What an error repeats of the item that is wrong: not what a variable filled in, and no password.
+/// What an error shows of the wrong item: neither the value of a variable nor a password.
 fn found(value: &Value, wrong: &str) -> String {
     match value {
         _ if wrong.contains('@') => {

@@ -1,5 +1,5 @@
-//! What each client of librdkafka is made with: defaults, then what the user wrote, then what the
-//! promises rest on.
+//! The properties of each librdkafka client: defaults, then the user's properties, then those that the
+//! guarantees depend on.
 
 use rdkafka::ClientConfig;
 
@@ -12,18 +12,18 @@ use crate::message::DEAD_LETTER_PAYLOAD_MAX;
 pub enum KafkaClient {
     /// Sends whole rounds.
     Pipelined,
-    /// Sends one record a request: the refusal of one that is alone leaves no gap, and must not be
-    /// fatal.
+    /// Sends one record in each request. A refused record leaves no gap then, so that the refusal must
+    /// not be fatal.
     Serial,
-    /// Asks for metadata, and sends nothing.
+    /// Requests metadata and sends no records.
     Probe,
 }
 
 /// Both names of that property.
 const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
-/// Where the authorities are that librdkafka is to trust; the bundled OpenSSL looks elsewhere.
+/// Where librdkafka finds the certificate authorities to trust; the bundled OpenSSL looks elsewhere.
 const TRUST: [&str; 2] = ["ssl.ca.location", "ssl.ca.pem"];
-/// Room in a record beside the payload: the longest key that MQTT knows, and headers.
+/// Room in a record beside the payload: the longest MQTT topic as the key, and headers.
 const BESIDE_PAYLOAD: usize = 2 * 65_536;
 /// librdkafka's limits of `message.max.bytes`, of which the lower one is its default.
 const MESSAGE_MAX_BYTES: (usize, usize) = (1_000_000, 1_000_000_000);
@@ -31,15 +31,15 @@ const MESSAGE_MAX_BYTES: (usize, usize) = (1_000_000, 1_000_000_000);
 /// most that librdkafka takes.
 const QUEUE_MESSAGES: usize = 100_000;
 const QUEUE_MESSAGES_MAX: usize = 10_000_000;
-/// The most that librdkafka's integers take.
+/// The largest integer in librdkafka's properties.
 const INTEGER_MAX: usize = 2_147_483_647;
 
-/// The largest record of payloads of at most so many bytes, dead letters among them.
+/// The size of the largest record, or dead letter, of payloads of at most so many bytes.
 pub(super) fn record_max(max_payload_bytes: usize) -> usize {
     max_payload_bytes.max(DEAD_LETTER_PAYLOAD_MAX) + BESIDE_PAYLOAD
 }
 
-/// Whether `linger.ms` is the user's, under either name.
+/// Whether the user has set `linger.ms`, under either name.
 pub fn lingers(config: &Config) -> bool {
     config.kafka.properties.keys().any(|name| LINGER.contains(&name.as_str()))
 }
@@ -56,7 +56,8 @@ pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
     let mut settings = ClientConfig::new();
     settings
         .set("client.id", "mqtt-kafka-bridge")
-        // Only should a flush end too soon: what it leaves is due by then, and goes without a pause.
+        // Matters only if a flush ends too soon: the records that it leaves are due then and are sent at
+        // once.
         .set("linger.ms", "1")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
@@ -75,7 +76,7 @@ pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
         settings.set("ssl.ca.location", "probe");
     }
     for (name, value) in properties {
-        // The one default here that has a second name: set under both, either could win.
+        // The only default here with two names: if both were set, either could win.
         let name = if LINGER.contains(&name.as_str()) { LINGER[0] } else { name };
         settings.set(name, value);
     }
@@ -95,5 +96,5 @@ pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
     settings
 }
 
-/// How often metadata is asked for, where the user says nothing, in milliseconds.
+/// How often librdkafka refreshes metadata unless the user sets it, in milliseconds.
 pub(super) const METADATA_REFRESH_MS: u64 = 60_000;

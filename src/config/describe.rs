@@ -35,7 +35,7 @@ impl Config {
         if self.kafka.properties.is_empty() {
             return String::new();
         }
-        // Names are not expanded, so that they need no second dollar sign.
+        // Variables are not replaced in names, so a dollar sign needs no second one.
         let lines = self
             .kafka
             .properties

@@ -1,10 +1,10 @@
-//! What is refused, and how it is said: place, key, what is allowed, what was found. One line each.
+//! Errors in a configuration, one line each: location, key, what was expected, what was found.
 
 use std::fmt;
 
 use crate::visible::Visible;
 
-/// Where something was written. Ordered as it is reported.
+/// Where something was written. The order is that of the report.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// The file as a whole.
@@ -15,14 +15,14 @@ pub enum Location {
     Variable(String),
 }
 
-/// One complaint.
+/// One error.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
     /// Where.
     pub location: Location,
     /// The key, such as `mqtt.url` or `routes[1].filter`; empty if there is none.
     pub key: String,
-    /// What was found and what is allowed. Never a secret.
+    /// What was expected and what was found. Never contains a secret.
     pub text: String,
 }
 
@@ -34,20 +34,20 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    /// The complaints about the file that is called so.
+    /// The errors in the file of this name.
     pub(super) fn new(file: &str, mut errors: Vec<ConfigError>) -> Self {
         errors.sort();
         errors.dedup();
         Self { file: one_line(file), errors }
     }
 
-    /// The complaints, by line.
+    /// The errors, by line.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.errors.iter()
     }
 }
 
-/// One line a complaint, without a newline at the end.
+/// One line for each error, without a newline at the end.
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, ConfigError { location, key, text }) in self.errors.iter().enumerate() {
@@ -58,7 +58,7 @@ impl fmt::Display for ConfigErrors {
                 Location::Line(line) => write!(f, "{newline}{file}:{line}: ")?,
                 Location::Variable(name) => write!(f, "{newline}{}: ", one_line(name))?,
             }
-            // A variable names its key.
+            // The name of a variable contains the key.
             if !key.is_empty() && !matches!(location, Location::Variable(_)) {
                 write!(f, "{}: ", one_line(key))?;
             }
@@ -70,7 +70,7 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// No text from outside breaks a line or reaches a terminal as a command.
+/// `text` on one line, without anything that a terminal would obey.
 fn one_line(text: &str) -> String {
     Visible(text.trim_end()).to_string()
 }

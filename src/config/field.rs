@@ -18,7 +18,7 @@ use crate::route::{PayloadForm, Route};
 /// Where the value of a key is kept.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
-    /// Reads a value into the section that is the so-manieth of its kind.
+    /// Reads a value into the section with this index among those of its name.
     pub(super) read: fn(&mut Draft, usize, &Value, &Form) -> Result<(), Refused>,
     /// The value as TOML; nothing if it is not set.
     pub(super) show: fn(&Config, usize, &Form) -> Option<String>,
@@ -42,15 +42,15 @@ macro_rules! field {
 }
 pub(super) use field;
 
-/// A configuration that is being filled.
+/// A configuration whose keys are being read.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) config: Config,
-    /// What else says how to log in, for each connection.
+    /// The logins that come from other keys, for each connection.
     pub(super) logins: Vec<Login>,
 }
 
-/// User name and password from elsewhere than their own keys.
+/// A user name and passwords from `mqtt.url` and `mqtt.password_file`.
 #[derive(Debug, Default)]
 pub(super) struct Login {
     pub(super) url_username: Option<String>,
@@ -59,7 +59,7 @@ pub(super) struct Login {
 }
 
 impl Draft {
-    /// Blank, with so many routes.
+    /// A blank one with so many routes.
     pub(super) fn new(routes: usize) -> Self {
         let connection = MqttConfig { name: "mqtt".into(), ..MqttConfig::default() };
         let log = LogConfig {
@@ -120,7 +120,7 @@ pub(super) const URL: Field = Field {
     read: |draft, at, value, _| {
         let text = value.text().ok_or(Refused::Form)?;
         let url = mqtt_url::parse(text).map_err(|error| match value {
-            // Of what a variable says no part is known to be no password.
+            // Any part of a variable's value may be a password.
             Value::Filled { .. } => Refused::Because(format!(
                 "expected mqtt://host or mqtt://host:port once its variables are filled in, with user \
                  and password percent-encoded, found {}",

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::keys::{Fallback, KEYS};
 use super::resolved::{Config, TimingPolicy};
 
-/// Nobody listens there.
+/// Nothing listens on this port.
 const NOBODY: u16 = 1;
 
 impl Config {
-    /// A whole legal configuration, everything small and on loopback, where nobody listens: a test
-    /// changes the fields that it is about. What is required and what is the default comes from the
-    /// table of keys, so that a new key needs nothing here.
+    /// A complete legal configuration, small and on loopback, where nothing listens. A test changes the
+    /// fields that it is about. Required values and defaults come from the table of keys, so a new key
+    /// needs no line here.
     ///
-    /// Public, since `tests/`, `benches/` and the binary use the library from outside; a feature
-    /// would have to be asked for by each of them.
+    /// It is public because `tests/`, `benches/` and the binary use the library from outside; each of
+    /// them would have to enable a feature.
     ///
     /// # Panics
     /// If the examples of the table are not legal together.
@@ -41,7 +41,7 @@ impl Config {
         config.delivery.window_messages = 100;
         config.delivery.qos0_window_messages = 100;
         config.delivery.window_bytes = 1 << 20;
-        // A test that writes dead letters says where: they are not for the working directory.
+        // A test that writes dead letters sets the file; the working directory stays clean.
         config.dead_letter.file = "/dev/null/dead-letter.jsonl".into();
         config.supervisor.backoff_min = Duration::from_millis(1);
         config.supervisor.backoff_max = Duration::from_millis(5);

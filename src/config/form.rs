@@ -1,4 +1,4 @@
-//! What may be written for a key: how it is said, and whether a value is such a one. Pure.
+//! Which values are legal for a key: the words for it, and the check. Pure.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,26 +11,26 @@ use super::value::{Refused, Value};
 /// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
 pub(super) const MQTT_STRING_MAX: usize = 65_535;
 
-/// What may be written.
+/// Which values are legal.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
     /// `mqtt.url`
     Url,
-    /// A string of MQTT.
+    /// An MQTT string.
     MqttString,
-    /// A string of MQTT that may be a secret: some brokers take a token for the user name.
+    /// An MQTT string that may be a secret: some brokers take a token as the user name.
     UserName,
-    /// A string of MQTT that no output shows.
+    /// An MQTT string that no output shows.
     Secret,
-    /// The path of a file with a secret, in whose place the secret itself is easily written.
+    /// The path of a file with a secret. Users easily write the secret itself here.
     SecretFile,
-    /// A path; of what.
+    /// The path of this kind of file.
     Path(&'static str),
     /// An MQTT filter.
     Filter,
     /// The name of a Kafka topic.
     KafkaTopic,
-    /// `host:port` each. One string with commas is a list too.
+    /// A list of `host:port`, or one string with commas.
     Brokers,
     /// One of these strings.
     Choice(&'static [&'static str]),
@@ -81,7 +81,7 @@ impl fmt::Display for Form {
                 "a duration in whole seconds, such as \"5s\", from "
             }
             Self::Size(..) => "a size with a unit, such as \"10 MiB\", from ",
-            Self::Listen => "an IP address and a port, such as \"0.0.0.0:8080\", or \"off\"",
+            Self::Listen => "an IP address and port, such as \"0.0.0.0:8080\", or \"off\"",
             Self::Timing => {
                 "\"all\", \"slow:50ms\" (any duration), \"sample:100\" (1 to 4294967295) or \"off\""
             }
@@ -113,7 +113,7 @@ impl Form {
         }
     }
 
-    /// Whether no error may repeat what was written: it may be, or have in it, a secret.
+    /// Whether errors must not show the value, because it may be or contain a secret.
     pub(super) fn is_private(&self) -> bool {
         matches!(self, Self::Url | Self::UserName | Self::Secret | Self::SecretFile)
     }
@@ -186,7 +186,7 @@ impl Form {
     }
 }
 
-/// A duration with units; a plain number is none.
+/// Reads a duration with units; a plain number is not a duration.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     if !text.contains(|c: char| c.is_alphabetic()) {
         return None;
@@ -194,7 +194,7 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
-/// A size with its unit; a plain number is none.
+/// Reads a size with a unit; a plain number is not a size.
 fn parse_size(text: &str) -> Option<u64> {
     if !text.contains(|c: char| c.is_alphabetic()) {
         return None;

@@ -1,10 +1,10 @@
-//! Which names Kafka takes for a Kafka topic; librdkafka itself takes anything. Pure.
+//! The names that Kafka accepts for a Kafka topic; librdkafka accepts any. Pure.
 
 /// The rule, for an error.
 pub(super) const LEGAL: &str = "1 to 249 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, and \
                                 neither `.` nor `..`";
 
-/// Whether Kafka takes `name`.
+/// Whether Kafka accepts `name`.
 pub(super) fn is_legal(name: &str) -> bool {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=249).contains(&name.len()) && name.bytes().all(legal) && name != "." && name != ".."

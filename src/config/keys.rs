@@ -1,6 +1,6 @@
-//! Every key that a configuration can have: the one table that reading, `check`, `config.toml`,
-//! `docs/configuration.md` and the complaints about unknown keys all rest on. A new key is a row here
-//! and the field of [`Config`](super::Config) that the row names.
+//! Every key of the configuration, in one table. Reading, `check`, `config.toml`, `docs/configuration.md`
+//! and the suggestions for unknown keys follow from it. A new key is a row here, and the field of
+//! [`Config`](super::resolved::Config) that the row names.
 
 use super::field::{self, Field, field};
 pub use super::form::Form;

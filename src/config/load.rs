@@ -15,7 +15,7 @@ impl Config {
     /// Loads the file, overridden by the environment `env`.
     ///
     /// # Errors
-    /// All that is wrong with it, the file not being readable included.
+    /// Everything that is wrong with it, or that the file cannot be read.
     pub fn load(
         path: &Path,
         env: impl IntoIterator<Item = (String, String)>,
@@ -33,12 +33,12 @@ impl Config {
         }
     }
 
-    /// Loads `text`, which errors call `name`, overridden by the environment `env`. Where it has
-    /// librdkafka properties, a producer that contacts no broker is made for a moment, to hear what
-    /// librdkafka thinks of them together.
+    /// Loads `text`, which errors call `name`, overridden by the environment `env`. If it has librdkafka
+    /// properties, this creates each producer for a moment, without contacting a broker, to learn
+    /// whether librdkafka accepts all properties together.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// Everything that is wrong with it.
     pub fn from_toml(
         text: &str,
         name: &str,
@@ -59,7 +59,7 @@ impl Config {
     }
 }
 
-/// The environment of this process, for [`Config::load`]. What is not UTF-8 is replaced.
+/// The environment of this process, for [`Config::load`]. Bytes that are not UTF-8 are replaced.
 pub fn environment() -> BTreeMap<String, String> {
     let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value))).collect()

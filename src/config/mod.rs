@@ -1,8 +1,8 @@
-//! The configuration: what a user may write, what it resolves to, what is refused and how it is said.
+//! The configuration: which keys there are, how the bridge reads and checks them, and the errors.
 //!
-//! Text and environment become one value a key (`source`), values become a [`Config`]
-//! (`resolve`), and whatever is wrong on the way is gathered and told at once. The table of all keys
-//! is in [`keys`].
+//! `source` turns the file and the environment into one value for each key, `reading` reads each key of
+//! the table in [`keys`] into its field of [`Config`], `relations` compares keys with one another, and all
+//! errors are reported together.
 
 mod brokers;
 mod client;

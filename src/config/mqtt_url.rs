@@ -19,7 +19,7 @@ pub struct MqttUrl {
 /// Reads `text`.
 ///
 /// # Errors
-/// What was found and what is allowed, without the user's name and password.
+/// What was expected and what was found, without the user name and the password.
 pub fn parse(text: &str) -> Result<MqttUrl, String> {
     let refuse = |why: &str| {
         format!("expected mqtt://host or mqtt://host:port{why}, found {:?}", redacted(text))
@@ -32,7 +32,7 @@ pub fn parse(text: &str) -> Result<MqttUrl, String> {
         _ => return Err(refuse("")),
     }
     let rest = &text[scheme.len() + "://".len()..];
-    // Where the host ends for whoever reads a URL.
+    // These characters end the host.
     if rest.find(['/', '?', '#']).is_some_and(|end| rest[end..].contains('@')) {
         return Err(refuse(
             " (user and password percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40)",
@@ -66,8 +66,8 @@ pub fn parse(text: &str) -> Result<MqttUrl, String> {
     })
 }
 
-/// `text` for an error: without what stands before `@`, and without a port that is no number, since
-/// that may be the password of a URL whose `@` was forgotten.
+/// `text` for an error: without the part before `@`, and without a port that is not a number, because
+/// that may be the password of a URL without its `@`.
 pub(crate) fn redacted(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -86,7 +86,8 @@ pub(crate) fn redacted(text: &str) -> String {
     format!("{scheme}{user}{rest}").chars().take(100).collect()
 }
 
-/// `None` if a `%` begins no code, which the library would let stand, or if the bytes are no UTF-8.
+/// `None` if a `%` is not followed by two digits, which the library would accept, or if the bytes are
+/// not UTF-8.
 fn percent_decoded(text: &str) -> Option<String> {
     let is_code = |rest: &str| {
         rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))

@@ -1,9 +1,8 @@
-//! `[kafka.properties]`: what passes through to librdkafka, and what is refused.
+//! `[kafka.properties]`: which properties the bridge passes to librdkafka and which it refuses.
 //!
-//! librdkafka itself is asked whether a property exists and what a value means: each is set on a
-//! configuration that already holds what the bridge relies on, and then read back. Whatever name a
-//! contradiction hides behind (`acks`, `request.required.acks`, `topic.acks`), what the bridge
-//! relies on then reads differently.
+//! librdkafka itself decides whether a property exists and what a value means: the bridge sets each one
+//! on a configuration that already has its own settings, and reads them back. A contradiction under any
+//! name (`acks`, `request.required.acks`, `topic.acks`) then changes one of the settings.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +18,14 @@ use super::secrets::{REDACTED, Secrets, is_private};
 use super::suggest::{distance, nearest, quoted};
 use crate::kafka::librdkafka::{PropertyError, set_property};
 
-/// librdkafka quotes values of so many bytes as a whole.
+/// librdkafka quotes values of at most so many bytes in full.
 const WHOLE: usize = 256;
-/// More is not idempotent.
+/// An idempotent producer allows no more.
 const MAX_IN_FLIGHT: (&str, u32) = ("max.in.flight.requests.per.connection", 5);
 
-/// What is wrong with the properties, each with its name; `brokers` is `kafka.brokers`, joined with
-/// commas, if that is legal, and `limits` what the other sections ask for, if they are. Errors repeat no
-/// value of those in `filled`, where a variable was filled in.
+/// The errors, each with the name of its property. `brokers` is `kafka.brokers`, joined with commas, and
+/// `limits` what other keys require; both are `None` while those are not legal. `filled` are the
+/// properties with a variable, whose values errors do not show.
 pub(super) fn check(
     properties: &BTreeMap<String, String>,
     brokers: Option<&str>,
@@ -37,7 +36,7 @@ pub(super) fn check(
     let mut accepted: Vec<(&str, String)> = Vec::new();
     let mut native = native(brokers);
     for (name, value) in properties {
-        // What is unknown may be a secret under a wrong name.
+        // An unknown property may be a misspelt secret.
         let is_hidden = is_private(name) || filled.contains(name) || rule(name).is_none();
         let property = Property { name, value, is_hidden };
         let meaning = check_one(&mut native, property, brokers.is_some()).and_then(|meaning| {
@@ -65,16 +64,15 @@ pub(super) fn check(
     errors
 }
 
-/// What librdkafka says about all properties together, those of the bridge included, which it does only
-/// when it makes a producer: certificates that cannot be read, properties that exclude one another.
-/// Contacts no broker.
+/// Creates each producer for a moment, because librdkafka checks all properties together only then: it
+/// finds certificates that cannot be read and properties that exclude one another. Contacts no broker.
 ///
 /// # Errors
 /// librdkafka's sentence.
 pub(super) fn try_together(config: &Config) -> Result<(), String> {
     for client in [KafkaClient::Pipelined, KafkaClient::Serial, KafkaClient::Probe] {
         let mut settings = kafka_client(config, client);
-        // Such a producer would begin to connect.
+        // With brokers, the producer would begin to connect.
         settings.remove("bootstrap.servers").remove("metadata.broker.list");
         settings.create::<BaseProducer>().map_err(|error| {
             let text = match error {
@@ -89,7 +87,7 @@ pub(super) fn try_together(config: &Config) -> Result<(), String> {
     Ok(())
 }
 
-/// A configuration with what the bridge sets.
+/// A configuration with the bridge's own settings.
 fn native(brokers: Option<&str>) -> NativeClientConfig {
     let mut config = ClientConfig::new();
     for (name, value, _) in KAFKA_SETTINGS {
@@ -101,12 +99,12 @@ fn native(brokers: Option<&str>) -> NativeClientConfig {
     config.create_native_config().expect("librdkafka knows what the bridge sets")
 }
 
-/// What was written.
+/// A property as it was written.
 #[derive(Clone, Copy)]
 struct Property<'a> {
     name: &'a str,
     value: &'a str,
-    /// No error may repeat the value, which may be a secret.
+    /// Errors must not show the value, which may be a secret.
     is_hidden: bool,
 }
 
@@ -116,12 +114,12 @@ impl Property<'_> {
         if self.is_hidden { String::new() } else { format!("; found {}", quoted(self.value)) }
     }
 
-    /// What librdkafka says of it.
+    /// librdkafka's text about it, without the value if that is hidden.
     fn told(&self, text: &str) -> String {
         if !self.is_hidden || self.value.is_empty() {
             text.to_owned()
         } else if self.value.len() > WHOLE {
-            // It may quote only the beginning.
+            // The text may quote a part of the value.
             "an invalid value".to_owned()
         } else {
             text.replace(self.value, REDACTED)
@@ -129,8 +127,7 @@ impl Property<'_> {
     }
 }
 
-/// Whether the value, which means `meaning` to librdkafka, is within what the table and the rest of the
-/// configuration ask for.
+/// Checks the value, which librdkafka reads as `meaning`, against the table and the other keys.
 fn check_limits(property: Property<'_>, meaning: &str, limits: &Limits) -> Result<(), String> {
     let expected = match rule(property.name) {
         Some(Rule::Least(least, why)) => {
@@ -151,7 +148,7 @@ fn check_limits(property: Property<'_>, meaning: &str, limits: &Limits) -> Resul
     expected.map_or(Ok(()), |expected| Err(format!("{expected}{}", property.found())))
 }
 
-/// Sets one property on `native`; what it means there, or what is wrong.
+/// Sets one property on `native`. Returns how librdkafka reads it, or the error.
 fn check_one(
     native: &mut NativeClientConfig,
     property: Property<'_>,
@@ -183,7 +180,7 @@ fn check_one(
         return Err("not allowed, because the bridge does not know what it does".to_owned());
     }
     let after = relied_on(native);
-    // A contradiction must not stay: what comes next is compared with what the bridge sets.
+    // Undo a contradiction: the next property is compared with the bridge's own settings.
     let mut undo = |setting: &str, value: &str| drop(set_property(native, setting, value));
     for ((setting, was), (_, is)) in before.iter().zip(&after) {
         if was == is {
@@ -228,7 +225,7 @@ fn check_one(
     Ok(meaning)
 }
 
-/// What the bridge relies on, as it reads now.
+/// The settings that the bridge relies on, as they read now.
 fn relied_on(native: &NativeClientConfig) -> Vec<(&'static str, String)> {
     let names = KAFKA_SETTINGS.iter().map(|(name, ..)| *name);
     names
@@ -237,15 +234,15 @@ fn relied_on(native: &NativeClientConfig) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// librdkafka reads numbers as far as they go, and cuts them to 32 bits: `7x` is 7. Whether `value`
-/// is such a one, `meaning` being what it became.
+/// Whether librdkafka has read only a part of a number: it reads `7x` as 7, and cuts numbers to 32 bits.
+/// `meaning` is what it made of `value`.
 fn is_laxly_read(value: &str, meaning: &str) -> bool {
     if value == meaning {
         return false;
     }
     match (meaning.parse::<f64>(), value.parse::<f64>()) {
         (Ok(meaning), Ok(value)) => (meaning - value).abs() > f64::EPSILON * value.abs(),
-        // A word such as `all` stands for a number; what begins like a number does not.
+        // A word such as `all` stands for a number; text that begins with a digit does not.
         (Ok(_), Err(_)) => !value.starts_with(|c: char| c.is_ascii_alphabetic()),
         (Err(_), _) => false,
     }

@@ -1,7 +1,8 @@
-//! Every property of librdkafka's producer, and what becomes of it: it passes, it is checked, or it is
-//! refused with its reason. A test holds the table against the linked librdkafka.
+//! Every property of librdkafka's producer: the bridge passes it on, checks it, or refuses it with a
+//! reason. A test compares the table with the linked librdkafka.
 
-/// What the bridge sets, with its reason. `bootstrap.servers` comes from `kafka.brokers` in addition.
+/// The properties that the bridge sets itself, with the reason; and `bootstrap.servers`, which is
+/// `kafka.brokers`.
 pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
     ("enable.idempotence", "true", "without it a retry can reorder and duplicate records"),
     ("acks", "all", "a PUBACK promises that every in-sync replica has the record"),
@@ -10,31 +11,31 @@ pub const KAFKA_SETTINGS: &[(&str, &str, &str)] = &[
     ("enable.gapless.guarantee", "true", "without it later records overtake a refused one"),
 ];
 
-/// What becomes of a property.
+/// How the bridge treats a property.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
-    /// Passes, if librdkafka takes the value.
+    /// Passed on, if librdkafka accepts the value.
     Free,
-    /// The bridge sets it, and relies on it (`KAFKA_SETTINGS`): another value contradicts.
+    /// Set by the bridge, which relies on it (`KAFKA_SETTINGS`): any other value is a contradiction.
     Set,
-    /// At least so much, and why.
+    /// The least value, and the reason.
     Least(fn(&Limits) -> u64, &'static str),
-    /// One of these, and why.
+    /// The allowed values, and the reason.
     Only(&'static [&'static str], &'static str),
-    /// Only where the bridge logs at level debug, since librdkafka's lines have that level.
+    /// Only if the bridge logs at level debug, which is the level of librdkafka's debug lines.
     WhereDebugIsLogged,
-    /// Refused, since ...
+    /// Not allowed, because ...
     Refused(&'static str),
 }
 
-/// What the rest of the configuration asks of the properties.
+/// What other keys require of the properties.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// The largest record in bytes, key and headers included.
     pub(super) record_bytes: u64,
-    /// Most messages that a round can have.
+    /// The largest number of messages in a round.
     pub(super) round_messages: u64,
-    /// How often metadata is asked for, in milliseconds.
+    /// The interval at which metadata is refreshed, in milliseconds.
     pub(super) metadata_refresh_ms: u64,
     /// The bridge's log shows level debug.
     pub(super) logs_debug: bool,
@@ -46,7 +47,7 @@ pub(super) fn rule(name: &str) -> Option<Rule> {
 }
 
 /// A round is sent as one request for each partition (docs/decisions/0006-whole-rounds.md): with smaller
-/// requests its rest waits inside librdkafka, whose thread turns in a busy loop meanwhile
+/// requests its rest waits inside librdkafka, whose thread runs a busy loop meanwhile
 /// (docs/decisions/0004-rounds.md).
 pub const REQUEST_BYTES: u64 = 1_000_000;
 
@@ -69,7 +70,7 @@ use Rule::{Free, Least, Only, Refused, Set, WhereDebugIsLogged};
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[(&str, Rule)] = &[
-    // What the promises rest on.
+    // The guarantees depend on these.
     ("acks", Set),
     ("request.required.acks", Set),
     ("bootstrap.servers", Set),
@@ -92,7 +93,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("transactional.id", Refused("the bridge uses no transactions")),
     ("transaction.timeout.ms", Refused("the bridge uses no transactions")),
 
-    // What must have room.
+    // Sizes.
     ("message.max.bytes", Least(|_| REQUEST_BYTES, WHOLE_ROUND)),
     ("batch.size", Least(|_| REQUEST_BYTES, WHOLE_ROUND)),
     ("batch.num.messages", Least(|limits| limits.round_messages, WHOLE_ROUND)),
@@ -217,7 +218,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("sasl.oauthbearer.scope", OAUTH),
     ("sasl.oauthbearer.token.endpoint.url", OAUTH),
 
-    // What librdkafka tells.
+    // What librdkafka reports.
     ("debug", WhereDebugIsLogged),
     ("log_level", Least(|_| 4, "the bridge reads from a warning that a partition has lost its leader for good")),
     ("log.connection.close", Free),
@@ -230,7 +231,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("internal.termination.signal", Refused("the bridge handles its signals itself")),
     ("plugin.library.paths", Refused("the bridge loads no foreign code")),
 
-    // No values.
+    // Only for program code.
     ("background_event_cb", CODE),
     ("closesocket_cb", CODE),
     ("connect_cb", CODE),
@@ -261,7 +262,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("socket.blocking.max.ms", UNUSED),
     ("topic.metadata.refresh.fast.cnt", UNUSED),
 
-    // Hidden ones, which librdkafka does not list.
+    // Properties that librdkafka does not list.
     ("client.software.name", Refused("it tells Kafka the name of the client library")),
     ("client.software.version", Refused("it tells Kafka the name of the client library")),
     ("enable.sparse.connections", Free),
@@ -270,7 +271,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("test.mock.num.brokers", Refused("it replaces kafka.brokers by an emulated cluster")),
     ("ut_handle_ProduceResponse", TEST),
 
-    // Of a consumer.
+    // Only for consumers.
     ("auto.commit.enable", CONSUMER),
     ("auto.commit.interval.ms", CONSUMER),
     ("auto.offset.reset", CONSUMER),

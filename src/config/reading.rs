@@ -1,4 +1,4 @@
-//! A configuration being read: each key of the table into its field, complaints put down.
+//! Reads each key of the table into its field and collects the errors.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +8,11 @@ use super::keys::{Fallback, KEYS, Key};
 use super::source::Source;
 use super::value::{Refused, Value};
 
-/// What was written, and what has become of it so far.
+/// A configuration whose keys have been read.
 pub(super) struct Reading {
     pub(super) source: Source,
     pub(super) draft: Draft,
-    /// Keys by path that have no value, since theirs was refused.
+    /// The paths of the keys whose values were refused.
     refused: BTreeSet<String>,
 }
 
@@ -63,18 +63,18 @@ impl Reading {
         }
     }
 
-    /// Puts down an error where the key was written, else where its section begins.
+    /// Adds an error at the line of the key, or at the line of its section if the key is not written.
     pub(super) fn refuse(&mut self, path: &str, text: String) {
         let section = path.split_once('.').map_or(path, |(section, _)| section);
         let entry = self.source.keys.get(path).map(|entry| &entry.location);
         let location = entry.or_else(|| self.source.sections.get(section));
         let location = location.unwrap_or(&Location::File).clone();
-        // A variable that appended a route names no key but its own.
+        // A variable that appended a route names only its own key.
         self.source.errors.push(ConfigError { location, key: path.to_owned(), text });
         self.refused.insert(path.to_owned());
     }
 
-    /// Whether each of these keys has a value that is legal by itself, or none.
+    /// Whether none of these keys was refused.
     pub(super) fn is_sound(&self, paths: &[&str]) -> bool {
         !paths.iter().any(|path| self.refused.contains(*path))
     }
@@ -84,7 +84,7 @@ impl Reading {
         self.source.keys.contains_key(path)
     }
 
-    /// What was written there, for an error.
+    /// The value as it was written, for an error.
     pub(super) fn found(&self, path: &str) -> String {
         let entry = self.source.keys.get(path);
         entry.map_or_else(|| "its default".to_owned(), |entry| entry.value.found())

@@ -1,5 +1,4 @@
-//! What the values of several keys say about one another. A relation is looked at once each of its keys
-//! is legal by itself.
+//! Keys that depend on one another. A relation is checked only if each of its keys is legal by itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +8,10 @@ use super::resolved::Protocol;
 use super::suggest::quoted;
 use crate::route::Route;
 
-/// A complaint: the path of its key, and the sentence.
+/// The path of a key, and what is wrong with it.
 type Complaint = (String, String);
 
-/// All that is wrong.
+/// All contradictions between keys.
 pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
     let config = &reading.draft.config;
     let supervisor = &config.supervisor;
@@ -36,7 +35,7 @@ pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
     complaints
 }
 
-/// Two durations, the first not above the second.
+/// Of two durations the first must not exceed the second.
 fn ordered(
     reading: &Reading,
     (min, low): (&str, Duration),
@@ -45,7 +44,7 @@ fn ordered(
     if !reading.is_sound(&[min, max]) || low <= high {
         return None;
     }
-    // The complaint belongs where something was written.
+    // The error belongs to the key that was written.
     let (low, high) = (humantime::format_duration(low), humantime::format_duration(high));
     Some(match reading.is_written(min) {
         true => (min.to_owned(), format!("expected at most {max} ({high}), found {low}")),
@@ -64,7 +63,7 @@ fn client_id(reading: &Reading, at: usize) -> Option<Complaint> {
     })
 }
 
-/// User name and password may stand in the keys, in the file or in the URL, each once.
+/// User name and password come from their keys, from the file or from the URL, but each from one only.
 fn login(reading: &Reading, at: usize) -> Vec<Complaint> {
     let (mqtt, login) = (&reading.draft.config.connections[at], &reading.draft.logins[at]);
     let mut complaints = Vec::new();
@@ -95,7 +94,7 @@ fn login(reading: &Reading, at: usize) -> Vec<Complaint> {
     complaints
 }
 
-/// No filter twice, and no subscriptions of different kinds to the same MQTT topics.
+/// Each filter occurs once, and overlapping filters are of one kind.
 fn routes(reading: &Reading) -> Vec<Complaint> {
     let path = |index: usize| format!("routes[{index}].filter");
     let all = &reading.draft.config.routes;
@@ -127,8 +126,9 @@ fn routes(reading: &Reading) -> Vec<Complaint> {
     complaints
 }
 
-/// Plain and shared subscriptions of the same MQTT topics, or of several groups: each brings every
-/// message, and nothing tells them apart where groups have several members.
+/// Pairs of filters with MQTT topics in common that are plain and shared, or of two groups. The broker
+/// sends each message for both, and if the groups have several members, the bridge cannot recognise the
+/// copies.
 fn disagreeing(routes: &[Route]) -> impl Iterator<Item = (&Route, &Route)> {
     routes.iter().enumerate().filter_map(|(index, route)| {
         let earlier = routes[..index].iter().find(|r| !r.filter.agrees_with(&route.filter))?;
@@ -136,7 +136,7 @@ fn disagreeing(routes: &[Route]) -> impl Iterator<Item = (&Route, &Route)> {
     })
 }
 
-/// Dead letters have a Kafka topic of their own.
+/// No route writes to the Kafka topic of the dead letters.
 fn dead_letter(reading: &Reading) -> Option<Complaint> {
     let path = "dead_letter.kafka_topic";
     let config = &reading.draft.config;

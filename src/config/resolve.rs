@@ -1,5 +1,5 @@
-//! From what was written to what it means: every key read, then what they say about one another, then
-//! `[kafka.properties]`.
+//! From the written values to a configuration: reads every key, checks the keys against one another, then
+//! checks `[kafka.properties]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ use super::value::Value;
 /// Resolves `source`.
 ///
 /// # Errors
-/// All that is wrong, in no particular order.
+/// Everything that is wrong, in no particular order.
 pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let mut reading = Reading::of(source);
     if reading.source.routes == 0 {
@@ -37,7 +37,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     Ok(config)
 }
 
-/// What other keys ask of `[kafka.properties]`, if they are legal.
+/// What other keys require of `[kafka.properties]`, if they are legal.
 fn limits_of(reading: &Reading) -> Option<Limits> {
     let keys = [
         "mqtt.max_payload",
@@ -54,7 +54,7 @@ fn limits_of(reading: &Reading) -> Option<Limits> {
     })
 }
 
-/// `[kafka.properties]`, what is wrong with it put down.
+/// `[kafka.properties]`. Adds its errors to `reading`.
 fn properties_of(reading: &mut Reading) -> BTreeMap<String, String> {
     let mut properties = BTreeMap::new();
     let mut errors = Vec::new();

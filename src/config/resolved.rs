@@ -1,8 +1,7 @@
-//! What a configuration resolves to: validated, with every default filled in. The rest of the crate
-//! reads only this; how it is written and refused is the business of the other files here.
+//! The resolved configuration: checked, with every default filled in. The rest of the crate reads only
+//! this. The table of keys has the purpose, the limits and the default of each field.
 //!
-//! `Default` of a section is blank, to be filled from the table of keys; the defaults of the
-//! configuration are in the table.
+//! `Default` of a section is blank: the table fills it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +12,12 @@ use std::time::Duration;
 
 use crate::route::Route;
 
-/// Everything the bridge is told.
+/// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where the state file is kept; `None` keeps none, for a bridge that is no one's but its
-    /// process's. Default the working directory.
+    /// The directory of the state files; with `None` the bridge keeps none, as in the demo.
     pub data_dir: Option<PathBuf>,
-    /// The connections to MQTT brokers. `[mqtt]` is the one there is.
+    /// The connections to MQTT brokers. At present there is exactly one, `[mqtt]`.
     pub connections: Vec<MqttConfig>,
     /// `[[routes]]`, at least one.
     pub routes: Vec<Route>,
@@ -57,18 +55,18 @@ impl Config {
         warnings
     }
 
-    /// Whether some connection may come to speak MQTT 3.1.1.
+    /// Whether any connection may use MQTT 3.1.1.
     fn may_speak_311(&self) -> bool {
         self.connections.iter().any(|mqtt| mqtt.protocol != Protocol::V5)
     }
 
-    /// The largest payload that some connection lets through, in bytes.
+    /// The largest payload that any connection forwards, in bytes.
     pub(super) fn max_payload_bytes(&self) -> usize {
         self.connections.iter().map(|mqtt| mqtt.max_payload_bytes).max().unwrap_or_default()
     }
 
-    /// Overlapping subscriptions, whose copies only MQTT 5 can tell apart; those of a shared group not
-    /// even that.
+    /// Overlapping subscriptions: the bridge can recognise the copies only over MQTT 5, and those of a
+    /// shared group not at all.
     fn overlap_warnings(&self) -> impl Iterator<Item = String> {
         let brings_all =
             |one: &Route, other: &Route| one.qos >= other.qos && one.filter.covers(&other.filter);
@@ -104,7 +102,7 @@ impl Config {
             })
     }
 
-    /// Shared subscriptions, which some brokers of 3.1.1 grant and never serve.
+    /// Shared subscriptions, which some MQTT 3.1.1 brokers grant and never deliver to.
     fn shared_warnings(&self) -> impl Iterator<Item = String> {
         let may_be_none = self.may_speak_311();
         let shared = move |route: &&Route| may_be_none && route.filter.is_shared();
@@ -123,49 +121,48 @@ impl Config {
 /// `[mqtt]`: one connection to an MQTT broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MqttConfig {
-    /// What logs and metrics call the connection; of `[mqtt]` it is `mqtt`.
+    /// The name of the connection in logs and metrics; `mqtt` for `[mqtt]`.
     pub name: Arc<str>,
     /// Host name or address, from `url`.
     pub host: String,
-    /// Port, from `url`; 1883 if it names none.
+    /// Port, from `url`.
     pub port: u16,
-    /// Stable; empty only without a persistent session.
+    /// Empty only without a persistent session.
     pub client_id: String,
     /// Which protocol to speak.
     pub protocol: Protocol,
-    /// Whole seconds, 1 to 65535. Default 30 s.
+    /// Whole seconds.
     pub keep_alive: Duration,
-    /// How long the broker keeps the session of an absent bridge, in whole seconds; `u32::MAX` is
-    /// for ever, 0 is no persistent session. Default one day. 3.1.1 knows only 0 or not 0.
+    /// How long the broker keeps the session, in seconds: 0 for no persistent session, `u32::MAX` for
+    /// ever (MQTT 5, section 3.1.2.11.2).
     pub session_expiry_s: u32,
-    /// Payloads above it go to the dead letter, in bytes. Default 1 MiB, at most 256 MiB.
+    /// Larger payloads go to the dead letters.
     pub max_payload_bytes: usize,
-    /// When to subscribe again over 3.1.1. Default `Always`.
+    /// When to subscribe again over MQTT 3.1.1.
     pub resubscribe: Resubscribe,
-    /// What becomes of a QoS 1 message that no route matches. Default `DeadLetter`.
+    /// What happens to a QoS 1 message that matches no route.
     pub unmatched: Unmatched,
-    /// Whether what comes again under a new packet id may be known.
+    /// Whether a message under a new packet id may be a redelivery.
     pub renumbered_redelivery: RenumberedRedelivery,
-    /// How long a shared subscription of 3.1.1 may bring nothing before it is warned of; `None`
-    /// (`"never"`) is for ever. Default 10 minutes.
+    /// How long a shared subscription over MQTT 3.1.1 may bring nothing before the bridge warns; `None`
+    /// is `"never"`.
     pub silence_warning: Option<Duration>,
-    /// User name, if any.
+    /// User name, if any, from `username` or `url`.
     pub username: Option<String>,
-    /// Password, if any; from `password`, or the file named by `password_file`.
+    /// Password, if any, from `password`, `password_file` or `url`.
     pub password: Option<Secret>,
-    /// Limit for each address of the host: TCP connect; and then for CONNACK, for SUBACK. Default 10 s.
+    /// The limit for TCP to connect to each address of the host, then for CONNACK, then for SUBACK.
     pub connect_timeout: Duration,
-    /// First and largest pause between attempts to connect; it doubles, with jitter.
-    /// Defaults 100 ms and 30 s.
+    /// The first pause between attempts to connect.
     pub reconnect_min: Duration,
-    /// See `reconnect_min`.
+    /// The longest pause between attempts to connect.
     pub reconnect_max: Duration,
 }
 
 /// `mqtt.protocol`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
-    /// `"auto"`: 5, and 3.1.1 if the broker refuses that.
+    /// `"auto"`: 5, or 3.1.1 if the broker refuses 5.
     #[default]
     Auto,
     /// `"5"`
@@ -180,19 +177,19 @@ pub enum Resubscribe {
     /// `"always"`: on each connection, at most once a minute.
     #[default]
     Always,
-    /// `"new_session"`: what this process has not seen granted in the session.
+    /// `"new_session"`: only the filters that this process has not seen granted in the session.
     NewSession,
 }
 
 /// `mqtt.renumbered_redelivery`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RenumberedRedelivery {
-    /// `"off"`: it is a new message.
+    /// `"off"`: a new message.
     #[default]
     Off,
-    /// `"auto"`: known once this broker was seen to renumber.
+    /// `"auto"`: a redelivery, once this broker was seen to renumber.
     Auto,
-    /// `"on"`: known.
+    /// `"on"`: a redelivery.
     On,
 }
 
@@ -209,13 +206,13 @@ pub enum Unmatched {
 /// `[kafka]`
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct KafkaConfig {
-    /// `host:port` each, at least one.
+    /// At least one `host:port`.
     pub brokers: Vec<String>,
-    /// `[kafka.properties]`: passed to librdkafka as they are; none contradicts what the bridge sets.
+    /// `[kafka.properties]`, for librdkafka; none contradicts the bridge's own settings.
     pub properties: BTreeMap<String, String>,
 }
 
-/// Secrets among the properties are redacted.
+/// Redacts the secrets among the properties.
 impl fmt::Debug for KafkaConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let properties = self.properties.iter();
@@ -231,80 +228,76 @@ impl fmt::Debug for KafkaConfig {
 /// `[delivery]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeliveryConfig {
-    /// In-flight window in messages, 1 to 65535. Default 1000.
+    /// The in-flight window in messages.
     pub window_messages: usize,
-    /// How many messages may be in the window when one of QoS 0 is taken in, 1 to 65535. Default 10000.
+    /// The number of messages in the window up to which QoS 0 messages are admitted.
     pub qos0_window_messages: usize,
-    /// In-flight window in bytes of MQTT topic and payload. Default 16 MiB. One larger message alone
-    /// still passes.
+    /// The in-flight window in bytes of MQTT topic, payload and properties.
     pub window_bytes: usize,
-    /// How long a stopping bridge waits for what is in flight. Default 8 s.
+    /// How long a stopping bridge waits for the messages in flight.
     pub drain_deadline: Duration,
-    /// QoS 0 is shed when the window has been full this long; `None` (`"never"`) waits for ever.
-    /// Default 1 s.
+    /// How long the window must be full before QoS 0 messages are shed; `None` is `"never"`.
     pub qos0_shed_after: Option<Duration>,
 }
 
 /// `[dead_letter]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetterConfig {
-    /// Write dead letters to this Kafka topic; else to `file`.
+    /// The Kafka topic for dead letters; with `None` they go to `file`.
     pub kafka_topic: Option<String>,
-    /// JSON-lines file. Default `dead-letter.jsonl` in the working directory.
+    /// The file of JSON lines.
     pub file: PathBuf,
-    /// The file's bound in bytes. Default 100 MiB. At the bound nothing more is acknowledged that
-    /// would have to go there.
+    /// The largest size of the file. At this size, messages that would have to go there are not
+    /// acknowledged.
     pub file_max_bytes: u64,
-    /// The bound, in bytes, of the file of dead letters that no route matches, or of what one run
-    /// writes of them to `kafka_topic`. Default 10 MiB. At the bound they are dropped.
+    /// The largest size of the file of dead letters that match no route, or of those that one run
+    /// writes to `kafka_topic`. Above it they are dropped.
     pub unmatched_max_bytes: u64,
-    /// A message that Kafka refuses for a cause that may pass (ACL, missing Kafka topic) is
-    /// dead-lettered after this time; `None` (`"never"`, the default) holds.
+    /// How long a message is held that Kafka refuses for a cause that may pass (ACL, missing Kafka
+    /// topic); `None` is `"never"`: it does not become a dead letter.
     pub after: Option<Duration>,
 }
 
 /// `[supervisor]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SupervisorConfig {
-    /// First and largest pause before a failed actor is restarted; it doubles, with jitter.
-    /// Defaults 100 ms and 10 s.
+    /// The first pause before a failed actor is restarted.
     pub backoff_min: Duration,
-    /// See `backoff_min`.
+    /// The longest pause before a failed actor is restarted.
     pub backoff_max: Duration,
-    /// Consecutive failures of one actor after which the process ends with 70. Default 8.
+    /// Consecutive failures of one actor after which the process ends with exit code 70.
     pub failures_max: u32,
-    /// An actor that makes no progress for this long hangs: the process ends with 75. Default 30 s.
+    /// How long an actor may make no progress before the process ends with exit code 75.
     pub hang_after: Duration,
 }
 
 /// `[http]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HttpConfig {
-    /// Where health and metrics are served; `None` (`"off"`) is nowhere. Port 0 is a free one.
-    /// Default `127.0.0.1:8080`.
+    /// The address of health and metrics; `None` is `"off"`. Port 0 takes a free port.
     pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
-    /// Default `"auto"`.
+    /// How log lines are written.
     pub format: LogFormat,
-    /// Default `"info"`.
+    /// The least important level that is written.
     pub level: slog::Level,
-    /// Which messages get a timing record. Default `"all"`.
+    /// Which messages get a timing record.
     pub timing: TimingPolicy,
 }
 
 /// `log.format`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
-    /// Terminal if stderr is one, else JSON lines.
+    /// `Terminal` if stderr is a terminal, else `Json`.
     #[default]
     Auto,
     /// JSON lines.
     Json,
-    /// For people.
+    /// Lines for a terminal.
     Terminal,
 }
 

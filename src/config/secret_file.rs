@@ -1,4 +1,4 @@
-//! A file with a secret in it.
+//! Reads a file that contains a secret.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,13 +7,13 @@ use super::form::MQTT_STRING_MAX;
 use super::suggest::quoted;
 use super::text;
 
-/// So much of the file is read: all of one that is legal, twice that in UTF-16, and a bit.
+/// How much of the file is read: more than a legal secret, in UTF-16 too.
 const READ_MAX: u64 = 2 * MQTT_STRING_MAX as u64 + 4;
 
 /// The secret in the file at `path`, without the newline at its end.
 ///
 /// # Errors
-/// What is wrong with the file, and nothing that is in it.
+/// What is wrong with the file, without its content.
 pub(super) fn read(path: &str) -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));

@@ -1,16 +1,15 @@
-//! What no output shows: which properties are secret, and how their values leave a text of librdkafka's.
+//! Which properties are secrets, and how their values are removed from librdkafka's texts.
 
 use std::collections::BTreeMap;
 
-/// What stands where a secret would.
+/// The text in place of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
 
-/// Parts of a name that make its value a secret, wherever they stand, so that a misspelt secret is one
-/// too.
+/// A property whose name contains one of these is a secret, so that a misspelt one is too.
 const SECRET_PARTS: &[&str] =
     &["password", "passwd", "secret", "passphrase", "private", "key.pem", "token", "credential"];
 
-/// Of `sasl.`, `ssl.` and `https.` these are no secrets; what is not known there is one.
+/// The properties of `sasl.`, `ssl.` and `https.` that are not secrets; all others there are.
 const OPEN: &[&str] = &[
     "sasl.mechanism",
     "sasl.mechanisms",
@@ -29,8 +28,8 @@ const OPEN: &[&str] = &[
     "ssl.sigalgs.list",
 ];
 
-/// Whether an error may not repeat what stands at this property: nothing that is about encryption or
-/// login, since whatever was pasted there may be the secret itself.
+/// Whether errors must not show the value of this property: it is about encryption or login, so the value
+/// may be a secret that was pasted in the wrong place.
 pub(super) fn is_private(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let bare = name.strip_prefix("topic.").unwrap_or(&name);
@@ -38,9 +37,9 @@ pub(super) fn is_private(name: &str) -> bool {
         || SECRET_PARTS.iter().any(|part| name.contains(part))
 }
 
-/// Whether no output may show this value.
+/// Whether no output may show the value.
 fn is_secret(name: &str, value: &str) -> bool {
-    // A key is where a path was asked for, or beside a certificate.
+    // A private key instead of a path, or next to a certificate.
     let is_key =
         value.contains("PRIVATE KEY") || value.contains('\n') && name.ends_with(".location");
     is_key || is_private(name) && !OPEN.contains(&name)
@@ -51,23 +50,23 @@ pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name, value) { REDACTED } else { value }
 }
 
-/// Takes the secrets of `[kafka.properties]` out of what librdkafka says.
+/// Removes the secrets of `[kafka.properties]` from librdkafka's texts.
 #[derive(Clone, Default)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Those among these properties.
+    /// The secrets among these properties.
     pub fn of(properties: &BTreeMap<String, String>) -> Self {
         let secret = |(name, value): (&String, &String)| {
             (!value.is_empty() && is_secret(name, value)).then(|| value.clone())
         };
         let mut values: Vec<_> = properties.iter().filter_map(secret).collect();
-        // One may be a part of another.
+        // The longest first: one secret may be a part of another.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self(values)
     }
 
-    /// `text` without them.
+    /// `text` without the secrets.
     pub fn hide(&self, text: &str) -> String {
         let hide = |text: String, secret: &String| text.replace(secret, REDACTED);
         self.0.iter().fold(text.to_owned(), hide)

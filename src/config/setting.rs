@@ -1,4 +1,4 @@
-//! How a value becomes the type of a field of [`Config`](super::Config), and how it is printed again.
+//! How each type of field is read from a value, and how it is printed.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -19,18 +19,18 @@ use crate::route::{Filter, PayloadForm};
 
 /// The type of a field that a key fills.
 pub(super) trait Setting: Sized {
-    /// What was written, read as this `form`.
+    /// Reads a value of this `form`.
     fn read(value: &Value, form: &Form) -> Result<Self, Refused>;
 
-    /// It as TOML; nothing if it is not set.
+    /// The setting as TOML; `None` if it is not set.
     fn show(&self, form: &Form) -> Option<String>;
 }
 
-/// A [`Setting`] that is one of a few words.
+/// A [`Setting`] that is one of several words.
 pub(super) trait Choice: Copy + PartialEq + 'static {
     /// The words.
     const WORDS: &'static [&'static str];
-    /// What each means.
+    /// The value of each word.
     const VALUES: &'static [Self];
 }
 

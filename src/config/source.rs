@@ -1,4 +1,4 @@
-//! From the file's text and the environment to one value for each key, unknown keys refused.
+//! Reads the file and the environment into one value for each key. Refuses unknown keys.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,33 +11,33 @@ use super::keys::{KEYS, PREFIX, PROPERTIES, SECTIONS};
 use super::suggest::{distance, nearest};
 use super::value::Value;
 
-/// What a user wrote for one key, and where.
+/// The value that a user wrote for one key, and its location.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) location: Location,
     pub(super) value: Value,
 }
 
-/// All that a user wrote.
+/// Everything that a user wrote.
 #[derive(Debug, Default)]
 pub(super) struct Source {
     /// By path: `mqtt.url`, `routes[0].filter`.
     pub(super) keys: BTreeMap<String, Entry>,
     /// `[kafka.properties]`, by librdkafka's names.
     pub(super) properties: BTreeMap<String, Entry>,
-    /// Where each section begins, if the file has it; routes as `routes[0]`.
+    /// Where each section of the file begins; routes as `routes[0]`.
     pub(super) sections: BTreeMap<String, Location>,
-    /// How many routes there are.
+    /// The number of routes.
     pub(super) routes: usize,
-    /// What was refused on the way.
+    /// The errors so far.
     pub(super) errors: Vec<ConfigError>,
 }
 
 impl Source {
-    /// Reads the file, then lets the environment override it, then fills in `${VAR}`.
+    /// Reads the file, overrides it from the environment, then replaces `${VAR}`.
     ///
     /// # Errors
-    /// The text is not TOML: where not. Other complaints would only mislead then.
+    /// Where the text is not TOML. Other errors would be misleading then.
     pub(super) fn read(
         text: &str,
         env: &BTreeMap<String, String>,
@@ -77,7 +77,7 @@ impl Source {
                 }
                 ("routes", other) => {
                     self.refuse_kind(location, "routes", "[[routes]], in double brackets", other);
-                    // One route was meant: not to be called missing as well.
+                    // The user meant a route, so it is not reported as missing too.
                     self.routes = self.routes.max(1);
                     self.keys.extend(["filter", "kafka_topic"].map(|name| {
                         let entry = Entry { location: Location::File, value: Value::Refused };
@@ -193,7 +193,7 @@ impl Source {
                 self.keys.insert(key.path.to_owned(), Entry { location, value });
                 continue;
             }
-            // Orchestrators inject names such as BRIDGE_PORT; the others of ours all have a double
+            // Orchestrators inject names such as BRIDGE_PORT; all other names of the bridge have a double
             // underscore.
             let Some(name) = variable.strip_prefix(PREFIX).filter(|name| name.contains("__"))
             else {
@@ -248,7 +248,7 @@ impl Source {
         }
     }
 
-    /// Fills in `${VAR}` in what the file says; what a variable says is left as it is.
+    /// Replaces `${VAR}` in the values of the file, but not in the values of variables.
     fn expand_variables(&mut self, env: &BTreeMap<String, String>) {
         let keys = self.keys.iter_mut().map(|(path, entry)| (path.clone(), entry));
         let properties =
@@ -298,7 +298,8 @@ fn expand_value(value: &mut Value, env: &BTreeMap<String, String>) -> Result<(),
     Ok(())
 }
 
-/// `${VAR}` is the variable, `$$` a dollar sign, and any other `$` itself, as in `$share/group/#`.
+/// Replaces `${VAR}` by the variable and `$$` by a dollar sign; any other `$` stays, as in
+/// `$share/group/#`.
 fn expand(text: &str, env: &BTreeMap<String, String>) -> Result<String, String> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
@@ -346,7 +347,7 @@ fn value_of(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// The path of the key that `name` in `section` was probably meant to be.
+/// The path of the key that the user probably meant by `name` in `section`.
 fn nearest_key(section: &str, name: &str) -> String {
     let candidates = KEYS.iter().map(|key| key.path.to_owned());
     nearest(name, candidates, |name, path| {

@@ -1,12 +1,12 @@
-//! What an error says of a name or a value that nobody knows: the nearest that is known, and what was
-//! written, in quotes and cut. Pure.
+//! For errors: the known name that is nearest to an unknown one, and values in quotes, cut to a length.
+//! Pure.
 
-/// The most of a string that an error repeats, in characters.
+/// The longest part of a value that an error shows, in characters.
 pub(super) const FOUND_MAX: usize = 100;
-/// The most of a name that is compared with others, in characters: it is longer than any key.
+/// The longest part of a name that is compared, in characters; every key is shorter.
 const NAME_MAX: usize = 64;
 
-/// How far `name` is from what was meant. Part of the right name is close: `topic`, `kafka_topic`.
+/// How different `name` is from `known`. A part of the name counts as close: `topic`, `kafka_topic`.
 pub(super) fn distance(name: &str, known: &str) -> usize {
     if name.len() >= 4 && known.contains(name) || known.len() >= 4 && name.contains(known) {
         return 1;
@@ -14,7 +14,7 @@ pub(super) fn distance(name: &str, known: &str) -> usize {
     strsim::damerau_levenshtein(name, known)
 }
 
-/// The candidate with the least distance, the first of several.
+/// The first of the candidates with the least distance.
 pub(super) fn nearest<C: AsRef<str>>(
     name: &str,
     candidates: impl Iterator<Item = C>,

@@ -1,17 +1,17 @@
-//! What a file says as text, and what it is if that is no UTF-8.
+//! Decodes the bytes of a file as UTF-8, and names other encodings.
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The text of a configuration file, without the byte order mark that some editors write.
 ///
 /// # Errors
-/// What was found in place of UTF-8, for people. Nothing of the content.
+/// What was found instead of UTF-8, without the content.
 pub(super) fn decode(bytes: &[u8]) -> Result<&str, String> {
     utf8(bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes))
 }
 
-/// The text of a file with a secret. A byte order mark is refused: it is hardly part of the secret, but a
-/// secret is taken as it is or not at all.
+/// The text of a file with a secret. A byte order mark is refused: it is probably not part of the secret,
+/// but a secret is never changed.
 ///
 /// # Errors
 /// As [`decode`].
@@ -31,7 +31,7 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
 
 /// By its byte order mark, or because every other byte at the beginning is 0, as in ASCII.
 fn is_utf16(bytes: &[u8]) -> bool {
-    /// So many characters without a mark are no accident.
+    /// So many characters in a row are not a coincidence.
     const CHARACTERS: usize = 2;
     let begins_as = |zero_at: usize| {
         let pairs = bytes.chunks_exact(2).take(CHARACTERS);

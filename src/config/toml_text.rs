@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::visible::is_hidden;
 
-/// A string value: quoted, and with each `$` doubled that would begin a variable.
+/// A string value: quoted, with a second `$` where one would begin a variable.
 pub(super) fn string(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();

@@ -1,12 +1,12 @@
-//! `sasl.*` and `ssl.*` of `[kafka.properties]`: a login that librdkafka would ignore, and files that are
-//! not there.
+//! Checks `sasl.*` and `ssl.*` of `[kafka.properties]`: a login that librdkafka would ignore, and missing
+//! files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 
 use super::secrets::shown;
 
-/// Files. `ssl.ca.location` may be a directory, or `probe`.
+/// The properties that name files. `ssl.ca.location` may also be a directory, or `probe`.
 const FILES: [&str; 5] = [
     "ssl.ca.location",
     "ssl.certificate.location",
@@ -15,11 +15,11 @@ const FILES: [&str; 5] = [
     "ssl.keystore.location",
 ];
 
-/// Each property that is refused, and why. No value of a `sasl.*` or `ssl.*` is shown but a path.
+/// The properties that are refused, with the reason. Of the values only paths are shown.
 pub(super) fn check(properties: &BTreeMap<String, String>) -> Vec<(String, String)> {
     let protocol = properties.get("security.protocol").map_or("", String::as_str);
     let mut refused = Vec::new();
-    // One is enough to say it.
+    // One error is enough.
     let login = properties.keys().find(|name| name.starts_with("sasl."));
     if let Some(name) = login.filter(|_| !protocol.to_ascii_uppercase().starts_with("SASL_")) {
         let found = if protocol.is_empty() { "none, which is PLAINTEXT" } else { protocol };

@@ -1,27 +1,27 @@
-//! What a user wrote for one key. Pure.
+//! A value as a user wrote it. Pure.
 
 use super::suggest::{FOUND_MAX, quoted};
 
 /// Why a value is refused.
 #[derive(Debug)]
 pub(super) enum Refused {
-    /// It is not of the key's form.
+    /// It does not have the key's form.
     Form,
-    /// The whole sentence.
+    /// For this reason, in a whole sentence.
     Because(String),
 }
 
-/// What stands behind a key.
+/// The value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Value {
     /// A string, or an environment variable.
     Text(String),
-    /// A string of the file with variables filled in. Errors repeat what was written, since what a
-    /// variable holds may be a secret.
+    /// A string of the file with its variables replaced. Errors show what was written, because a
+    /// variable may contain a secret.
     Filled {
         /// As in the file.
         written: String,
-        /// What it means.
+        /// With the variables replaced.
         text: String,
     },
     /// An integer or a float, as written but without `_`.
@@ -30,9 +30,9 @@ pub(super) enum Value {
     Bool(bool),
     /// An array.
     List(Vec<Value>),
-    /// Anything else; what it is.
+    /// Anything else, by its kind.
     Other(&'static str),
-    /// Refused already: say no more about it.
+    /// Refused before; no further error follows.
     Refused,
 }
 
@@ -53,7 +53,7 @@ impl Value {
         }
     }
 
-    /// The text of a string, a number or a truth value, as librdkafka takes them.
+    /// The text of a string, a number or a truth value, for librdkafka.
     pub(super) fn scalar(&self) -> Option<String> {
         match self {
             Self::Number(text) => Some(text.clone()),
@@ -70,7 +70,7 @@ impl Value {
         }
     }
 
-    /// It, for an error. Not for secrets: see [`Value::kind`].
+    /// The value for an error. Not for secrets: see [`Value::kind`].
     pub(super) fn found(&self) -> String {
         match self {
             Self::Text(text) | Self::Filled { written: text, .. } => quoted(text),
@@ -80,7 +80,7 @@ impl Value {
         }
     }
 
-    /// What kind of thing it is.
+    /// The kind of value.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) | Self::Filled { .. } => "a string",

@@ -1,4 +1,4 @@
-//! `config.toml` and `docs/configuration.md` say what the table of keys says.
+//! `config.toml` and `docs/configuration.md` agree with the table of keys.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn entry(key: &Key) -> String {
     let name = key.name();
     let (note, sign, text) = match key.fallback {
         Fallback::Required(text) => (" Required.".to_owned(), "", text),
-        // Part of the least that is needed, since the session is persistent by default.
+        // Part of the minimum, because the session is persistent by default.
         Fallback::Unset(text) if key.path == "mqtt.client_id" => (String::new(), "", text),
         Fallback::Unset(text) => (" No default. Example:".to_owned(), "#", text),
         Fallback::Value(text) if key.path == "routes.qos" => (String::new(), "", text),
@@ -76,7 +76,7 @@ fn shipped(path: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
 }
 
-/// Lines of at most 100 characters, each behind `# `.
+/// Lines of at most 100 characters, each after `# `.
 fn comment(text: &str) -> String {
     let mut lines = vec![String::from("#")];
     for word in text.split_whitespace() {
@@ -125,7 +125,7 @@ fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
     }
 }
 
-/// The tables of `docs/configuration.md` are written from the table of keys; the prose is not.
+/// The tables of `docs/configuration.md` come from the table of keys; the prose does not.
 #[test]
 fn the_documentation_is_what_the_table_says() {
     let mut document = shipped("docs/configuration.md");

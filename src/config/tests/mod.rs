@@ -1,4 +1,4 @@
-//! What the configuration promises, told on whole files.
+//! The configuration, tested with whole files.
 
 mod documents;
 mod properties;
@@ -15,7 +15,7 @@ use super::*;
 use crate::message::Qos;
 use crate::route::PayloadForm;
 
-/// The least that is enough.
+/// The smallest legal file.
 const MINIMAL: &str = r#"
 [mqtt]
 url = "mqtt://localhost:1883"
@@ -144,8 +144,7 @@ fn other_value(key: &Key) -> String {
     text.to_owned()
 }
 
-/// Two rows that name one field would change each other's line, and a row that names none would change
-/// no line.
+/// Finds two rows that name the same field, and a row whose field is not printed.
 #[test]
 fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_other() {
     let secret = tempfile::NamedTempFile::new().expect("a temporary file");
@@ -156,12 +155,12 @@ fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_
             _ => other_value(key),
         };
         let variable = key.variable();
-        // With MQTT 5 a password may stand alone.
+        // MQTT 5 allows a password alone.
         let needed: &[(&str, &str)] = match key.form {
             Form::Secret | Form::SecretFile => &[("BRIDGE_MQTT__PROTOCOL", "5")],
             _ => &[],
         };
-        // A secret's line is the same whatever it is.
+        // Both secrets are printed as the password.
         let shown_as = match key.form {
             Form::Secret | Form::SecretFile => "password",
             Form::Properties => "\"linger.ms\"",
@@ -248,7 +247,7 @@ fn user_name_and_password_are_taken_as_given_or_refused_where_a_version_has_no_s
                     key("password", password),
                 );
                 let loaded = load(&MINIMAL.replace("client_id", &keys), &[]);
-                // [MQTT-3.1.2-22] of 3.1.1, which `auto` may come to speak.
+                // [MQTT-3.1.2-22] of MQTT 3.1.1, which `auto` may use.
                 if protocol != "5" && username.is_none() && password.is_some() {
                     let errors = loaded.expect_err(&keys).to_string();
                     assert!(errors.contains("mqtt.username: expected a user name"), "{errors}");
@@ -299,7 +298,7 @@ fn variables_are_filled_in_where_a_dollar_has_a_brace_and_nowhere_else() {
     assert_eq!(config.connections[0].client_id, "node-$-${HOST}-$");
     assert_eq!(config.routes[0].filter.as_str(), "$share/g/${a}/#");
     assert_eq!(config.kafka.brokers, ["node:1", "b:2"]);
-    // What a variable that names a key says is taken as it is.
+    // Nothing is replaced in a variable that names a key.
     let config = legal(MINIMAL, &[("BRIDGE_MQTT__CLIENT_ID", "$${HOST}")]);
     assert_eq!(config.connections[0].client_id, "$${HOST}");
 }
@@ -344,7 +343,7 @@ fn a_property_that_says_what_the_bridge_sets_is_no_contradiction() {
     legal(&format!("{MINIMAL}{same}"), &[]);
 }
 
-/// By every name that librdkafka 2.12 has for it.
+/// Under every name that librdkafka 2.12 has for a property.
 #[test]
 fn a_contradiction_is_found_behind_every_alias() {
     for (name, value, bridge) in [
@@ -462,7 +461,7 @@ fn what_may_come_twice_or_never_over_mqtt_311_is_warned_of() {
         }
         assert_eq!(with(filters, "5"), Vec::<String>::new());
     }
-    // Nothing tells the copies of a group apart, in no version.
+    // No version lets the bridge recognise the copies of a group.
     for (protocol, warnings) in [("5", 1), ("3.1.1", 3)] {
         let said = with(&[("$share/g/a/+", 1), ("$share/g/+/b", 1)], protocol);
         assert_eq!(said.len(), warnings, "{said:?}");

@@ -1,4 +1,4 @@
-//! Every property of the linked librdkafka's producer is allowed, checked, or refused with a reason.
+//! The bridge allows, checks or refuses every property of the linked librdkafka's producer.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::config::property_table::{Limits, Rule, TABLE};
 use crate::config::{Config, KafkaClient, kafka_client};
 use crate::kafka::librdkafka::list_of_properties;
 
-/// The names in librdkafka's own list, and whose they are: `C` for those of a consumer alone.
+/// The names in librdkafka's own list, with `C` for those of consumers only.
 fn listed() -> Vec<(String, String)> {
     let text = list_of_properties();
     let rows = text.lines().filter_map(|line| {
@@ -17,7 +17,7 @@ fn listed() -> Vec<(String, String)> {
     rows.filter(|(name, _)| name != "Property" && !name.starts_with('-')).collect()
 }
 
-/// Known to librdkafka, which keeps quiet about them.
+/// Known to librdkafka, but not in its list.
 const HIDDEN: &[&str] = &[
     "client.software.name",
     "client.software.version",
@@ -78,7 +78,7 @@ fn what_is_checked_passes_at_its_limit_and_not_beyond() {
                 let least = least(&limits);
                 assert_eq!(with(name, &least.to_string()), Ok(()), "{name}");
                 let error = with(name, &(least - 1).to_string()).expect_err(name);
-                // Below a limit of its own, librdkafka is first.
+                // librdkafka has a limit of its own for some, and reports that.
                 assert!(error.contains(why) || error.contains("refused by librdkafka"), "{error}");
             }
             Rule::Only(words, _) if !name.starts_with("sasl.") => {
@@ -107,7 +107,7 @@ fn what_cannot_keep_the_promises_or_cannot_work_is_refused() {
         ("topic.blacklist", "a", "would be treated as missing"),
         ("socket.max.fails", "0", "might be taken for the answer to another"),
         ("metadata.max.age.ms", "5000", "would be forgotten"),
-        // Against a default of the bridge's.
+        // Contradicts a default of the bridge.
         ("reconnect.backoff.ms", "2000", "reconnect.backoff.max.ms"),
         ("statistics.interval.ms", "1000", "metrics of its own"),
     ] {

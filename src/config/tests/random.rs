@@ -1,5 +1,5 @@
-//! Each key with each odd value, then random files, environments and filters: whatever comes, it is
-//! answered, and no panic.
+//! Odd values at each key, and random files, environments and filters: each one loads or is refused,
+//! without a panic.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::config::{ConfigErrors, Location};
 use crate::route::Filter;
 
 const CONFIGURATIONS: usize = 8_000;
-/// How often each two keys are set together.
+/// How often each pair of keys is set.
 const PAIRS: usize = 3;
 const FILTERS: usize = 60_000;
-/// Filters of so many pieces are all tried.
+/// The test tries all filters of at most so many pieces.
 const FILTER_PIECES: u32 = 4;
 
-/// Pieces that are likely to reach beyond the parser.
+/// Values and pieces of them that reach beyond the TOML parser.
 const PIECES: &[&str] = &[
     "\"",
     "'",
@@ -117,7 +117,7 @@ fn mutate(rng: &mut fastrand::Rng, text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A value that stands alone, for a key that is otherwise legal: so the parsers of values are reached.
+/// Changes one value in an otherwise legal file, so that the parser of that value sees it.
 fn set_one(rng: &mut fastrand::Rng, text: &str) -> String {
     let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
     let at = rng.usize(..lines.len());
@@ -148,8 +148,8 @@ fn with_line(key: &Key, value: &str) -> String {
     format!("{before}{section}{line}{}", others.collect::<String>())
 }
 
-/// Whether it is legal. What is legal can be printed and read again; what is refused is refused with
-/// sentences of one line, at lines that are there.
+/// Whether the configuration is legal. Asserts that a legal one can be printed and read again, and that
+/// each error is one line and points to a line of the file.
 fn answers(text: &str, env: &BTreeMap<String, String>) -> bool {
     match Source::read(text, env).and_then(resolve) {
         Ok(config) => {
@@ -248,7 +248,7 @@ fn random_configurations_and_environments_never_panic() {
             refused += 1;
         }
     }
-    // Both ways are worth walking.
+    // Both outcomes are frequent enough.
     assert!(legal > CONFIGURATIONS / 50 && refused > CONFIGURATIONS / 10, "{legal} {refused}");
 }
 

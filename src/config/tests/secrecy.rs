@@ -1,11 +1,11 @@
-//! No error shows a secret, wherever it came from and whatever is wrong; nor does `check`.
+//! No error and no output of `check` shows a secret, wherever it is written and whatever is wrong.
 
 use super::{MINIMAL, load};
 
-/// Stands where a secret can stand.
+/// The secret, written everywhere.
 const SECRET: &str = "hunter2";
 
-/// How a value may be written, rightly and wrongly; `@` is the secret.
+/// Correct and wrong ways to write a value; `@` is the secret.
 const VALUES: &[&str] = &[
     r#""@""#,
     r#""${SECRET}""#,
@@ -37,7 +37,7 @@ const VALUES: &[&str] = &[
     r#""-----BEGIN PRIVATE KEY-----\n@""#,
 ];
 
-/// Where a secret may be written, misspelt and misplaced too.
+/// The keys at which a user may write a secret, misspelt and misplaced ones included.
 const PLACES: &[(&str, &str)] = &[
     ("mqtt", "password"),
     ("mqtt", "passwrd"),
@@ -79,7 +79,7 @@ fn no_value_where_a_secret_can_be_is_told_however_it_is_written() {
                 _ => format!("{MINIMAL}[{section}]\n{line}\n"),
             };
             assert_hidden(name, &text, &[("SECRET", SECRET)]);
-            // And beside an error elsewhere, which keeps a legal value from being told by `check`.
+            // And together with another error, so that `check` prints errors instead of values.
             let broken = text.replace("[\"localhost:9092\"]", "[]");
             assert_hidden(name, &broken, &[("SECRET", SECRET)]);
         }
@@ -118,7 +118,7 @@ fn what_a_variable_filled_in_is_in_no_error() {
     }
 }
 
-/// librdkafka cuts its sentences, and with them what they quote.
+/// librdkafka cuts its texts, and the values that they quote.
 #[test]
 fn a_value_that_is_too_long_to_be_quoted_is_not_quoted_in_part() {
     let long = SECRET.repeat(100);

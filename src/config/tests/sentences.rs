@@ -1,11 +1,11 @@
-//! Every sentence that refuses a configuration: `testdata/sentences.txt`.
+//! The errors for wrong configurations: `testdata/sentences.txt`.
 
 use std::fmt::Write;
 
 use super::{MINIMAL, env, golden, load};
 use crate::config::Config;
 
-/// A change of the minimal example, by replacement or by lines at its end, and what is set in the
+/// A change of the minimal example, by replacement or by lines at its end, and the variables of the
 /// environment.
 struct Case(&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
