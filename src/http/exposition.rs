@@ -67,6 +67,10 @@ impl Connection {
         }
     }
 
+    fn records_delivered(&self) -> u64 {
+        self.stages.delivered.iter().flat_map(|histogram| histogram.counts).sum()
+    }
+
     fn label(&self) -> (&'static str, &str) {
         ("connection", &self.name)
     }
@@ -100,6 +104,13 @@ impl Scrape {
         for connection in &self.connections {
             let labels = [connection.label()];
             gauge(&mut family.encode_family(&labels)?, connection.counted.in_flight)?;
+        }
+        let help = "Records that Kafka acknowledged; a message may become several.";
+        let mut family =
+            to.encode_descriptor("records_delivered", help, None, MetricType::Counter)?;
+        for connection in &self.connections {
+            let labels = [connection.label()];
+            counter(&mut family.encode_family(&labels)?, connection.records_delivered())?;
         }
         let help = "1 while the MQTT broker has accepted the connection.";
         let mut family = to.encode_descriptor("mqtt_connected", help, None, MetricType::Gauge)?;
@@ -222,7 +233,11 @@ mod tests {
             reconnects: [("keep_alive", 2)].into(),
             stages,
         };
-        let stages = Stages { produced: vec![histogram], ..Stages::default() };
+        let stages = Stages {
+            produced: vec![histogram],
+            delivered: vec![histogram; 2],
+            ..Stages::default()
+        };
         Scrape {
             connections: vec![
                 connection("east", 6, stages),
@@ -249,6 +264,8 @@ mod tests {
             r#"received_total{connection="east"} 6"#,
             r#"delivered_total{connection="west"} 0"#,
             r#"in_flight{connection="east"} 0"#,
+            r#"records_delivered_total{connection="east"} 6"#,
+            r#"records_delivered_total{connection="west"} 0"#,
             r#"mqtt_reconnects_total{connection="west",reason="keep_alive"} 2"#,
             r#"mqtt_connected{connection="east"} 1"#,
             r#"mqtt_connected{connection="west"} 0"#,

@@ -95,6 +95,7 @@ fn every_scrape_balances_while_everything_fails_under_load() {
         // After KafkaProducerActor's panic a delivery may be reported again, and is then measured again.
         assert!(count("produced") >= seen.sum("delivered_total"));
         assert_eq!(count("produced"), count("delivered"));
+        assert_eq!(count("delivered"), seen.sum("records_delivered_total"));
         // A message that Kafka acknowledged while its MQTT connection was lost gets no PUBACK.
         let acknowledged = count("acknowledged");
         assert!((1..=count("delivered")).contains(&acknowledged), "{acknowledged}");
