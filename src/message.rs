@@ -2,6 +2,7 @@
 //! Imports no other module; [`crate::stage`] says how messages travel from stage to stage.
 
 use std::ffi::CStr;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -198,6 +199,13 @@ pub struct Header {
 /// route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RouteId(pub usize);
+
+/// As the configuration and its errors call the route: `routes[3]`.
+impl fmt::Display for RouteId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "routes[{}]", self.0)
+    }
+}
 
 /// One destination of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

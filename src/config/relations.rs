@@ -96,31 +96,30 @@ fn login(reading: &Reading, at: usize) -> Vec<Complaint> {
 
 /// Each filter occurs once, and overlapping filters are of one kind.
 fn routes(reading: &Reading) -> Vec<Complaint> {
-    let path = |index: usize| format!("routes[{index}].filter");
+    let path = |route: &Route| format!("{}.filter", route.id);
     let all = &reading.draft.config.routes;
-    let sound: Vec<_> = all.iter().filter(|route| reading.is_sound(&[&path(route.id.0)])).collect();
+    let sound: Vec<_> = all.iter().filter(|route| reading.is_sound(&[&path(route)])).collect();
     let mut complaints = Vec::new();
     let mut first = BTreeMap::new();
     for route in &sound {
-        if let Some(earlier) = first.insert(route.filter.as_str(), route.id.0) {
-            let path = path(route.id.0);
+        if let Some(earlier) = first.insert(route.filter.as_str(), route.id) {
+            let path = path(route);
             let found = reading.found(&path);
-            let text =
-                format!("expected each filter only once, found {found} in routes[{earlier}] too");
+            let text = format!("expected each filter only once, found {found} in {earlier} too");
             complaints.push((path, text));
         }
     }
     if sound.len() == all.len() {
         complaints.extend(disagreeing(all).map(|(earlier, route)| {
             let text = format!(
-                "expected no MQTT topic in common with {} of routes[{}], found {}: the \
+                "expected no MQTT topic in common with {} of {}, found {}: the \
                      broker would send each message for both; only filters that are all plain, or all \
                      of one shared group, may overlap",
                 quoted(earlier.filter.as_str()),
-                earlier.id.0,
+                earlier.id,
                 quoted(route.filter.as_str())
             );
-            (path(route.id.0), text)
+            (path(route), text)
         }));
     }
     complaints
@@ -143,9 +142,9 @@ fn dead_letter(reading: &Reading) -> Option<Complaint> {
     let kafka_topic = config.dead_letter.kafka_topic.as_deref()?;
     let route = config.routes.iter().find(|route| *route.kafka_topic == *kafka_topic)?;
     let text = format!(
-        "expected a Kafka topic that no route writes to, found {}, which routes[{}] writes to",
+        "expected a Kafka topic that no route writes to, found {}, which {} writes to",
         reading.found(path),
-        route.id.0
+        route.id
     );
     Some((path.to_owned(), text))
 }

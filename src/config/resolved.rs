@@ -92,10 +92,10 @@ impl Config {
                     }
                 };
                 format!(
-                    "routes[{}].filter and routes[{}].filter: {:?} and {:?} have MQTT topics in \
+                    "{}.filter and {}.filter: {:?} and {:?} have MQTT topics in \
                      common: {what}",
-                    one.id.0,
-                    other.id.0,
+                    one.id,
+                    other.id,
                     one.filter.as_str(),
                     other.filter.as_str()
                 )
@@ -108,10 +108,10 @@ impl Config {
         let shared = move |route: &&Route| may_be_none && route.filter.is_shared();
         self.routes.iter().filter(shared).map(|route| {
             format!(
-                "routes[{}].filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker \
+                "{}.filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker \
                  without shared subscriptions may grant it and send nothing (see \
                  mqtt.silence_warning; over MQTT 5 such a broker refuses it)",
-                route.id.0,
+                route.id,
                 route.filter.as_str()
             )
         })
