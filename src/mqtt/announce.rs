@@ -66,7 +66,8 @@ impl Announcer {
             }
             SessionEvent::StillSubscribed { .. }
             | SessionEvent::Covered { .. }
-            | SessionEvent::Uncovered { .. } => {}
+            | SessionEvent::Uncovered { .. }
+            | SessionEvent::OwnAcknowledged { .. } => {}
             SessionEvent::Downgraded { route, qos, retry_in } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     let what = match retry_in {

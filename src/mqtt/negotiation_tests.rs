@@ -26,7 +26,8 @@ fn answer(version: Version, does: &Does) -> Answer {
                     None => Answer::Accepted,
                     Some(refused) => Answer::of(&refused.into()),
                 },
-                Ok(other) => panic!("{other:?}"),
+                // What the protocol makes of a packet that may not come before CONNACK.
+                Ok(_) => Answer::of(&Lost::protocol_error("a packet before CONNACK")),
                 Err(error) => Answer::of(&error.into()),
             }
         }

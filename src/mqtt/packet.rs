@@ -12,7 +12,9 @@ use crate::message::Qos;
 use crate::mqtt::publish::{self, PublishError};
 use crate::mqtt::reason::{self, Words};
 use crate::mqtt::window::{Ack, AckForm};
-use crate::mqtt::wire::{Fields, Malformed, Value, property, put_text, put_var_int};
+use crate::mqtt::wire::{
+    Fields, Malformed, VAR_INT_MAX, Value, property, put_text, put_var_int, var_int_bytes,
+};
 
 pub use crate::mqtt::publish::Publish;
 pub use crate::mqtt::wire::{RawFrame, Version};
@@ -38,6 +40,15 @@ pub enum Incoming {
     /// The answer to one UNSUBSCRIBE with one filter.
     UnsubAck {
         /// Of the UNSUBSCRIBE.
+        packet_id: u16,
+        /// From 0x80 on a refusal; 3.1.1 has none, and then it is 0.
+        code: u8,
+        /// The code with its name, and what the broker says with it.
+        text: String,
+    },
+    /// The answer to a PUBLISH of ours at QoS 1.
+    PubAck {
+        /// Of the PUBLISH.
         packet_id: u16,
         /// From 0x80 on a refusal; 3.1.1 has none, and then it is 0.
         code: u8,
@@ -88,6 +99,8 @@ pub struct ServerLimits {
     pub no_shared: bool,
     /// Subscription identifiers are refused.
     pub no_subscription_ids: bool,
+    /// Retained messages are refused.
+    pub no_retain: bool,
     /// The session lives so many seconds without a connection, instead of what was asked for.
     pub session_expiry_s: Option<u32>,
     /// The largest packet that the server takes, in bytes.
@@ -131,6 +144,7 @@ pub fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, PacketErro
     let fields = Fields::new(frame.body());
     let read = match (kind, version) {
         (2, _) => connack(version, fields).map(Incoming::ConnAck),
+        (4, _) => puback(version, fields),
         (6, _) => packet_id(&mut { fields }).map(Incoming::PubRel),
         (9, _) => suback(version, fields),
         (11, _) => unsuback(version, fields),
@@ -189,6 +203,7 @@ fn server_limits(mut properties: Fields<'_>) -> Result<ServerLimits, Malformed> 
             (property::SUBSCRIPTION_IDENTIFIER_AVAILABLE, value) => {
                 limits.no_subscription_ids = value == Value::Byte(0);
             }
+            (property::RETAIN_AVAILABLE, value) => limits.no_retain = value == Value::Byte(0),
             (property::SESSION_EXPIRY_INTERVAL, Value::Number(seconds)) => {
                 limits.session_expiry_s = Some(seconds);
             }
@@ -210,6 +225,17 @@ fn packet_id(fields: &mut Fields<'_>) -> Result<u16, Malformed> {
         0 => Err("packet identifier 0"),
         packet_id => Ok(packet_id),
     }
+}
+
+/// Without a reason code it is a success (MQTT 5, section 3.4.2.1).
+fn puback(version: Version, mut fields: Fields<'_>) -> Result<Incoming, Malformed> {
+    let packet_id = packet_id(&mut fields)?;
+    let code = match version {
+        Version::V5 if !fields.is_empty() => fields.byte()?,
+        _ => 0,
+    };
+    let words = fields.properties().map(Words::among).unwrap_or_default();
+    Ok(Incoming::PubAck { packet_id, code, text: words.after(reason::text(code)) })
 }
 
 fn suback(version: Version, mut fields: Fields<'_>) -> Result<Incoming, Malformed> {
@@ -372,6 +398,61 @@ pub fn encode_unsubscribe(version: Version, packet_id: u16, mqtt_filter: &str, o
         }
     };
     written.expect("one filter of at most 65535 bytes fits into a packet");
+}
+
+/// A PUBLISH of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnPublish<'a> {
+    /// Sent before, and not acknowledged. At QoS 1 only.
+    pub dup: bool,
+    /// QoS 0 or 1.
+    pub qos: Qos,
+    /// The broker is to keep it.
+    pub retain: bool,
+    /// The MQTT topic, without wildcards.
+    pub mqtt_topic: &'a str,
+    /// The payload.
+    pub payload: &'a [u8],
+}
+
+impl OwnPublish<'_> {
+    /// Bytes behind the fixed header; `None` if no packet has room for it.
+    fn body_bytes(&self, version: Version) -> Option<usize> {
+        let packet_id = if self.qos == Qos::AtLeastOnce { 2 } else { 0 };
+        let properties = if version == Version::V5 { 1 } else { 0 };
+        let bytes = 2 + self.mqtt_topic.len() + packet_id + properties + self.payload.len();
+        (self.mqtt_topic.len() <= usize::from(u16::MAX) && bytes <= VAR_INT_MAX).then_some(bytes)
+    }
+
+    /// Bytes of the whole packet; `None` if no packet has room for it.
+    pub fn bytes(&self, version: Version) -> Option<usize> {
+        self.body_bytes(version).map(|body| 1 + var_int_bytes(body) + body)
+    }
+}
+
+/// Appends PUBLISH, if a packet has room for it; `packet_id` is only used at QoS 1. Whether it was.
+pub fn encode_publish(
+    version: Version,
+    publish: &OwnPublish<'_>,
+    packet_id: u16,
+    out: &mut BytesMut,
+) -> bool {
+    let Some(body_bytes) = publish.body_bytes(version) else { return false };
+    let needs_ack = publish.qos == Qos::AtLeastOnce;
+    let flags = u8::from(publish.dup && needs_ack) << 3
+        | publish.qos.level() << 1
+        | u8::from(publish.retain);
+    out.put_u8(0x30 | flags);
+    put_var_int(body_bytes, out);
+    put_text(publish.mqtt_topic, out);
+    if needs_ack {
+        out.put_u16(packet_id);
+    }
+    if version == Version::V5 {
+        out.put_u8(0); // No properties.
+    }
+    out.put_slice(publish.payload);
+    true
 }
 
 /// Appends PUBACK or PUBREC, success. The same bytes in both versions (MQTT 5, section 3.4.2.1).

@@ -7,18 +7,42 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::config::MqttConfig;
+use crate::message::Qos;
 use crate::mqtt::lost::{self, Lost};
-use crate::mqtt::packet::{self, ConnAck, Connect, Incoming};
+use crate::mqtt::packet::{self, ConnAck, Connect, Incoming, OwnPublish};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::reason;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::session_event::SessionEvent;
-use crate::mqtt::subscriptions::Subscriptions;
+use crate::mqtt::subscriptions::{PACKET_ID_MAX, Subscriptions};
 use crate::mqtt::wire::Version;
 
 /// PINGREQ is sent when this part of the keep-alive passed without a packet from us: the broker
 /// must see one within the whole of it ([MQTT-3.1.2-20]).
 const PING_AFTER: (u32, u32) = (3, 4);
+
+/// The packet id of a PUBLISH of ours. One is enough: at most one is unacknowledged.
+const OWN_PACKET_ID: u16 = PACKET_ID_MAX + 1;
+
+/// Why a PUBLISH of ours is not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotPublished {
+    /// CONNACK has not come.
+    #[error("the connection is not accepted yet")]
+    NotConnected,
+    /// The last one at QoS 1 has no PUBACK yet.
+    #[error("the PUBLISH before it is not acknowledged yet")]
+    Unacknowledged,
+    /// CONNACK rules it out.
+    #[error("the broker takes messages at QoS 0 only")]
+    Qos,
+    /// CONNACK rules it out.
+    #[error("the broker takes no retained messages")]
+    Retain,
+    /// CONNACK rules it out, or MQTT does.
+    #[error("the broker takes no packets of that size")]
+    TooLarge,
+}
 
 /// How far what the broker sends reaches us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +67,8 @@ pub struct ConnectionProtocol {
     last_received: Instant,
     was_reading: bool,
     pinged_at: Option<Instant>,
+    /// A PUBLISH of ours has no PUBACK yet.
+    owes_puback: bool,
 }
 
 impl ConnectionProtocol {
@@ -74,6 +100,7 @@ impl ConnectionProtocol {
             last_received: now,
             was_reading: true,
             pinged_at: None,
+            owes_puback: false,
             settings,
         }
     }
@@ -123,6 +150,9 @@ impl ConnectionProtocol {
             (Incoming::Disconnect { code, text }, _) => return Err(Lost::disconnected(code, text)),
             (_, false) => return Err(Lost::protocol_error("a packet before CONNACK")),
             (Incoming::Publish(publish), true) => return Ok(Some(publish)),
+            (Incoming::PubAck { packet_id, code, text }, true) => {
+                self.on_puback(packet_id, code, text, events)?;
+            }
             (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
             (Incoming::SubAck { packet_id, code, text }, true) => {
                 session.subscriptions.on_suback(packet_id, code, text, now, events);
@@ -170,6 +200,57 @@ impl ConnectionProtocol {
         }
         let (limits, present) = (&ack.limits, ack.session_present);
         session.subscriptions.connected(self.version, limits, present, now, events);
+        Ok(())
+    }
+
+    /// Appends a PUBLISH of ours. At QoS 1 the next one has to wait for its PUBACK
+    /// ([`SessionEvent::OwnAcknowledged`]); if the connection ends first, it is to be published again on
+    /// the next one, with DUP if that has the session ([MQTT-4.4.0-1]).
+    ///
+    /// # Errors
+    /// Why it is not sent; nothing was appended.
+    pub fn publish(
+        &mut self,
+        publish: &OwnPublish<'_>,
+        out: &mut BytesMut,
+    ) -> Result<(), NotPublished> {
+        let Some(ConnAck { limits, .. }) = &self.connack else {
+            return Err(NotPublished::NotConnected);
+        };
+        let needs_ack = publish.qos == Qos::AtLeastOnce;
+        if needs_ack && self.owes_puback {
+            return Err(NotPublished::Unacknowledged);
+        }
+        if needs_ack && limits.maximum_qos == Some(0) {
+            return Err(NotPublished::Qos);
+        }
+        if publish.retain && limits.no_retain {
+            return Err(NotPublished::Retain);
+        }
+        let bytes = publish.bytes(self.version).ok_or(NotPublished::TooLarge)?;
+        if limits.maximum_packet_bytes.is_some_and(|maximum| bytes > maximum as usize)
+            || !packet::encode_publish(self.version, publish, OWN_PACKET_ID, out)
+        {
+            return Err(NotPublished::TooLarge);
+        }
+        self.owes_puback |= needs_ack;
+        Ok(())
+    }
+
+    fn on_puback(
+        &mut self,
+        packet_id: u16,
+        code: u8,
+        text: String,
+        events: &mut Vec<SessionEvent>,
+    ) -> Result<(), Lost> {
+        if packet_id != OWN_PACKET_ID || !std::mem::take(&mut self.owes_puback) {
+            return Err(Lost::protocol_error(format!(
+                "a PUBACK for packet identifier {packet_id}, under which we have sent no PUBLISH"
+            )));
+        }
+        let refusal = (code >= reason::FAILURE).then_some(text);
+        events.push(SessionEvent::OwnAcknowledged { refusal });
         Ok(())
     }
 

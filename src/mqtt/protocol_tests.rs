@@ -9,6 +9,7 @@ use crate::config::{Config, MqttConfig, Protocol, Resubscribe, Secret};
 use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
+use crate::mqtt::wire::RawFrame;
 use crate::route::{PayloadForm, Route};
 use crate::stage::SourceId;
 
@@ -354,4 +355,146 @@ fn the_second_half_of_a_qos_2_delivery_is_answered() {
     client.out.clear();
     client.take(Incoming::PubRel(7)).expect("answered");
     assert_eq!(Bytes::from(client.out), Bytes::from_static(&[0x70, 2, 0, 7]));
+}
+
+const STATUS: OwnPublish<'_> = OwnPublish {
+    dup: false,
+    qos: Qos::AtLeastOnce,
+    retain: true,
+    mqtt_topic: "bridge/status",
+    payload: b"online",
+};
+
+/// The PUBLISH on the wire, as rumqttc reads it: packet id, QoS, retain, DUP, MQTT topic, payload.
+fn read_publish(version: Version, out: &mut BytesMut) -> (u16, u8, bool, bool, String, Bytes) {
+    match version {
+        Version::V311 => match v4::Packet::read(out, 1 << 20) {
+            Ok(v4::Packet::Publish(p)) => {
+                (p.pkid, p.qos as u8, p.retain, p.dup, p.topic, p.payload)
+            }
+            other => panic!("{other:?}"),
+        },
+        Version::V5 => match v5::Packet::read(out, None) {
+            Ok(v5::Packet::Publish(p)) => {
+                let mqtt_topic = String::from_utf8(p.topic.to_vec()).expect("UTF-8");
+                assert_eq!(p.properties, None);
+                (p.pkid, p.qos as u8, p.retain, p.dup, mqtt_topic, p.payload)
+            }
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+/// PUBACK as rumqttc writes it, read as the connection reads it.
+fn puback(version: Version, packet_id: u16, is_refused: bool) -> Incoming {
+    let mut bytes = BytesMut::new();
+    match version {
+        Version::V311 => v4::PubAck::new(packet_id).write(&mut bytes).map(drop).expect("short"),
+        Version::V5 => {
+            let mut puback = v5::PubAck::new(packet_id, None);
+            if is_refused {
+                puback.reason = v5::PubAckReason::QuotaExceeded;
+                let reason_string = Some("too much".to_owned());
+                let user_properties = Vec::new();
+                puback.properties = Some(v5::PubAckProperties { reason_string, user_properties });
+            }
+            puback.write(&mut bytes).map(drop).expect("short");
+        }
+    }
+    packet::decode(version, &RawFrame { bytes: bytes.freeze(), header_len: 2 }).expect("read")
+}
+
+#[test]
+fn a_publish_of_ours_is_on_the_wire_as_it_was_given_and_its_puback_is_taken_in() {
+    for version in [Version::V311, Version::V5] {
+        for (qos, retain, dup) in [
+            (Qos::AtMostOnce, false, false),
+            (Qos::AtLeastOnce, true, false),
+            (Qos::AtLeastOnce, false, true),
+        ] {
+            let mut client = Client::connected(version, &["a"], fresh(), accepted(true));
+            client.out.clear();
+            client.events.clear();
+            let own = OwnPublish { qos, retain, dup, ..STATUS };
+            client.protocol.publish(&own, &mut client.out).expect("sent");
+            assert_eq!(own.bytes(version), Some(client.out.len()));
+            let (packet_id, level, kept, again, mqtt_topic, payload) =
+                read_publish(version, &mut client.out);
+            assert_eq!((level, kept, again), (qos.level(), retain, dup));
+            assert_eq!((mqtt_topic.as_str(), &payload[..]), (own.mqtt_topic, own.payload));
+            if qos == Qos::AtMostOnce {
+                client.protocol.publish(&own, &mut client.out).expect("nothing to wait for");
+                continue;
+            }
+            let second = client.protocol.publish(&STATUS, &mut client.out);
+            assert_eq!(second, Err(NotPublished::Unacknowledged), "one at a time");
+            assert!(client.out.is_empty());
+            client.take(puback(version, packet_id, false)).expect("it is ours");
+            assert_eq!(client.events, [SessionEvent::OwnAcknowledged { refusal: None }]);
+            client.protocol.publish(&STATUS, &mut client.out).expect("the next one");
+        }
+    }
+}
+
+#[test]
+fn a_puback_for_what_we_have_not_sent_is_a_protocol_error() {
+    for version in [Version::V311, Version::V5] {
+        let mut client = Client::connected(version, &["a"], fresh(), accepted(true));
+        let lost = client.take(puback(version, 7, false)).expect_err("we have sent nothing");
+        assert_eq!((lost.reason, lost.disconnect_code), (lost::PROTOCOL_ERROR, Some(0x82)));
+        let detail = "a PUBACK for packet identifier 7, under which we have sent no PUBLISH";
+        assert_eq!(lost.detail, detail);
+
+        client.out.clear();
+        client.protocol.publish(&STATUS, &mut client.out).expect("sent");
+        let packet_id = read_publish(version, &mut client.out).0;
+        client.take(puback(version, packet_id, false)).expect("it is ours");
+        client.take(puback(version, packet_id, false)).expect_err("and acknowledged");
+    }
+}
+
+#[test]
+fn a_refused_publish_of_ours_is_told_of_with_the_brokers_words() {
+    let mut client = Client::connected(Version::V5, &["a"], fresh(), accepted(true));
+    client.out.clear();
+    client.events.clear();
+    client.protocol.publish(&STATUS, &mut client.out).expect("sent");
+    let packet_id = read_publish(Version::V5, &mut client.out).0;
+    client.take(puback(Version::V5, packet_id, true)).expect("the connection goes on");
+    let refusal = Some("Quota exceeded (0x97): too much".to_owned());
+    assert_eq!(client.events, [SessionEvent::OwnAcknowledged { refusal }]);
+}
+
+#[test]
+fn what_connack_rules_out_is_not_published() {
+    let mut out = BytesMut::new();
+    let mut early = Client::open(Version::V5, &["a"], fresh());
+    assert_eq!(early.protocol.publish(&STATUS, &mut out), Err(NotPublished::NotConnected));
+    let limits = ServerLimits::default;
+    for (limits, own, expected) in [
+        (ServerLimits { maximum_qos: Some(0), ..limits() }, STATUS, NotPublished::Qos),
+        (ServerLimits { no_retain: true, ..limits() }, STATUS, NotPublished::Retain),
+        (
+            ServerLimits { maximum_packet_bytes: Some(25), ..limits() },
+            STATUS,
+            NotPublished::TooLarge,
+        ),
+        (
+            limits(),
+            OwnPublish { mqtt_topic: &"x".repeat(70_000), ..STATUS },
+            NotPublished::TooLarge,
+        ),
+    ] {
+        let ack = ConnAck { limits, ..accepted(true) };
+        let mut client = Client::connected(Version::V5, &["a"], fresh(), ack);
+        assert_eq!(client.protocol.publish(&own, &mut out), Err(expected));
+        assert!(out.is_empty());
+    }
+    let ack = ConnAck {
+        limits: ServerLimits { maximum_packet_bytes: Some(26), ..limits() },
+        ..accepted(true)
+    };
+    let mut client = Client::connected(Version::V5, &["a"], fresh(), ack);
+    client.protocol.publish(&STATUS, &mut out).expect("26 bytes");
+    assert_eq!(out.len(), 26);
 }

@@ -23,7 +23,7 @@ pub(super) struct Reconnect {
     evictions: Evictions,
     /// Whether the last connection was counted as an eviction.
     evicted: bool,
-    /// Attempts since the last accepted connection.
+    /// Attempts since the last accepted connection; 0 if the lost connection was one.
     attempt: u64,
     poison: Poison,
     lost_limiter: LogLimiter,
@@ -89,7 +89,11 @@ impl Reconnect {
             false => self.backoff.pause(jitter),
         };
         if let Some(suppressed) = self.lost_limiter.pass(Instant::now()) {
-            warn!(self.log, "no mqtt connection, will connect again";
+            let what = match self.attempt {
+                0 => "mqtt connection lost, reconnecting",
+                _ => "cannot connect to mqtt, retrying",
+            };
+            warn!(self.log, "{}", what;
                 keys::REASON => lost.reason,
                 keys::DETAIL => detail,
                 keys::MQTT_BROKER => self.settings.broker(),

@@ -73,6 +73,11 @@ pub enum SessionEvent {
         /// Whose.
         route: RouteId,
     },
+    /// The broker has acknowledged a PUBLISH of ours.
+    OwnAcknowledged {
+        /// The broker's words, if it refused the message.
+        refusal: Option<String>,
+    },
     /// A subscription that no route needs any more is gone.
     Unsubscribed {
         /// What it was.
@@ -106,6 +111,7 @@ impl SessionEvent {
             Self::SubscriptionRefused { route, text, .. } => (route, Answer::Refused(text.clone())),
             Self::SessionExpiryShortened { .. }
             | Self::SubackMissing { .. }
+            | Self::OwnAcknowledged { .. }
             | Self::Unsubscribed { .. }
             | Self::UnsubscribeFailed { .. } => return,
         };

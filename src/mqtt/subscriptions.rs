@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
+use crate::backoff::Backoff;
 use crate::config::Resubscribe;
 use crate::message::{Qos, RouteId};
 use crate::mqtt::packet::{self, ServerLimits, Subscribe, Version};
@@ -23,6 +24,8 @@ use crate::route::{Filter, Route};
 /// What was refused is asked for again after this long, doubling up to the second one.
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+/// Our requests have packet ids up to this one; the one above it is for a PUBLISH of ours.
+pub const PACKET_ID_MAX: u16 = u16::MAX - 1;
 /// So many requests for each filter are remembered for an answer that comes late.
 const ASKED_MAX: usize = 16;
 /// In 3.1.1 each SUBSCRIBE replays the retained messages: a session that was kept is subscribed again
@@ -100,7 +103,7 @@ struct Entry {
     /// Lower QoS granted on this connection, so often.
     downgrades: u32,
     state: State,
-    backoff: Duration,
+    backoff: Backoff,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,19 +140,12 @@ impl Entry {
             has_failed: false,
             downgrades: 0,
             state: State::Idle,
-            backoff: RETRY_MIN,
+            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
         }
     }
 
     fn held(&self) -> Held {
         Held { filter: self.filter.clone(), qos: self.qos, id: self.id }
-    }
-
-    /// How long until the next attempt.
-    fn pause(&mut self) -> Duration {
-        let pause = self.backoff;
-        self.backoff = (pause * 2).min(RETRY_MAX);
-        pause
     }
 }
 
@@ -279,7 +275,7 @@ impl Subscriptions {
             entry.has_failed = false;
             entry.downgrades = 0;
             entry.state = State::Idle;
-            entry.backoff = RETRY_MIN;
+            entry.backoff.reset();
         }
         // Not remembered for long, and never asked for again: their places can go.
         if self.entries[self.routes..].iter().all(|entry| !entry.is_held) {
@@ -340,13 +336,13 @@ impl Subscriptions {
         }
         if code >= reason::FAILURE {
             entry.has_failed = true;
-            let retry_in = entry.pause();
+            let retry_in = entry.backoff.pause(0.0);
             entry.state = State::Due(now + retry_in);
             events.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
         } else if code >= possible {
             entry.has_failed = false;
             entry.is_granted = true;
-            entry.backoff = RETRY_MIN;
+            entry.backoff.reset();
             entry.state = State::InForce(None);
             events.push(match code >= wanted {
                 true => SessionEvent::Subscribed { route, qos: code },
@@ -358,7 +354,7 @@ impl Subscriptions {
             entry.downgrades += 1;
             // In 3.1.1 each attempt replays the retained messages.
             let again = self.version == Version::V5 || entry.downgrades == 1;
-            let retry_in = again.then(|| entry.pause());
+            let retry_in = again.then(|| entry.backoff.pause(0.0));
             entry.state = retry_in.map_or(State::InForce(None), |pause| State::Due(now + pause));
             events.push(SessionEvent::Downgraded { route, qos: code, retry_in });
         }
@@ -381,10 +377,10 @@ impl Subscriptions {
             entry.is_held = false;
             entry.is_granted = false;
             entry.state = State::Idle;
-            entry.backoff = RETRY_MIN;
+            entry.backoff.reset();
             events.push(SessionEvent::Unsubscribed { mqtt_filter });
         } else {
-            entry.state = State::LeaveDue(now + entry.pause());
+            entry.state = State::LeaveDue(now + entry.backoff.pause(0.0));
             events.push(SessionEvent::UnsubscribeFailed { mqtt_filter, text });
         }
         self.plan(now, events);
@@ -463,7 +459,7 @@ impl Subscriptions {
         let entry = &mut self.entries[index];
         if let Some(text) = ruled_out(&entry.filter, &self.limits) {
             entry.has_failed = true;
-            let retry_in = entry.pause();
+            let retry_in = entry.backoff.pause(0.0);
             entry.state = State::Due(now + retry_in);
             let refused = |route| SessionEvent::SubscriptionRefused { route, text, retry_in };
             events.extend(entry.route.map(refused));
@@ -493,7 +489,7 @@ impl Subscriptions {
 
     /// A packet id under which the answer is expected.
     fn request(&mut self, index: usize) -> u16 {
-        self.next_packet_id = self.next_packet_id.checked_add(1).unwrap_or(1);
+        self.next_packet_id = self.next_packet_id % PACKET_ID_MAX + 1;
         if self.asked.len() >= ASKED_MAX * self.entries.len() {
             self.asked.remove(0);
         }

@@ -86,6 +86,7 @@ pub mod property {
     pub const RECEIVE_MAXIMUM: u8 = 0x21;
     pub const TOPIC_ALIAS: u8 = 0x23;
     pub const MAXIMUM_QOS: u8 = 0x24;
+    pub const RETAIN_AVAILABLE: u8 = 0x25;
     pub const USER_PROPERTY: u8 = 0x26;
     pub const MAXIMUM_PACKET_SIZE: u8 = 0x27;
     pub const WILDCARD_SUBSCRIPTION_AVAILABLE: u8 = 0x28;
@@ -238,6 +239,14 @@ impl<'a> Fields<'a> {
 pub fn put_text(text: &str, out: &mut impl BufMut) {
     out.put_u16(u16::try_from(text.len()).expect("a string that the configuration has bounded"));
     out.put_slice(text.as_bytes());
+}
+
+/// The largest variable byte integer.
+pub const VAR_INT_MAX: usize = (1 << 28) - 1;
+
+/// How many bytes a variable byte integer takes.
+pub fn var_int_bytes(value: usize) -> usize {
+    1 + [7, 14, 21].iter().filter(|bits| value >> *bits > 0).count()
 }
 
 /// Appends a variable byte integer of at most 28 bits.

@@ -14,7 +14,7 @@ fn the_bridge_waits_for_brokers_that_are_unreachable_at_the_start() {
     let mut config = ConfigFile::new(&mosquitto.address(), "bridge", &kafka.bootstrap());
     config.route("devices/#", "t");
     let mut bridge = Bridge::start(story.dir(), "bridge", &config);
-    for away in ["no mqtt connection, will connect again", "kafka is away"] {
+    for away in ["cannot connect to mqtt, retrying", "kafka is away"] {
         bridge.log().wait_for(away, SOON, |record| record["msg"] == away);
     }
     mosquitto.run();

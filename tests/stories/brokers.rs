@@ -193,7 +193,7 @@ fn every_broker_restarted_with_messages_in_flight_loses_nothing() {
                 line.broker.stop();
                 // Although its window is full, it sees the end, long before its keep-alive.
                 line.bridge.log().wait_for("the bridge notices", SOON, |record| {
-                    record["msg"] == "no mqtt connection, will connect again"
+                    record["msg"] == "mqtt connection lost, reconnecting"
                 });
                 line.broker.run();
             });
