@@ -1,12 +1,12 @@
-//! Forwards messages from an MQTT broker to Kafka: acknowledged end to end, in order, supervised.
+//! Forwards messages from MQTT brokers to Kafka: acknowledged end to end, in order, supervised.
 //!
 //! The data path is one straight line:
 //!
 //! ```text
-//! broker -> socket -> frame -> packet -> window.admit -> router -> ForwardBatch
-//!                                                                       |
-//!                                       KafkaProducerActor -> librdkafka -> Kafka
-//!                                                                       |
+//! broker -> transport -> frame -> packet -> router -> window.admit -> ForwardBatch
+//!                                                                          |
+//!                                          KafkaProducerActor -> librdkafka -> Kafka
+//!                                                                          |
 //! PUBACK <- window.release, in order <- window.settle <- Verdicts <- delivery reports
 //! ```
 //!
