@@ -95,7 +95,7 @@ impl Signals {
     }
 }
 
-/// Whether whoever started this process has the signal ignored. As Linux tells it, since asking
+/// Whether this process ignores the signal, as `nohup` makes it. Read from /proc, because asking
 /// sigaction(2) takes unsafe code.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
