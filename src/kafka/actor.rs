@@ -1,132 +1,50 @@
-//! KafkaProducerActor: takes batches, gives verdicts. It translates between messages, the queues (what
-//! may be sent) and the producers (what came of it); when a producer is at its end it makes a new
-//! one, announces its epoch, and the sources hand on again.
+//! KafkaProducerActor: takes batches, gives verdicts. It translates: mail and the clock into events of
+//! [`Delivery`], and its commands into calls of librdkafka and mail. It decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix::fut::{ActorFutureExt as _, wrap_future};
 use actix::prelude::*;
-use bytes::Bytes;
-use slog::{Logger, debug, error, o, warn};
+use slog::{Logger, o};
 
-use super::classify;
-use super::dead_letter::queue::DeadLetterQueue;
-use super::partition_queue::ROUND_BELOW;
-use super::partition_queue::{PartitionQueue, Queued};
+use super::dead_letter::DeadLetterKind;
+use super::dead_letter::file::DeadLetterFile;
+use super::delivery::Delivery;
+use super::delivery::item::Item;
+use super::delivery::output::{Output, Told};
+use super::partition_queue::Path;
+use super::producer::{Extras, Outgoing, Producer, Report, Target};
 use super::producer_event::{Event, ProducerEvent};
-use super::replay::{Known, Replay};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
-use crate::kafka::dead_letter::{DeadLetter, Extent};
-use crate::message::{Destination, Header, NO_ROUTE, Record, RecordId, Seq, Stamp};
-use crate::observe::panics::{self, PanicReport};
-use crate::observe::{HeldPlace, Hold, LogLimiter, Metrics, TimingSink, keys};
-use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict};
+use crate::message::{Epoch, Stamp};
+use crate::observe::panics::PanicReport;
+use crate::observe::{Delivered, Metrics, TimingBatch, TimingRecord, TimingSink, keys};
+use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict, Verdicts};
 use crate::supervisor::heartbeat::Heartbeat;
-use kafka_topics::KafkaTopics;
-use producer_set::{AWAY_INTERVAL, Away, InFlight, ProducerSet, elapsed_ms};
-use reports::Outbox;
+use teller::Teller;
 
-mod producer_set;
-mod kafka_topics;
-mod send;
-mod reports;
+mod teller;
 
 /// How often the actor shows that it lives, and publishes what it holds.
 const TICK: Duration = Duration::from_secs(1);
-/// Keys and values of one round in one partition, so that they fit one request (`batch.size` is
-/// 1,000,000). A record that is larger goes alone.
-pub(super) const ROUND_BYTES: usize = 768 * 1024;
-/// librdkafka counts so many bytes for a record beside its key and value, or fewer.
-pub(super) const RECORD_BYTES: usize = 40;
-/// So many records are a full round, unless a window of fewer than four times as many can hardly bring
-/// them together.
-const ROUND_FULL: usize = 64;
-/// A round that is not full begins no sooner than this after the last one: what comes often comes
-/// together, and what comes seldom goes at once.
-const ROUND_EVERY: Duration = Duration::from_millis(1);
-/// A round waits no longer for the one before it: a partition that answers late, or never, is not to
-/// hold up the others.
-const ROUND_PATIENCE: Duration = Duration::from_millis(10);
-/// With records of more partitions in flight, a round waits no longer for the one before it: librdkafka
-/// sends one request a broker at a time, and has enough to do.
-const WIDE: usize = 24;
-/// How soon a record that librdkafka had no room for is tried again, if no report comes before.
-const FULL_RETRY: Duration = Duration::from_millis(10);
-/// A partition that has refused for so long what should pass is told of.
-const FAILING_AFTER: Duration = Duration::from_secs(30);
-/// So many of them are named.
-const FAILING_NAMED: usize = 5;
-/// A repeated warning appears once in this time.
-const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The reason code of a record for a partition that its Kafka topic does not have.
-const PARTITION_MISSING: &str = "partition_missing";
-
-/// A message with the source that gets its verdict.
-#[derive(Debug)]
-struct Item {
-    msg: ForwardMsg,
-    source: SourceId,
-}
-
-impl Queued for Item {
-    fn seq(&self) -> Seq {
-        self.msg.id.seq
-    }
-
-    fn bytes(&self) -> usize {
-        let Record { key, value, headers, .. } = self.record();
-        let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let header = |header: &Header| header.name.to_bytes().len() + bytes(&header.value);
-        bytes(key) + bytes(value) + headers.iter().map(header).sum::<usize>() + RECORD_BYTES
-    }
-}
-
-impl Item {
-    /// The record. Only an item that has one goes into a queue.
-    fn record(&self) -> &Record {
-        self.msg.record().expect("what has no record goes to the dead letter at once")
-    }
-
-    /// What decides on the partition of a record that names none.
-    fn partition_key(&self) -> &[u8] {
-        self.record().key.as_ref().unwrap_or(&self.msg.message.mqtt_topic)
-    }
-
-    /// Whether librdkafka can take it together with others.
-    fn is_plain(&self) -> bool {
-        let Record { headers, partition, timestamp_ms, .. } = self.record();
-        headers.is_empty() && partition.is_none() && timestamp_ms.is_none()
-    }
-}
-
-/// All that a restart rebuilds.
+/// librdkafka's side of an epoch.
 #[derive(Default)]
-struct State {
-    producers: Option<ProducerSet>,
-    kafka_topics: KafkaTopics,
-    /// When the last round began.
-    round_at: Option<Instant>,
-    /// How many records of it are in flight.
-    round_left: usize,
-    dead_letters: DeadLetterQueue,
-    /// Of messages that no route matches.
-    unmatched: DeadLetterQueue,
-    /// When something is to be tried again.
-    alarms: BTreeSet<Instant>,
-    /// librdkafka has no room.
-    full: bool,
-    /// Producers in a row that delivered nothing.
-    failed_producers: u32,
-    start_at: Option<Instant>,
-    away: Option<Away>,
-    stale_batches: u64,
-    /// The next producer is told of, since the end of the last one was.
-    tells_epochs: bool,
-    /// What is known of records that come a second time.
-    replay: Replay,
+struct Producers {
+    pipelined: Option<Producer>,
+    serial: Option<Producer>,
+}
+
+impl Producers {
+    fn of(&mut self, path: Path) -> &mut Option<Producer> {
+        match path {
+            Path::Pipelined => &mut self.pipelined,
+            Path::Serial => &mut self.serial,
+        }
+    }
 }
 
 /// The registry's singleton. Made by [`KafkaProducerActor::new`] and put there by
@@ -138,13 +56,12 @@ pub struct KafkaProducerActor {
     timing: TimingSink,
     heartbeat: Arc<Heartbeat>,
     sources: BTreeMap<SourceId, Attach>,
-    limiter: LogLimiter,
-    unconfirmed_limiter: LogLimiter,
-    panic_limiter: LogLimiter,
-    away_limiter: LogLimiter,
-    epochs_limiter: LogLimiter,
-    unmatched_limiter: LogLimiter,
-    state: State,
+    teller: Teller,
+    // All below is made anew by a restart.
+    delivery: Delivery,
+    producers: Producers,
+    /// When something is to be tried again.
+    alarms: BTreeSet<Instant>,
 }
 
 impl KafkaProducerActor {
@@ -157,7 +74,9 @@ impl KafkaProducerActor {
         heartbeat: Arc<Heartbeat>,
     ) -> Self {
         let log = log.new(o!(keys::COMPONENT => "kafka"));
-        let state = State::new(&config);
+        let (actor, brokers) = (Arc::clone(heartbeat.actor()), config.kafka.brokers.join(","));
+        let teller = Teller::new(log.clone(), Arc::clone(&metrics), actor, brokers);
+        let delivery = Delivery::new(&config, Instant::now());
         Self {
             config,
             log,
@@ -165,261 +84,191 @@ impl KafkaProducerActor {
             timing,
             heartbeat,
             sources: BTreeMap::new(),
-            limiter: LogLimiter::every(WARN_INTERVAL),
-            unconfirmed_limiter: LogLimiter::every(AWAY_INTERVAL),
-            panic_limiter: LogLimiter::every(WARN_INTERVAL),
-            away_limiter: LogLimiter::every(WARN_INTERVAL),
-            epochs_limiter: LogLimiter::every(WARN_INTERVAL),
-            unmatched_limiter: LogLimiter::every(WARN_INTERVAL),
-            state,
+            teller,
+            delivery,
+            producers: Producers::default(),
+            alarms: BTreeSet::new(),
         }
     }
 
-    /// Puts a message where it goes next: its queue, or the dead letter.
-    fn accept(&mut self, item: Item) {
-        let state = &mut self.state;
-        let queue = panics::catch(|| {
-            failpoint::hit(Site::KafkaRecord);
-            match item.msg.record()?.partition {
-                Some(wanted) if wanted < 0 => Some(Err(wanted)),
-                _ => Some(Ok(state.kafka_topics.queue_of(&item))),
-            }
-        });
-        match queue {
-            Ok(Some(Ok(queue))) => state.kafka_topics.queues_mut()[queue].push(item),
-            Ok(Some(Err(wanted))) => {
-                let detail = format!("found partition {wanted}, expected 0 or more");
-                self.dead_letter(item, Some((PARTITION_MISSING, detail)));
-            }
-            Ok(None) => self.dead_letter(item, None),
-            Err(panic) => {
-                self.log_panic("panic on one message", &panic);
-                self.dead_letter(item, Some(("panic", panic.message)));
-            }
-        }
-    }
-
-    fn log_panic(&mut self, what: &'static str, panic: &PanicReport) {
-        if let Some(suppressed) = self.panic_limiter.pass(Instant::now()) {
-            error!(self.log, "{}", what; keys::ACTOR => self.heartbeat.actor(),
-                keys::PANIC => &panic.message, keys::LOCATION => &panic.location,
-                keys::SUPPRESSED => suppressed);
-        }
-    }
-
-    fn dead_letter(&mut self, item: Item, refusal: Option<(&'static str, String)>) {
-        let Item { msg, source } = item;
-        let kafka_topic = msg.record().map(|record| record.kafka_topic.to_string());
-        let given = match msg.destination() {
-            Some(Destination::DeadLetter(given)) => Some((given.reason, given.detail.clone())),
-            _ => None,
-        };
-        let (reason, detail) = refusal.or(given).unwrap_or_default();
-        let extent = Extent::default();
-        let kind = DeadLetterKind::of(reason);
-        let dead_letter = DeadLetter { msg, source, reason, detail, kafka_topic, extent };
-        self.state.dead_letters_of(kind).push(dead_letter);
-    }
-
-    /// Sends all that may be sent, and sets the alarm for the rest.
-    fn pump(&mut self, now: Stamp, ctx: &mut Context<Self>) {
-        self.state.full = false;
-        if let Some(kafka_topic) = self.state.kafka_topics.divide() {
-            let detail = format!("{kafka_topic} has fewer partitions than it had");
-            self.end_epoch(&detail);
-            self.replace_producer(now.instant, ctx);
-        }
-        let is_due = self.round_due(now.instant) == Some(now.instant);
-        let room = if is_due { ROUND_BYTES } else { 0 };
-        let mut begun = 0;
-        for queue in 0..self.state.kafka_topics.queues().len() {
-            begun += self.send_queue(queue, room, now, ctx);
-        }
-        if begun > 0 {
-            self.state.round_at = Some(now.instant);
-            self.state.round_left = begun;
-            if let Some(ProducerSet { pipelined, .. }) = &self.state.producers {
-                pipelined.producer.flush(pipelined.in_flight.len() - begun);
-            }
-        }
-        if self.config.dead_letter.kafka_topic.is_some() {
-            DeadLetterKind::BOTH
-                .into_iter()
-                .for_each(|kind| self.produce_dead_letters(kind, now.instant, ctx));
-        } else {
-            DeadLetterKind::BOTH
-                .into_iter()
-                .for_each(|kind| self.write_dead_letters(kind, now.instant, ctx));
-        }
-        self.set_alarm(ctx);
-    }
-
-    /// When the next round may begin, `now` or later, if something waits for it.
-    fn round_due(&self, now: Instant) -> Option<Instant> {
-        let State { producers, kafka_topics, full, round_at, round_left, .. } = &self.state;
-        let producers =
-            producers.as_ref().filter(|producers| producers.ending.is_none() && !full)?;
-        let queues = kafka_topics.queues();
-        let in_flight = producers.pipelined.in_flight.len();
-        let is_wide =
-            in_flight > WIDE && queues.iter().filter(|queue| queue.is_in_flight()).count() > WIDE;
-        let ready = queues.iter().map(PartitionQueue::ready).sum::<usize>();
-        let whole = ROUND_FULL.min(self.config.delivery.window_messages / 4);
-        let pause = if is_wide {
-            // As long again as the flush, so that not all of the time goes into flushing.
-            2 * ROUND_EVERY
-        } else if *round_left >= ROUND_BELOW {
-            ROUND_PATIENCE
-        } else if ready < whole {
-            ROUND_EVERY
-        } else {
-            Duration::ZERO
-        };
-        let soon = round_at.map_or(now, |at| (at + pause).max(now));
-        (ready > 0).then_some(soon)
-    }
-
-    fn publish_holds(&self) {
-        let mut holds: Vec<Hold> = Vec::new();
-        for (at, queue) in self.state.kafka_topics.queues().iter().enumerate() {
-            let Some(trouble) = queue.trouble().filter(|trouble| trouble.held) else { continue };
-            // Its partitions have the same cause.
-            let place = HeldPlace::KafkaTopic(queue.kafka_topic().into());
-            if holds.iter().all(|hold| hold.place != place) {
-                let reason = self.state.kafka_topics.why_held(at, trouble.code);
-                holds.push(Hold { place, reason });
-            }
-        }
-        holds.extend(self.state.dead_letters.hold());
-        self.metrics.set_holds(holds);
-    }
-
-    /// Tells of partitions whose records come back again and again with a code that should pass.
-    fn publish_failing(&self) {
-        let now = Instant::now();
-        let queues = self.state.kafka_topics.queues();
-        let failing = queues.iter().filter(|queue| queue.failing_for(now) >= FAILING_AFTER);
-        let named = failing.clone().take(FAILING_NAMED);
-        let mut details: Vec<String> = named.map(|queue| failing_detail(queue, now)).collect();
-        let unnamed = failing.count() - details.len();
-        if unnamed > 0 {
-            details.push(format!("and {unnamed} more partitions"));
-        }
-        self.metrics.health().set_failing_partitions(details);
-    }
-
-    fn tick(&mut self, ctx: &mut Context<Self>) {
+    /// Tells the delivery of an event, carries out what it commands, and sets the alarm for the rest.
+    fn deliver(
+        &mut self,
+        ctx: &mut Context<Self>,
+        event: impl FnOnce(&mut Delivery, &mut Commands<'_>),
+    ) {
         self.heartbeat.beat();
-        self.state.kafka_topics.forget_sizes(Instant::now());
-        self.publish_holds();
-        self.publish_failing();
-        if let Some(away) = &mut self.state.away
-            && away.still.pass(Instant::now()).is_some()
-        {
-            away.is_told = true;
-            warn!(self.log, "kafka is still away"; keys::ELAPSED_MS => elapsed_ms(away.since));
+        let delivered = {
+            let mut commands = Commands {
+                config: &self.config,
+                log: &self.log,
+                metrics: &self.metrics,
+                sources: &self.sources,
+                teller: &mut self.teller,
+                producers: &mut self.producers,
+                timing: self.timing.batch(),
+                delivered: Vec::new(),
+                ctx,
+            };
+            event(&mut self.delivery, &mut commands);
+            commands.delivered
+        };
+        if !delivered.is_empty() {
+            self.metrics.record_delivered(&delivered);
         }
-        self.watch_for_silence();
         self.set_alarm(ctx);
-        self.give_up_late_dead_letters();
     }
 
-    /// Sets an alarm to when something is to be tried again.
     fn set_alarm(&mut self, ctx: &mut Context<Self>) {
         let now = Instant::now();
-        let round = self.round_due(now);
-        let state = &mut self.state;
-        let queues = state.kafka_topics.queues().iter().filter_map(PartitionQueue::next_try).min();
-        let full = state.full.then(|| now + FULL_RETRY);
-        let ending = state.producers.as_ref().and_then(|producers| producers.ending);
-        let dead_letters = [&state.dead_letters, &state.unmatched].into_iter();
-        let dead_letters = dead_letters.filter_map(DeadLetterQueue::next_try).min();
-        let at = [round, queues, full, ending, state.start_at, dead_letters];
-        let Some(at) = at.into_iter().flatten().min() else { return };
+        let Some(at) = self.delivery.next_alarm(now) else { return };
         // One that is set already, and soon enough, will do.
-        if state.alarms.first().is_some_and(|set| *set <= at) {
+        if self.alarms.first().is_some_and(|set| *set <= at) {
             return;
         }
         // None is ever cancelled: a panic between the cancelling of a future and its end would cancel
         // another one after the restart (supervisor/guard.rs).
         ctx.run_later(at.saturating_duration_since(now), move |actor, ctx| {
-            actor.state.alarms.remove(&at);
-            actor.heartbeat.beat();
-            actor.replace_producer(Instant::now(), ctx);
-            actor.pump(Stamp::now(), ctx);
+            actor.alarms.remove(&at);
+            actor.deliver(ctx, |delivery, out| delivery.alarm(Stamp::now(), out));
         });
-        state.alarms.insert(at);
+        self.alarms.insert(at);
+    }
+
+    fn handle_reports(&mut self, path: Path, ctx: &mut Context<Self>) {
+        failpoint::hit(Site::KafkaReports);
+        let now = Stamp::now();
+        let Some(producer) = self.producers.of(path) else { return };
+        let mut reports = Vec::new();
+        producer.take_reports(&mut reports);
+        let any_failed = reports.iter().any(|report| report.code != 0);
+        let fatal = any_failed.then(|| producer.fatal_error()).flatten();
+        let fatal = fatal.as_ref().map(|(_, detail)| &**detail);
+        self.deliver(ctx, |delivery, out| {
+            delivery.handle_reports(path, &reports, fatal, now, out);
+        });
+    }
+
+    fn trouble(&mut self, path: Path, code: i32, detail: &str, ctx: &mut Context<Self>) {
+        let fatal = self.producers.of(path).as_ref().and_then(Producer::fatal_error);
+        let fatal = fatal.as_ref().map(|(_, detail)| &**detail);
+        self.deliver(ctx, |delivery, out| {
+            delivery.trouble(code, detail, fatal, Instant::now(), out);
+        });
     }
 }
 
-/// Where dead letters wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum DeadLetterKind {
-    /// Held until they can be written.
-    Refused,
-    /// Of messages that no route matches: given up if they cannot.
-    Unmatched,
+/// Carries out the commands of one event.
+struct Commands<'a> {
+    config: &'a Config,
+    log: &'a Logger,
+    metrics: &'a Metrics,
+    sources: &'a BTreeMap<SourceId, Attach>,
+    teller: &'a mut Teller,
+    producers: &'a mut Producers,
+    timing: TimingBatch<'a>,
+    delivered: Vec<Delivered>,
+    ctx: &'a mut Context<KafkaProducerActor>,
 }
 
-impl DeadLetterKind {
-    const BOTH: [Self; 2] = [Self::Refused, Self::Unmatched];
-
-    fn of(reason: &str) -> Self {
-        if reason == NO_ROUTE { Self::Unmatched } else { Self::Refused }
-    }
-}
-
-impl State {
-    fn dead_letters_of(&mut self, kind: DeadLetterKind) -> &mut DeadLetterQueue {
-        match kind {
-            DeadLetterKind::Refused => &mut self.dead_letters,
-            DeadLetterKind::Unmatched => &mut self.unmatched,
+impl Output for Commands<'_> {
+    fn start(&mut self, epoch: Epoch, path: Path) -> bool {
+        let actor = self.ctx.address().recipient();
+        match Producer::start(self.config, (epoch, path), actor, self.log) {
+            Ok(producer) => {
+                *self.producers.of(path) = Some(producer);
+                true
+            }
+            Err(error) => {
+                self.teller.not_started(&error);
+                self.ctx.stop();
+                false
+            }
         }
     }
 
-    fn new(config: &Config) -> Self {
-        let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
-        Self {
-            kafka_topics: KafkaTopics::new(partitioner),
-            dead_letters: DeadLetterQueue::new(&config.dead_letter),
-            tells_epochs: true,
-            unmatched: DeadLetterQueue::unmatched(&config.dead_letter),
-            ..Self::default()
+    fn end(&mut self, path: Path) {
+        *self.producers.of(path) = None;
+    }
+
+    fn send<'a>(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        records: impl Iterator<Item = Outgoing<'a>>,
+    ) -> Result<Vec<i32>, i32> {
+        let producer = self.producers.of(path).as_mut();
+        producer.expect("it was started and not ended").send(to, records)
+    }
+
+    fn send_one(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        record: Outgoing<'_>,
+        extras: Extras<'_>,
+    ) -> Result<(), i32> {
+        let producer = self.producers.of(path).as_mut();
+        producer.expect("it was started and not ended").send_one(to, record, extras)
+    }
+
+    fn flush(&mut self, left_behind: usize) {
+        if let Some(producer) = &self.producers.pipelined {
+            producer.flush(left_behind);
         }
     }
 
-    /// Every record that is here and has no verdict yet, and its source.
-    fn held(&self) -> impl Iterator<Item = (SourceId, RecordId)> {
-        let slots = self.producers.iter().flat_map(ProducerSet::slots);
-        let in_flight =
-            slots.flat_map(|slot| slot.in_flight.iter()).map(|(_, in_flight)| match in_flight {
-                InFlight::Record { item, .. } => (item.source, item.msg.id),
-                InFlight::DeadLetter { dead_letter, .. } => {
-                    (dead_letter.source, dead_letter.msg.id)
-                }
+    fn sentence(&mut self, path: Path, index: usize) -> Option<String> {
+        self.producers.of(path).as_ref()?.sentence(index)
+    }
+
+    fn write(&mut self, kind: DeadLetterKind, file: DeadLetterFile, lines: Vec<Vec<u8>>) {
+        let write = tokio::task::spawn_blocking(move || {
+            file.append(&lines).map_err(|error| error.to_string())
+        });
+        let written =
+            wrap_future::<_, KafkaProducerActor>(write).map(move |written, actor, ctx| {
+                let written = written.unwrap_or_else(|error| Err(error.to_string()));
+                actor.deliver(ctx, |delivery, out| {
+                    delivery.written(kind, written, Stamp::now(), out);
+                });
             });
-        let waiting = self.kafka_topics.queues().iter().flat_map(PartitionQueue::waiting);
-        let waiting = waiting.map(|item| (item.source, item.msg.id));
-        let dead_letters = self.dead_letters.waiting().chain(self.unmatched.waiting());
-        let dead_letters = dead_letters.map(|dead_letter| (dead_letter.source, dead_letter.msg.id));
-        in_flight.chain(waiting).chain(dead_letters)
+        self.ctx.spawn(written);
     }
-}
 
-fn failing_detail(queue: &PartitionQueue<Item>, now: Instant) -> String {
-    let code = queue.trouble().map_or(0, |trouble| trouble.code);
-    let (name, seconds) = (classify::name(code), queue.failing_for(now).as_secs());
-    let kafka_topic = queue.kafka_topic();
-    let partition = queue.kafka_partition().map_or(String::new(), |at| format!(", partition {at}"));
-    format!("{kafka_topic}{partition}: {name} ({code}) for {seconds} s")
-}
+    fn announce(&mut self, epoch: Epoch) {
+        for source in self.sources.values() {
+            source.ready.do_send(StageReady { stage_epoch: epoch });
+        }
+    }
 
-/// The verdict that a message has had. Which one is not kept: a record that Kafka refused counts as
-/// delivered here.
-fn verdict_again(msg: &ForwardMsg) -> Verdict {
-    match msg.record() {
-        Some(_) => Verdict::Delivered(msg.id),
-        None => Verdict::Rejected(msg.id),
+    fn verdicts(&mut self, source: SourceId, verdicts: Vec<Verdict>, delivered_at: Instant) {
+        if let Some(source) = self.sources.get(&source) {
+            source.verdicts.do_send(Verdicts { verdicts, delivered_at });
+        }
+    }
+
+    #[inline]
+    fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp) {
+        let (record, message) = (item.record(), &item.msg.message);
+        let stamps = [message.received_at, produced_at, report.at];
+        Delivered::add(&mut self.delivered, item.source, record.route, stamps);
+        self.timing.record(&TimingRecord {
+            connection: self.metrics.distinct_name(item.source).map(|name| &**name),
+            mqtt_topic: &message.mqtt_topic,
+            mqtt_qos: message.qos.level(),
+            kafka_topic: &record.kafka_topic,
+            kafka_partition: report.kafka_partition,
+            kafka_offset: report.kafka_offset,
+            payload_bytes: message.payload.len(),
+            received_at: message.received_at,
+            produced_at,
+            delivered_at: report.at,
+        });
+    }
+
+    fn tell(&mut self, told: Told<'_>) {
+        self.teller.tell(told);
     }
 }
 
@@ -427,16 +276,20 @@ impl Actor for KafkaProducerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(TICK, Self::tick);
-        self.heartbeat.beat();
-        self.start_producer(ctx);
+        ctx.run_interval(TICK, |actor, ctx| {
+            actor.deliver(ctx, |delivery, out| delivery.tick(Instant::now(), out));
+        });
+        self.deliver(ctx, |delivery, out| delivery.alarm(Stamp::now(), out));
     }
 }
 
 impl Supervised for KafkaProducerActor {
     /// Forgets all but who its sources are: they hand on again when the new producer is announced.
     fn restarting(&mut self, _: &mut Context<Self>) {
-        self.state = State::new(&self.config);
+        self.delivery = Delivery::new(&self.config, Instant::now());
+        self.producers = Producers::default();
+        self.alarms.clear();
+        self.teller.restart();
     }
 }
 
@@ -455,12 +308,9 @@ impl Handler<Attach> for KafkaProducerActor {
     type Result = ();
 
     fn handle(&mut self, attach: Attach, _: &mut Context<Self>) {
-        if let Some(producers) = &self.state.producers {
-            attach.ready.do_send(StageReady { stage_epoch: producers.epoch });
+        if let Some(stage_epoch) = self.delivery.attached(attach.source) {
+            attach.ready.do_send(StageReady { stage_epoch });
         }
-        let held = self.state.held().filter(|(source, _)| *source == attach.source);
-        let held: Vec<_> = held.map(|(_, id)| id).collect();
-        self.state.replay.attached(attach.source, held);
         self.sources.insert(attach.source, attach);
     }
 }
@@ -469,33 +319,8 @@ impl Handler<ForwardBatch> for KafkaProducerActor {
     type Result = ();
 
     fn handle(&mut self, batch: ForwardBatch, ctx: &mut Context<Self>) {
-        self.heartbeat.beat();
         failpoint::hit(Site::KafkaBatch);
-        let epoch = batch.stage_epoch;
-        let current = self.state.producers.as_ref().filter(|producers| producers.ending.is_none());
-        if current.is_none_or(|producers| producers.epoch != epoch) {
-            self.state.stale_batches += 1;
-            debug!(self.log, "batch for another epoch"; keys::EPOCH => epoch.0,
-                keys::COUNT => self.state.stale_batches);
-            return;
-        }
-        let Some(last) = batch.messages.last() else { return };
-        let source = batch.source;
-        let is_replay = !self.state.replay.batch(source, last.id).knows_none();
-        let mut again = Outbox::default();
-        for msg in batch.messages {
-            let known = match is_replay {
-                true => self.state.replay.of(source).known(msg.id),
-                false => Known::New,
-            };
-            match known {
-                Known::New => self.accept(Item { msg, source }),
-                Known::Held => {}
-                Known::HadVerdict => again.push(source, verdict_again(&msg)),
-            }
-        }
-        again.send(&self.sources, Instant::now());
-        self.pump(Stamp::now(), ctx);
+        self.deliver(ctx, |delivery, out| delivery.batch(batch, Stamp::now(), out));
     }
 }
 
@@ -505,10 +330,7 @@ impl Handler<ForwardMsg> for KafkaProducerActor {
     /// A batch of one for the present producer, from source 0. It names no epoch, so that a sender
     /// which counts on order after a new epoch must send a [`ForwardBatch`] instead.
     fn handle(&mut self, msg: ForwardMsg, ctx: &mut Context<Self>) {
-        let Some(stage_epoch) = self.state.producers.as_ref().map(|producers| producers.epoch)
-        else {
-            return;
-        };
+        let Some(stage_epoch) = self.delivery.epoch() else { return };
         let batch = ForwardBatch { stage_epoch, messages: vec![msg], source: SourceId(0) };
         self.handle(batch, ctx);
     }
@@ -519,28 +341,20 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
 
     fn handle(&mut self, mail: ProducerEvent, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
-        if self.state.producers.as_ref().is_none_or(|producers| producers.epoch != mail.epoch) {
+        if self.delivery.epoch() != Some(mail.epoch) {
             return;
         }
         match mail.event {
             Event::Reports => self.handle_reports(mail.path, ctx),
-            Event::Reached => self.reached(),
-            Event::LeaderLost => {
-                if let Some(producers) = &mut self.state.producers {
-                    producers.leader_lost = true;
-                }
-            }
-            Event::Trouble { code, detail } => {
-                self.trouble(mail.path, code, &detail);
-                self.replace_producer(Instant::now(), ctx);
-                self.set_alarm(ctx);
-            }
+            Event::Reached => self.deliver(ctx, |delivery, out| delivery.reached(out)),
+            Event::LeaderLost => self.delivery.leader_lost(),
+            Event::Trouble { code, detail } => self.trouble(mail.path, code, &detail, ctx),
             Event::PollThreadEnded { panic } => {
                 let panic = panic.unwrap_or_else(|| PanicReport {
                     message: "ended without being asked".to_owned(),
                     location: String::new(),
                 });
-                self.log_panic("poll thread ended", &panic);
+                self.teller.panicked("poll thread ended", &panic);
                 ctx.stop();
             }
         }

@@ -15,9 +15,14 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use super::*;
 use crate::kafka::partition_queue::Path;
 use crate::kafka::test_support::{MockKafka, PATIENCE, ReadRecord};
-use crate::message::{Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId};
+use crate::message::{
+    Destination, Destinations, Epoch, Header, Message, NO_ROUTE, Qos, RecordId, Refusal, RouteId,
+    Seq,
+};
+use crate::observe::panics;
 #[cfg(feature = "failpoints")]
 use crate::observe::test_support::passes_alone;
+use crate::observe::{HeldPlace, Hold};
 use crate::stage::Verdicts;
 
 const PARTITIONS: i32 = 4;

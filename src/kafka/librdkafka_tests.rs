@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::config::{Config, KafkaClient, kafka_client};
-use crate::kafka::actor::{RECORD_BYTES, ROUND_BYTES};
+use crate::kafka::delivery::ROUND_BYTES;
+use crate::kafka::delivery::item::RECORD_BYTES;
 
 /// No value of the bindings' enums.
 const UNKNOWN: [i32; 2] = [119, 133];

@@ -12,6 +12,7 @@ pub mod partitions;
 mod producer_event;
 pub mod producer;
 pub mod dead_letter;
+mod delivery;
 pub mod actor;
 pub mod probe;
 #[cfg(test)]

@@ -36,6 +36,11 @@ impl Partitions {
         usize::try_from(self.count.load(Relaxed)).unwrap_or_default()
     }
 
+    /// librdkafka tells how many there are now.
+    pub(super) fn told(&self, count: i32) {
+        self.count.store(count, Relaxed);
+    }
+
     /// The partition of a record with this key, or of one without a key and this MQTT topic. `None` as long
     /// as the number of partitions is not known.
     pub fn of(&self, key: &[u8]) -> Option<i32> {
@@ -91,7 +96,7 @@ impl Chooser {
 
 impl Partitioner for Chooser {
     fn partition(&self, index: usize, key: Option<&[u8]>, count: i32) -> i32 {
-        self.partitions.count.store(count, Relaxed);
+        self.partitions.told(count);
         if let Some(wanted) = self.wanted.lock().remove(&index) {
             // One that is not there comes back with `_UNKNOWN_PARTITION`.
             return wanted;

@@ -23,11 +23,11 @@ const BOUNDED: [(&str, &str); 15] = [
     ("connected to mqtt", "one a connection: the backoff between connections"),
     ("the broker keeps the session for less time than asked", "one a connection"),
     ("subscribed", "one a connection and route, or the backoff of a subscription"),
-    ("kafka is still away", "once in AWAY_INTERVAL"),
+    ("all kafka brokers still unreachable", "once in AWAY_INTERVAL"),
     ("batch for another epoch", "debug; one a batch that was under way when a producer ended"),
     ("producer started", "the backoff of producers that deliver nothing"),
     ("producer not started", "the budget of restarts"),
-    ("kafka is back", "only after \"kafka is away\", which has a limiter"),
+    ("kafka reachable again", "only after \"all kafka brokers unreachable\", which has a limiter"),
     ("http server ended", "once"),
     ("librdkafka says", "a limiter for each of its facilities, of which there are a few"),
 ];

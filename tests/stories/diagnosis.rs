@@ -164,7 +164,7 @@ fn an_advertised_name_that_does_not_resolve_is_named_and_the_log_stays_short() {
         http.get("/readyz").is_ok_and(|answer| answer.status == 503)
     });
     assert!(is_named(), "{}", said(&http));
-    for line in ["kafka is away", "kafka is back", "trouble with kafka"] {
+    for line in ["all kafka brokers unreachable", "kafka reachable again", "kafka client error"] {
         let count = bridge.log().count(|record| record["msg"] == line);
         assert!(count <= 4, "{line}: {count} times");
     }

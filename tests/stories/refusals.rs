@@ -97,7 +97,7 @@ fn a_device_whose_messages_are_too_large_ends_one_producer_and_the_others_keep_t
     line.bridge.wait_summary("all are settled", PATIENT, |now| {
         (now.dead_lettered, now.in_flight) == (sent, 0)
     });
-    let ends = line.bridge.log().count(|record| record["msg"] == "producer at its end");
+    let ends = line.bridge.log().count(|record| record["msg"] == "producer failed, replacing it");
     assert!((1..=2).contains(&ends), "{ends} producers ended");
     let verdict = line.settle();
     verdict.assert_nothing_lost_or_reordered();

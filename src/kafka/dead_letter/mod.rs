@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, WholePayload};
+use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, NO_ROUTE, WholePayload};
 use crate::stage::{ForwardMsg, SourceId};
 
 /// Of a payload so short, half is not worth another attempt.
@@ -85,7 +85,29 @@ struct Line<'a> {
     payload_base64: Option<String>,
 }
 
+/// Where dead letters wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadLetterKind {
+    /// Held until they can be written.
+    Refused,
+    /// Of messages that no route matches: given up if they cannot be written.
+    Unmatched,
+}
+
+impl DeadLetterKind {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::Refused, Self::Unmatched];
+}
+
 impl DeadLetter {
+    /// Where it waits.
+    pub fn kind(&self) -> DeadLetterKind {
+        match self.reason {
+            NO_ROUTE => DeadLetterKind::Unmatched,
+            _ => DeadLetterKind::Refused,
+        }
+    }
+
     /// Tells less, because what it tells now has no room where it goes: half of the payload, then
     /// nothing of it, then nothing that can be long. `false` if there is nothing left to leave out.
     pub fn shorten(&mut self) -> bool {

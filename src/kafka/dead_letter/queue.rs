@@ -176,9 +176,9 @@ impl DeadLetterQueue {
     }
 
     /// Why none can be written, if so and if it may be said now, and how often it was not said.
-    pub fn may_warn(&mut self) -> Option<(&str, u64)> {
+    pub fn may_warn(&mut self, now: Instant) -> Option<(&str, u64)> {
         let why = self.blocked.as_deref()?;
-        let suppressed = self.limiter.pass(Instant::now())?;
+        let suppressed = self.limiter.pass(now)?;
         Some((why, suppressed))
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Item;
+use super::item::Item;
 use crate::kafka::classify;
 use crate::kafka::partition_queue::{PartitionQueue, Path};
 use crate::kafka::partitions::Partitions;

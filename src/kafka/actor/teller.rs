@@ -1,0 +1,184 @@
+//! Puts what the delivery tells into the log, the metrics and readiness, each warning once in a while.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, debug, error, info, warn};
+
+use crate::kafka::classify;
+use crate::kafka::delivery::output::Told;
+use crate::observe::panics::PanicReport;
+use crate::observe::{LogLimiter, Metrics, diagnosis, keys};
+
+/// A repeated warning appears once in this time.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is said that Kafka is still unreachable, or still confirms nothing.
+const AWAY_INTERVAL: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub(super) struct Teller {
+    log: Logger,
+    metrics: Arc<Metrics>,
+    actor: Arc<str>,
+    brokers: String,
+    /// Of refused records and of errors that are no record's.
+    warnings: LogLimiter,
+    unconfirmed: LogLimiter,
+    panics: LogLimiter,
+    away: LogLimiter,
+    still_away: LogLimiter,
+    failures: LogLimiter,
+    dropped: LogLimiter,
+    /// The log says that Kafka is unreachable: then it will also say that this is over.
+    away_is_told: bool,
+    /// The next producer is told of, since the end of the last one was.
+    tells_start: bool,
+}
+
+impl Teller {
+    pub(super) fn new(
+        log: Logger,
+        metrics: Arc<Metrics>,
+        actor: Arc<str>,
+        brokers: String,
+    ) -> Self {
+        Self {
+            log,
+            metrics,
+            actor,
+            brokers,
+            warnings: LogLimiter::every(WARN_INTERVAL),
+            unconfirmed: LogLimiter::every(AWAY_INTERVAL),
+            panics: LogLimiter::every(WARN_INTERVAL),
+            away: LogLimiter::every(WARN_INTERVAL),
+            still_away: LogLimiter::every(AWAY_INTERVAL),
+            failures: LogLimiter::every(WARN_INTERVAL),
+            dropped: LogLimiter::every(WARN_INTERVAL),
+            away_is_told: false,
+            tells_start: true,
+        }
+    }
+
+    /// The actor begins anew, and nobody knows what was told last.
+    pub(super) fn restart(&mut self) {
+        self.tells_start = true;
+        self.away_is_told = false;
+    }
+
+    pub(super) fn panicked(&mut self, what: &'static str, panic: &PanicReport) {
+        if let Some(suppressed) = self.panics.pass(Instant::now()) {
+            error!(self.log, "{}", what; keys::ACTOR => &self.actor,
+                keys::PANIC => &panic.message, keys::LOCATION => &panic.location,
+                keys::SUPPRESSED => suppressed);
+        }
+    }
+
+    pub(super) fn not_started(&self, error: &str) {
+        error!(self.log, "producer not started"; keys::ERROR => error);
+    }
+
+    pub(super) fn tell(&mut self, told: Told<'_>) {
+        let now = Instant::now();
+        let (log, health) = (&self.log, self.metrics.health());
+        match told {
+            Told::Started(epoch) if self.tells_start => {
+                info!(log, "producer started"; keys::EPOCH => epoch.0,
+                    keys::KAFKA_BROKERS => &self.brokers);
+            }
+            Told::Started(_) => {}
+            Told::Failed { epoch, detail, again_without_delivery } => {
+                let suppressed = self.failures.pass(now);
+                self.tells_start = suppressed.is_some();
+                if let Some(suppressed) = suppressed {
+                    warn!(log, "producer failed, replacing it"; keys::EPOCH => epoch.0,
+                        keys::DETAIL => detail, keys::SUPPRESSED => suppressed);
+                }
+                self.metrics.count_restart("producer", "fatal_error");
+                if again_without_delivery {
+                    health.set_producer_failing(Some(detail.to_owned()));
+                }
+            }
+            Told::Delivers => health.set_producer_failing(None),
+            Told::Refused { kafka_topic, code, sentence } => {
+                if let Some(suppressed) = self.warnings.pass(now) {
+                    warn!(log, "record refused"; keys::KAFKA_TOPIC => kafka_topic,
+                        keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
+                        keys::DETAIL => sentence, keys::SUPPRESSED => suppressed);
+                }
+            }
+            Told::RefusesAll { kafka_topic, code, sentence, dead_lettered } => {
+                error!(log, "kafka topic refuses all that comes, holding it";
+                    keys::KAFKA_TOPIC => kafka_topic, keys::REASON => classify::name(code),
+                    keys::KAFKA_ERROR_CODE => code, keys::DETAIL => sentence,
+                    keys::DEAD_LETTERED => dead_lettered);
+            }
+            Told::Held { holds, blocked } => {
+                if let Some((why, suppressed)) = blocked {
+                    error!(log, "dead letter not written"; keys::ERROR => why,
+                        keys::SUPPRESSED => suppressed);
+                }
+                self.metrics.set_holds(holds);
+            }
+            Told::Dropped { count, why } => {
+                if let Some(suppressed) = self.dropped.pass(now) {
+                    warn!(log, "messages that no route matches are dropped"; keys::REASON => why,
+                        keys::COUNT => count, keys::SUPPRESSED => suppressed);
+                }
+                health.set_unmatched_dropped(Some(why.to_owned()));
+            }
+            Told::DeadLettersLate => {
+                let why = "Kafka does not confirm their dead letters".to_owned();
+                health.set_unmatched_dropped(Some(why));
+            }
+            Told::UnmatchedWritten => health.set_unmatched_dropped(None),
+            Told::Panicked(panic) => self.panicked("panic on one message", panic),
+            Told::StaleBatch { epoch, count } => {
+                debug!(log, "batch for another epoch"; keys::EPOCH => epoch.0, keys::COUNT => count);
+            }
+            Told::Unconfirmed { since, is_reachable } => {
+                health.set_unconfirmed(since.as_ref().map(Instant::elapsed));
+                if let Some(since) = since.filter(|_| is_reachable)
+                    && let Some(suppressed) = self.unconfirmed.pass(now)
+                {
+                    warn!(log, "no acknowledgement from kafka"; keys::ELAPSED_MS => elapsed_ms(since),
+                        keys::SUPPRESSED => suppressed);
+                }
+            }
+            Told::ClientError { code, detail } => {
+                if let Some(suppressed) = self.warnings.pass(now) {
+                    let likely = diagnosis::of_kafka(code, detail, true).map(ToString::to_string);
+                    warn!(log, "kafka client error"; keys::REASON => classify::name(code),
+                        keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail,
+                        keys::LIKELY => likely, keys::SUPPRESSED => suppressed);
+                }
+            }
+            Told::Away { detail } => {
+                self.still_away.reset();
+                let _ = self.still_away.pass(now);
+                let suppressed = self.away.pass(now);
+                self.away_is_told = suppressed.is_some();
+                if let Some(suppressed) = suppressed {
+                    warn!(log, "all kafka brokers unreachable"; keys::DETAIL => detail,
+                        keys::SUPPRESSED => suppressed);
+                }
+            }
+            Told::StillAway { since } => {
+                if self.still_away.pass(now).is_some() {
+                    self.away_is_told = true;
+                    warn!(log, "all kafka brokers still unreachable";
+                        keys::ELAPSED_MS => elapsed_ms(since));
+                }
+            }
+            Told::Back { since } => {
+                if std::mem::take(&mut self.away_is_told) {
+                    info!(log, "kafka reachable again"; keys::ELAPSED_MS => elapsed_ms(since));
+                }
+            }
+            Told::Failing(details) => health.set_failing_partitions(details),
+        }
+    }
+}
+
+fn elapsed_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

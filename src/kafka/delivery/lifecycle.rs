@@ -1,0 +1,268 @@
+//! The producers of an epoch: they begin, run, fail and are replaced.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::item::InFlight;
+use crate::backoff::Backoff;
+use crate::kafka::dead_letter::DeadLetterKind;
+use crate::kafka::partition_queue::Path;
+use crate::message::Epoch;
+
+/// After a fatal error: how long the reports of what was in flight are waited for at most, so that nothing
+/// of the old producer is still on its way when the new one begins.
+const LAST_REPORTS: Duration = Duration::from_secs(5);
+/// Pause before a new producer, if more than one before it delivered nothing; it doubles.
+const START_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause before a new producer.
+const START_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A producer that confirms nothing at all for so long, of a Kafka that answers, is replaced by a new one
+/// (docs/decisions/0015-a-producer-that-is-stuck.md). The time doubles, so often, while that helps nothing.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
+const STUCK_DOUBLINGS: u32 = 4;
+
+/// What a producer has in flight, by the index that its reports name.
+#[derive(Debug, Default)]
+pub(super) struct ProducerSlot {
+    pub(super) in_flight: Slab<InFlight>,
+    /// Records that came back refused.
+    pub(super) gaps: u32,
+}
+
+/// The producers of one epoch.
+#[derive(Debug)]
+pub(super) struct ProducerSet {
+    pub(super) epoch: Epoch,
+    pub(super) pipelined: ProducerSlot,
+    /// Made when it is first needed.
+    pub(super) serial: Option<ProducerSlot>,
+    /// Queues with a record that may have been overtaken: what is behind it is sent again too.
+    pub(super) to_replay: BTreeSet<usize>,
+    /// When it delivered a record the last time.
+    pub(super) delivered_at: Option<Instant>,
+    /// librdkafka may never find some partition's leader again.
+    pub(super) leader_lost: bool,
+}
+
+impl ProducerSet {
+    fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            pipelined: ProducerSlot::default(),
+            serial: None,
+            to_replay: BTreeSet::new(),
+            delivered_at: None,
+            leader_lost: false,
+        }
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = &ProducerSlot> {
+        std::iter::once(&self.pipelined).chain(&self.serial)
+    }
+
+    pub(super) fn slot(&mut self, path: Path) -> Option<&mut ProducerSlot> {
+        match path {
+            Path::Pipelined => Some(&mut self.pipelined),
+            Path::Serial => self.serial.as_mut(),
+        }
+    }
+
+    /// Since when the record has waited that has waited for the longest time. A dead letter is one too,
+    /// if its message waits for it.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let in_flight = self.slots().flat_map(|slot| slot.in_flight.iter());
+        let since = in_flight.filter_map(|(_, in_flight)| match in_flight {
+            InFlight::Record { produced_at, .. } => Some(produced_at.instant),
+            InFlight::DeadLetter { dead_letter, sent_at } => {
+                (dead_letter.kind() == DeadLetterKind::Refused).then_some(sent_at.instant)
+            }
+        });
+        since.min()
+    }
+}
+
+/// Whether there is a producer, and what for.
+#[derive(Debug)]
+enum State {
+    /// None. The next one begins at this time.
+    Starting { at: Instant },
+    /// Records are sent.
+    Running(ProducerSet),
+    /// The producer failed. Nothing is sent any more, and its last reports are waited for until then.
+    Ending { producers: ProducerSet, until: Instant },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    state: State,
+    /// Producers in a row that delivered nothing.
+    failed_producers: u32,
+    backoff: Backoff,
+}
+
+impl Lifecycle {
+    /// The first producer begins at this time.
+    pub(super) fn new(at: Instant) -> Self {
+        let backoff = Backoff::new(START_PAUSE_MIN, START_PAUSE_MAX);
+        Self { state: State::Starting { at }, failed_producers: 0, backoff }
+    }
+
+    /// The producers to send through.
+    pub(super) fn running(&self) -> Option<&ProducerSet> {
+        match &self.state {
+            State::Running(producers) => Some(producers),
+            State::Starting { .. } | State::Ending { .. } => None,
+        }
+    }
+
+    /// The same.
+    pub(super) fn running_mut(&mut self) -> Option<&mut ProducerSet> {
+        match &mut self.state {
+            State::Running(producers) => Some(producers),
+            State::Starting { .. } | State::Ending { .. } => None,
+        }
+    }
+
+    /// The producers whose reports count, be it that they are ending.
+    pub(super) fn producers(&self) -> Option<&ProducerSet> {
+        match &self.state {
+            State::Running(producers) | State::Ending { producers, .. } => Some(producers),
+            State::Starting { .. } => None,
+        }
+    }
+
+    /// The same.
+    pub(super) fn producers_mut(&mut self) -> Option<&mut ProducerSet> {
+        match &mut self.state {
+            State::Running(producers) | State::Ending { producers, .. } => Some(producers),
+            State::Starting { .. } => None,
+        }
+    }
+
+    /// The slot to handle reports of.
+    pub(super) fn slot(&mut self, path: Path) -> Option<&mut ProducerSlot> {
+        self.producers_mut()?.slot(path)
+    }
+
+    /// When something is to be done if nothing comes before.
+    pub(super) fn next_step(&self) -> Option<Instant> {
+        match &self.state {
+            State::Starting { at } => Some(*at),
+            State::Ending { until, .. } => Some(*until),
+            State::Running(_) => None,
+        }
+    }
+
+    /// A new epoch begins if it is time.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<Epoch> {
+        let State::Starting { at } = self.state else { return None };
+        (now >= at).then(|| {
+            let epoch = Epoch::next();
+            self.state = State::Running(ProducerSet::new(epoch));
+            epoch
+        })
+    }
+
+    /// The producer failed. Its epoch, and whether it is one more that delivered nothing; `None` if that is
+    /// known already.
+    pub(super) fn fail(&mut self, now: Instant) -> Option<(Epoch, bool)> {
+        let state = mem::replace(&mut self.state, State::Starting { at: now });
+        let State::Running(producers) = state else {
+            self.state = state;
+            return None;
+        };
+        let without_delivery = self.failed_producers > 0 && producers.delivered_at.is_none();
+        let epoch = producers.epoch;
+        self.state = State::Ending { producers, until: now + LAST_REPORTS };
+        Some((epoch, without_delivery))
+    }
+
+    /// Whether the producer that failed has nothing more to say; then the next one begins soon.
+    pub(super) fn finish(&mut self, now: Instant) -> bool {
+        let State::Ending { producers, until } = &self.state else { return false };
+        let has_in_flight = producers.slots().any(|slot| !slot.in_flight.is_empty());
+        if now < *until && has_in_flight {
+            return false;
+        }
+        if producers.delivered_at.is_some() {
+            self.failed_producers = 0;
+            self.backoff.reset();
+        } else {
+            self.failed_producers += 1;
+        }
+        // The first one may have met what is over by now.
+        let pause = match self.failed_producers {
+            0 | 1 => Duration::ZERO,
+            _ => self.backoff.pause(0.0),
+        };
+        self.state = State::Starting { at: now + pause };
+        true
+    }
+
+    /// Whether librdkafka has most likely come to a stop for good, by the record that has waited longest and
+    /// that Kafka, which answers, has not confirmed `since`.
+    pub(super) fn is_stuck(&self, since: Instant, now: Instant) -> bool {
+        let Some(producers) = self.running() else { return false };
+        let is_silent = producers.delivered_at.is_none_or(|at| at < since);
+        let patience = STUCK_AFTER * (1 << self.failed_producers.min(STUCK_DOUBLINGS));
+        producers.leader_lost || is_silent && now.saturating_duration_since(since) >= patience
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_producer_that_fails_is_replaced_once_its_reports_are_in_or_late() {
+        let now = Instant::now();
+        let mut lifecycle = Lifecycle::new(now);
+        assert!(lifecycle.producers().is_none() && lifecycle.next_step() == Some(now));
+        let epoch = lifecycle.begin(now).expect("it is time");
+        assert_eq!((lifecycle.begin(now), lifecycle.next_step()), (None, None));
+        assert!(!lifecycle.finish(now), "it runs");
+        assert_eq!(lifecycle.fail(now), Some((epoch, false)));
+        assert_eq!(lifecycle.fail(now), None, "it is known");
+        assert!(lifecycle.running().is_none() && lifecycle.producers().is_some());
+        assert!(lifecycle.finish(now), "nothing was in flight");
+        assert!(lifecycle.begin(now).is_some_and(|next| next > epoch));
+    }
+
+    #[test]
+    fn pauses_grow_while_producers_deliver_nothing() {
+        let mut now = Instant::now();
+        let mut lifecycle = Lifecycle::new(now);
+        let mut pauses = Vec::new();
+        for nth in 0..10 {
+            lifecycle.begin(now).expect("it is time");
+            if nth == 8 {
+                lifecycle.running_mut().expect("it runs").delivered_at = Some(now);
+            }
+            lifecycle.fail(now);
+            assert!(lifecycle.finish(now));
+            let next = lifecycle.next_step().expect("it begins");
+            pauses.push((next - now).as_millis());
+            now = next;
+        }
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200, 6400, 0, 0]);
+    }
+
+    #[test]
+    fn the_patience_with_a_silent_producer_doubles_while_a_new_one_helps_nothing() {
+        let mut now = Instant::now();
+        let mut lifecycle = Lifecycle::new(now);
+        for minutes in [5, 10, 20, 40, 80, 80] {
+            now = lifecycle.next_step().unwrap_or(now);
+            lifecycle.begin(now).expect("it is time");
+            let patience = Duration::from_secs(60 * minutes);
+            assert!(!lifecycle.is_stuck(now, now + patience - Duration::from_secs(1)));
+            assert!(lifecycle.is_stuck(now, now + patience));
+            lifecycle.fail(now);
+            lifecycle.finish(now);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What `Delivery` commands. The actor carries it out at once; the tests play a Kafka.
+
+use std::time::Instant;
+
+use super::item::Item;
+use crate::kafka::dead_letter::DeadLetterKind;
+use crate::kafka::dead_letter::file::DeadLetterFile;
+use crate::kafka::partition_queue::Path;
+use crate::kafka::producer::{Extras, Outgoing, Report, Target};
+use crate::message::{Epoch, Stamp};
+use crate::observe::Hold;
+use crate::observe::panics::PanicReport;
+use crate::stage::{SourceId, Verdict};
+
+/// Commands, each carried out before it returns. They are methods and not values, so that a record costs no
+/// allocation on its way.
+pub(crate) trait Output {
+    /// Starts the producer of this path. `false` if that is impossible: the stage is restarted then, and
+    /// everything handed on again.
+    fn start(&mut self, epoch: Epoch, path: Path) -> bool;
+
+    /// Ends the producer of this path, whatever it has in flight.
+    fn end(&mut self, path: Path);
+
+    /// Hands over plain records; the code of each, 0 for those that were taken, or nothing if all were.
+    fn send<'a>(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        records: impl Iterator<Item = Outgoing<'a>>,
+    ) -> Result<Vec<i32>, i32>;
+
+    /// Hands over one record that is not plain.
+    fn send_one(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        record: Outgoing<'_>,
+        extras: Extras<'_>,
+    ) -> Result<(), i32>;
+
+    /// Sends what the pipelined producer was handed. So many records of older rounds are in flight.
+    fn flush(&mut self, left_behind: usize);
+
+    /// What Kafka said about a record that it refused.
+    fn sentence(&mut self, path: Path, index: usize) -> Option<String>;
+
+    /// Writes these lines of dead letters to their file; its end comes back as an event.
+    fn write(&mut self, kind: DeadLetterKind, file: DeadLetterFile, lines: Vec<Vec<u8>>);
+
+    /// Tells every source of a new epoch.
+    fn announce(&mut self, epoch: Epoch);
+
+    /// Verdicts for a source, the first of which was told at `delivered_at`.
+    fn verdicts(&mut self, source: SourceId, verdicts: Vec<Verdict>, delivered_at: Instant);
+
+    /// A record is in Kafka: its timing record, and its part of the histograms.
+    fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp);
+
+    /// Something for the log, the metrics or readiness.
+    fn tell(&mut self, told: Told<'_>);
+}
+
+/// See [`Output::tell`].
+#[derive(Debug)]
+pub(crate) enum Told<'a> {
+    /// A new producer, and with it a new epoch.
+    Started(Epoch),
+    /// The producer failed and will be replaced.
+    Failed {
+        epoch: Epoch,
+        detail: &'a str,
+        /// It is not the first in a row that delivered nothing.
+        again_without_delivery: bool,
+    },
+    /// The producer has delivered its first record.
+    Delivers,
+    /// Kafka or librdkafka refused a record.
+    Refused { kafka_topic: &'a str, code: i32, sentence: &'a str },
+    /// The Kafka topic refuses whatever comes: what follows is held.
+    RefusesAll { kafka_topic: &'a str, code: i32, sentence: &'a str, dead_lettered: u64 },
+    /// What is held now; and why dead letters cannot be written, with the number of times that this was
+    /// not said, if it is to be said now.
+    Held { holds: Vec<Hold>, blocked: Option<(&'a str, u64)> },
+    /// Messages that no route matches are dropped.
+    Dropped { count: usize, why: &'a str },
+    /// Dead letters of messages that no route matches are late, and their messages are dropped.
+    DeadLettersLate,
+    /// Such a dead letter was written.
+    UnmatchedWritten,
+    /// A message made the stage panic, which goes on without it.
+    Panicked(&'a PanicReport),
+    /// A batch for another epoch was refused; so many so far.
+    StaleBatch { epoch: Epoch, count: u64 },
+    /// Kafka answers and has confirmed no record since then.
+    Unconfirmed { since: Option<Instant>, is_reachable: bool },
+    /// A client has an error to tell that is no record's.
+    ClientError { code: i32, detail: &'a str },
+    /// No broker is reachable any more.
+    Away { detail: &'a str },
+    /// And still none is.
+    StillAway { since: Instant },
+    /// A broker is reachable again.
+    Back { since: Instant },
+    /// These partitions refuse for long what should pass.
+    Failing(Vec<String>),
+}
+
+/// Verdicts by source, one mail each.
+#[derive(Default)]
+pub(crate) struct Outbox(Vec<(SourceId, Vec<Verdict>)>);
+
+impl Outbox {
+    pub(crate) fn push(&mut self, source: SourceId, verdict: Verdict) {
+        match self.0.iter_mut().find(|(known, _)| *known == source) {
+            Some((_, verdicts)) => verdicts.push(verdict),
+            None => self.0.push((source, vec![verdict])),
+        }
+    }
+
+    /// Sends all, the first of which was told at `delivered_at`.
+    pub(crate) fn send(self, out: &mut impl Output, delivered_at: Instant) {
+        for (source, verdicts) in self.0 {
+            out.verdicts(source, verdicts, delivered_at);
+        }
+    }
+}

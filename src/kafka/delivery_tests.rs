@@ -1,0 +1,492 @@
+//! The delivery against a Kafka that is played here: no librdkafka, no runtime, no clock.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::kafka::dead_letter::file::DeadLetterFile;
+use crate::kafka::producer::{Extras, Outgoing, Report, Target};
+use crate::message::{Destinations, Header, Message, NO_ROUTE, Qos, Record, Refusal, RouteId, Seq};
+
+const PARTITIONS: i32 = 3;
+const SOURCES: u16 = 3;
+const TOO_LARGE: i32 = 10;
+const PURGED: i32 = -152;
+const QUEUE_FULL: i32 = -184;
+
+/// A record that was handed over and not reported.
+struct Pending {
+    index: usize,
+    kafka_partition: i32,
+    value: Bytes,
+}
+
+/// Carries out what the delivery commands.
+#[derive(Default)]
+struct Kafka {
+    epochs: Vec<Epoch>,
+    pipelined: VecDeque<Pending>,
+    serial: VecDeque<Pending>,
+    /// Librdkafka takes so many at once, if that is bounded.
+    room: Option<usize>,
+    /// By partition.
+    log: BTreeMap<i32, Vec<u64>>,
+    verdicts: Vec<(SourceId, Verdict)>,
+    writes: Vec<(DeadLetterKind, usize)>,
+    flushes: usize,
+    holds: Vec<Hold>,
+}
+
+impl Kafka {
+    fn pending(&mut self, path: Path) -> &mut VecDeque<Pending> {
+        match path {
+            Path::Pipelined => &mut self.pipelined,
+            Path::Serial => &mut self.serial,
+        }
+    }
+
+    fn take(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        record: Outgoing<'_>,
+        wanted: Option<i32>,
+    ) -> i32 {
+        if self.room.is_some_and(|room| self.pending(path).len() >= room) {
+            return QUEUE_FULL;
+        }
+        to.partitions.told(PARTITIONS);
+        let chosen = || to.partitions.of(record.key.unwrap_or(record.mqtt_topic));
+        let kafka_partition = wanted.or(to.kafka_partition).or_else(chosen).unwrap_or_default();
+        if kafka_partition >= PARTITIONS {
+            return classify::UNKNOWN_PARTITION;
+        }
+        let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
+        self.pending(path).push_back(Pending { index: record.index, kafka_partition, value });
+        0
+    }
+
+    /// The report of the oldest record that was handed over.
+    fn report(&mut self, path: Path, code: i32, now: Stamp) -> Option<Report> {
+        let Pending { index, kafka_partition, value } = self.pending(path).pop_front()?;
+        if code == 0 {
+            let seq = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok());
+            self.log.entry(kafka_partition).or_default().push(seq.expect("a number"));
+        }
+        Some(Report { index, code, kafka_partition, kafka_offset: 0, at: now })
+    }
+}
+
+impl Output for Kafka {
+    fn start(&mut self, _: Epoch, path: Path) -> bool {
+        self.pending(path).clear();
+        true
+    }
+
+    fn end(&mut self, path: Path) {
+        self.pending(path).clear();
+    }
+
+    fn send<'a>(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        records: impl Iterator<Item = Outgoing<'a>>,
+    ) -> Result<Vec<i32>, i32> {
+        let codes: Vec<_> = records.map(|record| self.take(path, to, record, None)).collect();
+        Ok(if codes.iter().all(|code| *code == 0) { Vec::new() } else { codes })
+    }
+
+    fn send_one(
+        &mut self,
+        path: Path,
+        to: Target<'_>,
+        record: Outgoing<'_>,
+        extras: Extras<'_>,
+    ) -> Result<(), i32> {
+        match self.take(path, to, record, extras.kafka_partition) {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    }
+
+    fn flush(&mut self, _: usize) {
+        self.flushes += 1;
+    }
+
+    fn sentence(&mut self, _: Path, _: usize) -> Option<String> {
+        None
+    }
+
+    fn write(&mut self, kind: DeadLetterKind, _: DeadLetterFile, lines: Vec<Vec<u8>>) {
+        self.writes.push((kind, lines.len()));
+    }
+
+    fn announce(&mut self, epoch: Epoch) {
+        self.epochs.push(epoch);
+    }
+
+    fn verdicts(&mut self, source: SourceId, verdicts: Vec<Verdict>, _: Instant) {
+        self.verdicts.extend(verdicts.into_iter().map(|verdict| (source, verdict)));
+    }
+
+    fn delivered(&mut self, _: &Item, _: &Report, _: Stamp) {}
+
+    fn tell(&mut self, told: Told<'_>) {
+        if let Told::Held { holds, .. } = told {
+            self.holds = holds;
+        }
+    }
+}
+
+/// A delivery, its Kafka, and the time.
+struct Stage {
+    delivery: Delivery,
+    kafka: Kafka,
+    now: Stamp,
+}
+
+impl Stage {
+    fn new(adjust: impl FnOnce(&mut Config)) -> Self {
+        let (mut config, now) = (Config::for_test(), Stamp::now());
+        adjust(&mut config);
+        let delivery = Delivery::new(&config, now.instant);
+        let mut stage = Self { delivery, kafka: Kafka::default(), now };
+        stage.wait(Duration::ZERO);
+        stage
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.delivery.alarm(self.now, &mut self.kafka);
+    }
+
+    fn hand_on(&mut self, source: SourceId, messages: Vec<ForwardMsg>) {
+        let Some(stage_epoch) = self.kafka.epochs.last().copied() else { return };
+        let batch = ForwardBatch { stage_epoch, messages, source };
+        self.delivery.batch(batch, self.now, &mut self.kafka);
+    }
+
+    /// Kafka answers so many of the oldest requests with these codes.
+    fn report(&mut self, path: Path, codes: &[i32], fatal: Option<&str>) {
+        let now = self.now;
+        let report = |code: &i32| self.kafka.report(path, *code, now);
+        let reports: Vec<_> = codes.iter().filter_map(report).collect();
+        self.delivery.handle_reports(path, &reports, fatal, self.now, &mut self.kafka);
+    }
+
+    fn write(&mut self) {
+        for (kind, count) in std::mem::take(&mut self.kafka.writes) {
+            self.delivery.written(kind, Ok(count), self.now, &mut self.kafka);
+        }
+    }
+
+    /// All goes well for as long as anything is under way.
+    fn run(&mut self) {
+        for _ in 0..200 {
+            self.report(Path::Pipelined, &[0; 100], None);
+            self.report(Path::Serial, &[0; 100], None);
+            self.write();
+            self.wait(Duration::from_secs(10));
+        }
+    }
+}
+
+/// A message with these records, one destination after the other; the value of each is its number.
+fn message(mqtt_topic: u64, count: usize) -> Vec<ForwardMsg> {
+    let (seq, route) = (Seq::next(), RouteId(0));
+    let mqtt_topic = Bytes::from(format!("sensors/{mqtt_topic}"));
+    let value = Bytes::from(seq.0.to_string());
+    let record = Record::new(route, "a".into(), mqtt_topic.clone(), value.clone());
+    let mut destinations = vec![Destination::Record(record.clone()); count];
+    if let Some(second) = destinations.get_mut(1) {
+        // librdkafka does not take it together with the others.
+        let headers = vec![Header { name: c"device".into(), value: None }];
+        *second = Destination::Record(Record { headers, ..record });
+    }
+    parts(seq, mqtt_topic, value, destinations)
+}
+
+fn parts(seq: Seq, mqtt_topic: Bytes, payload: Bytes, all: Vec<Destination>) -> Vec<ForwardMsg> {
+    let count = u16::try_from(all.len()).expect("few");
+    let message = Arc::new(Message {
+        mqtt_topic,
+        payload,
+        properties: Bytes::new(),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        received_at: Stamp::now(),
+        destinations: Destinations::Several(all.into()),
+    });
+    let part = |index| ForwardMsg { id: RecordId { seq, index }, message: Arc::clone(&message) };
+    (0..count).map(part).collect()
+}
+
+fn refused(reason: &'static str) -> ForwardMsg {
+    let refusal = Refusal { reason, detail: "found x".to_owned(), whole: None };
+    let destination = Destination::DeadLetter(Box::new(refusal));
+    parts(Seq::next(), "sensors/0".into(), "x".into(), vec![destination]).remove(0)
+}
+
+const ONE: SourceId = SourceId(0);
+
+#[test]
+fn a_round_is_flushed_once_and_each_record_has_its_verdict() {
+    let mut stage = Stage::new(|_| {});
+    let messages: Vec<_> = (0..40).flat_map(|nth| message(nth % 8, 1)).collect();
+    stage.hand_on(ONE, messages.clone());
+    assert_eq!(stage.kafka.pipelined.len(), 1, "the number of partitions is not known");
+    stage.run();
+    let ids: BTreeSet<_> = messages.iter().map(|msg| msg.id).collect();
+    let verdicts: Vec<_> = stage.kafka.verdicts.iter().map(|(_, verdict)| *verdict).collect();
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Delivered(_))));
+    assert_eq!(verdicts.len(), 40);
+    assert_eq!(verdicts.iter().map(|verdict| verdict.id()).collect::<BTreeSet<_>>(), ids);
+    // One for the Kafka topic, one for each of its partitions, and one for the rest.
+    assert!(stage.kafka.flushes <= 4, "{}", stage.kafka.flushes);
+}
+
+#[test]
+fn a_full_queue_is_tried_again_and_keeps_the_order() {
+    let mut stage = Stage::new(|_| {});
+    stage.kafka.room = Some(2);
+    stage.hand_on(ONE, (0..30).flat_map(|_| message(1, 1)).collect());
+    // The number of partitions and the sequence of one of them become known.
+    for _ in 0..2 {
+        stage.report(Path::Pipelined, &[0], None);
+        stage.wait(Duration::from_millis(10));
+    }
+    let full_retry = stage.delivery.next_alarm(stage.now.instant);
+    assert!(full_retry.is_some_and(|at| at <= stage.now.instant + FULL_RETRY));
+    stage.run();
+    let log: Vec<_> = stage.kafka.log.into_values().flatten().collect();
+    assert_eq!(log.len(), 30);
+    assert!(log.is_sorted_by(|a, b| a < b), "{log:?}");
+}
+
+#[test]
+fn a_producer_that_fails_is_replaced_when_its_last_reports_are_in_and_what_is_open_comes_again() {
+    let mut stage = Stage::new(|_| {});
+    let messages: Vec<_> = (0..10).flat_map(|_| message(1, 1)).collect();
+    stage.hand_on(ONE, messages.clone());
+    stage.report(Path::Pipelined, &[0], None);
+    stage.wait(Duration::from_millis(10));
+    stage.report(Path::Pipelined, &[0], None);
+    stage.wait(Duration::from_millis(10));
+    stage.report(Path::Pipelined, &[0, TOO_LARGE], Some("gapless"));
+    assert_eq!(stage.kafka.epochs.len(), 1, "the others are not reported");
+    stage.hand_on(ONE, message(1, 1));
+    assert_eq!(stage.kafka.pipelined.len(), 6, "a producer that ends takes nothing");
+    stage.report(Path::Pipelined, &[PURGED; 6], Some("gapless"));
+    assert_eq!(stage.kafka.epochs.len(), 2);
+    assert_eq!(stage.kafka.verdicts.len(), 3);
+    stage.hand_on(ONE, messages[3..].to_vec());
+    stage.report(Path::Serial, &[TOO_LARGE], None);
+    stage.run();
+    let dead = (ONE, Verdict::Rejected(messages[3].id));
+    assert!(stage.kafka.verdicts.contains(&dead), "refused alone");
+    let log: Vec<_> = stage.kafka.log.into_values().flatten().collect();
+    assert_eq!(log.len(), 9);
+    assert!(log.is_sorted_by(|a, b| a < b), "{log:?}");
+}
+
+#[test]
+fn reports_that_never_come_are_waited_for_five_seconds() {
+    let mut stage = Stage::new(|_| {});
+    stage.hand_on(ONE, message(1, 1));
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.trouble(-150, "fatal", Some("fenced"), now.instant, kafka);
+    stage.wait(Duration::from_millis(4_999));
+    assert_eq!(stage.kafka.epochs.len(), 1);
+    stage.wait(Duration::from_millis(1));
+    assert_eq!(stage.kafka.epochs.len(), 2);
+}
+
+#[test]
+fn a_kafka_that_confirms_nothing_gets_a_new_producer_unless_it_is_unreachable() {
+    for is_reachable in [true, false] {
+        let mut stage = Stage::new(|_| {});
+        stage.hand_on(ONE, message(1, 1));
+        let Stage { delivery, kafka, now } = &mut stage;
+        if !is_reachable {
+            delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
+        }
+        now.instant += Duration::from_secs(301);
+        delivery.tick(now.instant, kafka);
+        stage.wait(Duration::from_secs(5));
+        assert_eq!(stage.kafka.epochs.len(), if is_reachable { 2 } else { 1 });
+    }
+}
+
+#[test]
+fn what_no_route_matches_is_dropped_where_what_is_refused_is_held() {
+    let mut stage = Stage::new(|_| {});
+    let (held, dropped) = (refused("payload_not_json"), refused(NO_ROUTE));
+    stage.hand_on(ONE, vec![held, dropped.clone()]);
+    for (kind, _) in std::mem::take(&mut stage.kafka.writes) {
+        let full = Err("disk full".to_owned());
+        stage.delivery.written(kind, full, stage.now, &mut stage.kafka);
+    }
+    assert_eq!(stage.kafka.verdicts, [(ONE, Verdict::Dropped(dropped.id))]);
+    let hold = Hold { place: HeldPlace::DeadLetter, reason: "disk full".to_owned() };
+    assert_eq!(stage.kafka.holds, [hold]);
+    stage.run();
+    assert_eq!(stage.kafka.verdicts.len(), 2, "written when there was room again");
+}
+
+/// A source, as MqttActor with its window.
+#[derive(Default)]
+struct Source {
+    open: BTreeMap<RecordId, ForwardMsg>,
+    cursor: Option<RecordId>,
+    settled: usize,
+}
+
+impl Source {
+    fn hand_on(&mut self, count: usize) -> Vec<ForwardMsg> {
+        let cursor = self.cursor;
+        let behind = self.open.iter().filter(|(id, _)| cursor.is_none_or(|cursor| **id > cursor));
+        let batch: Vec<_> = behind.take(count).map(|(_, msg)| msg.clone()).collect();
+        self.cursor = batch.last().map(|msg| msg.id).or(cursor);
+        batch
+    }
+}
+
+/// Sources hand on to a stage, and notice each epoch.
+struct Bridge {
+    stage: Stage,
+    sources: Vec<Source>,
+    epochs: usize,
+    poison: BTreeSet<u64>,
+    /// By the number of a message, its source and MQTT topic.
+    sent: BTreeMap<u64, (u16, u64)>,
+    dead: BTreeSet<u64>,
+}
+
+impl Bridge {
+    fn settle(&mut self) {
+        for (source, verdict) in std::mem::take(&mut self.stage.kafka.verdicts) {
+            let source = &mut self.sources[usize::from(source.0)];
+            source.settled += usize::from(source.open.remove(&verdict.id()).is_some());
+            if let Verdict::Rejected(id) = verdict {
+                self.dead.insert(id.seq.0);
+            }
+        }
+        if self.stage.kafka.epochs.len() > self.epochs {
+            self.epochs = self.stage.kafka.epochs.len();
+            self.sources.iter_mut().for_each(|source| source.cursor = None);
+        }
+    }
+
+    fn hand_on(&mut self, source: u16, count: usize) {
+        let batch = self.sources[usize::from(source)].hand_on(count);
+        self.stage.hand_on(SourceId(source), batch);
+    }
+
+    fn is_poison(&self, pending: Option<&Pending>) -> bool {
+        let text = pending.map_or("", |pending| std::str::from_utf8(&pending.value).unwrap_or(""));
+        text.parse().is_ok_and(|seq| self.poison.contains(&seq))
+    }
+
+    /// Kafka answers at most so many requests of each producer: it takes what comes before a poison, refuses
+    /// that, and knows no producer that goes on behind it.
+    fn answer(&mut self, count: usize) {
+        if self.is_poison(self.stage.kafka.serial.front()) {
+            self.stage.report(Path::Serial, &[TOO_LARGE], None);
+        } else {
+            self.stage.report(Path::Serial, &[0], None);
+        }
+        let pipelined = &self.stage.kafka.pipelined;
+        let good = pipelined.iter().take(count).take_while(|it| !self.is_poison(Some(it))).count();
+        if good < count.min(pipelined.len()) {
+            let mut codes = vec![0; good];
+            codes.push(TOO_LARGE);
+            codes.resize(pipelined.len(), PURGED);
+            self.stage.report(Path::Pipelined, &codes, Some("gapless"));
+        } else {
+            self.stage.report(Path::Pipelined, &vec![0; good], None);
+        }
+    }
+}
+
+proptest! {
+    /// Sources interleave, attach anew, lose their verdicts; records are refused; producers die and librdkafka
+    /// is full: each record has one verdict that counts, what is refused is exactly the poison, and the
+    /// records of each source and MQTT topic are in Kafka in order.
+    #[test]
+    fn nothing_is_lost_or_reordered_whatever_happens(
+        steps in prop::collection::vec((0usize..9, 0usize..12, 0u16..SOURCES), 1..100),
+        poison_every in 3u64..40,
+    ) {
+        let stage = Stage::new(|_| {});
+        let sources = (0..SOURCES).map(|_| Source::default()).collect();
+        let (poison, sent, dead) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
+        let mut bridge = Bridge { stage, sources, epochs: 0, poison, sent, dead };
+        let mut count_sent = 0;
+        let quiet = std::iter::repeat_n((9, 50, 0), 500);
+        for (kind, count, source) in steps.into_iter().chain(quiet) {
+            bridge.settle();
+            match kind {
+                0 | 1 => {
+                    for nth in 0..count {
+                        let (mqtt_topic, parts) = (nth as u64 % 4, 1 + nth % 3);
+                        let messages = message(mqtt_topic, parts);
+                        let seq = messages[0].id.seq.0;
+                        count_sent += messages.len();
+                        bridge.sent.insert(seq, (source, mqtt_topic));
+                        if seq % poison_every == 0 {
+                            bridge.poison.insert(seq);
+                        }
+                        let open = messages.into_iter().map(|msg| (msg.id, msg));
+                        bridge.sources[usize::from(source)].open.extend(open);
+                    }
+                }
+                2 => bridge.hand_on(source, count),
+                3 | 4 => bridge.answer(count),
+                5 => bridge.stage.wait(Duration::from_millis(count as u64 * 100)),
+                6 => {
+                    let Stage { delivery, kafka, now } = &mut bridge.stage;
+                    delivery.trouble(-150, "fatal", Some("fenced"), now.instant, kafka);
+                }
+                7 => {
+                    // It panics, and the verdicts on their way to it with it.
+                    let id = SourceId(source);
+                    bridge.stage.kafka.verdicts.retain(|(to, _)| *to != id);
+                    bridge.sources[usize::from(source)].cursor = None;
+                    bridge.stage.delivery.attached(id);
+                }
+                8 => bridge.stage.kafka.room = (count > 0).then_some(count),
+                _ => {
+                    bridge.stage.kafka.room = None;
+                    (0..SOURCES).for_each(|source| bridge.hand_on(source, count));
+                    bridge.answer(count);
+                    bridge.stage.write();
+                    bridge.stage.wait(Duration::from_secs(1));
+                    let is_done = bridge.sources.iter().all(|source| source.open.is_empty());
+                    if is_done {
+                        break;
+                    }
+                }
+            }
+        }
+        bridge.settle();
+        for source in &bridge.sources {
+            prop_assert!(source.open.is_empty(), "{:?} wait", source.open.keys());
+        }
+        prop_assert_eq!(bridge.sources.iter().map(|source| source.settled).sum::<usize>(), count_sent);
+        // A producer that is fenced may have written what it never reported: only what is first counts.
+        let mut last: BTreeMap<(u16, u64), u64> = BTreeMap::new();
+        for log in bridge.stage.kafka.log.values() {
+            for seq in log {
+                prop_assert!(!bridge.poison.contains(seq));
+                let last = last.entry(bridge.sent[seq]).or_default();
+                prop_assert!(*last <= *seq, "{} behind {}", seq, last);
+                *last = *seq;
+            }
+        }
+        prop_assert!(bridge.dead.is_subset(&bridge.poison), "{:?}", bridge.dead);
+    }
+}
