@@ -30,6 +30,7 @@ mod recorder;
 pub mod session;
 pub mod protocol;
 pub mod transport;
+mod unconfirmed;
 pub mod tcp;
 #[cfg(test)]
 mod slow_transport;

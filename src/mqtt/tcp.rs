@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use crate::mqtt::transport::Transport;
+use crate::mqtt::unconfirmed::unconfirmed;
 
 /// Probes of a silent connection until the kernel gives it up.
 const KEEPALIVE_PROBES: u32 = 4;
@@ -128,11 +128,8 @@ impl Transport for Tcp {
     }
 
     fn is_confirmed(&self) -> Option<bool> {
-        let mut unconfirmed: libc::c_int = 0;
-        // SAFETY: this request writes one int, and this is one.
-        let told =
-            unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut unconfirmed) };
-        (told == 0).then_some(unconfirmed == 0)
+        let (local, peer) = (self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?);
+        unconfirmed(local, peer).map(|count| count == 0)
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
