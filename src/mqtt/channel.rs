@@ -16,7 +16,7 @@ pub(super) struct Channel {
     out: BytesMut,
     /// The transport has accepted bytes since its last complete flush.
     is_unflushed: bool,
-    /// So many, since all was flushed last.
+    /// Bytes accepted since everything was flushed last.
     accepted: usize,
 }
 

@@ -12,11 +12,14 @@ use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::tcp::Tcp;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const TRANSPORTS: [(&str, fn(Tcp) -> Box<dyn Transport>); 2] =
+/// Makes the transport that a channel uses.
+type Over = fn(Tcp) -> Box<dyn Transport>;
+
+const TRANSPORTS: [(&str, Over); 2] =
     [("TCP", |tcp| Box::new(tcp)), ("slow", |tcp| Box::new(SlowTransport::new(Box::new(tcp))))];
 
 /// A channel over this transport, and the peer.
-async fn connected(over: fn(Tcp) -> Box<dyn Transport>) -> (Channel, TcpStream) {
+async fn connected(over: Over) -> (Channel, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let stream = TcpStream::connect(address).await.expect("it listens");

@@ -22,23 +22,23 @@ use crate::mqtt::transport::Transport;
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::panics;
 
-/// After so many reads in one turn the mailbox gets its turn.
+/// After this many reads in one turn the mailbox gets its turn.
 const READS_PER_TURN: usize = 16;
-/// While so much waits for the socket nothing more is read: the broker does not read either.
+/// While this many bytes wait to be sent, nothing more is read: the broker does not read either.
 const UNSENT_MAX_BYTES: usize = 64 * 1024;
-/// So much is read behind a message that the window has no room for: the end of the connection may
-/// come behind it.
+/// At most this many bytes are read behind a message that has no room in the window: the end of the
+/// connection may come behind it.
 pub(super) const READ_AHEAD_MAX_BYTES: usize = 1024 * 1024;
-/// The window must have had no room for so long: mostly it has some in a moment, and until then what
-/// comes may as well wait in TCP.
+/// Reading ahead begins after the window has been full for this long. Mostly it has room again in a
+/// moment, and until then bytes may as well wait in TCP.
 const READ_AHEAD_AFTER: Duration = Duration::from_millis(100);
 /// How often the kernel is asked whether a connection that is not read has ended.
 const LOOK_FOR_END_EVERY: Duration = Duration::from_secs(1);
-/// Nothing came for so long: before anything is acknowledged the broker must show that it is there.
+/// If nothing came for this long, the broker must show that it is there before anything is acknowledged.
 pub(super) const QUIET_AFTER: Duration = Duration::from_secs(1);
-/// How often it is looked whether it has.
+/// How often we check whether it has shown that.
 const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
-/// So many of the first bytes tell what is no MQTT.
+/// This many of the first bytes tell that a peer does not speak MQTT.
 const FIRST_BYTES: usize = 5;
 /// How long a broker may take to close its side after DISCONNECT.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
@@ -50,22 +50,22 @@ pub(super) struct Connection {
     frames: FrameReader,
     /// A message that waits for room in the window; what is behind it waits with it.
     blocked: Option<Publish>,
-    /// When the read returned that brought what is taken in now.
+    /// When the read returned whose messages are taken in now.
     read_at: Stamp,
     /// Something was read behind `blocked`.
     read_ahead: bool,
     /// Bytes taken from what was read since the last message that was kept.
     passed: usize,
-    /// When something came last, or the broker showed otherwise that it is there.
+    /// When the last bytes came, or the broker showed in another way that it is there.
     heard_at: Instant,
     /// A PINGREQ is on its way, for the broker to show that it is there.
     awaiting_pingresp: bool,
     end_looked_for_at: Instant,
     pub(super) opened_at: Instant,
-    /// The first that came, up to CONNACK: what is no MQTT shows there.
+    /// The first bytes that came, until CONNACK: they show a peer that does not speak MQTT.
     first_bytes: Vec<u8>,
     timer: Pin<Box<Sleep>>,
-    /// DISCONNECT is said: until the broker closes its side, or the time for that is up.
+    /// DISCONNECT is written; runs until the broker closes its side or this timer ends.
     closing: Option<Pin<Box<Sleep>>>,
 }
 
@@ -127,14 +127,14 @@ impl Connection {
                 self.close(core);
                 return self.poll_closed(cx);
             }
-            // What was just acknowledged may have made room for what waits.
+            // The acknowledgements may have made room for the message that waits.
             if let Some(publish) = &self.blocked
                 && !core.draining
                 && core.intake.window.has_room(publish.qos, publish.window_bytes())
             {
                 continue;
             }
-            // Looked at once: what is waited for must be what was tried.
+            // Evaluated once: the wait below must be for what was tried here.
             let reading = self.reading(core);
             if reading == Reading::Nothing {
                 if let Err(lost) = self.look_for_end_at_times() {
@@ -158,7 +158,7 @@ impl Connection {
         Poll::Pending
     }
 
-    /// What an end before CONNACK most likely comes from.
+    /// The most likely cause of an end before CONNACK.
     pub(super) fn diagnosis(&self, reason: &str) -> Option<&'static Diagnosis> {
         let silent = self.first_bytes.is_empty()
             && matches!(reason, lost::CLOSED | lost::READ_FAILED | lost::CONNACK_TIMEOUT);
@@ -173,7 +173,7 @@ impl Connection {
         let now = Stamp::now();
         self.heard_at = now.instant;
         self.protocol.received(now.instant);
-        // What waits for room was received before.
+        // A message that waits for room was received before this read.
         match self.blocked {
             None => self.read_at = now,
             Some(_) => self.read_ahead = true,
@@ -226,7 +226,7 @@ impl Connection {
             let now = self.read_at.instant;
             let out = self.channel.out();
             let publish = self.protocol.on_packet(incoming, now, &mut core.session, out, events);
-            // At once: what CONNACK says of the session decides what the next PUBLISH is.
+            // At once: CONNACK says whether the session is there, and with it what the next PUBLISH is.
             core.handle(events);
             if let Some(publish) = publish? {
                 return Ok(Some(bound_payload(publish, core.settings.mqtt.max_payload_bytes)));
@@ -234,7 +234,7 @@ impl Connection {
         }
     }
 
-    /// What is due by the clock, then what is owed, in one write.
+    /// Writes what is due by the clock and the acknowledgements that are due, together.
     fn write(
         &mut self,
         core: &mut Core,
@@ -252,7 +252,7 @@ impl Connection {
             self.ping(core, now);
         }
         let mut sent = self.flush(cx)?;
-        // Only what can be begun to be written now is released: the rest stays known.
+        // Only release what we can begin to write now: the rest stays recognisable if it comes again.
         if self.channel.is_flushed() && self.may_acknowledge(core, now)? {
             let out = self.channel.out();
             core.intake.window.release(|ack| packet::encode_ack(ack, out));
@@ -282,10 +282,10 @@ impl Connection {
         core.intake.window.ping_written();
     }
 
-    /// Whether the broker is there to take acknowledgements. What is written to one that is gone
-    /// counts as acknowledged, and all of it comes again. So, when nothing has come for a while, a
-    /// PINGREQ goes first, and the acknowledgements wait until the peer's kernel has confirmed it:
-    /// its PINGRESP may be behind what is not read.
+    /// Whether the broker is there to take acknowledgements. Acknowledgements written to a broker that
+    /// is gone count as given, and all those messages come again as new ones. So, when nothing has come
+    /// for a while, a PINGREQ goes first, and the acknowledgements wait until the peer's kernel has
+    /// confirmed it. The PINGRESP may be behind bytes that we do not read.
     fn may_acknowledge(&mut self, core: &mut Core, now: Instant) -> Result<bool, Lost> {
         if now.saturating_duration_since(self.heard_at) < QUIET_AFTER {
             self.awaiting_pingresp = false;
@@ -312,7 +312,7 @@ impl Connection {
         self.look_for_end(now)
     }
 
-    /// Whether the connection has ended behind what is not read.
+    /// Fails if the connection has ended behind bytes that are not read.
     fn look_for_end(&mut self, now: Instant) -> Result<(), Lost> {
         self.end_looked_for_at = now;
         match self.channel.ended() {
@@ -342,7 +342,7 @@ impl Connection {
         self.channel.unsent() >= UNSENT_MAX_BYTES
     }
 
-    /// Whether more may be read behind what waits for room, once that has waited for long enough.
+    /// Whether more may be read behind the message that waits for room, once it has waited long enough.
     fn may_read_ahead(&self) -> bool {
         !self.is_clogged() && self.frames.unread() < READ_AHEAD_MAX_BYTES
     }
@@ -369,7 +369,7 @@ impl Connection {
         {
             deadline = deadline.min(full_since + READ_AHEAD_AFTER);
         }
-        // While draining nothing is taken in, so nothing is shed either: that moment would be long past.
+        // While draining nothing is taken in, so nothing is shed; that deadline would be long past.
         if !core.draining
             && let Some(shed_at) =
                 self.blocked.as_ref().and_then(|waiting| core.intake.shed_at(waiting))
@@ -377,7 +377,7 @@ impl Connection {
             deadline = deadline.min(shed_at);
         }
         let armed = self.timer.deadline().into_std();
-        // A timer that fires early is cheaper than one that is set anew at every read.
+        // A timer that fires early is cheaper than resetting it at every read.
         if self.timer.is_elapsed() || deadline < armed {
             self.timer.as_mut().reset(deadline.into());
         }
@@ -387,8 +387,9 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Of what was read and not taken in, what is not sent again: QoS 0. The rest is left to the
-    /// broker's memory, and with it what is behind it in its MQTT topic: that must not overtake.
+    /// Takes in the QoS 0 messages that were read and not taken in: no broker sends them again. QoS 1
+    /// messages are left, since the broker sends those again. A QoS 0 message behind one of them in the
+    /// same MQTT topic is shed: it must not overtake.
     pub(super) fn take_unread_qos0(&mut self, core: &mut Core) {
         let mut events = Vec::new();
         let mut left = HashSet::new();
@@ -411,13 +412,13 @@ impl Connection {
         }
     }
 
-    /// Says why the connection ends. Whether it still gets through does not matter.
+    /// Sends DISCONNECT with the reason, as far as that gets at once.
     pub(super) fn disconnect(&mut self, reason: u8, cx: &mut TaskContext<'_>) {
         packet::encode_disconnect(self.protocol.version(), reason, self.channel.out());
         let _ = self.channel.poll_flush(cx);
     }
 
-    /// Says goodbye.
+    /// Sends DISCONNECT, and begins to wait for the broker to close.
     fn close(&mut self, core: &mut Core) {
         self.take_unread_qos0(core);
         packet::encode_disconnect(self.protocol.version(), 0, self.channel.out());
@@ -425,7 +426,7 @@ impl Connection {
     }
 
     fn poll_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
-        // The clock first: a broker that goes on sending must not keep it from being looked at.
+        // The clock first: a broker that goes on sending must not keep us here.
         let expired = self.closing.as_mut().is_none_or(|end| end.as_mut().poll(cx).is_ready());
         if !expired && self.channel.poll_close(cx).is_pending() {
             return Poll::Pending;
@@ -435,7 +436,7 @@ impl Connection {
     }
 }
 
-/// Reads one packet. One that makes the reader panic costs the connection, not the actor.
+/// Reads one packet. A packet that makes the reader panic costs the connection, not the actor.
 fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, Lost> {
     match panics::catch(|| packet::decode(version, frame)) {
         Ok(read) => Ok(read?),

@@ -15,10 +15,10 @@ use crate::mqtt::publish::{Publish, hash_properties};
 use crate::mqtt::redelivery::{Fingerprint, Fingerprints};
 use crate::mqtt::window::AckForm;
 
-/// How long a message that is not in flight any more is known. Brokers send copies one behind the
-/// other, but a copy of QoS 1 waits where one of QoS 0 does not.
+/// How long a message is remembered after it left the window. Brokers send copies one behind the
+/// other, but a QoS 1 copy may wait where a QoS 0 copy does not.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// Most messages that are known.
+/// At most this many messages are remembered.
 const KNOWN_MAX: usize = 16 * 1024;
 
 /// See the module.
@@ -71,8 +71,8 @@ impl Default for Copies {
 }
 
 impl Copies {
-    /// What makes this PUBLISH and its copies the same; `None` if it cannot have copies, or is of a kind
-    /// that is not looked at: QoS 2, and what goes to the dead letter for its own sake.
+    /// What this PUBLISH and its copies have in common; `None` if it cannot have copies, or is not looked
+    /// at: QoS 2, and malformed messages that go to the dead letter.
     pub fn content(&self, publish: &Publish) -> Option<Fingerprint> {
         let is_qos_2 = publish.ack.is_some_and(|ack| ack.form == AckForm::PubRec);
         if publish.subscription_ids.as_slice().is_empty() || is_qos_2 || publish.refusal.is_some() {
@@ -88,8 +88,8 @@ impl Copies {
         }))
     }
 
-    /// Takes a message of this content under these identifiers. The message of which it is a copy; if it
-    /// is none, it is to be admitted, and [`Copies::admitted`] told.
+    /// Takes a message of this content under these identifiers. Returns the message of which it is a copy;
+    /// if it is no copy, it is to be admitted and [`Copies::admitted`] called.
     pub fn take(
         &mut self,
         content: Fingerprint,
@@ -110,13 +110,14 @@ impl Copies {
         self.contents.entry(content).or_default().known.push_back(seq);
     }
 
-    /// Nothing is known any more: the session is another one, or its subscriptions are.
+    /// Forgets everything: the session or its subscriptions are others now.
     pub fn clear(&mut self) {
         self.contents.clear();
         self.ages.clear();
     }
 
-    /// Forgets what is too old, and not in flight either: before message `in_flight`, if there is one.
+    /// Forgets messages that are too old and no longer in flight: before message `in_flight`, if there is
+    /// one.
     fn forget(&mut self, now: Instant, in_flight: Option<Seq>) {
         while let Some((content, seq, at)) = self.ages.front() {
             let is_old = now.saturating_duration_since(*at) > KNOWN_FOR

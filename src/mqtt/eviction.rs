@@ -4,12 +4,12 @@ use std::time::Duration;
 
 /// A connection that lived this long was a good one.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(5);
-/// So many connections in a row that the broker accepted, and closed before [`STABLE_AFTER`] without a
-/// word, are no accident.
+/// This many connections in a row that the broker accepted and closed without a DISCONNECT before
+/// [`STABLE_AFTER`] are no accident.
 const SHORT_MAX: u32 = 3;
 
-/// Counts the connections that a broker accepted and soon closed without a word: in 3.1.1 that is how
-/// another client with our id shows, and in both versions how some brokers answer what they forbid.
+/// Counts the connections that a broker accepted and soon closed without a DISCONNECT. In 3.1.1 another
+/// client with our id shows like this, and in both versions some brokers answer so to what they forbid.
 #[derive(Debug)]
 pub(super) struct Evictions {
     short: u32,
@@ -17,14 +17,14 @@ pub(super) struct Evictions {
 }
 
 impl Evictions {
-    /// `pause_max` is the longest pause between two connections. A rival that pauses for so long too
-    /// leaves us alone for that time, which proves nothing.
+    /// `pause_max` is the longest pause between two connections. A rival that pauses as long leaves us
+    /// alone for that time, which proves nothing.
     pub(super) fn new(pause_max: Duration) -> Self {
         Self { short: 0, forget_after: pause_max + STABLE_AFTER }
     }
 
-    /// The broker closed a connection without a word, `lived` after it was opened; whether that has
-    /// come to be a habit.
+    /// The broker closed a connection without a DISCONNECT, `lived` after it was opened. Returns whether
+    /// it does so regularly.
     pub(super) fn closed(&mut self, lived: Duration) -> bool {
         if lived < STABLE_AFTER {
             self.short = self.short.saturating_add(1);

@@ -1,7 +1,7 @@
 //! From a byte stream to frames. Pure.
 //!
-//! Framing is ours, not the codec's, so that a PUBLISH over `max_payload` is taken apart as it
-//! streams by, whatever its size: it costs its beginning in memory, not a connection.
+//! Framing is ours, not the codec's, so that a PUBLISH over `max_payload` is taken apart as it streams by,
+//! whatever its size: only its beginning is kept in memory, and the connection goes on.
 
 use bytes::{Buf, Bytes, BytesMut};
 use sha2::{Digest, Sha256};

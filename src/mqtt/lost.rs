@@ -47,9 +47,9 @@ pub struct Lost {
     pub detail: String,
     /// The message that could be neither taken nor acknowledged.
     pub culprit: Option<PublishError>,
-    /// Another client took our id: pause as long as a pause gets, else both would fight for ever.
+    /// Another client took our id: make the longest pause, or both would fight for ever.
     pub taken_over: bool,
-    /// The reason code to say in DISCONNECT, if the end is ours.
+    /// The reason code for DISCONNECT, if we end the connection.
     pub disconnect_code: Option<u8>,
 }
 

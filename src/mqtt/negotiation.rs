@@ -1,8 +1,8 @@
 //! Which protocol version to speak under `protocol = "auto"`. Pure.
 //!
-//! 5 first. What can mean "I do not know this version" makes the next attempt in the other one: brokers
-//! of 3.1.1 answer a CONNECT of 5 by a code, by bytes that are no CONNACK of 5, by closing, or not at
-//! all. The pause between attempts is the backoff, as after any lost connection.
+//! 5 first. An answer that can mean "I do not know this version" makes the next attempt use the other
+//! one: brokers of 3.1.1 answer a CONNECT of 5 with a code, with bytes that are no CONNACK of 5, by
+//! closing, or not at all. The pause between attempts is the usual backoff.
 
 use crate::config::Protocol;
 use crate::mqtt::lost::{self, Lost};
@@ -13,11 +13,11 @@ use crate::mqtt::wire::Version;
 pub enum Answer {
     /// A CONNACK that accepts.
     Accepted,
-    /// It does not speak the version: it says so, or answers with what is none in that version.
+    /// It does not speak the version: it says so, or its answer is not one of that version.
     OtherVersion,
     /// A refusal for another cause: login, client id, load.
     Refused,
-    /// It closes, or is silent until the time is up; perhaps for another cause.
+    /// It closes, or is silent for too long; perhaps for another cause.
     Nothing,
 }
 
@@ -37,7 +37,7 @@ impl Answer {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct Negotiation {
-    /// From here on nothing speaks against 5 any more.
+    /// The broker has accepted 5: never try 3.1.1 again.
     v5_accepted: bool,
     /// The broker has shown that it does not speak 5.
     v5_refused: bool,
@@ -68,7 +68,7 @@ impl Negotiation {
                 self.try_v311 = true;
             }
             (Version::V5, Answer::Nothing) => self.try_v311 = true,
-            // If 5 was only left without an answer, it has its next chance at the next connection.
+            // If 5 was only left without an answer, the next connection tries it again.
             (Version::V311, Answer::Accepted) => self.try_v311 = self.v5_refused,
             (Version::V311, Answer::OtherVersion | Answer::Nothing) => *self = Self::default(),
         }

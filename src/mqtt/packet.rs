@@ -1,8 +1,8 @@
 //! Packets of both protocol versions behind one set of types. Pure.
 //!
-//! What a broker sends is read by code of our own, which understands all that can be understood: a
-//! reason code that nobody knows means what its range means (MQTT 5, section 2.4). A test holds it
-//! against rumqttc's codecs, which write SUBSCRIBE and UNSUBSCRIBE.
+//! Our own code reads what a broker sends, as leniently as possible: an unknown reason code means what
+//! its range means (MQTT 5, section 2.4). A test compares it with rumqttc's codecs, which write SUBSCRIBE
+//! and UNSUBSCRIBE.
 
 use bytes::{BufMut, BytesMut};
 use rumqttc::mqttbytes::{self as m4, v4};
@@ -19,7 +19,7 @@ use crate::mqtt::wire::{
 pub use crate::mqtt::publish::Publish;
 pub use crate::mqtt::wire::{RawFrame, Version};
 
-/// What a broker sends that a subscriber has to do with.
+/// A packet from the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// The answer to CONNECT.
@@ -101,7 +101,7 @@ pub struct ServerLimits {
     pub no_subscription_ids: bool,
     /// Retained messages are refused.
     pub no_retain: bool,
-    /// The session lives so many seconds without a connection, instead of what was asked for.
+    /// Seconds that the session lives without a connection, instead of what was asked for.
     pub session_expiry_s: Option<u32>,
     /// The largest packet that the server takes, in bytes.
     pub maximum_packet_bytes: Option<u32>,
@@ -112,7 +112,7 @@ pub struct ServerLimits {
 /// A packet that cannot be understood: the connection must end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    /// What it must have is not there, or cannot be read.
+    /// A required part is missing or cannot be read.
     #[error("a malformed packet of type {kind}: {detail}")]
     Malformed {
         /// Packet type, 0 to 15.
@@ -120,7 +120,7 @@ pub enum PacketError {
         /// What is wrong with it.
         detail: Malformed,
     },
-    /// One that only a client may send, or that was not negotiated.
+    /// A packet that only a client may send, or that was not negotiated.
     #[error("an unexpected packet of type {kind}")]
     Unexpected {
         /// Packet type, 0 to 15.
@@ -155,8 +155,8 @@ pub fn decode(version: Version, frame: &RawFrame) -> Result<Incoming, PacketErro
     read.map_err(|detail| PacketError::Malformed { kind, detail })
 }
 
-/// A broker may answer in the form of the version that it speaks, whatever we speak: an older one
-/// refuses MQTT 5 in the form of 3.1.1, without properties.
+/// A broker may answer in the form of the version that it speaks, whatever we speak: one that only knows
+/// 3.1.1 refuses MQTT 5 in the form of 3.1.1, without properties.
 fn connack(version: Version, mut fields: Fields<'_>) -> Result<ConnAck, Malformed> {
     let session_present = fields.byte()? & 1 != 0;
     let code = fields.byte()?;
@@ -219,7 +219,7 @@ fn server_limits(mut properties: Fields<'_>) -> Result<ServerLimits, Malformed> 
     Ok(limits)
 }
 
-/// Packet identifier 0 is nobody's ([MQTT-2.2.1-3]).
+/// Packet identifier 0 is not allowed ([MQTT-2.2.1-3]).
 fn packet_id(fields: &mut Fields<'_>) -> Result<u16, Malformed> {
     match fields.two()? {
         0 => Err("packet identifier 0"),
@@ -281,7 +281,7 @@ pub struct Connect<'a> {
     /// Seconds that the session is to outlive the connection (MQTT 5; in 3.1.1 it ends with the
     /// connection if it began clean).
     pub session_expiry_s: u32,
-    /// The broker sends at most so many messages without our acknowledgement (MQTT 5).
+    /// The broker sends at most this many messages without our acknowledgement (MQTT 5).
     pub receive_maximum: u16,
     /// User name, which may be empty.
     pub username: Option<&'a str>,
@@ -290,7 +290,7 @@ pub struct Connect<'a> {
     pub password: Option<&'a str>,
 }
 
-/// Appends CONNECT. By hand: rumqttc's codecs leave out what is empty, and what has no user name.
+/// Appends CONNECT. By hand: rumqttc's codecs leave out empty fields, and a password without user name.
 ///
 /// # Panics
 /// A string has more than 65,535 bytes; the configuration has bounded them.
@@ -430,7 +430,8 @@ impl OwnPublish<'_> {
     }
 }
 
-/// Appends PUBLISH, if a packet has room for it; `packet_id` is only used at QoS 1. Whether it was.
+/// Appends PUBLISH if a packet has room for it, and returns whether it has. `packet_id` is only used at
+/// QoS 1.
 pub fn encode_publish(
     version: Version,
     publish: &OwnPublish<'_>,
@@ -469,7 +470,7 @@ pub fn encode_pubcomp(packet_id: u16, out: &mut BytesMut) {
     put_short(0x70, packet_id, out);
 }
 
-/// Four bytes are not worth a codec's detour; a test holds them against it.
+/// Four bytes do not need a codec; a test compares them with one.
 fn put_short(first_byte: u8, packet_id: u16, out: &mut BytesMut) {
     let [high, low] = packet_id.to_be_bytes();
     out.put_slice(&[first_byte, 2, high, low]);
@@ -480,7 +481,7 @@ pub fn encode_pingreq(out: &mut BytesMut) {
     out.put_slice(&[0xC0, 0]);
 }
 
-/// Appends DISCONNECT; the reason is said in MQTT 5 only, and 0 is the normal end.
+/// Appends DISCONNECT. Only MQTT 5 carries the reason; 0 is the normal end.
 pub fn encode_disconnect(version: Version, reason: u8, out: &mut BytesMut) {
     match (version, reason) {
         (Version::V5, 1..) => out.put_slice(&[0xE0, 1, reason]),

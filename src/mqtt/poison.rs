@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::mqtt::publish::PublishError;
 use crate::mqtt::reason::cut;
 
-/// The last one, over connections.
+/// The last such message, over connections.
 #[derive(Debug, Default)]
 pub struct Poison {
     last: Option<PublishError>,
@@ -14,7 +14,7 @@ pub struct Poison {
 }
 
 impl Poison {
-    /// Says what ended the connection, and from the second time on that it comes again and what to do.
+    /// What ended the connection; from the second time on also how often, and what to do about it.
     pub fn describe(&mut self, culprit: &PublishError, client_id: &str) -> String {
         if self.last.as_ref() == Some(culprit) {
             self.times = self.times.saturating_add(1);

@@ -1,5 +1,5 @@
-//! The client's side of one MQTT connection: CONNECT, subscriptions, keep-alive, and what ends it.
-//! Pure: packets and moments in, bytes and events out; no socket, no clock.
+//! The client's side of one MQTT connection, from CONNECT to DISCONNECT: keep-alive, what each packet may
+//! mean, PUBLISH of ours, and what ends it. Pure: packets and moments in, bytes and events out.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub enum NotPublished {
     TooLarge,
 }
 
-/// How far what the broker sends reaches us.
+/// How much of what the broker sends we read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     /// Its packets.
@@ -143,7 +143,7 @@ impl ConnectionProtocol {
             (Incoming::ConnAck(ack), false) => self.on_connack(ack, now, session, events)?,
             // The first packet from the server is CONNACK, and there is one [MQTT-3.2.0-1].
             (Incoming::ConnAck(_), true) => return Err(Lost::protocol_error("a second CONNACK")),
-            // Without a reason it may be that of another version, which has no CONNACK for us.
+            // Without a reason it may come from a broker of another version, which has no CONNACK for us.
             (Incoming::Disconnect { code: ..reason::FAILURE, .. }, false) => {
                 return Err(Lost::protocol_error("a DISCONNECT before CONNACK"));
             }
@@ -178,13 +178,13 @@ impl ConnectionProtocol {
         }
         session.accepted(self.version);
         let ack = self.connack.insert(ack);
-        // 3.1.1: [MQTT-3.2.2-1]; 5: [MQTT-3.2.2-2]. What such a session holds is not ours to take.
+        // 3.1.1: [MQTT-3.2.2-1]; 5: [MQTT-3.2.2-2]. The messages of such a session are not for us.
         if ack.session_present && is_clean(&self.settings.mqtt) {
             return Err(Lost::protocol_error(
                 "a CONNACK with a session, though a clean one was asked for",
             ));
         }
-        // 0 turns keep-alive off (MQTT 5, section 3.2.2.3.14); ours goes on, to notice a dead link.
+        // 0 turns keep-alive off (MQTT 5, section 3.2.2.3.14). We keep ours, to notice a dead connection.
         if let Some(seconds @ 1..) = ack.limits.keep_alive_s {
             self.keep_alive = Duration::from_secs(u64::from(seconds));
         }
@@ -273,7 +273,7 @@ impl ConnectionProtocol {
                 Err(Lost::new(lost::CONNACK_TIMEOUT, "no CONNACK within mqtt.connect_timeout"))
             };
         }
-        // Bytes are enough: a PINGRESP among them breaks the silence before it is understood.
+        // Bytes are enough: a PINGRESP may be among them.
         let hears = reading != Reading::Nothing;
         let resumed = std::mem::replace(&mut self.was_reading, hears) != hears;
         if !hears || resumed {
@@ -314,7 +314,7 @@ impl ConnectionProtocol {
     fn ping_at(&self) -> Instant {
         let (part, whole) = PING_AFTER;
         let pause = self.keep_alive * part / whole;
-        // Silence from the broker is broken by a PINGREQ too: it owes a PINGRESP.
+        // If the broker is silent, send PINGREQ too: it owes a PINGRESP.
         let quiet_since = match self.pinged_at {
             None => self.last_sent.min(self.last_received),
             Some(at) => at.max(self.last_sent),
@@ -327,7 +327,7 @@ impl ConnectionProtocol {
     }
 }
 
-/// A connection on which nothing came for so long is dead.
+/// A connection on which nothing came for this long is dead.
 pub fn dead_after(keep_alive: Duration) -> Duration {
     keep_alive * 3 / 2
 }

@@ -1,6 +1,6 @@
-//! PUBLISH taken apart: the one parser, for messages that are read whole and for the beginning of
-//! those that only stream by. Pure, and on the way of every message: nothing is copied or allocated
-//! for a well-formed one with at most one subscription identifier.
+//! Takes a PUBLISH apart: one parser for messages that are read whole and for the beginning of those that
+//! only stream by. Pure, and on the way of every message: nothing is copied or allocated for a
+//! well-formed one with at most one subscription identifier.
 
 use std::hash::{Hash as _, Hasher};
 use std::ops::Range;
@@ -77,7 +77,7 @@ impl SubscriptionIds {
     }
 }
 
-/// A PUBLISH that can be neither acknowledged nor taken for one without: the connection must end.
+/// A PUBLISH that can be neither acknowledged nor ignored: the connection must end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a PUBLISH with {cause}")]
 pub struct PublishError {
@@ -272,7 +272,7 @@ fn is_plain(mqtt_topic: &[u8]) -> bool {
         && mqtt_topic.iter().fold(true, |plain, byte| plain & (byte.cast_signed() > 0))
 }
 
-/// Wildcards, which a broker must not let through ([MQTT-3.3.2-2]), harm nobody here.
+/// Wildcards, which a broker must not let through ([MQTT-3.3.2-2]), do no harm here.
 #[cold]
 fn check_topic(mqtt_topic: &[u8], refusal: &mut Option<Box<Refusal>>) {
     match std::str::from_utf8(mqtt_topic) {
@@ -312,7 +312,7 @@ impl Section {
     /// Finds and reads them at the beginning of what has `arrived` behind MQTT topic and packet
     /// identifier, where `length` bytes belong to the packet; `None` if more are needed.
     fn find(arrived: &[u8], length: usize, properties_max: usize) -> Option<Self> {
-        // The message is lost to sense, not to the dead letter: its bytes are kept as payload.
+        // The properties are unreadable; keep the raw bytes as payload for the dead letter.
         let lost = |what| Some(Self { malformed: Some(what), ..Self::default() });
         let (start, size) = match var_int(arrived) {
             VarInt::Is(size, size_len) if size <= length - size_len => (size_len, size),
@@ -368,7 +368,7 @@ impl Section {
                 ) => {}
                 _ => return Err("a property that a PUBLISH cannot have"), // Table 2-4
             }
-            // User properties as often as one likes (section 3.3.2.3.7), the others once.
+            // User properties may repeat (section 3.3.2.3.7), the others may not.
             let bit = 1_u64 << id;
             if seen & bit != 0 && id != property::USER_PROPERTY {
                 return Err("a property twice that may be there once"); // Section 3.3.2.3

@@ -1,6 +1,6 @@
 //! Reason codes, and what a broker says with them, for people.
 //!
-//! A code that nobody knows means what its range means (MQTT 5, section 2.4): 0x80 and above is a
+//! An unknown code means what its range means (MQTT 5, section 2.4): 0x80 and above is a
 //! failure. The same table serves 3.1.1, where brokers send codes of 5 too.
 
 use crate::mqtt::wire::{Fields, Value, property};
@@ -8,7 +8,7 @@ use crate::mqtt::wire::{Fields, Value, property};
 /// Codes from here on are failures (MQTT 5, section 2.4).
 pub const FAILURE: u8 = 0x80;
 
-/// A broker's own words are cut after so many bytes: they go into log lines.
+/// A broker's own words are cut after this many bytes: they go into log lines.
 const WORDS_MAX_BYTES: usize = 256;
 
 /// The name of a failure in the specification (MQTT 5, table 2-6).

@@ -14,8 +14,7 @@ use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::observe::keys;
 
-/// What takes longer is not waited for: a bridge that does not subscribe is worse than one that
-/// forgets.
+/// The bridge does not wait longer for a write: not to subscribe would be worse than to forget.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
 
 /// See the module.

@@ -54,10 +54,10 @@ impl Fingerprints {
 }
 
 /// How far the broker is known to have read our acknowledgements. It answers a PINGREQ after
-/// everything that we wrote before it, so what it sends behind the PINGRESP it sent in knowledge of
-/// those.
+/// everything that we wrote before it. So it sent whatever follows the PINGRESP after it had read those
+/// acknowledgements.
 ///
-/// Acknowledgements are counted; a PINGREQ is known by how many were written before it.
+/// Acknowledgements are counted; a PINGREQ is identified by how many were written before it.
 #[derive(Debug, Default)]
 pub struct Barrier {
     /// PINGREQs without a PINGRESP: acknowledgements before it, and how many PINGREQs.

@@ -72,8 +72,8 @@ impl Session {
     }
 
     /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and
-    /// made a new one for it without our being told: "session present" then says nothing of our
-    /// subscriptions, and without SUBSCRIBE there would be silence for ever.
+    /// made a new one without telling us. Then "session present" says nothing about our subscriptions,
+    /// and without SUBSCRIBE no message would ever come.
     pub fn connecting(&mut self) {
         if std::mem::replace(&mut self.unanswered, true) {
             self.subscriptions.doubt();

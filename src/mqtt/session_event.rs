@@ -1,4 +1,4 @@
-//! What a connection has to tell people about.
+//! What happens to a session, for the log and for health.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::mqtt::packet::{ServerLimits, Version};
 use crate::observe::MqttHealth;
 use crate::observe::health::Subscription as Answer;
 
-/// Something to tell people about.
+/// One such event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionEvent {
     /// CONNACK accepted us.
@@ -45,7 +45,7 @@ pub enum SessionEvent {
         /// Whose.
         route: RouteId,
     },
-    /// No more, since the other was refused: it is asked for itself.
+    /// The other subscription was refused: this one is asked for itself.
     Uncovered {
         /// Whose.
         route: RouteId,
@@ -83,7 +83,7 @@ pub enum SessionEvent {
         /// What it was.
         mqtt_filter: String,
     },
-    /// It could not be ended; that is tried again.
+    /// The broker did not unsubscribe it; that is tried again.
     UnsubscribeFailed {
         /// What it is.
         mqtt_filter: String,

@@ -8,7 +8,7 @@ use crate::message::{Destination, Destinations, RouteId};
 /// See the module.
 #[derive(Debug)]
 pub struct Silence {
-    /// How long a subscription may bring nothing; `None`: nobody wants to know.
+    /// How long a subscription may bring nothing; `None`: the warning is off.
     patience: Option<Duration>,
     /// Granted at this moment, and nothing came since.
     unheard: Vec<(RouteId, Instant)>,

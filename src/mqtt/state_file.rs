@@ -21,7 +21,7 @@ use crate::mqtt::subscriptions::Held;
 const VERSION: u64 = 1;
 /// The largest file that is read, in bytes.
 const SIZE_MAX: u64 = 64 * 1024 * 1024;
-/// So many bytes of the client id are readable in the file's name.
+/// At most this many bytes of the client id are readable in the file's name.
 const NAME_MAX: usize = 64;
 
 /// See the module.
@@ -157,7 +157,7 @@ impl StateFile {
         let mut text = serde_json::to_vec_pretty(&content)?;
         text.push(b'\n');
         let new = self.path.with_extension("new");
-        // What a killed run left behind; and nothing that it may be a link to is written.
+        // A killed run may have left it behind. Removed first, so that nothing is written through a link.
         match fs::remove_file(&new) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

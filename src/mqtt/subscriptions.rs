@@ -26,12 +26,12 @@ const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
 /// Our requests have packet ids up to this one; the one above it is for a PUBLISH of ours.
 pub const PACKET_ID_MAX: u16 = u16::MAX - 1;
-/// So many requests for each filter are remembered for an answer that comes late.
+/// At most this many requests for each filter are remembered, for answers that come late.
 const ASKED_MAX: usize = 16;
 /// In 3.1.1 each SUBSCRIBE replays the retained messages: a session that was kept is subscribed again
 /// at most once in this time.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
-/// "No subscription existed": what was to be ended is not there (MQTT 5, section 3.11.3).
+/// "No subscription existed": there was nothing to unsubscribe (MQTT 5, section 3.11.3).
 const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
 
 /// A filter that may be subscribed in the session.
@@ -52,7 +52,7 @@ pub struct Policy {
     pub resubscribe: Resubscribe,
     /// How long SUBACK and UNSUBACK may take.
     pub answer_within: Duration,
-    /// What is held is written down by someone before it is asked for.
+    /// Someone writes down what is held before the broker is asked for it.
     pub is_recorded: bool,
 }
 
@@ -63,12 +63,12 @@ pub struct Subscriptions {
     /// One for each route, in order, then those of an older configuration.
     entries: Vec<Entry>,
     routes: usize,
-    /// What is held as it was last handed out to be written down, and how often it has changed.
+    /// What is held, as it was last handed out to be written down, and how often that has changed.
     record: Vec<Held>,
     changes: u64,
     /// Up to which change it is written down.
     recorded: u64,
-    /// Up to which change that is not waited for any more.
+    /// Up to which change the bridge no longer waits for the file.
     excused: u64,
     /// Two that are held overlap.
     may_copy: bool,
@@ -100,7 +100,7 @@ struct Entry {
     is_granted: bool,
     /// Its last answer on this connection was no, or a lower QoS.
     has_failed: bool,
-    /// Lower QoS granted on this connection, so often.
+    /// How often a lower QoS was granted on this connection.
     downgrades: u32,
     state: State,
     backoff: Backoff,
@@ -207,14 +207,14 @@ impl Subscriptions {
         (self.recorded < self.changes).then_some((self.changes, &self.record))
     }
 
-    /// What had this number is written down, or could not be: then the bridge goes on without.
+    /// The change of this number is written down, or could not be; the bridge goes on either way.
     pub fn recorded(&mut self, number: u64) {
         self.recorded = self.recorded.max(number);
         self.excused = self.excused.max(number);
     }
 
-    /// What is to be written down takes too long: the bridge goes on, and it is written down later.
-    /// Whether anything was waited for.
+    /// Writing takes too long: the bridge goes on, and the file follows later. Returns whether anything
+    /// waited for it.
     pub fn excuse(&mut self) -> bool {
         std::mem::replace(&mut self.excused, self.changes) < self.changes
     }
@@ -236,7 +236,7 @@ impl Subscriptions {
         self.version == Version::V311 && entry.is_some_and(|entry| entry.filter.is_shared())
     }
 
-    /// What brings a message with these identifiers, or any: for people.
+    /// For people: the filters that bring a message with these identifiers, or without any.
     pub fn names(&self, ids: &[u32]) -> impl Iterator<Item = &Filter> {
         let is_one = move |entry: &&Entry| {
             entry.is_held && (ids.is_empty() || entry.id.is_some_and(|id| ids.contains(&id)))
@@ -277,7 +277,7 @@ impl Subscriptions {
             entry.state = State::Idle;
             entry.backoff.reset();
         }
-        // Not remembered for long, and never asked for again: their places can go.
+        // The old subscriptions are gone and never asked for again: their places can go.
         if self.entries[self.routes..].iter().all(|entry| !entry.is_held) {
             self.forget_old();
         }
@@ -290,7 +290,7 @@ impl Subscriptions {
         self.plan(now, events);
     }
 
-    /// In 3.1.1, what is granted in the session is not asked for at once if it was just now.
+    /// In 3.1.1, what the session has is not asked for again at once if that was done just now.
     fn keep_granted(&mut self, now: Instant, events: &mut Vec<SessionEvent>) {
         let renew_at = match self.policy.resubscribe {
             Resubscribe::NewSession => None,
@@ -324,7 +324,7 @@ impl Subscriptions {
         now: Instant,
         events: &mut Vec<SessionEvent>,
     ) {
-        // One that comes after its time, and after another was sent, is as good.
+        // An answer that comes late, after another request was sent, counts as well.
         let Some(index) = self.answered(packet_id) else { return };
         let entry = &mut self.entries[index];
         // What no route wants is only ever unsubscribed.
@@ -414,7 +414,7 @@ impl Subscriptions {
                 State::LeaveDue(at) if *at <= now => self.unsubscribe(index, now, out),
                 State::Asked(at) | State::Leaving(at) if !reading => *at = now,
                 State::Asked(at) if *at + late <= now => {
-                    // What it covers is not to wait for an answer that may never come.
+                    // The filters that it covers must not wait for an answer that may never come.
                     entry.has_failed = true;
                     refused = true;
                     events.extend(entry.route.map(|route| SessionEvent::SubackMissing { route }));
@@ -447,8 +447,8 @@ impl Subscriptions {
         due.min()
     }
 
-    /// Sends SUBSCRIBE, unless CONNACK rules it out: that would be a protocol error, which would end the
-    /// connection. Whether it was sent.
+    /// Sends SUBSCRIBE, unless CONNACK rules it out: that would be a protocol error and end the
+    /// connection. Returns whether it was sent.
     fn subscribe(
         &mut self,
         index: usize,
@@ -473,7 +473,7 @@ impl Subscriptions {
             mqtt_filter: entry.filter.as_str(),
             qos: entry.qos,
             subscription_id: entry.id.filter(|_| !self.limits.no_subscription_ids),
-            // A new subscription gets them all the same.
+            // A new subscription gets the retained messages in any case.
             only_if_new: true,
         };
         packet::encode_subscribe(self.version, &subscribe, out);
@@ -502,7 +502,7 @@ impl Subscriptions {
         self.entries[index].covered_by.iter().all(|other| self.entries[*other].has_failed)
     }
 
-    /// Whether something of older days may go: nothing that takes its place is missing.
+    /// Whether a subscription of an older configuration may go: everything that takes its place is there.
     fn may_leave(&self, index: usize) -> bool {
         self.entries[index].overlaps.iter().all(|other| {
             let it = &self.entries[*other];
@@ -524,7 +524,7 @@ impl Subscriptions {
                     }
                     State::Due(now)
                 }
-                // Its answer comes, and then this is looked at again.
+                // When its answer comes, this is evaluated again.
                 State::Asked(_) | State::Leaving(_) => state,
                 _ if is_active => state,
                 State::Due(_) | State::InForce(_) | State::Idle if is_held => {

@@ -46,8 +46,8 @@ pub trait Transport: Send {
     /// Bytes that were accepted and are kept back, at least one if there are any.
     fn unsent(&self) -> usize;
 
-    /// Whether the peer has ended the connection, be that behind bytes that nobody has read: in order, or
-    /// by an error. Does not wait, and wakes nobody.
+    /// Whether the peer has ended the connection, in order or by an error, even behind bytes that were
+    /// not read. Does not wait, and registers no wake-up.
     fn ended(&mut self) -> Option<io::Result<()>>;
 
     /// Whether the peer's kernel has confirmed everything that was accepted. `None` where that cannot be

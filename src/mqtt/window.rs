@@ -24,8 +24,8 @@ use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
 use crate::observe::{Acknowledged, Conservation};
 use crate::stage::{ForwardMsg, Verdict};
 
-/// So much of what was acknowledged is kept whole until the broker has shown that it knows of that. Of
-/// what is above it, a hash is kept.
+/// Acknowledged messages are kept whole up to these bounds, until the broker has shown that it read the
+/// acknowledgement. Of the others only a hash is kept.
 const WRITTEN_MAX: usize = 2048;
 const WRITTEN_MAX_BYTES: usize = 1024 * 1024;
 
@@ -70,36 +70,35 @@ pub struct Window {
     unsettled: usize,
     /// What this connection is owed, in the order in which it sent.
     acks: VecDeque<OwedAck>,
-    /// By packet id, the turn of its last acknowledgement; whether that is still among `acks` is
-    /// seen there.
+    /// By packet id, the turn of its last acknowledgement, which may have left `acks`.
     ack_index: Box<[u64]>,
-    /// How many have left `acks`: the turn of its first. Turn 0 is nobody's.
+    /// How many have left `acks`: the turn of its first. No acknowledgement has turn 0.
     turn: u64,
-    /// What left `acks` last, in the order of its turns: what may come again because its
-    /// acknowledgement was not read in time.
+    /// The last that left `acks`, by turn. These messages may come again, because the broker sent them
+    /// before it read the acknowledgement.
     written: VecDeque<OwedAck>,
     written_bytes: usize,
-    /// By packet id, what was acknowledged last under it, if that has left `written` too early.
+    /// By packet id, the message acknowledged last under it, if it had to leave `written` early.
     acknowledged_last: Box<[Fingerprint]>,
     fingerprints: Fingerprints,
     /// Whether the broker knows of an acknowledgement, by its turn.
     barrier: Barrier,
     /// QoS 2 messages whose PUBREL has not come, over connections; bounded by the packet ids.
     unreleased: HashMap<u16, (Seq, Fingerprint)>,
-    /// What lost connections were owed and what was never begun to be written, by packet id.
+    /// Acknowledgements owed to lost connections that we never began to write, by packet id.
     awaiting_redelivery: HashMap<u16, OwedAck>,
-    /// Everything below was handed on to the present producer.
+    /// Everything below was handed on to the present stage.
     forward_from: Seq,
     renumbered: RenumberedRedelivery,
-    /// The broker was seen to send again under new packet ids.
+    /// The broker has been seen to send messages again under new packet ids.
     renumbers: bool,
-    /// What the connection before this one was owed, in order, by the packet id under which it is
-    /// known: from the oldest on that may yet come again under a new one.
+    /// What the connection before this one was owed, in order, by the packet id under which we keep it:
+    /// from the oldest that may still come again under a new packet id.
     awaited: VecDeque<(u16, Seq)>,
     /// The first turn of this connection.
     first_turn: u64,
     counts: Conservation,
-    /// Released, and not yet asked for.
+    /// Released, and not yet taken by [`Window::take_acknowledged`].
     acknowledged: Vec<Acknowledged>,
 }
 
@@ -142,7 +141,7 @@ struct OwedAck {
     ack: Ack,
     /// It is due when this message has its verdict.
     seq: Seq,
-    /// What came under the packet id; `None` where that does not matter any more.
+    /// The message that came under the packet id; `None` where it no longer matters.
     message: Option<Arc<Message>>,
 }
 
@@ -186,7 +185,7 @@ impl Window {
         }
     }
 
-    /// Whether what comes again under a new packet id may be known
+    /// Whether messages that come again under a new packet id are recognised
     /// (docs/decisions/0010-renumbered-redelivery.md).
     pub fn with_renumbered(self, renumbered: RenumberedRedelivery) -> Self {
         Self { renumbered, ..self }
@@ -207,7 +206,7 @@ impl Window {
     pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>) -> Seq {
         let seq = Seq::next();
         self.counts.received += 1;
-        // What goes nowhere has no verdict to wait for.
+        // A message without destinations has no verdict to wait for.
         let open = OpenDestinations::all(&message.destinations);
         if open.is_empty() {
             self.counts.filtered += 1;
@@ -239,7 +238,7 @@ impl Window {
             self.owe(OwedAck { ack, seq: twin, message });
             return;
         }
-        // Its twin has had its verdict. It takes room until its turn comes.
+        // The twin has its verdict already. The copy takes room until its turn comes.
         let seq = Seq::next();
         self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)) });
         self.bytes += message.window_bytes();
@@ -269,11 +268,11 @@ impl Window {
     /// not begun yet, this connection is owed it once, and it follows the verdict of the first
     /// forwarding.
     ///
-    /// It may come from a lost connection, or on this one: 3.1.1 lets a broker send again what waits
-    /// for its PUBACK for long, and some do (EMQX by `retry_interval`, NATS by `ack_wait`). Then one
-    /// PUBACK is owed, not two: the second could acknowledge what has the packet id next. For the
-    /// same reason it is owed none if the PUBACK was written already, and the broker may have sent
-    /// this before it read that; see [`Window::wants_ping`].
+    /// It may come from a lost connection, or on this one: MQTT 3.1.1 lets a broker send a message again
+    /// that waits long for its PUBACK, and some do (EMQX by `retry_interval`, NATS by `ack_wait`). Then
+    /// one PUBACK is owed, not two: the second could acknowledge the next message under that packet id.
+    /// For the same reason none is owed if the PUBACK was written already and the broker may have sent
+    /// this before it read that PUBACK; see [`Window::wants_ping`].
     pub fn redelivered(&mut self, ack: Ack, dup: bool, mqtt_topic: &[u8], payload: &[u8]) -> bool {
         let again = match ack.form {
             AckForm::PubRec => self.is_unreleased(ack, mqtt_topic, payload),
@@ -328,8 +327,8 @@ impl Window {
         self.turn - self.written.len() as u64
     }
 
-    /// Forgets what the broker has shown to know of, and of the rest keeps no more than the bound
-    /// whole. The broker is asked in time, so that mostly nothing needs a hash.
+    /// Forgets the acknowledgements that the broker has shown to have read, and keeps no more of the
+    /// others whole than the bound allows. The broker is asked early, so that hashes are rarely needed.
     fn bound_written(&mut self) {
         if 2 * self.written.len() > WRITTEN_MAX || 2 * self.written_bytes > WRITTEN_MAX_BYTES {
             self.barrier.ask(self.turn - 1);
@@ -355,7 +354,7 @@ impl Window {
         if self.awaiting_redelivery.is_empty() {
             return false; // Nearly always, and without a hash.
         }
-        // Whatever comes under this id, the old message is done with it.
+        // Whatever comes under this id, the old message no longer has it.
         let Some(owed) = self.awaiting_redelivery.remove(&ack.packet_id) else { return false };
         let same = dup && owed.says(mqtt_topic, payload);
         if same {
@@ -373,8 +372,8 @@ impl Window {
     /// a new packet id: DUP set, and `is_same` as what is known. If so it is counted as redelivered,
     /// and its acknowledgement follows the verdict of the first forwarding.
     ///
-    /// One to one and in order: what was passed over cannot be meant any more, and after something
-    /// that is none of them nothing is. Packet ids that mean something go first.
+    /// One to one and in order: a message that was passed over cannot match any more, and after a
+    /// message that matches none, none matches. A packet id under which we keep something goes first.
     pub fn renumbered(&mut self, ack: Ack, dup: bool, is_same: impl Fn(&Message) -> bool) -> bool {
         if !dup {
             self.awaited.clear();
@@ -411,10 +410,9 @@ impl Window {
         self.unreleased.remove(&packet_id);
     }
 
-    /// Whether a PINGREQ is to be written now. Something came again after its acknowledgement was
-    /// written, and counts for nothing until the broker has shown, by PINGRESP, that it has read
-    /// that. Should it come again after that, the acknowledgement was lost on the broker's side, and
-    /// it counts as new.
+    /// Whether a PINGREQ is to be written now. A message came again after its acknowledgement was written;
+    /// it is ignored until the broker has shown, by PINGRESP, that it read the acknowledgement. If the
+    /// message comes again after that, the broker lost the acknowledgement, and the message is new.
     pub fn wants_ping(&self) -> bool {
         self.barrier.wants_ping()
     }
@@ -455,7 +453,7 @@ impl Window {
     /// acknowledged, whatever becomes of the write.
     pub fn release(&mut self, mut write: impl FnMut(Ack)) {
         while let Some(&OwedAck { ack, seq, .. }) = self.acks.front() {
-            // What is no longer among the entries has had its verdict.
+            // A message that is no longer among the entries has its verdict.
             if let Some(entry) = self.entry(seq) {
                 if !entry.is_settled() {
                     break;
@@ -499,7 +497,7 @@ impl Window {
         messages
     }
 
-    /// There is a new producer: it is to be given everything without a verdict.
+    /// There is a new stage: it is to be given everything without a verdict.
     pub fn rewind(&mut self) {
         self.forward_from = Seq(0);
     }
@@ -517,7 +515,7 @@ impl Window {
             let owed = self.acks.iter().map(|owed| (owed.ack.packet_id, owed.seq));
             self.awaited.extend(owed);
         }
-        // What QoS 2 is owed is seen from `unreleased`.
+        // For QoS 2, `unreleased` keeps what is owed.
         for owed in self.acks.drain(..).filter(|owed| owed.ack.form == AckForm::PubAck) {
             self.awaiting_redelivery.insert(owed.ack.packet_id, owed);
         }
@@ -528,7 +526,7 @@ impl Window {
         self.bound_awaiting_redelivery();
     }
 
-    /// The broker has no session, or another client has it: what is known is not what comes again.
+    /// The broker has no session, or another client has it: whatever comes now is new.
     pub fn session_lost(&mut self) {
         self.awaiting_redelivery.clear();
         self.awaited.clear();
@@ -567,7 +565,7 @@ impl Window {
     }
 
     fn entry(&mut self, seq: Seq) -> Option<&mut Entry> {
-        // Where no other source took numbers in between, the distance is the index.
+        // If no other connection took numbers in between, the distance is the index.
         let distance = seq.0.checked_sub(self.entries.front()?.seq.0)?;
         let guess = usize::try_from(distance).ok()?;
         if self.entries.get(guess).is_some_and(|entry| entry.seq == seq) {
@@ -585,9 +583,10 @@ impl Window {
         }
     }
 
-    /// What is known but settled is outside the window's bound; a broker that never sends it again
-    /// must not make it grow from one lost connection to the next. Twice the window is what two
-    /// connections can leave. The oldest go first: at worst their redelivery is forwarded once more.
+    /// Messages that await redelivery and have their verdict are outside the window's bound. A broker that
+    /// never sends them again must not make them pile up from one lost connection to the next. Twice the
+    /// window is what two connections can leave. The oldest go first: at worst they are forwarded once
+    /// more.
     fn bound_awaiting_redelivery(&mut self) {
         let (messages, limit) = (2 * self.limits.messages, self.limits.bytes.saturating_mul(2));
         let mut bytes: usize = self.awaiting_redelivery.values().map(OwedAck::bytes).sum();
