@@ -437,7 +437,7 @@ proptest! {
                         let seq = messages[0].id.seq.0;
                         count_sent += messages.len();
                         bridge.sent.insert(seq, (source, mqtt_topic));
-                        if seq % poison_every == 0 {
+                        if seq.is_multiple_of(poison_every) {
                             bridge.poison.insert(seq);
                         }
                         let open = messages.into_iter().map(|msg| (msg.id, msg));
