@@ -1,25 +1,25 @@
-//! What each error code of librdkafka means for a record. Pure; keyed on the raw number, because a
-//! code that the bindings do not know is no valid value of their enum.
+//! What each error code of librdkafka means for a record. Pure. The key is the raw number, because
+//! a code that the bindings do not know is not a valid value of their enum.
 
 /// What is to be done about a record that came back with a code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     /// In Kafka.
     Delivered,
-    /// Will pass: send it again, with a pause.
+    /// The cause passes by itself: send the record again after a pause.
     Transient,
-    /// It, or another record of its request, is refused: send it alone, and if it is refused then,
-    /// it goes to the dead letter, unless so many are that the Kafka topic is to blame ([`is_too_large`]).
+    /// The record, or another one of its request, is refused: send it alone. If it is refused again it goes to
+    /// the dead letter, or is held if the Kafka topic is the cause (`refusals.rs`).
     Suspect,
-    /// Refused only for the company it was in: send it again.
+    /// Refused only because another record of its request was: send it again.
     Innocent,
     /// Refused for good: to the dead letter at once.
     Refused,
     /// Refused for a cause that a person must remove (ACL, missing Kafka topic): hold its Kafka topic.
     Hold,
-    /// This producer can do nothing more: a new one, a new epoch, replay in order.
+    /// The producer has failed: a new one, a new epoch, and the sources hand on again.
     Fatal,
-    /// Only from `send`: librdkafka holds as many records as it may. Wait for delivery reports.
+    /// Only from `send`: librdkafka's queue is full. Wait for delivery reports.
     QueueFull,
 }
 
@@ -29,9 +29,9 @@ use Class::{Delivered, Fatal, Hold, Innocent, QueueFull, Suspect, Transient};
 /// end of a producer.
 pub const PURGED: [i32; 2] = [-152, -151];
 
-/// Not librdkafka's: it says "delivered" and knows no offset. No broker said so; librdkafka concludes
-/// it from the success of a later request, which is no proof where Kafka checks no sequence numbers:
-/// docs/decisions/0002-gapless.md.
+/// Our own code, for a record that librdkafka reports as delivered without an offset. No broker confirmed it:
+/// librdkafka concludes it from the success of a later request, which proves nothing where Kafka does not
+/// check sequence numbers (docs/decisions/0002-gapless.md).
 pub const WITHOUT_OFFSET: i32 = -1001;
 
 /// librdkafka can reach no broker.
@@ -45,8 +45,8 @@ const RECORD_LIST_TOO_LARGE: i32 = 18;
 /// librdkafka's code for a partition that is not there.
 pub const UNKNOWN_PARTITION: i32 = -190;
 
-/// The class of the code in a delivery report. What is not in the table is [`Class::Transient`]: a
-/// record is never given up for a reason that nobody knows.
+/// The class of the code in a delivery report. A code that is not in the table is
+/// [`Class::Transient`]: a record is never given up for an unknown reason.
 pub fn of_report(code: i32) -> Class {
     row(code).map_or(Transient, |row| row.2)
 }
@@ -54,13 +54,13 @@ pub fn of_report(code: i32) -> Class {
 /// The class of the code with which `send` returned at once.
 pub fn of_send(code: i32) -> Class {
     match code {
-        // Our own limit: no other record can be the cause.
+        // The limit is our own: no other record can be the cause.
         MSG_SIZE_TOO_LARGE => Class::Refused,
         _ => of_report(code),
     }
 }
 
-/// librdkafka's name of a code, `"UNKNOWN_CODE"` for what is not in the table.
+/// librdkafka's name of a code, `"UNKNOWN_CODE"` for a code that is not in the table.
 pub fn name(code: i32) -> &'static str {
     row(code).map_or("UNKNOWN_CODE", |row| row.1)
 }
@@ -70,8 +70,8 @@ pub fn refusal_reason(code: i32) -> &'static str {
     if is_too_large(code) { "kafka_too_large" } else { "kafka_refused" }
 }
 
-/// Whether a shorter record in its place may pass. Such a refusal is always the record's own fault; any
-/// other may be the Kafka topic's.
+/// Whether the record was refused for its size. The cause is then always the record itself; with any other code
+/// it may be the Kafka topic.
 pub fn is_too_large(code: i32) -> bool {
     matches!(code, MSG_SIZE_TOO_LARGE | RECORD_LIST_TOO_LARGE)
 }

@@ -112,7 +112,7 @@ pub struct PartitionQueue<T> {
     pipelined: usize,
     /// In flight through the serial producer: none or one.
     serial: bool,
-    /// What arrived up to here goes alone: it was refused, or was overtaken by what was.
+    /// What arrived up to here goes alone: it was refused, or waits before a record that was.
     serial_until: Arrival,
     /// The largest number of a message that went into `serial_until` and has not gone alone yet.
     suspect: Option<Seq>,

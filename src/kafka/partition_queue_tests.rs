@@ -224,7 +224,7 @@ fn what_is_held_for_too_long_goes_to_the_dead_letter_if_so_configured() {
 #[test]
 fn what_waits_behind_a_record_held_for_too_long_does_not_wait_as_long_again() {
     let (now, max) = (Instant::now(), Some(Duration::from_secs(7)));
-    // Unprimed, so that only the first is refused before the hold begins.
+    // The sequence is unknown, so that only the first is refused before the hold begins.
     let mut queue = PartitionQueue::new(&"t".into(), Some(PARTITION));
     (1..=5).for_each(|seq| queue.push(thing(seq, 1)));
     let (mut at, mut dead) = (now, Vec::new());
@@ -302,7 +302,7 @@ fn a_partition_with_five_records_in_flight_takes_part_in_no_round() {
 }
 
 #[test]
-fn a_record_of_a_size_that_is_refused_goes_alone_at_once_and_the_queue_is_open_before_and_behind_it()
+fn a_record_of_a_size_that_is_refused_goes_alone_at_once_and_the_queue_is_pipelined_before_and_behind_it()
  {
     let now = Instant::now();
     let large = |seq| Thing { bytes: 100, ..thing(seq, 1) };

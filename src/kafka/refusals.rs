@@ -1,13 +1,13 @@
 //! What refusals teach about one Kafka topic. Pure: no I/O, no clock.
 //!
-//! A record that is refused alone is most often to blame itself, and goes to the dead letter. But where
-//! the cause lies with us or with the Kafka topic (a clock that is wrong, a policy), all would go there,
-//! one after the other. So several refusals in a row, of several MQTT topics, are the Kafka topic's
-//! (docs/decisions/0011-whose-refusal.md).
+//! If Kafka refuses a record that was sent alone, the cause is usually that record, and it goes to the dead
+//! letter. If the cause is the bridge or the Kafka topic (a wrong clock, a policy), every record would go
+//! there. So the Kafka topic counts as the cause of several refusals in a row of several MQTT topics: its
+//! records are held instead (docs/decisions/0011-whose-refusal.md).
 //!
-//! And a record that is too large for the Kafka topic ends a producer when it goes with others. What is
-//! at least as large as one that was refused goes alone at once. Kafka's limit is that of a whole request
-//! for a partition, so those are kept smaller too, once one was refused for its size
+//! A record that is too large for the Kafka topic ends its producer if it is sent with others. So a record
+//! at least as large as one that was refused is sent alone at once. Kafka's limit applies to a whole request
+//! for a partition: after a refusal for size, requests are kept smaller too
 //! (docs/decisions/0012-one-stops-itself.md).
 
 use std::collections::VecDeque;
@@ -17,11 +17,11 @@ use bytes::Bytes;
 
 use crate::message::RecordId;
 
-/// So many refusals in a row, with nothing delivered in between, are the Kafka topic's.
+/// After this many refusals in a row, with nothing delivered in between, the Kafka topic is the cause.
 const IN_A_ROW: u64 = 3;
-/// So many of them are known when they come again.
+/// How many refused records are recognised if they come again.
 const KNOWN: usize = 16;
-/// A size that was refused is forgotten when none was refused for so long: the limit may be raised.
+/// A refused size is forgotten after this time without another: an operator may have raised the limit.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// Requests are not kept smaller than this, in bytes.
 const REQUEST_MIN: usize = 512;
@@ -31,21 +31,21 @@ const REQUEST_MIN: usize = 512;
 pub struct Refusals {
     /// How many records were refused since the last delivery, each alone.
     in_a_row: u64,
-    /// The last of them: one may come again, with a new producer.
+    /// The latest of them. A record may come again with a new producer, and counts once.
     last: VecDeque<RecordId>,
     /// The MQTT topic of the first of them.
     first: Bytes,
-    /// Others have another one.
+    /// The refused records are of more than one MQTT topic.
     are_mixed: bool,
-    /// The smallest size that was refused, and when one was refused for its size at last.
+    /// The smallest refused size, and when the latest record was refused for its size.
     too_large: Option<(usize, Instant)>,
     /// Half of the smallest request that was refused for its size, and when.
     request: Option<(usize, Instant)>,
 }
 
 impl Refusals {
-    /// A record of this MQTT topic was refused alone, and not for its size. How many messages went to
-    /// the dead letter since the last delivery if the cause is the Kafka topic's; else this one is to
+    /// A record of this MQTT topic was refused alone, and not for its size. Returns how many records went
+    /// to the dead letter since the last delivery if the Kafka topic is the cause; `None` if this one is to
     /// follow them.
     pub fn add(&mut self, id: RecordId, mqtt_topic: &Bytes) -> Option<u64> {
         if self.in_a_row == 0 {
@@ -65,7 +65,7 @@ impl Refusals {
         None
     }
 
-    /// Whether a delivery is to be told by [`Refusals::delivered`].
+    /// Whether [`Refusals::delivered`] must be called for the next delivery.
     pub fn await_delivery(&self) -> bool {
         self.in_a_row > 0
     }
@@ -88,19 +88,19 @@ impl Refusals {
         self.too_large.map_or(usize::MAX, |(bytes, _)| bytes)
     }
 
-    /// A request of several records, of so many bytes, was refused for its size. What is to blame is not
-    /// known yet, but the next one is half as large at most.
+    /// A request of several records, of so many bytes, was refused for its size. Which
+    /// record is too large is not known yet; the next request is at most half as large.
     pub fn add_request(&mut self, bytes: usize, now: Instant) {
         let half = (bytes / 2).max(REQUEST_MIN);
         self.request = Some((half.min(self.request_max()), now));
     }
 
-    /// So many bytes of keys and values may go in one request; a record that is larger goes by itself.
+    /// How many bytes of keys and values may go in one request. A larger record goes by itself.
     pub fn request_max(&self) -> usize {
         self.request.map_or(usize::MAX, |(bytes, _)| bytes)
     }
 
-    /// Forgets what is over; whether there was anything.
+    /// Forgets sizes whose time is over. Returns whether there were any.
     pub fn forget_sizes(&mut self, now: Instant) -> bool {
         let is_over = |at: &Instant| now.saturating_duration_since(*at) >= FORGET_AFTER;
         let record = self.too_large.take_if(|(_, at)| is_over(at));
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
     use crate::message::Seq;
 
-    /// Adds a refusal of each; what the last one brought.
+    /// Adds a refusal of each. Returns what the last one returned.
     fn after(refusals: &mut Refusals, mqtt_topics: &[&'static str]) -> Option<u64> {
         let add = |mqtt_topic: &&'static str| {
             refusals.add(RecordId::first(Seq::next()), &Bytes::from_static(mqtt_topic.as_bytes()))

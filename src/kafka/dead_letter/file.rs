@@ -10,9 +10,9 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use crate::config::DeadLetterConfig;
 
-/// The file's mode where the bridge makes it: a payload may be nobody else's business.
+/// The mode of a file that the bridge creates: payloads may be confidential.
 const MODE: u32 = 0o600;
-/// What is taken away from a file that was there before. That a group may read it can be meant.
+/// Rights that the bridge removes from an existing file. Those of its group may be intended.
 const OTHERS: u32 = 0o007;
 
 /// Why dead letters cannot be written to the file.
@@ -21,7 +21,7 @@ pub enum FileError {
     /// The file is at its bound.
     #[error("{path}: at its bound of {max} bytes ({key}); move it away")]
     Full {
-        /// What sets the bound.
+        /// The key that sets the bound.
         key: &'static str,
         /// The file.
         path: PathBuf,
@@ -38,23 +38,23 @@ pub enum FileError {
     },
 }
 
-/// The JSON-lines file. Opened at each write, so that one that was moved away is made anew, and one
-/// that a write left in doubt is looked at afresh.
+/// The JSON-lines file. It is opened for each write, so that it is created again after it was moved away, and
+/// its end is examined again after a failed write.
 #[derive(Debug, Clone)]
 pub struct DeadLetterFile {
     path: PathBuf,
     max: u64,
-    /// What sets it.
+    /// The key that sets the bound.
     key: &'static str,
 }
 
 impl DeadLetterFile {
-    /// At this path, up to `max` bytes.
+    /// The file at this path, of at most `max` bytes.
     pub fn new(path: PathBuf, max: u64) -> Self {
         Self { path, max, key: "dead_letter.file_max" }
     }
 
-    /// The one beside it, for messages that no route matches: `dead-letter.unmatched.jsonl`.
+    /// The file beside it for messages that no route matches: `dead-letter.unmatched.jsonl`.
     pub fn of_unmatched(config: &DeadLetterConfig) -> Self {
         let extension = match config.file.extension() {
             Some(extension) => format!("unmatched.{}", extension.to_string_lossy()),
@@ -72,11 +72,11 @@ impl DeadLetterFile {
         self.max
     }
 
-    /// Whether dead letters could be written now; a file that is not there is not made. What the file
-    /// looks like to a person, if that is worth a word.
+    /// Checks whether dead letters can be written now, without creating the file. Returns a warning about
+    /// an existing file, if there is something to warn of.
     ///
     /// # Errors
-    /// They could not, and why.
+    /// They cannot, and why.
     pub fn check(config: &DeadLetterConfig) -> Result<Option<String>, FileError> {
         if config.kafka_topic.is_some() {
             return Ok(None);
@@ -108,10 +108,10 @@ impl DeadLetterFile {
     /// Appends as many of the lines as fit, and makes them durable with one fsync. Returns how many.
     ///
     /// # Errors
-    /// Not even the first fits, or the system refuses; then none counts as written.
+    /// Not even the first line fits, or the system refuses. Then none counts as written.
     pub fn append(&self, lines: &[Vec<u8>]) -> Result<usize, FileError> {
-        /// A write goes on when its actor is restarted. If it failed after the next one had begun,
-        /// it would cut that one's lines off too.
+        /// A write continues while its actor is restarted. If it failed after the next write had begun, it
+        /// would also cut off the lines of that one.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock();
         let io = |error| FileError::Io { path: self.path.clone(), error };
@@ -133,7 +133,7 @@ impl DeadLetterFile {
         }
         let written = file.write_all(&lines[..fits].concat()).and_then(|()| file.sync_data());
         if let Err(error) = written {
-            // Best effort: what stays behind is a torn line, which the next opening sees to.
+            // If this fails a torn line stays behind; the next opening completes it.
             let _ = file.set_len(size);
             return Err(io(error));
         }
@@ -147,12 +147,12 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     let metadata = regular(&file)?;
     let mode = metadata.permissions().mode();
     if mode & OTHERS != 0 {
-        // Somebody else's file: it is written all the same.
+        // This fails if another user owns the file; it is written all the same.
         let _ = file.set_permissions(Permissions::from_mode(mode & !OTHERS));
     }
     let mut size = metadata.len();
     if size == 0 {
-        // Perhaps it is new: its name must be as durable as its lines.
+        // The file may be new: its name must be as durable as its lines.
         File::open(directory(path))?.sync_all()?;
     } else {
         let mut last = [0];
@@ -166,7 +166,7 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, size))
 }
 
-/// No symbolic link is followed: who may make one there would choose where payloads go.
+/// Follows no symbolic link: whoever can create one there could choose where payloads go.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).append(true).custom_flags(libc::O_NOFOLLOW);
@@ -187,7 +187,7 @@ fn regular(file: &File) -> io::Result<std::fs::Metadata> {
     }
 }
 
-/// What [`libc::O_NOFOLLOW`] means by "too many levels of symbolic links".
+/// Says "symbolic link" where the system says "too many levels", because of [`libc::O_NOFOLLOW`].
 fn named(error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(libc::ELOOP) => io::Error::other("expected a regular file, found a symbolic link"),
@@ -195,7 +195,7 @@ fn named(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether this process may make a file there.
+/// Fails if this process may not create a file there.
 fn may_create_in(directory: &Path) -> io::Result<()> {
     if !std::fs::metadata(directory)?.is_dir() {
         return Err(io::Error::from_raw_os_error(libc::ENOTDIR));

@@ -1,4 +1,4 @@
-//! What a dead letter says, and how much of it where all of it is too much for the place it goes to.
+//! What a dead letter says, and how it is shortened if it is too large for the place it goes to.
 
 pub mod file;
 pub mod queue;
@@ -14,11 +14,11 @@ use sha2::{Digest as _, Sha256};
 use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, NO_ROUTE, WholePayload};
 use crate::stage::{ForwardMsg, SourceId};
 
-/// Of a payload so short, half is not worth another attempt.
+/// A payload of at most this size is left out and not halved.
 const WORTH_HALVING: usize = 1024;
-/// So much of the MQTT topic the shortest dead_letter tells, in bytes of UTF-8.
+/// How much of the MQTT topic the shortest dead letter keeps, in bytes of UTF-8.
 const BARE_MQTT_TOPIC_MAX: usize = 64;
-/// So much of the key the shortest dead letter has in a Kafka topic, in bytes.
+/// How much of the key the shortest dead letter keeps in a Kafka topic, in bytes.
 const BARE_KEY_MAX: usize = 64;
 
 /// A message on its way to the dead letter.
@@ -32,16 +32,16 @@ pub struct DeadLetter {
     pub reason: &'static str,
     /// One sentence for people.
     pub detail: String,
-    /// Where its route would have sent it; none if it was refused before that.
+    /// The Kafka topic of the refused record; none if the message did not become one.
     pub kafka_topic: Option<String>,
-    /// How much of all that it tells.
+    /// How much of all this it says.
     pub extent: Extent,
 }
 
-/// How much a dead letter tells. Each is shorter than the one before it.
+/// How much a dead letter says. Each is shorter than the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All, and of the payload at most so many bytes.
+    /// Everything, with at most this many bytes of the payload.
     Payload(usize),
     /// Reason, size, hash, and the beginning of the MQTT topic with the hash of the whole: under 1 KiB
     /// in a file and in Kafka.
@@ -61,7 +61,7 @@ struct Fields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     mqtt_topic: &'a str,
-    /// Of the whole MQTT topic, where only its beginning is told.
+    /// Of the whole MQTT topic, if only its beginning is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     mqtt_topic_sha256: Option<String>,
     mqtt_qos: u8,
@@ -69,7 +69,7 @@ struct Fields<'a> {
     kafka_topic: Option<&'a str>,
     /// Of the whole payload.
     payload_bytes: u64,
-    /// Of the whole payload, where only its beginning is kept.
+    /// Of the whole payload, if only its beginning is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_sha256: Option<String>,
     received_at: String,
@@ -108,8 +108,8 @@ impl DeadLetter {
         }
     }
 
-    /// Tells less, because what it tells now has no room where it goes: half of the payload, then
-    /// nothing of it, then nothing that can be long. `false` if there is nothing left to leave out.
+    /// Shortens it, because it does not fit where it goes: half of the payload, then no payload, then
+    /// nothing that can be long. `false` if it cannot be shortened any more.
     pub fn shorten(&mut self) -> bool {
         self.extent = match (self.extent, self.kept().len()) {
             (Extent::Bare, _) => return false,
@@ -198,7 +198,7 @@ impl DeadLetter {
         }
     }
 
-    /// Size and hash of the whole payload, where [`DeadLetter::kept`] is only its beginning.
+    /// Size and hash of the whole payload, if [`DeadLetter::kept`] is only its beginning.
     fn whole(&self) -> Option<WholePayload> {
         let payload = &self.msg.message.payload;
         let refused_before = match self.msg.destination() {
@@ -214,7 +214,7 @@ impl DeadLetter {
     }
 }
 
-/// At most so many bytes, and whole characters.
+/// The first whole characters, at most this many bytes.
 fn beginning(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or_default()]

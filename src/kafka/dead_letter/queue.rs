@@ -1,5 +1,5 @@
-//! The dead letters that wait to be written, one write at a time; who writes them is the actor's
-//! business. What cannot be written stays, and is tried again each second.
+//! The dead letters that wait to be written, one write at a time. The actor writes them. A dead letter that
+//! cannot be written stays, and is tried again each second.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::observe::{HeldPlace, Hold, LogLimiter};
 
 /// Pause before a dead letter that could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often it is said that dead letters cannot be written.
+/// The log says once in this time that dead letters cannot be written.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 /// Most dead letters, and most bytes of their payloads, in one write.
 const WRITE_MAX: (usize, usize) = (1024, 4 * 1024 * 1024);
@@ -23,9 +23,9 @@ pub struct DeadLetterQueue {
     queue: VecDeque<DeadLetter>,
     /// In a write that has not ended, in order; `None` if there is no such write.
     writing: Option<Vec<DeadLetter>>,
-    /// What may still go to the Kafka topic, in bytes, where that is bounded.
+    /// How many bytes may still go to the Kafka topic, if that is bounded.
     room: Option<u64>,
-    /// What of it was taken for dead_letters that are on their way.
+    /// How many bytes were taken from it for dead letters that are in flight.
     taken: u64,
     blocked: Option<String>,
     next_try: Option<Instant>,
@@ -60,8 +60,8 @@ impl DeadLetterQueue {
         Self { file: DeadLetterFile::of_unmatched(config), room, ..Self::default() }
     }
 
-    /// Takes this dead_letter's part of what may go to the Kafka topic; whether there was room. Once it is
-    /// there, never again to be had: a Kafka topic has no size to look at.
+    /// Takes the room of this dead letter in the Kafka topic. Returns whether there was room. It is never
+    /// given back once the dead letter is there: the bridge does not know the size of a Kafka topic.
     pub fn take_room(&mut self, dead_letter: &DeadLetter) -> bool {
         let Some(room) = self.room else { return true };
         let bytes = room_of(dead_letter);
@@ -71,14 +71,14 @@ impl DeadLetterQueue {
         left.is_some()
     }
 
-    /// It is not there: another may have what it took.
+    /// The dead letter is not in the Kafka topic: another may take its room.
     pub fn give_room_back(&mut self, dead_letter: &DeadLetter) {
         let bytes = room_of(dead_letter).min(self.taken);
         self.taken -= bytes;
         self.room = self.room.map(|room| room + bytes);
     }
 
-    /// All that wait are given up, and why none could be written.
+    /// Gives up all that wait, if none can be written. Returns them, and why.
     pub fn give_up(&mut self) -> Option<(Vec<DeadLetter>, String)> {
         let why = self.blocked.clone()?;
         self.free();
@@ -95,18 +95,18 @@ impl DeadLetterQueue {
         if self.next_try.is_some_and(|at| now < at) { None } else { self.queue.pop_front() }
     }
 
-    /// It was not taken, for want of room.
+    /// The dead letter could not be sent for want of room.
     pub fn put_back(&mut self, dead_letter: DeadLetter) {
         self.queue.push_front(dead_letter);
     }
 
-    /// This one is in Kafka.
+    /// The dead letter is in Kafka.
     pub fn delivered(&mut self, dead_letter: &DeadLetter) {
         self.taken = self.taken.saturating_sub(room_of(dead_letter));
         self.free();
     }
 
-    /// One that was produced, or could not be, is refused.
+    /// The dead letter was refused, by librdkafka or by Kafka.
     pub fn refused(&mut self, dead_letter: DeadLetter, why: &str, now: Instant) {
         self.queue.push_front(dead_letter);
         self.block(why.to_owned(), now);
@@ -138,7 +138,7 @@ impl DeadLetterQueue {
         Some((self.file.clone(), lines))
     }
 
-    /// The write ended: so many of its dead_letters are durable, or none, and why. Returns those that are.
+    /// The write ended: this many of its dead letters are durable, or none, and why. Returns those that are.
     pub fn written(&mut self, result: Result<usize, String>, now: Instant) -> Vec<DeadLetter> {
         let mut dead_letters = self.writing.take().unwrap_or_default();
         let count = match result {
@@ -157,8 +157,7 @@ impl DeadLetterQueue {
         dead_letters
     }
 
-    /// A new epoch: those that wait are handed on again by their sources. A write that is going on
-    /// still counts.
+    /// A new epoch: the sources hand on again what waits here. A write that is going on still counts.
     pub fn restart(&mut self) {
         self.queue.clear();
         let taken = std::mem::take(&mut self.taken);
@@ -175,7 +174,7 @@ impl DeadLetterQueue {
         self.next_try.filter(|_| !self.queue.is_empty() && self.writing.is_none())
     }
 
-    /// Why none can be written, if so and if it may be said now, and how often it was not said.
+    /// Why none can be written, if the log may say so now, and how often it was suppressed.
     pub fn may_warn(&mut self, now: Instant) -> Option<(&str, u64)> {
         let why = self.blocked.as_deref()?;
         let suppressed = self.limiter.pass(now)?;
@@ -200,12 +199,12 @@ impl DeadLetterQueue {
     }
 }
 
-/// What of a dead_letter counts in a Kafka topic.
+/// How many bytes a dead letter takes in a Kafka topic.
 fn room_of(dead_letter: &DeadLetter) -> u64 {
     (dead_letter.kept().len() + dead_letter.key().len()) as u64
 }
 
-/// The dead_letter's line, which fits an empty file of so many bytes if any line of it does.
+/// The line of a dead letter, shortened until it fits an empty file of `max` bytes.
 fn fitting_line(dead_letter: &mut DeadLetter, max: u64) -> Vec<u8> {
     loop {
         let line = dead_letter.line();

@@ -82,7 +82,7 @@ fn record_bytes(dead_letter: &DeadLetter) -> usize {
 }
 
 #[test]
-fn a_letter_that_has_no_room_gets_shorter_down_to_reason_size_and_hash() {
+fn a_dead_letter_that_has_no_room_gets_shorter_down_to_reason_size_and_hash() {
     let payload = vec![b'x'; 600 * 1024];
     let mut dead_letter = dead_letter(payload.clone());
     let (mut kept, mut lengths) =
@@ -105,7 +105,7 @@ fn a_letter_that_has_no_room_gets_shorter_down_to_reason_size_and_hash() {
 }
 
 #[test]
-fn the_shortest_letter_is_under_a_kibibyte_whatever_was_long() {
+fn the_shortest_dead_letter_is_under_a_kibibyte_whatever_was_long() {
     for mqtt_topic in [vec![b'a'; 65_535], "\u{1}".repeat(65_535).into_bytes(), vec![0xff; 65_535]]
     {
         let mut dead_letter = dead_letter(vec![0xff; 1000]);

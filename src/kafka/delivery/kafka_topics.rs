@@ -11,48 +11,48 @@ use crate::kafka::partitions::Partitions;
 use crate::kafka::producer::Target;
 use crate::kafka::refusals::Refusals;
 
-/// All that were needed so far. Routes bound their number, and Kafka that of their partitions.
+/// The Kafka topics of all records so far. Routes bound their number, and Kafka that of their partitions.
 #[derive(Default)]
 pub(super) struct KafkaTopics {
-    /// librdkafka's property.
+    /// The value of librdkafka's property `partitioner`.
     partitioner: String,
     all: Vec<KafkaTopic>,
     by_name: HashMap<Arc<str>, usize, foldhash::fast::RandomState>,
     queues: Vec<PartitionQueue<Item>>,
-    /// By queue, its place in `all`.
+    /// For each queue, the place of its Kafka topic in `all`.
     owner: Vec<usize>,
 }
 
 struct KafkaTopic {
     name: Arc<str>,
     partitions: Arc<Partitions>,
-    /// The queue of all records until the number of partitions is known, and nothing is in flight; then
-    /// that of records for partitions which are not among them. librdkafka says whether they exist.
+    /// The queue of all records until the number of partitions is known and nothing is in flight. From then
+    /// on it has the records that name another partition; librdkafka says whether that exists.
     unplaced: usize,
     is_divided: bool,
-    /// By partition, the queue.
+    /// The queue of each partition.
     divided: Vec<Option<usize>>,
-    /// A queue of it is held, and most likely by what concerns all of them.
+    /// A queue is held, most likely for a cause that concerns all of them.
     is_held: bool,
     refusals: Refusals,
-    /// What Kafka said of the last record that was held, and the code.
+    /// The code of the last record that was held, and Kafka's sentence about it.
     sentence: Option<(i32, String)>,
 }
 
 impl KafkaTopic {
-    /// A queue is told whether what it has in flight is delivered: that ends something.
+    /// Whether the next delivery shows that a cause is gone.
     fn awaits_delivery(&self) -> bool {
         self.is_held || self.refusals.await_delivery()
     }
 
-    /// There are queues for more partitions than there are.
+    /// Whether there are queues for more partitions than Kafka has.
     fn has_shrunk(&self) -> bool {
         (1..self.divided.len()).contains(&self.partitions.count())
     }
 }
 
 impl KafkaTopics {
-    /// None yet; their keys are partitioned by librdkafka's `partitioner`.
+    /// None yet. `partitioner` is a value of librdkafka's property of that name.
     pub(super) fn new(partitioner: &str) -> Self {
         Self { partitioner: partitioner.to_owned(), ..Self::default() }
     }
@@ -119,9 +119,9 @@ impl KafkaTopics {
         queue
     }
 
-    /// Gives each partition its queue where librdkafka has told how many there are. Returns a Kafka
-    /// topic that was made again with fewer of them, if there is one: what waits for the others can
-    /// go nowhere in order, until [`KafkaTopics::restart`].
+    /// Gives each partition its own queue once librdkafka has told their number. Returns a Kafka topic that
+    /// was created again with fewer partitions, if there is one: records that wait for the others cannot be
+    /// sent in order before [`KafkaTopics::restart`].
     pub(super) fn divide(&mut self) -> Option<&str> {
         for owner in 0..self.all.len() {
             let KafkaTopic { partitions, unplaced, is_divided, .. } = &self.all[owner];
@@ -138,7 +138,7 @@ impl KafkaTopics {
         self.all.iter().find(|kafka_topic| kafka_topic.has_shrunk()).map(|shrunk| &*shrunk.name)
     }
 
-    /// A new producer: nothing waits, nothing is in flight, and all is handed on again.
+    /// A new producer: nothing waits, nothing is in flight, and the sources hand on again.
     pub(super) fn restart(&mut self) {
         for kafka_topic in &mut self.all {
             if kafka_topic.has_shrunk() {
@@ -187,19 +187,19 @@ impl KafkaTopics {
         }
     }
 
-    /// A record is in Kafka where that was in doubt.
+    /// A record is in Kafka, the first since a refusal.
     fn proven(&mut self, owner: usize) {
         self.all[owner].refusals.delivered();
         if self.all[owner].is_held {
-            // A queue where nothing waits would not notice by itself that the cause is gone.
+            // A queue where nothing waits cannot notice by itself that the cause is gone.
             self.queues_of(owner).for_each(PartitionQueue::forget_trouble);
             let is_held = self.queues_of(owner).any(|queue| queue.is_held());
             self.all[owner].is_held = is_held;
         }
     }
 
-    /// A record of this queue is held, and this is what Kafka said, if it said anything. Whether it is
-    /// the first one.
+    /// A record of this queue is held, with Kafka's sentence if there is one. Returns whether it is the first
+    /// one of its Kafka topic.
     pub(super) fn held(&mut self, queue: usize, code: i32, sentence: Option<String>) -> bool {
         let owner = self.owner[queue];
         if let Some(sentence) = sentence {
@@ -212,11 +212,11 @@ impl KafkaTopics {
         is_first
     }
 
-    /// A record of this queue was refused alone, and not for its size. How many messages went to the dead
-    /// dead_letter before it, if the cause is the Kafka topic's.
+    /// A record of this queue was refused alone, and not for its size. Returns how many
+    /// records went to the dead letter before it, if the Kafka topic is the cause.
     pub(super) fn refused_alone(&mut self, queue: usize, item: &Item) -> Option<u64> {
         let owner = self.owner[queue];
-        // Any delivery is to end the row.
+        // The next delivery, of whichever queue, ends the row.
         self.queues_of(owner).for_each(PartitionQueue::mark_unproven);
         self.all[owner].refusals.add(item.msg.id, &item.msg.message.mqtt_topic)
     }
@@ -234,12 +234,12 @@ impl KafkaTopics {
         self.all[self.owner[queue]].refusals.add_request(bytes, now);
     }
 
-    /// So many bytes of this queue may go in one request.
+    /// How many bytes of this queue may go in one request.
     pub(super) fn request_max(&self, queue: usize) -> usize {
         self.all[self.owner[queue]].refusals.request_max()
     }
 
-    /// Forgets the sizes whose time is over.
+    /// Forgets sizes whose time is over.
     pub(super) fn forget_sizes(&mut self, now: Instant) {
         for owner in 0..self.all.len() {
             if self.all[owner].refusals.forget_sizes(now) {
@@ -268,8 +268,8 @@ impl KafkaTopics {
         }
     }
 
-    /// Before a queue is asked for records: if another of its Kafka topic is held, or had one refused that
-    /// may be the Kafka topic's fault, one of them tries.
+    /// Lets the first record of this queue go alone if its Kafka topic may be the cause of a hold or a
+    /// refusal. Called before the queue is asked for records.
     pub(super) fn probe_if_unproven(&mut self, queue: usize) {
         if self.all[self.owner[queue]].awaits_delivery() {
             self.queues[queue].probe_if_unproven();
