@@ -23,6 +23,8 @@
 //!
 //! docs/architecture.md says the same at more length; docs/guarantees.md says what can still go wrong.
 
+#![deny(unsafe_code)]
+
 // In the order in which a newcomer should read them.
 pub mod message;
 pub mod stage;

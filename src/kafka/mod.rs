@@ -4,6 +4,7 @@ pub mod classify;
 mod outgoing;
 mod events;
 mod sentences;
+#[expect(unsafe_code, reason = "it calls C, and says why each call is sound")]
 pub(crate) mod librdkafka;
 pub mod partition_queue;
 pub mod refusals;
