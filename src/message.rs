@@ -139,6 +139,7 @@ impl Destinations {
     pub const MAX: usize = u16::MAX as usize;
 
     /// All of them, in the order in which [`RecordId::index`] counts.
+    #[inline]
     pub fn as_slice(&self) -> &[Destination] {
         match self {
             Self::None => &[],
@@ -164,10 +165,28 @@ pub struct Record {
     pub route: RouteId,
     /// Where it goes.
     pub kafka_topic: Arc<str>,
-    /// The key; a record without one goes to the partition of its MQTT topic's hash.
-    pub key: Option<Bytes>,
+    /// The key.
+    pub key: RecordKey,
     /// The value; `None` is null, a tombstone in a compacted Kafka topic.
     pub value: Option<Bytes>,
+    /// What few records have. librdkafka takes records without it many at a time.
+    pub extras: Option<Box<RecordExtras>>,
+}
+
+/// The key of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordKey {
+    /// The MQTT topic of its message, which is not kept twice.
+    MqttTopic,
+    /// These bytes.
+    Bytes(Bytes),
+    /// None: the record goes to the partition of its MQTT topic's hash.
+    None,
+}
+
+/// What a record may have beside key and value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RecordExtras {
     /// The headers, in order.
     pub headers: Vec<Header>,
     /// The partition; `None`: by the partitioner, from the key or the MQTT topic.
@@ -177,12 +196,32 @@ pub struct Record {
 }
 
 impl Record {
-    /// A record of key and value, without headers, where the partitioner puts it, stamped when it is
-    /// produced.
-    pub fn new(route: RouteId, kafka_topic: Arc<str>, key: Bytes, value: Bytes) -> Self {
-        let (key, value) = (Some(key), Some(value));
-        let (headers, partition, timestamp_ms) = (Vec::new(), None, None);
-        Self { route, kafka_topic, key, value, headers, partition, timestamp_ms }
+    /// A record whose key is the MQTT topic, without extras: where the partitioner puts it, stamped when
+    /// it is produced.
+    pub fn new(route: RouteId, kafka_topic: Arc<str>, value: Bytes) -> Self {
+        let (key, value, extras) = (RecordKey::MqttTopic, Some(value), None);
+        Self { route, kafka_topic, key, value, extras }
+    }
+
+    /// The key, if it has one; `mqtt_topic` is that of its message.
+    #[inline]
+    pub fn key<'a>(&'a self, mqtt_topic: &'a Bytes) -> Option<&'a Bytes> {
+        match &self.key {
+            RecordKey::MqttTopic => Some(mqtt_topic),
+            RecordKey::Bytes(key) => Some(key),
+            RecordKey::None => None,
+        }
+    }
+
+    /// The partition that it asks for, if it does.
+    #[inline]
+    pub fn partition(&self) -> Option<i32> {
+        self.extras.as_ref()?.partition
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> &[Header] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.headers)
     }
 }
 

@@ -26,11 +26,13 @@ pub struct ForwardMsg {
 
 impl ForwardMsg {
     /// The destination that [`ForwardMsg::id`] names.
+    #[inline]
     pub fn destination(&self) -> Option<&Destination> {
         self.message.destinations.as_slice().get(usize::from(self.id.index))
     }
 
     /// The record, unless the destination is the dead letter.
+    #[inline]
     pub fn record(&self) -> Option<&Record> {
         match self.destination()? {
             Destination::Record(record) => Some(record),

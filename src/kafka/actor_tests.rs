@@ -16,8 +16,8 @@ use super::*;
 use crate::kafka::partition_queue::Path;
 use crate::kafka::test_support::{MockKafka, PATIENCE, ReadRecord};
 use crate::message::{
-    Destination, Destinations, Epoch, Header, Message, NO_ROUTE, Qos, RecordId, Refusal, RouteId,
-    Seq,
+    Destination, Destinations, Epoch, Header, Message, NO_ROUTE, Qos, RecordExtras, RecordId,
+    RecordKey, Refusal, RouteId, Seq,
 };
 use crate::observe::panics;
 #[cfg(feature = "failpoints")]
@@ -294,8 +294,8 @@ fn messages_of(kafka_topic: &str, mqtt_topics: usize, count: usize) -> Vec<Forwa
             let seq = Seq::next();
             let value = Bytes::from(seq.0.to_string());
             let mqtt_topic = Bytes::from(format!("sensors/{}", nth % mqtt_topics));
-            let (key, kafka_topic) = (mqtt_topic.clone(), Arc::clone(&kafka_topic));
-            let record = crate::message::Record::new(RouteId(0), kafka_topic, key, value.clone());
+            let kafka_topic = Arc::clone(&kafka_topic);
+            let record = crate::message::Record::new(RouteId(0), kafka_topic, value.clone());
             let message = Message {
                 mqtt_topic,
                 payload: value,
@@ -327,6 +327,10 @@ fn split(msg: ForwardMsg, records: Vec<crate::message::Record>) -> Vec<ForwardMs
         Arc::new(Message { destinations: Destinations::Several(destinations), ..message });
     let part = |index| ForwardMsg { id: RecordId { index, ..id }, message: Arc::clone(&message) };
     (0..count).map(part).collect()
+}
+
+fn extras(record: &mut crate::message::Record) -> &mut RecordExtras {
+    record.extras.get_or_insert_default()
 }
 
 fn header(value: &str) -> Header {
@@ -989,7 +993,7 @@ fn a_record_without_a_key_goes_where_its_mqtt_topic_goes_as_a_key_and_null_stays
         let stage = Stage::new(|_| {});
         let keyed = messages("a", 8);
         stage.publish(keyed.clone());
-        let keyless = |msg| changed(msg, |record| record.key = None);
+        let keyless = |msg| changed(msg, |record| record.key = RecordKey::None);
         let keyless: Vec<_> = messages("a", 80).into_iter().map(keyless).collect();
         stage.publish(keyless.clone());
         let tombstones = messages("b", 8).into_iter();
@@ -1032,8 +1036,12 @@ fn headers_and_timestamps_arrive_and_nothing_is_reordered_among_plain_records_by
                 .into_iter()
                 .enumerate()
                 .map(|(nth, msg)| match nth % 5 {
-                    0 | 1 => changed(msg, |record| record.headers = vec![header("x"), header("y")]),
-                    3 => changed(msg, |record| record.timestamp_ms = Some(1_600_000_000_000)),
+                    0 | 1 => changed(msg, |record| {
+                        extras(record).headers = vec![header("x"), header("y")]
+                    }),
+                    3 => {
+                        changed(msg, |record| extras(record).timestamp_ms = Some(1_600_000_000_000))
+                    }
                     _ => msg,
                 })
                 .collect();
@@ -1063,7 +1071,7 @@ fn a_record_goes_to_the_partition_that_it_names_and_to_the_dead_letter_if_there_
     story(|| async {
         let stage = Stage::new(|_| {});
         let to = |partition| {
-            move |record: &mut crate::message::Record| record.partition = Some(partition)
+            move |record: &mut crate::message::Record| extras(record).partition = Some(partition)
         };
         // The number of partitions is not known to the first of them.
         let wanted = (0..200).map(|nth| if nth % 50 == 0 { 7 } else { nth % PARTITIONS });
@@ -1076,7 +1084,7 @@ fn a_record_goes_to_the_partition_that_it_names_and_to_the_dead_letter_if_there_
         for ReadRecord { kafka_partition, value, .. } in stage.mock.read("a") {
             let seq = seq_of(value);
             let msg = all.iter().find(|msg| msg.id.seq.0 == seq).expect("one of them");
-            assert_eq!(msg.record().and_then(|record| record.partition), Some(kafka_partition));
+            assert_eq!(msg.record().and_then(|record| record.partition()), Some(kafka_partition));
         }
         let file = std::fs::read_to_string(&stage.file).expect("written");
         let count = |text: &str| file.matches(text).count();
@@ -1099,9 +1107,9 @@ fn the_records_of_a_message_have_a_verdict_each_and_keep_their_order() {
             let mut elsewhere = record.clone();
             elsewhere.kafka_topic = "b".into();
             let mut missing = record.clone();
-            missing.partition = Some(99);
+            extras(&mut missing).partition = Some(99);
             let mut headed = record.clone();
-            headed.headers = vec![header(&nth.to_string())];
+            extras(&mut headed).headers = vec![header(&nth.to_string())];
             let records = match nth {
                 50 => vec![record, elsewhere, headed, missing],
                 _ => vec![record, elsewhere, headed],

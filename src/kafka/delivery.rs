@@ -247,7 +247,7 @@ impl Delivery {
         let kafka_topics = &mut self.kafka_topics;
         let queue = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
-            match item.msg.record()?.partition {
+            match item.msg.record()?.partition() {
                 Some(wanted) if wanted < 0 => Some(Err(wanted)),
                 _ => Some(Ok(kafka_topics.queue_of(&item))),
             }

@@ -9,7 +9,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::kafka::dead_letter::file::DeadLetterFile;
 use crate::kafka::producer::{Extras, Outgoing, Report, Target};
-use crate::message::{Destinations, Header, Message, NO_ROUTE, Qos, Record, Refusal, RouteId, Seq};
+use crate::message::{
+    Destinations, Header, Message, NO_ROUTE, Qos, Record, RecordExtras, Refusal, RouteId, Seq,
+};
 
 const PARTITIONS: i32 = 3;
 const SOURCES: u16 = 3;
@@ -200,12 +202,13 @@ fn message(mqtt_topic: u64, count: usize) -> Vec<ForwardMsg> {
     let (seq, route) = (Seq::next(), RouteId(0));
     let mqtt_topic = Bytes::from(format!("sensors/{mqtt_topic}"));
     let value = Bytes::from(seq.0.to_string());
-    let record = Record::new(route, "a".into(), mqtt_topic.clone(), value.clone());
+    let record = Record::new(route, "a".into(), value.clone());
     let mut destinations = vec![Destination::Record(record.clone()); count];
     if let Some(second) = destinations.get_mut(1) {
         // librdkafka does not take it together with the others.
         let headers = vec![Header { name: c"device".into(), value: None }];
-        *second = Destination::Record(Record { headers, ..record });
+        let extras = Some(Box::new(RecordExtras { headers, ..RecordExtras::default() }));
+        *second = Destination::Record(Record { extras, ..record });
     }
     parts(seq, mqtt_topic, value, destinations)
 }

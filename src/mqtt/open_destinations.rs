@@ -60,6 +60,7 @@ pub enum Settled {
 
 impl OpenDestinations {
     /// All of them.
+    #[inline]
     pub fn all(destinations: &Destinations) -> Self {
         match destinations.as_slice() {
             [] => Self::None,
@@ -73,11 +74,13 @@ impl OpenDestinations {
     }
 
     /// Whether the message has its verdict.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::None)
     }
 
     /// Calls `each` with the index of each open destination, ascending.
+    #[inline]
     pub fn for_each(&self, mut each: impl FnMut(u16)) {
         match self {
             Self::None => {}
@@ -93,6 +96,7 @@ impl OpenDestinations {
     }
 
     /// Takes a verdict.
+    #[inline]
     pub fn settle(&mut self, verdict: Verdict) -> Settled {
         let outcome = match self {
             Self::Only if verdict.id().index == 0 => Outcome::of(verdict),

@@ -8,7 +8,7 @@ use crate::message::{Destination, Destinations, RouteId};
 /// See the module.
 #[derive(Debug)]
 pub struct Silence {
-    /// How long a subscription may bring nothing; `None`: the warning is off.
+    /// How long a subscription may bring nothing; `None`: nobody wants to know.
     patience: Option<Duration>,
     /// Granted at this moment, and nothing came since.
     unheard: Vec<(RouteId, Instant)>,
@@ -71,8 +71,7 @@ mod tests {
     use crate::message::Record;
 
     fn record(route: usize) -> Destination {
-        let (key, value) = (Bytes::new(), Bytes::new());
-        Destination::Record(Record::new(RouteId(route), "k".into(), key, value))
+        Destination::Record(Record::new(RouteId(route), "k".into(), Bytes::new()))
     }
 
     #[test]

@@ -115,6 +115,7 @@ struct Entry {
 }
 
 impl Entry {
+    #[inline]
     fn is_settled(&self) -> bool {
         self.open.is_empty()
     }
@@ -125,14 +126,6 @@ impl Entry {
             Destination::Record(record) => Some((record.route, self.delivered_at?)),
             Destination::DeadLetter(_) => None,
         }
-    }
-
-    /// One for each destination without a verdict.
-    fn hand_on(&self, batch: &mut Vec<ForwardMsg>) {
-        self.open.for_each(|index| {
-            let id = RecordId { seq: self.seq, index };
-            batch.push(ForwardMsg { id, message: Arc::clone(&self.message) });
-        });
     }
 }
 
@@ -223,7 +216,9 @@ impl Window {
         }
         self.bytes += message.window_bytes();
         self.entries.push_back(Entry { seq, message, open, delivered_at: None, owed });
-        self.drop_finished();
+        if !owed {
+            self.drop_finished();
+        }
         seq
     }
 
@@ -249,7 +244,6 @@ impl Window {
             delivered_at: None,
             owed: true,
         });
-        self.drop_finished();
     }
 
     /// The oldest message that is here.
@@ -438,13 +432,16 @@ impl Window {
             Settled::Message(outcome) => outcome,
         };
         entry.delivered_at = (outcome == Outcome::Delivered).then_some(at);
+        let is_finished = !entry.owed;
         self.unsettled -= 1;
         match outcome {
             Outcome::Delivered => self.counts.delivered += 1,
             Outcome::DeadLettered => self.counts.dead_lettered += 1,
             Outcome::Filtered => self.counts.filtered += 1,
         }
-        self.drop_finished();
+        if is_finished {
+            self.drop_finished();
+        }
         true
     }
 
@@ -468,9 +465,9 @@ impl Window {
                 self.written_bytes += owed.bytes();
                 self.written.push_back(owed);
             }
-            self.drop_finished();
             write(ack);
         }
+        self.drop_finished();
         self.bound_written();
     }
 
@@ -490,7 +487,17 @@ impl Window {
     pub fn take_unforwarded(&mut self) -> Vec<ForwardMsg> {
         let from = self.entries.partition_point(|entry| entry.seq < self.forward_from);
         let mut messages = Vec::with_capacity(self.entries.len() - from);
-        self.entries.range(from..).for_each(|entry| entry.hand_on(&mut messages));
+        for Entry { seq, message, open, .. } in self.entries.range(from..) {
+            let mut push = |index| {
+                let id = RecordId { seq: *seq, index };
+                messages.push(ForwardMsg { id, message: Arc::clone(message) });
+            };
+            match open {
+                // Nearly always.
+                OpenDestinations::Only => push(0),
+                open => open.for_each(push),
+            }
+        }
         if let Some(last) = self.entries.back() {
             self.forward_from = Seq(last.seq.0 + 1);
         }
@@ -575,6 +582,7 @@ impl Window {
         self.entries.get_mut(index)
     }
 
+    /// Drops what is at the front, has its verdict, and is owed to nobody.
     fn drop_finished(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.is_settled() && !entry.owed) {
             if let Some(entry) = self.entries.pop_front() {

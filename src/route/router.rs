@@ -58,8 +58,8 @@ impl Router {
         let route = &self.routes[first];
         Destinations::One(match route.payload.apply(payload) {
             Ok(value) => {
-                let (kafka_topic, key) = (Arc::clone(&route.kafka_topic), mqtt_topic.clone());
-                Destination::Record(Record::new(route.id, kafka_topic, key, value))
+                let kafka_topic = Arc::clone(&route.kafka_topic);
+                Destination::Record(Record::new(route.id, kafka_topic, value))
             }
             Err(detail) => {
                 let refusal = Refusal { reason: payload::REFUSED, detail, whole: None };

@@ -123,8 +123,9 @@ impl DeadLetter {
     /// The key of its record in a Kafka topic: that of the refused record, or the MQTT topic where there is
     /// no record or it has no key.
     pub fn key(&self) -> &[u8] {
-        let key = self.msg.record().and_then(|record| record.key.as_ref());
-        let key = key.unwrap_or(&self.msg.message.mqtt_topic);
+        let mqtt_topic = &self.msg.message.mqtt_topic;
+        let key = self.msg.record().and_then(|record| record.key(mqtt_topic));
+        let key = key.unwrap_or(mqtt_topic);
         match self.extent {
             Extent::Payload(_) => key,
             Extent::Bare => &key[..key.len().min(BARE_KEY_MAX)],

@@ -23,10 +23,11 @@ impl Queued for Item {
     }
 
     fn bytes(&self) -> usize {
-        let Record { key, value, headers, .. } = self.record();
-        let bytes = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let header = |header: &Header| header.name.to_bytes().len() + bytes(&header.value);
-        bytes(key) + bytes(value) + headers.iter().map(header).sum::<usize>() + RECORD_BYTES
+        let record = self.record();
+        let bytes = |bytes: Option<&Bytes>| bytes.map_or(0, Bytes::len);
+        let header = |header: &Header| header.name.to_bytes().len() + bytes(header.value.as_ref());
+        let headers = record.headers().iter().map(header).sum::<usize>();
+        bytes(self.key()) + bytes(record.value.as_ref()) + headers + RECORD_BYTES
     }
 }
 
@@ -38,13 +39,17 @@ impl Item {
 
     /// What decides on the partition of a record that names none.
     pub(crate) fn partition_key(&self) -> &[u8] {
-        self.record().key.as_ref().unwrap_or(&self.msg.message.mqtt_topic)
+        self.key().unwrap_or(&self.msg.message.mqtt_topic)
+    }
+
+    /// The record's key, if it has one.
+    pub(crate) fn key(&self) -> Option<&Bytes> {
+        self.record().key(&self.msg.message.mqtt_topic)
     }
 
     /// Whether librdkafka can take it together with others.
     pub(crate) fn is_plain(&self) -> bool {
-        let Record { headers, partition, timestamp_ms, .. } = self.record();
-        headers.is_empty() && partition.is_none() && timestamp_ms.is_none()
+        self.record().extras.is_none()
     }
 }
 

@@ -99,7 +99,7 @@ impl KafkaTopics {
         if !*is_divided {
             return *unplaced;
         }
-        let chosen = item.record().partition.or_else(|| partitions.of(item.partition_key()));
+        let chosen = item.record().partition().or_else(|| partitions.of(item.partition_key()));
         let at = chosen.and_then(|chosen| usize::try_from(chosen).ok());
         let Some(at) = at.filter(|at| *at < partitions.count()) else { return *unplaced };
         if divided.len() <= at {

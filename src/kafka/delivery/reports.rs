@@ -179,7 +179,7 @@ impl Delivery {
     ) {
         let Refusal { mut class, code, sentence } = refusal;
         let kafka_topics = &mut self.kafka_topics;
-        let missing = item.record().partition.filter(|_| code == classify::UNKNOWN_PARTITION);
+        let missing = item.record().partition().filter(|_| code == classify::UNKNOWN_PARTITION);
         if missing.is_some() {
             class = Class::Refused;
         }

@@ -11,7 +11,7 @@ use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::DeadLetterKind;
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
 use crate::kafka::producer::{Extras, Outgoing, Target};
-use crate::message::{Record, Stamp};
+use crate::message::Stamp;
 
 impl Delivery {
     /// Hands over what may be sent of a queue now: as many bytes as it has room for in the round, or
@@ -229,10 +229,11 @@ fn hand_over(
         return sent.unwrap_or_else(|code| vec![code; keys.len()]);
     }
     let Some((index, item)) = records.next() else { return Vec::new() };
-    let Record { headers, timestamp_ms, partition, .. } = item.record();
-    let headers: Vec<_> =
-        headers.iter().map(|header| (&*header.name, header.value.as_deref())).collect();
-    let (timestamp_ms, kafka_partition) = (*timestamp_ms, *partition);
+    let record = item.record();
+    let headers = record.headers().iter();
+    let headers: Vec<_> = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
+    let timestamp_ms = record.extras.as_ref().and_then(|extras| extras.timestamp_ms);
+    let kafka_partition = record.partition();
     let extras = Extras { headers: &headers, timestamp_ms, kafka_partition };
     match out.send_one(path, to, outgoing((index, item)), extras) {
         Ok(()) => Vec::new(),
@@ -241,7 +242,6 @@ fn hand_over(
 }
 
 fn outgoing((index, item): (usize, &Item)) -> Outgoing<'_> {
-    let Record { key, value, .. } = item.record();
-    let (key, value) = (key.as_deref(), value.as_deref());
+    let (key, value) = (item.key().map(|key| &key[..]), item.record().value.as_deref());
     Outgoing { index, key, value, mqtt_topic: &item.msg.message.mqtt_topic }
 }
