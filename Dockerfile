@@ -34,7 +34,7 @@ COPY --from=build /build/target/release/mqtt-kafka-bridge /usr/local/bin/
 
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
-# The dead-letter file is written here: dead_letter.file is relative to it.
+# Dead letters and the state file are written here: dead_letter.file and data_dir are relative to it.
 WORKDIR /var/lib/mqtt-kafka-bridge
 VOLUME /var/lib/mqtt-kafka-bridge
 # Else nothing outside the container could ask for /readyz and /metrics.

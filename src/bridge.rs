@@ -71,7 +71,7 @@ pub fn run(
             Exit::Failed
         }
         Err(NotStarted::State(error)) => {
-            error!(log, "state file of a newer bridge";
+            error!(log, "state file was written by a newer version";
                 keys::COMPONENT => "mqtt", keys::ERROR => %error);
             Exit::Configuration
         }
@@ -194,7 +194,7 @@ fn start_web(
         NotServed::Address(error) => NotStarted::Http(address, error),
         NotServed::System(error) => NotStarted::System(error.to_string()),
     })?;
-    info!(log, "http listens";
+    info!(log, "http server listening";
         keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
     Ok(Some(Web { probe: Probe::start(config, Arc::clone(metrics))?, server }))
 }
@@ -261,7 +261,7 @@ fn start(
 /// Logs what a person should know of the configuration before the start.
 fn warn_of(config: &Config, log: &Logger) -> Result<(), NotStarted> {
     if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
-        warn!(log, "dead letter file"; keys::COMPONENT => "kafka", keys::DETAIL => word);
+        warn!(log, "dead letter file warning"; keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
     for warning in config.warnings() {
         warn!(log, "configuration warning"; keys::COMPONENT => "mqtt", keys::DETAIL => warning);
@@ -318,7 +318,7 @@ impl Connection {
                 return Err(NotStarted::State(error));
             }
             Some((Err(error @ StateError::Unusable { .. }), file)) => {
-                warn!(log, "no state file"; keys::COMPONENT => "mqtt", keys::ERROR => %error);
+                warn!(log, "state file unusable, starting without it"; keys::COMPONENT => "mqtt", keys::ERROR => %error);
                 Some((file, Vec::new()))
             }
         };

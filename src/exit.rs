@@ -59,13 +59,15 @@ impl Exit {
     /// What it means, in one line.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Drained => "drained: everything in flight is in Kafka",
+            Self::Drained => "drained: everything in flight is in Kafka or in the dead letter",
             Self::Unhealthy => "healthcheck: not ready, not alive, or not reachable",
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => "the drain deadline passed, or a second signal came",
             Self::Failed => "the bridge itself failed; the last log line names the cause",
             Self::Hung => "an actor made no progress (supervisor.hang_after)",
-            Self::Configuration => "the configuration is wrong, or http.listen is taken",
+            Self::Configuration => {
+                "the configuration is wrong, http.listen is taken, or a file of the bridge cannot be used"
+            }
         }
     }
 }

@@ -13,13 +13,13 @@
 //! What it promises:
 //!
 //! 1. A QoS 1 message that was acknowledged to the broker is in Kafka (`acks=all`), or durably in
-//!    the dead letter with its reason.
+//!    the dead letter with its reason; the only exception are messages that no route matches.
 //! 2. Messages of one MQTT topic reach one partition in the order of their receipt; PUBACKs leave in
 //!    the order of the PUBLISHes.
 //! 3. `received = delivered + dead_lettered + filtered + shed + in_flight`, at any moment.
 //! 4. It stays up through an unreachable broker, a lost session, a poison message or a panic. If it
 //!    cannot go on, the process ends with a code that says why.
-//! 5. It is bounded: window, mailboxes, logs, dead letters, restarts.
+//! 5. It is bounded: window, logs, dead letters, restarts.
 //!
 //! docs/architecture.md says the same at more length; docs/guarantees.md says what can still go wrong.
 

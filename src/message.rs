@@ -29,7 +29,7 @@ impl Seq {
     }
 }
 
-/// Number of an MQTT connection or of a producer instance. Never repeats within a process.
+/// Number of one set of producers: the epoch of the stage. Never repeats within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
@@ -266,7 +266,7 @@ impl RecordId {
 /// kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// A stable code from a small set: a metric label and the `reason` of the dead letter.
+    /// A stable code from a small set: the `reason` of the dead letter.
     pub reason: &'static str,
     /// One readable sentence: what was found and what was expected.
     pub detail: String,

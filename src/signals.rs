@@ -38,7 +38,7 @@ pub(crate) async fn shutdown_signal(logging: Logging) {
         Err(error) => {
             // Nothing has been received yet, and without signals the bridge could never drain.
             let exit = Exit::Failed;
-            error!(log, "signals cannot be handled"; keys::ERROR => error,
+            error!(log, "cannot handle signals"; keys::ERROR => error,
                 keys::REASON => Cause::NotStarted.name(), keys::EXIT_CODE => exit.code());
             logging.flush();
             std::process::exit(exit.code());
@@ -54,7 +54,7 @@ pub(crate) async fn shutdown_signal(logging: Logging) {
             }
         };
         let exit = Exit::DeadlinePassed;
-        warn!(log, "second signal, leaving at once";
+        warn!(log, "second signal, exiting at once";
             keys::SIGNAL => name, keys::EXIT_CODE => exit.code());
         logging.flush();
         std::process::exit(exit.code());

@@ -167,7 +167,7 @@ pub const KEYS: &[Key] = keys! {
         "off: after a reconnect, messages that were in flight are delivered twice. on, auto: if the broker dropped a message or gave it to another client with this id, a later equal message can be lost.";
     "mqtt.silence_warning" => field!(mqtt.silence_warning),
         Form::DurationOrNever("1s", "365d"), Value("10m"),
-        "Some MQTT 3.1.1 brokers grant a shared subscription and never deliver to it. The bridge warns if none of its messages arrives within this time after SUBACK.",
+        "Some MQTT 3.1.1 brokers grant a shared subscription and never deliver to it. The bridge warns if no message of such a subscription arrives within this time after SUBACK.",
         "The bridge logs a warning, once for each connection.";
     "mqtt.username" => field::USER_NAME,
         Form::UserName, Unset("bridge"),
@@ -217,21 +217,21 @@ pub const KEYS: &[Key] = keys! {
         "While no broker is reachable, the bridge stays up, waits and logs a warning.";
     "kafka.properties" => field::PROPERTIES,
         Form::Properties, Unset(""),
-        "Any producer property of librdkafka, for example for TLS and SASL, passed on unchanged.",
+        "Producer properties of librdkafka, for example for TLS and SASL. Each is passed on, checked, or refused with a reason.",
         "If a property is unknown or breaks a guarantee of the bridge, the bridge does not start (exit code 78).";
 
     "delivery.window_messages" => field!(delivery.window_messages),
         Form::Count(1, 65_535), Value("1000"),
         "How many messages may be received and not yet acknowledged. More is faster over a slow link, and repeats more messages after a crash.",
-        "When the window is full, the bridge stops reading, and the broker keeps the rest.";
+        "When the window is full, the bridge accepts no more messages, and the broker keeps the rest.";
     "delivery.qos0_window_messages" => field!(delivery.qos0_window_messages),
         Form::Count(1, 65_535), Value("10000"),
         "The same for QoS 0, which no broker repeats. More absorbs longer bursts, and loses more messages in a crash.",
-        "When the window is full, the bridge stops reading, and drops QoS 0 messages after delivery.qos0_shed_after.";
+        "When the window is full, the bridge accepts no more messages, and drops QoS 0 messages after delivery.qos0_shed_after.";
     "delivery.window_bytes" => field!(delivery.window_bytes),
         Form::Size("1 KiB", "16 GiB"), Value("16 MiB"),
         "The same in bytes of MQTT topic, payload and MQTT 5 properties. One larger message still passes, alone.",
-        "When the window is full, the bridge stops reading, and the broker keeps the rest.";
+        "When the window is full, the bridge accepts no more messages, and the broker keeps the rest.";
     "delivery.drain_deadline" => field!(delivery.drain_deadline),
         Form::Duration("0s", "1h"), Value("8s"),
         "How long a stopping bridge waits for the messages in flight. Containers are usually killed after 10s.",
@@ -255,7 +255,7 @@ pub const KEYS: &[Key] = keys! {
         "The same as if the file could not be written.";
     "dead_letter.unmatched_max" => field!(dead_letter.unmatched_max_bytes),
         Form::Size("4 KiB", "1 TiB"), Value("10 MiB"),
-        "The limit for dead letters that match no route (mqtt.unmatched): the size of their file, which is next to dead_letter.file, or the amount that one run of the bridge writes to dead_letter.kafka_topic.",
+        "The limit for dead letters of messages that match no route (mqtt.unmatched): the size of their file, which is next to dead_letter.file, or the amount that one run of the bridge writes to dead_letter.kafka_topic.",
         "Such messages are dropped and counted as filtered, and /readyz shows a warning.";
     "dead_letter.after" => field!(dead_letter.after),
         Form::DurationOrNever("0s", "365d"), Value("never"),

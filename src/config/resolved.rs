@@ -250,7 +250,7 @@ pub struct DeadLetterConfig {
     /// The largest size of the file. At this size, messages that would have to go there are not
     /// acknowledged.
     pub file_max_bytes: u64,
-    /// The largest size of the file of dead letters that match no route, or of those that one run
+    /// The largest size of the file of dead letters of messages that match no route, or of those that one run
     /// writes to `kafka_topic`. Above it they are dropped.
     pub unmatched_max_bytes: u64,
     /// How long a message is held that Kafka refuses for a cause that may pass (ACL, missing Kafka

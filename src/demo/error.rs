@@ -25,7 +25,7 @@ pub(crate) enum DemoError {
     #[error("signals: {0}")]
     Signals(String),
     /// The consumer's thread panicked.
-    #[error("the consumer panicked: nothing can be said about what arrived")]
+    #[error("the consumer panicked: it is unknown what arrived")]
     Consumer,
     /// The bridge ended although nobody asked it to.
     #[error("the bridge ended by itself: {}", .0.meaning())]

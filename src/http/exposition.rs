@@ -82,11 +82,15 @@ type Count = (&'static str, &'static str, fn(&Conservation) -> u64);
 /// The counters of the conservation identity, and two that are not part of it.
 const COUNTS: [Count; 7] = [
     ("received", "Messages received; redeliveries excepted.", |counted| counted.received),
-    ("redelivered", "Messages that came again while in flight.", |counted| counted.redelivered),
+    ("redelivered", "Messages that the broker sent again; not forwarded again.", |counted| {
+        counted.redelivered
+    }),
     ("copies", "Copies for overlapping subscriptions, not forwarded.", |counted| counted.copies),
     ("delivered", "Messages that Kafka acknowledged.", |counted| counted.delivered),
     ("dead_lettered", "Messages written to the dead letter.", |counted| counted.dead_lettered),
-    ("filtered", "Messages that matched no route.", |counted| counted.filtered),
+    ("filtered", "Messages that matched no route and have no dead letter.", |counted| {
+        counted.filtered
+    }),
     ("shed", "QoS 0 messages dropped while the window was full.", |counted| counted.shed),
 ];
 

@@ -1,5 +1,5 @@
 //! KafkaProducerActor: takes batches, gives verdicts. It translates: mail and the clock into events of
-//! [`Delivery`], and its commands into calls of librdkafka and mail. It decides nothing.
+//! `Delivery`, and its commands into calls of librdkafka and mail. It decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -49,7 +49,7 @@ const ROUND_PATIENCE: Duration = Duration::from_millis(10);
 const WIDE: usize = 24;
 /// How soon a record that librdkafka had no room for is tried again, if no report comes before.
 const FULL_RETRY: Duration = Duration::from_millis(10);
-/// A partition that has refused for so long what should pass is told of.
+/// A partition that has refused valid records for so long is reported.
 const FAILING_AFTER: Duration = Duration::from_secs(30);
 /// So many of them are named.
 const FAILING_NAMED: usize = 5;
@@ -77,7 +77,7 @@ pub(super) struct Delivery {
     /// Of messages that no route matches.
     unmatched: DeadLetterQueue,
     /// Where dead letters go, if not to a file.
-    dead_letter_topic: Option<String>,
+    dead_letter_kafka_topic: Option<String>,
     /// What is held for so long becomes a dead letter.
     hold_max: Option<Duration>,
     /// So many records are a full round.
@@ -103,7 +103,7 @@ impl Delivery {
             replay: Replay::default(),
             dead_letters: DeadLetterQueue::new(&config.dead_letter),
             unmatched: DeadLetterQueue::unmatched(&config.dead_letter),
-            dead_letter_topic: config.dead_letter.kafka_topic.clone(),
+            dead_letter_kafka_topic: config.dead_letter.kafka_topic.clone(),
             hold_max: config.dead_letter.after,
             round_full: ROUND_FULL.min(config.delivery.window_messages / 4),
             round_at: None,
@@ -114,7 +114,7 @@ impl Delivery {
         }
     }
 
-    /// The epoch whose reports count, be it that it is ending.
+    /// The epoch whose reports count, even if it is ending.
     pub(super) fn epoch(&self) -> Option<Epoch> {
         self.lifecycle.producers().map(|producers| producers.epoch)
     }
@@ -302,7 +302,7 @@ impl Delivery {
             }
         }
         for kind in DeadLetterKind::BOTH {
-            match self.dead_letter_topic.is_some() {
+            match self.dead_letter_kafka_topic.is_some() {
                 true => self.produce_dead_letters(kind, now, out),
                 false => self.write_dead_letters(kind, now.instant, out),
             }

@@ -10,7 +10,7 @@
 //! the partition before (docs/decisions/0002-gapless.md). So a queue sends one record alone until this
 //! producer has delivered one: from then on Kafka *knows the sequence*.
 //!
-//! A record has its place by its [`Arrival`], a number of this queue, because sequence numbers ascend only
+//! A record has its place by its `Arrival`, a number of this queue, because sequence numbers ascend only
 //! within one source (docs/decisions/0017-arrival-numbers.md).
 //!
 //! A record of a size that was refused before goes alone at once: the queue drains before it, and is

@@ -320,7 +320,7 @@ fn a_record_of_a_size_that_is_refused_goes_alone_at_once_and_the_queue_is_pipeli
     assert_eq!(queue.next(now, true), Some((Path::Serial, arrived(large(3)))));
     assert_eq!(queue.next(now, true), None, "alone");
     assert!(queue.refused(Path::Serial, arrived(large(3)), SUSPECT, now, None).is_some());
-    assert_eq!(queue.ready(), 2, "the main producer knows the partition still");
+    assert_eq!(queue.ready(), 2, "the pipelined producer knows the partition still");
     assert_eq!(queue.next(now, true), Some((Path::Pipelined, arrived(thing(4, 1)))));
     queue.delivered(Path::Pipelined, PARTITION);
     assert_eq!(
@@ -369,7 +369,7 @@ struct Kafka {
 }
 
 impl Kafka {
-    /// The verdict on one record of the main producer, its batch being what `batch` says of it.
+    /// The verdict on one record of the pipelined producer, its batch being what `batch` says of it.
     fn produce(&mut self, item: &Thing, batch_refused: bool) -> bool {
         let partition = item.key % self.partitions;
         if batch_refused || (self.gap.contains(&partition) && self.known.contains(&partition)) {

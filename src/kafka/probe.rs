@@ -20,7 +20,7 @@ use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 use crate::supervisor::{Stop, StoppableThread};
 
 /// Pause between an answer and the next question. With [`ANSWER_WITHIN`] it bounds how long
-/// readiness can be wrong: 6 s.
+/// readiness can be wrong: 6 s, and [`LEADERS_WITHIN`] more while a leader is unreachable.
 const PAUSE: Duration = Duration::from_secs(2);
 /// No answer within this time: Kafka is not reachable.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);

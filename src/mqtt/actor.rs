@@ -315,7 +315,7 @@ impl Handler<StopIntake> for MqttActor {
     type Result = ();
 
     fn handle(&mut self, _: StopIntake, _: &mut Self::Context) {
-        info!(self.log, "no more messages are taken in";
+        info!(self.log, "accepting no more messages";
             keys::IN_FLIGHT => self.core.intake.window.snapshot().in_flight);
         self.core.draining = true;
     }

@@ -35,7 +35,7 @@ impl Announcer {
 
     /// A granted shared subscription has brought nothing for so long.
     pub(super) fn silent(&self, route: RouteId, elapsed: Duration) {
-        warn!(self.log, "a shared subscription was granted and has brought nothing";
+        warn!(self.log, "shared subscription granted, but no message has arrived";
             keys::MQTT_FILTER => self.filter(route),
             keys::ELAPSED_MS => millis(elapsed),
             keys::DETAIL =>
@@ -94,11 +94,11 @@ impl Announcer {
                 }
             }
             SessionEvent::Unsubscribed { mqtt_filter } => {
-                info!(self.log, "unsubscribed what no route needs"; keys::MQTT_FILTER => mqtt_filter);
+                info!(self.log, "unsubscribed a filter that no route needs"; keys::MQTT_FILTER => mqtt_filter);
             }
             SessionEvent::UnsubscribeFailed { mqtt_filter, text } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
-                    warn!(self.log, "an old subscription stays, will try again";
+                    warn!(self.log, "cannot unsubscribe an old filter, will try again";
                         keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
                         keys::SUPPRESSED => suppressed);
                 }

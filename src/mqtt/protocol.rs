@@ -246,7 +246,7 @@ impl ConnectionProtocol {
     ) -> Result<(), Lost> {
         if packet_id != OWN_PACKET_ID || !std::mem::take(&mut self.owes_puback) {
             return Err(Lost::protocol_error(format!(
-                "a PUBACK for packet identifier {packet_id}, under which we have sent no PUBLISH"
+                "a PUBACK for packet identifier {packet_id}, under which the bridge has sent no PUBLISH"
             )));
         }
         let refusal = (code >= reason::FAILURE).then_some(text);

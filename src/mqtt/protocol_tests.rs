@@ -442,7 +442,7 @@ fn a_puback_for_what_we_have_not_sent_is_a_protocol_error() {
         let mut client = Client::connected(version, &["a"], fresh(), accepted(true));
         let lost = client.take(puback(version, 7, false)).expect_err("we have sent nothing");
         assert_eq!((lost.reason, lost.disconnect_code), (lost::PROTOCOL_ERROR, Some(0x82)));
-        let detail = "a PUBACK for packet identifier 7, under which we have sent no PUBLISH";
+        let detail = "a PUBACK for packet identifier 7, under which the bridge has sent no PUBLISH";
         assert_eq!(lost.detail, detail);
 
         client.out.clear();

@@ -114,7 +114,7 @@ pub fn same_properties(one: &[u8], other: &[u8]) -> bool {
     one == other || published(one).eq(published(other))
 }
 
-/// Hashes what [`same_properties`] compares, but for the message expiry interval's being there at all.
+/// Hashes what [`same_properties`] compares, except whether there is a message expiry interval.
 pub fn hash_properties(section: &[u8], hasher: &mut impl Hasher) {
     let expires = |property: &Result<(u8, Value<'_>), &[u8]>| {
         matches!(property, Ok((property::MESSAGE_EXPIRY_INTERVAL, _)))

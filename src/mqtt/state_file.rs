@@ -129,7 +129,7 @@ impl StateFile {
         }
         let held = content.subscriptions.into_iter().map(|line| {
             let filter =
-                line.filter.parse().map_err(|error| format!("a filter that is none: {error}"))?;
+                line.filter.parse().map_err(|error| format!("an invalid filter: {error}"))?;
             let qos = if line.qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
             Ok(Held { filter, qos, id: line.id })
         });

@@ -36,7 +36,7 @@ pub struct Limits {
     pub messages: usize,
     /// Messages, when one of QoS 0 is to be taken in.
     pub qos0_messages: usize,
-    /// Bytes of MQTT topics and payloads. One larger message passes when the window is empty.
+    /// Bytes of MQTT topics, payloads and MQTT 5 properties. One larger message passes when the window is empty.
     pub bytes: usize,
 }
 

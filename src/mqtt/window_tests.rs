@@ -335,7 +335,7 @@ fn a_new_producer_is_given_everything_without_a_verdict_in_order() {
 fn the_window_is_bounded_in_messages_and_in_bytes_and_lets_one_larger_message_pass_alone() {
     let mut window = Window::new(Limits { messages: 2, qos0_messages: 2, bytes: 10 });
     assert!(window.has_room(Qos::AtLeastOnce, 1_000_000));
-    let seq = admit(&mut window, 1, "x"); // 4 bytes with its topic
+    let seq = admit(&mut window, 1, "x"); // 4 bytes with its MQTT topic
     assert!(window.has_room(Qos::AtLeastOnce, 6));
     assert!(!window.has_room(Qos::AtLeastOnce, 7));
     admit(&mut window, 2, "x");

@@ -35,11 +35,11 @@ macro_rules! table {
 table! {
     /// Plain to a TLS listener of Kafka.
     KAFKA_TLS: "Kafka: the connection ends in `state APIVERSION_QUERY`",
-        "the listener speaks TLS, and we do not",
+        "the listener speaks TLS, and the bridge does not",
         "`security.protocol` = `SSL` or `SASL_SSL`, or the port of a plain listener";
     /// TLS to a plain listener of Kafka.
     KAFKA_PLAIN: "Kafka: `connecting to a PLAINTEXT broker listener?`",
-        "we speak TLS, and the listener does not",
+        "the bridge speaks TLS, and the listener does not",
         "the port of the TLS listener, or `security.protocol` without SSL";
     /// Plain to a SASL listener of Kafka.
     KAFKA_SASL: "Kafka: the connection ends in `state UP` before the first answer",
@@ -59,7 +59,7 @@ table! {
         "`sasl.username`, `sasl.password`, `sasl.mechanism`";
     /// An unknown authority.
     KAFKA_CERTIFICATE: "Kafka: `certificate verify failed`",
-        "the broker's certificate is from an authority that we do not know, or for another name",
+        "the broker's certificate is from an authority that the bridge does not know, or for another name",
         "`ssl.ca.location` = the authority's file; in `kafka.brokers` a name that the certificate has";
     /// A controller's port.
     KAFKA_CONTROLLER: "Kafka: `_UNSUPPORTED_FEATURE`, or `Idempotent producer not supported`",
@@ -71,7 +71,7 @@ table! {
         "`advertised.listeners` with a name that clients can resolve, or a DNS entry";
     /// An advertised listener that refuses connections.
     KAFKA_REFUSED: "Kafka: `Connection refused`",
-        "nobody listens there; a broker that names `localhost` in `advertised.listeners` sends us to ourselves",
+        "nobody listens there; a broker that names `localhost` in `advertised.listeners` sends the bridge to its own host",
         "start the broker, or `advertised.listeners` with an address that clients can reach";
     /// `mqtt://` to a TLS port.
     MQTT_TLS: "MQTT: the first bytes are a TLS alert (`15 03`)",
@@ -83,15 +83,15 @@ table! {
         "`mqtt.url` with the port for MQTT over TCP, often 1883";
     /// `mqtt://` to anything else.
     MQTT_OTHER: "MQTT: the first bytes are no CONNACK",
-        "something else than an MQTT broker listens there",
+        "something other than an MQTT broker listens there",
         "`mqtt.url` with the host and port of the MQTT broker";
     /// `mqtt://` to Kafka, or to TLS without an alert.
     MQTT_CLOSED: "MQTT: `closed_by_broker`, `read_failed` or `connack_timeout` before CONNACK",
-        "the port is for TLS or of Kafka, or the broker refuses us without a word",
+        "the port is for TLS or of Kafka, or the broker refuses the bridge without a reason",
         "`mqtt.url` with the port for MQTT over TCP, often 1883; else the broker's log";
     /// Closed again and again.
     MQTT_EVICTED: "MQTT: closed three times in a row within 5 s of CONNACK, without a word",
-        "another client has our `mqtt.client_id`, or the broker closes on a forbidden SUBSCRIBE",
+        "another client uses the bridge's `mqtt.client_id`, or the broker closes on a forbidden SUBSCRIBE",
         "an id of its own for each client; the permission to subscribe, in the broker's log";
     /// The broker names another.
     MQTT_MOVED: "MQTT: `Use another server (0x9C)` or `Server moved (0x9D)`",
@@ -107,7 +107,7 @@ table! {
         "`security.protocol` = `SASL_SSL` or `SASL_PLAINTEXT`";
     /// A missing file.
     CONFIG_FILE: "`check`: `expected a file that can be read`",
-        "the path is wrong, not mounted, or not readable for our user",
+        "the path is wrong, not mounted, or not readable by the bridge's user",
         "the path as the bridge sees it; in the image it runs as user 10001";
     /// `#`, `/`, `?` or `@` in a URL.
     CONFIG_URL: "`check`: `user and password percent-encoded`",

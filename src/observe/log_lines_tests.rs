@@ -10,16 +10,16 @@ const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 /// Lines without a limiter, and what bounds them.
 const BOUNDED: [(&str, &str); 15] = [
     (
-        "a shared subscription was granted and has brought nothing",
+        "shared subscription granted, but no message has arrived",
         "one a route and mqtt.silence_warning",
     ),
-    ("kafka topic refuses all that comes, holding it", "one when a hold begins"),
+    ("kafka topic refuses every record, holding it", "one when a hold begins"),
     (
         "state file not written, old subscriptions may stay after a restart",
         "one a change of the subscriptions",
     ),
-    ("unsubscribed what no route needs", "once for each filter of an older configuration"),
-    ("no more messages are taken in", "once a drain, and a restart of an actor"),
+    ("unsubscribed a filter that no route needs", "once for each filter of an older configuration"),
+    ("accepting no more messages", "once a drain, and a restart of an actor"),
     ("connected to mqtt", "one a connection: the backoff between connections"),
     ("the broker keeps the session for less time than asked", "one a connection"),
     ("subscribed", "one a connection and route, or the backoff of a subscription"),

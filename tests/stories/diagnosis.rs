@@ -62,10 +62,10 @@ fn two_bridges_with_one_client_id_back_off_and_say_why() {
         bridges.iter().any(|(bridge, http)| {
             let logged = bridge.log().count(|record| {
                 let detail = text(record, "detail");
-                detail.contains("another client has our `mqtt.client_id`")
+                detail.contains("another client uses the bridge's `mqtt.client_id`")
                     && detail.contains("closes on a forbidden SUBSCRIBE")
             });
-            logged > 0 && said(http).contains("another client has our `mqtt.client_id`")
+            logged > 0 && said(http).contains("another client uses the bridge's `mqtt.client_id`")
         })
     });
     // Both had time for a fight: without the backoff, each connected nine times in 25 s.
@@ -93,19 +93,19 @@ fn a_wrong_listener_of_kafka_is_named_and_not_taken_for_an_unreachable_kafka() {
         ]
     };
     let cases = [
-        ("plain-to-tls", &*tls, vec![], "the listener speaks TLS, and we do not"),
+        ("plain-to-tls", &*tls, vec![], "the listener speaks TLS, and the bridge does not"),
         ("plain-to-sasl", &sasl, vec![], "the listener asks for a login"),
         (
             "tls-to-plain",
             &plain,
             vec![("security.protocol", "SSL")],
-            "we speak TLS, and the listener does not",
+            "the bridge speaks TLS, and the listener does not",
         ),
         (
             "unknown-authority",
             &tls,
             vec![("security.protocol", "SSL")],
-            "from an authority that we do not know",
+            "from an authority that the bridge does not know",
         ),
         (
             "sasl-to-plain",

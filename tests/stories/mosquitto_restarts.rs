@@ -48,7 +48,7 @@ fn mosquitto_restarted_without_its_sessions() {
 
 #[test]
 fn no_puback_goes_into_a_link_that_went_silent_behind_a_full_window() {
-    let story = Story::new("silent link, window full");
+    let story = Story::new("silent connection, window full");
     let mut kafka = Kafka::start(story.dir());
     let plan = Plan { config: vec![("mqtt", "keep_alive", "2s".into())], ..Plan::default() };
     let mut lines = Line::both(&story, &kafka, &plan);

@@ -39,7 +39,7 @@ fn a_clock_that_is_wrong_holds_the_kafka_topic_until_it_is_right_and_no_record_k
     let told = line
         .bridge
         .log()
-        .find(|record| record["msg"] == "kafka topic refuses all that comes, holding it")
+        .find(|record| record["msg"] == "kafka topic refuses every record, holding it")
         .unwrap();
     assert_eq!(told["dead_lettered"], 2, "{told}");
     assert!(log::mentions(&told, "out of range"), "{told}");

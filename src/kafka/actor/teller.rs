@@ -31,7 +31,7 @@ pub(super) struct Teller {
     dropped: LogLimiter,
     /// The log says that Kafka is unreachable: then it will also say that this is over.
     away_is_told: bool,
-    /// The next producer is told of, since the end of the last one was.
+    /// The next producer's start is logged, because the end of the last one was.
     tells_start: bool,
 }
 
@@ -107,7 +107,7 @@ impl Teller {
                 }
             }
             Told::RefusesAll { kafka_topic, code, sentence, dead_lettered } => {
-                error!(log, "kafka topic refuses all that comes, holding it";
+                error!(log, "kafka topic refuses every record, holding it";
                     keys::KAFKA_TOPIC => kafka_topic, keys::REASON => classify::name(code),
                     keys::KAFKA_ERROR_CODE => code, keys::DETAIL => sentence,
                     keys::DEAD_LETTERED => dead_lettered);

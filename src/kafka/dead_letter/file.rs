@@ -95,7 +95,7 @@ impl DeadLetterFile {
         let shown = path.display();
         Ok(if metadata.permissions().mode() & OTHERS != 0 {
             Some(format!(
-                "{shown}: everybody may use it; the next dead letter ends that, if it can"
+                "{shown}: accessible to all users; the bridge removes their rights at the next dead letter"
             ))
         } else if metadata.len() >= config.file_max_bytes {
             let (key, max) = ("dead_letter.file_max", config.file_max_bytes);

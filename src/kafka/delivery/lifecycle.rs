@@ -127,7 +127,7 @@ impl Lifecycle {
         }
     }
 
-    /// The producers whose reports count, be it that they are ending.
+    /// The producers whose reports count, even if they are ending.
     pub(super) fn producers(&self) -> Option<&ProducerSet> {
         match &self.state {
             State::Running(producers) | State::Ending { producers, .. } => Some(producers),

@@ -165,8 +165,9 @@ impl Delivery {
                 self.drop_unmatched(vec![dead_letter], why, now.instant, out);
                 continue;
             }
-            let Self { lifecycle, kafka_topics, dead_letter_topic, .. } = self;
-            let (Some(slot), Some(kafka_topic)) = (lifecycle.slot(Path::Serial), dead_letter_topic)
+            let Self { lifecycle, kafka_topics, dead_letter_kafka_topic, .. } = self;
+            let (Some(slot), Some(kafka_topic)) =
+                (lifecycle.slot(Path::Serial), dead_letter_kafka_topic)
             else {
                 return;
             };
