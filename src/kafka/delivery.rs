@@ -234,7 +234,10 @@ impl Delivery {
 
     /// When [`Delivery::alarm`] is due, if nothing comes before.
     pub(super) fn next_alarm(&self, now: Instant) -> Option<Instant> {
-        let queues = self.kafka_topics.queues().iter().filter_map(PartitionQueue::next_try).min();
+        // Where nothing can be sent, the time for it is not waited for.
+        let can_send = self.lifecycle.running().is_some() && !self.full;
+        let queues = self.kafka_topics.queues().iter().filter_map(PartitionQueue::next_try);
+        let queues = queues.min().filter(|_| can_send);
         let full = self.full.then(|| now + FULL_RETRY);
         let dead_letters = [&self.dead_letters, &self.unmatched].into_iter();
         let dead_letters = dead_letters.filter_map(DeadLetterQueue::next_try).min();

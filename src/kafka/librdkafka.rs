@@ -197,7 +197,11 @@ impl Client {
         match unsafe { sys::rd_kafka_event_type(event.0) } {
             sys::RD_KAFKA_EVENT_DR => {
                 let at = Stamp::now();
-                listener.reports(&event.reports(at).collect::<Vec<_>>());
+                // SAFETY: the event is valid.
+                let count = unsafe { sys::rd_kafka_event_message_count(event.0) };
+                let mut reports = Vec::with_capacity(count);
+                reports.extend(event.reports(at));
+                listener.reports(&reports);
             }
             sys::RD_KAFKA_EVENT_ERROR => {
                 let (code, detail) = event.error();

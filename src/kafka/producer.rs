@@ -212,8 +212,12 @@ impl Counted {
     /// The record is about to be handed over for this partition. Without a partition librdkafka asks for
     /// one by the key, and where there is none, by what is noted here.
     fn announce(&self, partition: i32, record: &Outgoing<'_>) {
-        if partition == UNASSIGNED && record.key.is_none() {
-            self.chooser.expect_keyless(record.index, record.mqtt_topic);
+        if partition == UNASSIGNED {
+            // Of an earlier record of this index, about which librdkafka has never asked.
+            self.chooser.forget_wanted(record.index);
+            if record.key.is_none() {
+                self.chooser.expect_keyless(record.index, record.mqtt_topic);
+            }
         }
     }
 }

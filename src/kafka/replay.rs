@@ -76,6 +76,11 @@ impl Replayed {
 
     /// What is known of this record, which is being handed on.
     pub fn known(&mut self, id: RecordId) -> Known {
+        if self.verdict_watermark.is_some_and(|last| id > last) {
+            // Records come in order, and nothing behind the mark is held: all that was to come again has.
+            self.verdict_watermark = None;
+            self.held_after_reattach.clear();
+        }
         if self.held_after_reattach.remove(&id) {
             Known::Held
         } else if self.verdict_watermark.is_some_and(|last| id <= last) {

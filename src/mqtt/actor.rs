@@ -262,13 +262,16 @@ impl Actor for MqttActor {
 impl Supervised for MqttActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         let link = std::mem::replace(&mut self.link, LinkState::at_once());
+        self.core.intake.forget_routed();
         if let LinkState::Open(mut connection) = link {
+            if connection.protocol.is_connected() {
+                self.reconnect.accepted();
+            }
             connection.take_unread_qos0(&mut self.core);
         }
         let intake = &mut self.core.intake;
         intake.window.connection_lost();
         intake.full_since = None;
-        intake.forget_routed();
         // Verdicts may have died with the mail that was being handled. When the stage answers the new
         // attachment, everything without a verdict is handed on again.
         intake.stage_unknown();
@@ -315,9 +318,11 @@ impl Handler<StopIntake> for MqttActor {
     type Result = ();
 
     fn handle(&mut self, _: StopIntake, _: &mut Self::Context) {
-        info!(self.log, "accepting no more messages";
-            keys::IN_FLIGHT => self.core.intake.window.snapshot().in_flight);
-        self.core.draining = true;
+        // Asked again after each restart of an actor.
+        if !std::mem::replace(&mut self.core.draining, true) {
+            info!(self.log, "accepting no more messages";
+                keys::IN_FLIGHT => self.core.intake.window.snapshot().in_flight);
+        }
     }
 }
 

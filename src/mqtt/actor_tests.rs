@@ -831,7 +831,7 @@ fn a_shared_subscription_that_brings_nothing_over_311_is_warned_of_and_one_that_
         stage.handed_on(1).await;
         let warnings = |stage: &Stage| {
             let lines = stage.lines.0.lock().expect("sound");
-            let warnings = lines.iter().filter(|line| line.contains("has brought nothing"));
+            let warnings = lines.iter().filter(|line| line.contains("but no message has arrived"));
             Some(warnings.cloned().collect::<Vec<_>>()).filter(|warnings| !warnings.is_empty())
         };
         let warnings = stage.until("the silent one is warned of", warnings).await;

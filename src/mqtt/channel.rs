@@ -82,10 +82,10 @@ impl Channel {
         self.transport.ended()
     }
 
-    /// Whether the peer's kernel has confirmed all that was ever appended. Where that cannot be known, it
-    /// is taken to have confirmed what is with our kernel.
-    pub(super) fn is_confirmed(&self) -> bool {
-        self.is_flushed() && self.transport.is_confirmed().unwrap_or(true)
+    /// Whether the peer's kernel has confirmed all that was ever appended; `None` where that cannot be
+    /// known.
+    pub(super) fn is_confirmed(&self) -> Option<bool> {
+        if self.is_flushed() { self.transport.is_confirmed() } else { Some(false) }
     }
 
     /// Says that nothing more will come, as far as that gets at once.

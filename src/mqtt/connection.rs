@@ -59,7 +59,7 @@ pub(super) struct Connection {
     /// When the last bytes came, or the broker showed in another way that it is there.
     heard_at: Instant,
     /// A PINGREQ is on its way, for the broker to show that it is there.
-    awaiting_pingresp: bool,
+    sign_asked_at: Option<Instant>,
     end_looked_for_at: Instant,
     pub(super) opened_at: Instant,
     /// The first bytes that came, until CONNACK: they show a peer that does not speak MQTT.
@@ -98,7 +98,7 @@ impl Connection {
             read_ahead: false,
             passed: 0,
             heard_at: now,
-            awaiting_pingresp: false,
+            sign_asked_at: None,
             end_looked_for_at: now,
             opened_at: now,
             first_bytes: Vec::new(),
@@ -288,20 +288,27 @@ impl Connection {
     /// confirmed it. The PINGRESP may be behind bytes that we do not read.
     fn may_acknowledge(&mut self, core: &mut Core, now: Instant) -> Result<bool, Lost> {
         if now.saturating_duration_since(self.heard_at) < QUIET_AFTER {
-            self.awaiting_pingresp = false;
+            self.sign_asked_at = None;
             return Ok(true);
         }
         if !core.intake.window.is_ack_due() {
             return Ok(false);
         }
         self.look_for_end(now)?;
-        if !std::mem::replace(&mut self.awaiting_pingresp, true) {
+        let Some(asked_at) = self.sign_asked_at else {
             self.ping(core, now);
-        } else if self.channel.is_confirmed() {
+            self.sign_asked_at = Some(now);
+            return Ok(false);
+        };
+        let is_confirmed = self.channel.is_confirmed();
+        // Where nobody can tell: an answer or a reset would have come by now.
+        let is_confirmed =
+            is_confirmed.unwrap_or_else(|| now.saturating_duration_since(asked_at) >= QUIET_AFTER);
+        if is_confirmed {
             self.heard_at = now;
-            self.awaiting_pingresp = false;
+            self.sign_asked_at = None;
         }
-        Ok(!self.awaiting_pingresp)
+        Ok(is_confirmed)
     }
 
     fn look_for_end_at_times(&mut self) -> Result<(), Lost> {
@@ -359,7 +366,7 @@ impl Connection {
         if reading == Reading::Nothing {
             deadline = deadline.min(self.end_looked_for_at + LOOK_FOR_END_EVERY);
         }
-        if self.awaiting_pingresp {
+        if self.sign_asked_at.is_some() {
             deadline = deadline.min(Instant::now() + LOOK_FOR_SIGN_EVERY);
         }
         if let (Some(full_since), Some(_)) = (core.intake.full_since, &self.blocked)

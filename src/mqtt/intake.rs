@@ -227,6 +227,7 @@ impl Intake {
             self.router.route(&publish.mqtt_topic, &publish.payload)
         });
         routed.unwrap_or_else(|panic| {
+            self.forget_routed();
             if let Some(suppressed) = self.panic_limiter.pass(Instant::now()) {
                 warn!(self.log, "panic while a message was routed, it goes to the dead letter";
                     keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),

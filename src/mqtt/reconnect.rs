@@ -49,6 +49,11 @@ impl Reconnect {
         self.attempt += 1;
     }
 
+    /// The broker accepted a connection: the next attempt is the first again.
+    pub(super) fn accepted(&mut self) {
+        self.attempt = 0;
+    }
+
     /// A connection that the broker had accepted is lost, `lived` after it was opened. What that most
     /// likely comes from.
     pub(super) fn accepted_one_lost(
@@ -56,7 +61,7 @@ impl Reconnect {
         lost: &Lost,
         lived: Duration,
     ) -> Option<&'static Diagnosis> {
-        self.attempt = 0;
+        self.accepted();
         if lived >= STABLE_AFTER {
             self.backoff.reset();
         }

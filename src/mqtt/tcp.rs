@@ -1,21 +1,21 @@
 //! TCP: connecting, and the socket as a [`Transport`].
 
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncWrite, Interest};
+use tokio::io::AsyncWrite;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use crate::mqtt::transport::Transport;
-use crate::mqtt::unconfirmed::unconfirmed;
+use crate::mqtt::unconfirmed::{Unconfirmed, unconfirmed};
 
 /// Probes of a silent connection until the kernel gives it up.
 const KEEPALIVE_PROBES: u32 = 4;
@@ -88,12 +88,25 @@ async fn connect_to_any(
 #[derive(Debug)]
 pub struct Tcp {
     stream: TcpStream,
+    /// The kernel knew it, under its addresses, when it was new: not so where something below translates
+    /// them.
+    is_known: bool,
 }
 
 impl Tcp {
     /// Over this stream.
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream }
+        let mut tcp = Self { stream, is_known: false };
+        tcp.is_known = matches!(tcp.unconfirmed(), Unconfirmed::Bytes(_));
+        tcp
+    }
+
+    fn unconfirmed(&self) -> Unconfirmed {
+        match (self.stream.local_addr(), self.stream.peer_addr()) {
+            (Ok(local), Ok(peer)) => unconfirmed(local, peer),
+            // A socket that was reset has no peer.
+            _ => Unconfirmed::NoSuchConnection,
+        }
     }
 }
 
@@ -114,22 +127,27 @@ impl Transport for Tcp {
         0
     }
 
-    /// Asks what the kernel has told the runtime: that comes with unread bytes before it, too.
+    /// Asks the kernel, which tells an end behind unread bytes too. What it has told the runtime may be
+    /// older than the last write.
     fn ended(&mut self) -> Option<io::Result<()>> {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let ready = pin!(self.stream.ready(Interest::READABLE)).poll(&mut nobody);
-        match ready {
-            Poll::Ready(Ok(ready)) if ready.is_read_closed() => {
-                Some(self.stream.take_error().and_then(|error| error.map_or(Ok(()), Err)))
-            }
-            Poll::Ready(Err(error)) => Some(Err(error)),
-            Poll::Ready(Ok(_)) | Poll::Pending => None,
-        }
+        #[cfg(target_os = "linux")]
+        let end = PollFlags::RDHUP;
+        #[cfg(not(target_os = "linux"))]
+        let end = PollFlags::empty();
+        let mut asked = [PollFd::new(&self.stream, end)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let answered = poll(&mut asked, Some(&at_once)) == Ok(1);
+        let has_ended = asked[0].revents().intersects(end | PollFlags::HUP | PollFlags::ERR);
+        (answered && has_ended)
+            .then(|| self.stream.take_error().and_then(|error| error.map_or(Ok(()), Err)))
     }
 
     fn is_confirmed(&self) -> Option<bool> {
-        let (local, peer) = (self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?);
-        unconfirmed(local, peer).map(|count| count == 0)
+        match self.unconfirmed() {
+            Unconfirmed::Bytes(count) => Some(count == 0),
+            Unconfirmed::NoSuchConnection if self.is_known => Some(false),
+            Unconfirmed::NoSuchConnection | Unconfirmed::Unknown => None,
+        }
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

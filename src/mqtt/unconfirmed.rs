@@ -17,15 +17,38 @@ const UNCONFIRMED_AT: usize = HEADER + 60;
 const BY_FAMILY: u16 = 20;
 const IS_REQUEST: u16 = 1;
 const TCP: u8 = 6;
+/// `NLMSG_ERROR`, and `-ENOENT` in it.
+const ERROR: u16 = 2;
+const NOT_FOUND: i32 = -2;
 /// In place of a set of states, or a cookie: any.
 const ANY: [u8; 4] = [0xFF; 4];
 
-/// In bytes; `None` where that cannot be known.
-pub(super) fn unconfirmed(local: SocketAddr, peer: SocketAddr) -> Option<u32> {
-    let answer = ask(&request(local, peer))?;
-    let is_answer = answer.get(TYPE_AT..TYPE_AT + 2)? == BY_FAMILY.to_ne_bytes();
-    let count = answer.get(UNCONFIRMED_AT..UNCONFIRMED_AT + 4)?.try_into().ok()?;
-    is_answer.then(|| u32::from_ne_bytes(count))
+/// What the kernel says of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unconfirmed {
+    /// So many bytes are not confirmed.
+    Bytes(u32),
+    /// It has no such connection, or none any more: a reset ends one at once.
+    NoSuchConnection,
+    /// It does not answer this question: no Linux, no sock_diag, or netlink is forbidden.
+    Unknown,
+}
+
+/// What is not confirmed of the connection between these two.
+pub(super) fn unconfirmed(local: SocketAddr, peer: SocketAddr) -> Unconfirmed {
+    let Some(answer) = ask(&request(local, peer)) else { return Unconfirmed::Unknown };
+    let number = |at: usize| {
+        let bytes = answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(u32::from_ne_bytes)
+    };
+    let kind = answer.get(TYPE_AT..TYPE_AT + 2).and_then(|bytes| bytes.try_into().ok());
+    match kind.map(u16::from_ne_bytes) {
+        Some(BY_FAMILY) => number(UNCONFIRMED_AT).map_or(Unconfirmed::Unknown, Unconfirmed::Bytes),
+        Some(ERROR) if number(HEADER).map(u32::cast_signed) == Some(NOT_FOUND) => {
+            Unconfirmed::NoSuchConnection
+        }
+        _ => Unconfirmed::Unknown,
+    }
 }
 
 fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
@@ -50,7 +73,11 @@ fn request(local: SocketAddr, peer: SocketAddr) -> Vec<u8> {
         }
         request.extend(octets);
     }
-    request.extend([0; 4]); // Any interface.
+    let interface = match local {
+        SocketAddr::V6(local) => local.scope_id(), // A link-local address is known with its interface only.
+        SocketAddr::V4(_) => 0,
+    };
+    request.extend(interface.to_ne_bytes());
     request.extend(ANY);
     request.extend(ANY);
     request
@@ -93,13 +120,15 @@ mod tests {
             let mut stream = TcpStream::connect(address).expect("it listens");
             let (mut peer, _) = listener.accept().expect("accepted");
             let local = stream.local_addr().expect("connected");
-            assert_eq!(unconfirmed(local, address), Some(0), "{host}: nothing was written");
+            let nothing = Unconfirmed::Bytes(0);
+            assert_eq!(unconfirmed(local, address), nothing, "{host}: nothing was written");
             stream.set_nonblocking(true).expect("an option");
             let mut written = 0;
             while let Ok(count) = stream.write(&[0; 65_536]) {
                 written += count;
             }
-            assert!(unconfirmed(local, address) > Some(0), "{host}: {written} bytes");
+            let found = unconfirmed(local, address);
+            assert!(matches!(found, Unconfirmed::Bytes(1..)), "{host}: {written} bytes, {found:?}");
             peer.set_nonblocking(true).expect("an option");
             let (mut read, deadline) = (0, Instant::now() + Duration::from_secs(10));
             while read < written {
@@ -109,7 +138,7 @@ mod tests {
                     Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
                 }
             }
-            while unconfirmed(local, address) != Some(0) {
+            while unconfirmed(local, address) != nothing {
                 assert!(Instant::now() < deadline, "{host}: not confirmed");
                 std::thread::sleep(Duration::from_millis(1));
             }
@@ -117,8 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn of_a_connection_that_is_not_there_nothing_is_known() {
-        let nobody: SocketAddr = "127.0.0.1:1".parse().expect("an address");
-        assert_eq!(unconfirmed(nobody, nobody), None);
+    fn a_connection_that_was_reset_is_not_there_any_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let local = stream.local_addr().expect("connected");
+        drop(listener.accept().expect("accepted"));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while unconfirmed(local, address) != Unconfirmed::NoSuchConnection {
+            assert!(Instant::now() < deadline, "not reset");
+            // The peer is closed: it answers this with a reset.
+            let _ = stream.write(b"x");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::{Config, KAFKA_SETTINGS};
 const HEAD: &str = "\
 # mqtt-kafka-bridge: every key, with its unit, its default and its purpose.
 #
-# The lines without # are the minimum that the bridge needs. A line with # shows the default, or an
+# The lines without # are enough to start. A line with # shows the default, or an
 # example where it says so. Durations and sizes have a unit: \"5s\", \"10 MiB\".
 # The environment overrides each key, as BRIDGE_SECTION__KEY (docs/configuration.md).
 # ${VARIABLE} in a value is replaced by the environment variable; write $$ for a dollar sign.

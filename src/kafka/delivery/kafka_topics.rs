@@ -87,6 +87,13 @@ impl KafkaTopics {
         owner
     }
 
+    /// Whether the Kafka topic is known to have partitions, but not this one. While it is reported missing
+    /// its number of partitions is not known.
+    pub(super) fn lacks(&self, queue: usize, wanted: i32) -> bool {
+        let count = self.all[self.owner[queue]].partitions.count();
+        count > 0 && usize::try_from(wanted).is_ok_and(|wanted| wanted >= count)
+    }
+
     fn add_queue(&mut self, owner: usize, queue: PartitionQueue<Item>) -> usize {
         self.queues.push(queue);
         self.owner.push(owner);
@@ -101,7 +108,14 @@ impl KafkaTopics {
         }
         let chosen = item.record().partition().or_else(|| partitions.of(item.partition_key()));
         let at = chosen.and_then(|chosen| usize::try_from(chosen).ok());
-        let Some(at) = at.filter(|at| *at < partitions.count()) else { return *unplaced };
+        let wanted = item.record().partition();
+        let exists = |at: &usize| wanted.is_none() || *at < partitions.count();
+        let Some(at) = at.filter(exists) else { return *unplaced };
+        // The partition may be new: older records that name it wait there.
+        let is_same = |other: &Item| other.record().partition() == wanted;
+        if wanted.is_some() && self.queues[*unplaced].waiting().any(is_same) {
+            return *unplaced;
+        }
         if divided.len() <= at {
             divided.resize(at + 1, None);
         }

@@ -179,7 +179,9 @@ impl Delivery {
     ) {
         let Refusal { mut class, code, sentence } = refusal;
         let kafka_topics = &mut self.kafka_topics;
-        let missing = item.record().partition().filter(|_| code == classify::UNKNOWN_PARTITION);
+        let missing = item.record().partition().filter(|wanted| {
+            code == classify::UNKNOWN_PARTITION && kafka_topics.lacks(queue, *wanted)
+        });
         if missing.is_some() {
             class = Class::Refused;
         }

@@ -86,7 +86,7 @@ impl Delivery {
             let Some(slot) = self.lifecycle.slot(path) else { break };
             let mut enter =
                 |item| slot.in_flight.insert(InFlight::Record { item, queue, produced_at });
-            let mut keys = Vec::new();
+            let mut keys = Vec::with_capacity(items.len() + 1);
             let is_plain = first.is_plain();
             keys.push(enter(first));
             while is_plain && let Some(item) = items.next_if(|item| item.is_plain()) {
@@ -226,7 +226,12 @@ fn hand_over(
         InFlight::DeadLetter { .. } => None,
     });
     if are_plain {
-        let sent = out.send(path, to, records.map(outgoing));
+        // Not `records`: it does not know how many it has.
+        let records = keys.iter().map(|key| match &slot.in_flight[*key] {
+            InFlight::Record { item, .. } => outgoing((*key, &item.item)),
+            InFlight::DeadLetter { .. } => unreachable!("records were put there"),
+        });
+        let sent = out.send(path, to, records);
         return sent.unwrap_or_else(|code| vec![code; keys.len()]);
     }
     let Some((index, item)) = records.next() else { return Vec::new() };
