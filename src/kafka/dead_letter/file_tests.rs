@@ -76,7 +76,7 @@ fn only_its_owner_reads_a_new_file_and_an_older_one_is_closed_to_all_but_its_gro
     std::fs::write(&old, "{}\n").expect("written");
     std::fs::set_permissions(&old, Permissions::from_mode(0o646)).expect("ours");
     let said = DeadLetterFile::check(&config(&old)).expect("it can be written");
-    assert!(said.expect("a word").contains("everybody"));
+    assert!(said.expect("a word").contains("accessible to all users"));
     for path in [&new, &old] {
         DeadLetterFile::new(path.clone(), 4096).append(&[b"{}\n".to_vec()]).expect("written");
     }
