@@ -195,7 +195,7 @@ fn a_port_without_an_mqtt_broker_is_named() {
     let cases = [
         ("tls-alert", answers_with(&[0x15, 3, 1, 0, 2, 2, 70]), "the port speaks TLS"),
         ("web-server", web.address().to_owned(), "the port is a web server's"),
-        ("mail-server", answers_with(b"220 mail ESMTP\r\n"), "something else than an MQTT broker"),
+        ("mail-server", answers_with(b"220 mail ESMTP\r\n"), "something other than an MQTT broker"),
         ("kafka", kafka, "the port is for TLS or of Kafka"),
         ("closes", answers_with(b""), "the port is for TLS or of Kafka"),
     ];
