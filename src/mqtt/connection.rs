@@ -58,7 +58,7 @@ pub(super) struct Connection {
     passed: usize,
     /// When the last bytes came, or the broker showed in another way that it is there.
     heard_at: Instant,
-    /// A PINGREQ is on its way, for the broker to show that it is there.
+    /// When the PINGREQ was written by which the broker is to show that it is there, if one is awaited.
     sign_asked_at: Option<Instant>,
     end_looked_for_at: Instant,
     pub(super) opened_at: Instant,

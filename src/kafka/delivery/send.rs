@@ -221,17 +221,13 @@ fn hand_over(
     are_plain: bool,
     out: &mut impl Output,
 ) -> Vec<i32> {
-    let mut records = keys.iter().filter_map(|key| match &slot.in_flight[*key] {
-        InFlight::Record { item, .. } => Some((*key, &item.item)),
-        InFlight::DeadLetter { .. } => None,
+    // A `map`, which knows how many they are.
+    let mut records = keys.iter().map(|key| match &slot.in_flight[*key] {
+        InFlight::Record { item, .. } => (*key, &item.item),
+        InFlight::DeadLetter { .. } => unreachable!("records were put there"),
     });
     if are_plain {
-        // Not `records`: it does not know how many it has.
-        let records = keys.iter().map(|key| match &slot.in_flight[*key] {
-            InFlight::Record { item, .. } => outgoing((*key, &item.item)),
-            InFlight::DeadLetter { .. } => unreachable!("records were put there"),
-        });
-        let sent = out.send(path, to, records);
+        let sent = out.send(path, to, records.map(outgoing));
         return sent.unwrap_or_else(|code| vec![code; keys.len()]);
     }
     let Some((index, item)) = records.next() else { return Vec::new() };
