@@ -37,8 +37,15 @@ pub mod bridge;
 pub mod backoff;
 pub mod visible;
 pub mod observe;
+pub mod file_watch;
 pub mod http;
 pub mod failpoint;
 pub mod exit;
 
 pub use bridge::run;
+
+/// Certificates for the tests of TLS.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub, reason = "the stories use the same file")]
+#[path = "../tests/support/pki.rs"]
+mod pki;

@@ -1,11 +1,13 @@
 //! Where the value of a key is kept: how it gets there, and how it is printed.
 
 use super::form::Form;
+use super::mqtt_config::{BrokerAddress, MqttConfig, Password};
 use super::mqtt_url;
 use super::resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    MqttConfig, Secret, SupervisorConfig, TimingPolicy,
+    SupervisorConfig, TimingPolicy,
 };
+use super::secret::Secret;
 use super::secret_file;
 use super::secrets::REDACTED;
 use super::setting::Setting;
@@ -61,7 +63,8 @@ pub(super) struct Login {
 impl Draft {
     /// A blank one with so many routes.
     pub(super) fn new(routes: usize) -> Self {
-        let connection = MqttConfig { name: "mqtt".into(), ..MqttConfig::default() };
+        let connection =
+            MqttConfig { name: "mqtt".into(), section: "mqtt".into(), ..MqttConfig::default() };
         let log = LogConfig {
             format: LogFormat::default(),
             level: slog::Level::Info,
@@ -87,7 +90,7 @@ impl Draft {
     pub(super) fn finish(mut self) -> Config {
         for (mqtt, login) in self.config.connections.iter_mut().zip(self.logins) {
             mqtt.username = mqtt.username.take().or(login.url_username);
-            let elsewhere = login.file_password.or(login.url_password);
+            let elsewhere = login.file_password.or(login.url_password).map(Password::Fixed);
             mqtt.password = mqtt.password.take().or(elsewhere);
         }
         self.config
@@ -100,6 +103,7 @@ fn blank_route(id: RouteId) -> Route {
         filter: "#".parse().expect("a legal filter"),
         qos: Qos::AtLeastOnce,
         kafka_topic: "".into(),
+        from: Vec::new(),
         payload: PayloadForm::default(),
     }
 }
@@ -129,17 +133,11 @@ pub(super) const URL: Field = Field {
             _ => Refused::Because(error),
         })?;
         let (mqtt, login) = (&mut draft.config.connections[at], &mut draft.logins[at]);
-        (mqtt.host, mqtt.port) = (url.host, url.port);
+        mqtt.addresses = vec![BrokerAddress::tcp(url.host, url.port)];
         (login.url_username, login.url_password) = (url.username, url.password.map(Secret::new));
         Ok(())
     },
-    show: |config, at, _| {
-        let MqttConfig { host, port, .. } = &config.connections[at];
-        Some(string(&match host.contains(':') {
-            true => format!("mqtt://[{host}]:{port}"),
-            false => format!("mqtt://{host}:{port}"),
-        }))
-    },
+    show: |config, at, _| Some(string(&config.connections[at].first_address().to_string())),
 };
 
 /// `mqtt.username`: without a password it may be a token.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::keys::{Fallback, KEYS};
+use super::mqtt_config::BrokerAddress;
 use super::resolved::{Config, TimingPolicy};
 
 /// Nothing listens on this port.
@@ -30,8 +31,7 @@ impl Config {
                 .expect("the examples of the table are legal together");
         config.data_dir = None;
         for mqtt in &mut config.connections {
-            mqtt.host = "127.0.0.1".to_owned();
-            mqtt.port = NOBODY;
+            mqtt.addresses = vec![BrokerAddress::tcp("127.0.0.1", NOBODY)];
             mqtt.silence_warning = None;
             mqtt.connect_timeout = Duration::from_secs(5);
             mqtt.reconnect_min = Duration::from_millis(1);

@@ -4,7 +4,8 @@
 
 use super::field::{self, Field, field};
 pub use super::form::Form;
-use super::resolved::{LogFormat, Protocol, RenumberedRedelivery, Resubscribe, Unmatched};
+use super::mqtt_config::{Protocol, RenumberedRedelivery, Resubscribe, Unmatched};
+use super::resolved::LogFormat;
 use super::setting::Choice;
 use crate::route::PayloadForm;
 

@@ -14,6 +14,7 @@ mod form;
 mod kafka_topic;
 pub mod keys;
 mod load;
+mod mqtt_config;
 pub mod mqtt_url;
 mod properties;
 mod property_table;
@@ -21,6 +22,7 @@ mod reading;
 mod relations;
 mod resolve;
 mod resolved;
+mod secret;
 mod secret_file;
 mod secrets;
 mod setting;
@@ -37,10 +39,14 @@ mod tests;
 pub use client::{KafkaClient, kafka_client, lingers};
 pub use errors::{ConfigError, ConfigErrors, Location};
 pub use load::environment;
+pub use mqtt_config::{
+    BrokerAddress, Endpoint, MqttConfig, Password, Protocol, ProxyConfig, ProxyKind,
+    RenumberedRedelivery, Resubscribe, StatusConfig, TlsConfig, TlsVersion, Unmatched,
+};
 pub use property_table::{KAFKA_SETTINGS, REQUEST_BYTES};
 pub use resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    MqttConfig, Protocol, RenumberedRedelivery, Resubscribe, Secret, SupervisorConfig,
-    TimingPolicy, Unmatched,
+    SupervisorConfig, TimingPolicy,
 };
+pub use secret::Secret;
 pub use secrets::Secrets;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::mqtt_config::Protocol;
 use super::reading::Reading;
-use super::resolved::Protocol;
 use super::suggest::quoted;
 use crate::route::Route;
 
@@ -74,16 +74,16 @@ fn login(reading: &Reading, at: usize) -> Vec<Complaint> {
             "expected either mqtt.password_file or mqtt.password, found both".to_owned(),
         );
     }
-    let password = mqtt.password.as_ref().or(login.file_password.as_ref());
+    let has_own = mqtt.password.is_some() || login.file_password.is_some();
     if mqtt.username.is_some() && login.url_username.is_some() {
         let text = "expected the user name either here or in mqtt.url, found both";
         complain("mqtt.username", text.to_owned());
     }
-    if password.is_some() && login.url_password.is_some() {
+    if has_own && login.url_password.is_some() {
         let text = "expected the password either here or in mqtt.url, found both";
         complain("mqtt.password", text.to_owned());
     }
-    let has_password = password.or(login.url_password.as_ref()).is_some();
+    let has_password = has_own || login.url_password.is_some();
     let has_username = mqtt.username.is_some() || login.url_username.is_some();
     let keys = ["mqtt.url", "mqtt.username", "mqtt.protocol"];
     if reading.is_sound(&keys) && has_password && !has_username && mqtt.protocol != Protocol::V5 {

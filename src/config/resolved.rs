@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mqtt_config::{MqttConfig, Protocol};
 use crate::route::Route;
 
 /// The whole configuration.
@@ -17,7 +18,7 @@ use crate::route::Route;
 pub struct Config {
     /// The directory of the state files; with `None` the bridge keeps none, as in the demo.
     pub data_dir: Option<PathBuf>,
-    /// The connections to MQTT brokers. At present there is exactly one, `[mqtt]`.
+    /// The connections to MQTT brokers, at least one. A section with `connections = N` makes N of them.
     pub connections: Vec<MqttConfig>,
     /// `[[routes]]`, at least one.
     pub routes: Vec<Route>,
@@ -39,6 +40,17 @@ pub struct Config {
 const WARNINGS_MAX: usize = 20;
 
 impl Config {
+    /// The routes of one connection, with the filters that it subscribes: those whose `from` names its
+    /// section, shared within its group if it has one.
+    pub fn routes_of(&self, mqtt: &MqttConfig) -> Vec<Route> {
+        let routes = self.routes.iter().filter(|route| route.is_from(&mqtt.section));
+        let subscribed = |route: &Route| match &mqtt.group {
+            Some(group) => Route { filter: route.filter.shared_in(group), ..route.clone() },
+            None => route.clone(),
+        };
+        routes.map(subscribed).collect()
+    }
+
     /// The names of the connections, in order.
     pub fn connection_names(&self) -> impl Iterator<Item = Arc<str>> {
         self.connections.iter().map(|mqtt| Arc::clone(&mqtt.name))
@@ -118,91 +130,6 @@ impl Config {
     }
 }
 
-/// `[mqtt]`: one connection to an MQTT broker.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MqttConfig {
-    /// The name of the connection in logs and metrics; `mqtt` for `[mqtt]`.
-    pub name: Arc<str>,
-    /// Host name or address, from `url`.
-    pub host: String,
-    /// Port, from `url`.
-    pub port: u16,
-    /// Empty only without a persistent session.
-    pub client_id: String,
-    /// Which protocol to speak.
-    pub protocol: Protocol,
-    /// Whole seconds.
-    pub keep_alive: Duration,
-    /// How long the broker keeps the session, in seconds: 0 for no persistent session, `u32::MAX` for
-    /// ever (MQTT 5, section 3.1.2.11.2).
-    pub session_expiry_s: u32,
-    /// Larger payloads go to the dead letters.
-    pub max_payload_bytes: usize,
-    /// When to subscribe again over MQTT 3.1.1.
-    pub resubscribe: Resubscribe,
-    /// What happens to a QoS 1 message that matches no route.
-    pub unmatched: Unmatched,
-    /// Whether a message under a new packet id may be a redelivery.
-    pub renumbered_redelivery: RenumberedRedelivery,
-    /// How long a shared subscription over MQTT 3.1.1 may bring nothing before the bridge warns; `None`
-    /// is `"never"`.
-    pub silence_warning: Option<Duration>,
-    /// User name, if any, from `username` or `url`.
-    pub username: Option<String>,
-    /// Password, if any, from `password`, `password_file` or `url`.
-    pub password: Option<Secret>,
-    /// The limit for TCP to connect to each address of the host, then for CONNACK, then for SUBACK.
-    pub connect_timeout: Duration,
-    /// The first pause between attempts to connect.
-    pub reconnect_min: Duration,
-    /// The longest pause between attempts to connect.
-    pub reconnect_max: Duration,
-}
-
-/// `mqtt.protocol`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Protocol {
-    /// `"auto"`: 5, or 3.1.1 if the broker refuses 5.
-    #[default]
-    Auto,
-    /// `"5"`
-    V5,
-    /// `"3.1.1"`
-    V311,
-}
-
-/// `mqtt.resubscribe`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Resubscribe {
-    /// `"always"`: on each connection, at most once a minute.
-    #[default]
-    Always,
-    /// `"new_session"`: only the filters that this process has not seen granted in the session.
-    NewSession,
-}
-
-/// `mqtt.renumbered_redelivery`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RenumberedRedelivery {
-    /// `"off"`: a new message.
-    #[default]
-    Off,
-    /// `"auto"`: a redelivery, once this broker was seen to renumber.
-    Auto,
-    /// `"on"`: a redelivery.
-    On,
-}
-
-/// `mqtt.unmatched`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Unmatched {
-    /// `"dead_letter"`
-    #[default]
-    DeadLetter,
-    /// `"drop"`
-    Drop,
-}
-
 /// `[kafka]`
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct KafkaConfig {
@@ -210,6 +137,12 @@ pub struct KafkaConfig {
     pub brokers: Vec<String>,
     /// `[kafka.properties]`, for librdkafka; none contradicts the bridge's own settings.
     pub properties: BTreeMap<String, String>,
+    /// The file with `sasl.password`.
+    pub sasl_password_file: Option<PathBuf>,
+    /// The file with `ssl.key.password`.
+    pub ssl_key_password_file: Option<PathBuf>,
+    /// The file with `sasl.oauthbearer.client.secret`.
+    pub oauth_client_secret_file: Option<PathBuf>,
 }
 
 /// Redacts the secrets among the properties.
@@ -221,7 +154,7 @@ impl fmt::Debug for KafkaConfig {
         f.debug_struct("KafkaConfig")
             .field("brokers", &self.brokers)
             .field("properties", &properties)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -276,6 +209,16 @@ pub struct SupervisorConfig {
 pub struct HttpConfig {
     /// The address of health and metrics; `None` is `"off"`. Port 0 takes a free port.
     pub listen: Option<SocketAddr>,
+    /// The file with the token that pages other than `/livez` and `/readyz` ask for. Required off loopback.
+    pub token_file: Option<PathBuf>,
+    /// Whether `/metrics` asks for the token too.
+    pub metrics_token: bool,
+    /// The names under which the server may be asked, beside its address and `localhost` (Host header).
+    pub host_names: Vec<String>,
+    /// The server's certificate with its chain, PEM; with `None` it speaks plain HTTP.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[log]`
@@ -313,32 +256,4 @@ pub enum TimingPolicy {
     Sample(u32),
     /// `"off"`: none.
     Off,
-}
-
-/// A string that no output shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Hides `text`.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text itself, for the wire only.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::brokers;
 use super::form::{Form, parse_duration};
-use super::resolved::{
-    LogFormat, Protocol, RenumberedRedelivery, Resubscribe, Secret, TimingPolicy, Unmatched,
-};
+use super::mqtt_config::{Password, Protocol, RenumberedRedelivery, Resubscribe, Unmatched};
+use super::resolved::{LogFormat, TimingPolicy};
+use super::secret::Secret;
 use super::secrets::REDACTED;
 use super::toml_text::{duration, size, string};
 use super::value::{Refused, Value};
@@ -142,6 +142,7 @@ text! {
     Arc<str>: |text| (&**text).into();
     PathBuf: |path| path.to_string_lossy();
     Secret: |_| REDACTED.into();
+    Password: |_| REDACTED.into();
 }
 
 impl Setting for Vec<String> {

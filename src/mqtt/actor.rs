@@ -23,15 +23,15 @@ use crate::failpoint::{self, Site};
 use crate::mqtt::announce::Announcer;
 use crate::mqtt::connection::{Connection, End};
 use crate::mqtt::core::Core;
+use crate::mqtt::dial;
 use crate::mqtt::intake::Intake;
-use crate::mqtt::lost::{self, Lost};
+use crate::mqtt::lost::Lost;
 use crate::mqtt::protocol::dead_after;
 use crate::mqtt::reconnect::Reconnect;
 use crate::mqtt::recorder::Recorder;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
-use crate::mqtt::tcp::{self, Tcp};
 use crate::mqtt::transport::Transport;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::diagnosis::Diagnosis;
@@ -73,7 +73,7 @@ pub struct Neighbours {
 
 /// Connects to a broker. Replaced in tests, by what goes through another transport.
 type Dial = fn(Arc<Settings>) -> Dialing;
-type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, String>>>>;
+type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, Lost>>>>;
 
 /// How far the actor is with its connection.
 enum LinkState {
@@ -104,7 +104,7 @@ impl MqttActor {
     ) -> Self {
         let Neighbours { next, drained, log, metrics, heartbeat } = neighbours;
         let log = log.new(o!(keys::COMPONENT => "mqtt"));
-        let router = Router::new(&config.routes);
+        let router = Router::new(&config.routes_of(&mqtt));
         let delivery = &config.delivery;
         let limits = Limits {
             messages: delivery.window_messages,
@@ -130,7 +130,7 @@ impl MqttActor {
         };
         let reconnect = Reconnect::new(settings, log.clone(), metrics);
         let (recorder, link) = (None, LinkState::at_once());
-        let dial = dial_tcp;
+        let dial = dial_broker;
         Self { source, next, drained, heartbeat, log, core, reconnect, recorder, dial, link }
     }
 
@@ -175,7 +175,7 @@ impl MqttActor {
                 }
                 LinkState::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
                     Ok(transport) => LinkState::Open(Box::new(Connection::new(transport, core))),
-                    Err(detail) => pause(reconnect, &Lost::new(lost::CONNECT_FAILED, detail), None),
+                    Err(lost) => pause(reconnect, &lost, None),
                 },
                 LinkState::Open(connection) => match ready!(connection.pump(core, cx)) {
                     End::Lost(lost) => lose(core, reconnect, connection, &lost, cx),
@@ -188,12 +188,10 @@ impl MqttActor {
     }
 }
 
-fn dial_tcp(settings: Arc<Settings>) -> Dialing {
+fn dial_broker(settings: Arc<Settings>) -> Dialing {
     Box::pin(async move {
         let mqtt = &settings.mqtt;
-        let silence_max = dead_after(mqtt.keep_alive);
-        let stream = tcp::connect(&mqtt.host, mqtt.port, mqtt.connect_timeout, silence_max).await?;
-        Ok(Box::new(Tcp::new(stream)) as Box<dyn Transport>)
+        dial::dial(mqtt, mqtt.first_address(), dead_after(mqtt.keep_alive)).await
     })
 }
 

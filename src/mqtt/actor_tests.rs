@@ -12,9 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{Protocol, Resubscribe};
+use crate::config::{BrokerAddress, Protocol, Resubscribe};
 use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
+use crate::mqtt::lost;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::route::Route;
 use crate::stage::{ForwardBatch, Verdict};
@@ -27,7 +28,7 @@ const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
 fn config(port: u16) -> Config {
     let mut config = Config::for_test();
     let mqtt = &mut config.connections[0];
-    mqtt.port = port;
+    mqtt.addresses = vec![BrokerAddress::tcp("127.0.0.1", port)];
     mqtt.protocol = Protocol::V311;
     mqtt.resubscribe = Resubscribe::NewSession;
     mqtt.max_payload_bytes = 1000;
@@ -243,16 +244,16 @@ impl Peer {
 
 thread_local! {
     /// What the actors of this thread connect through.
-    static DIAL: Cell<Dial> = const { Cell::new(dial_tcp) };
+    static DIAL: Cell<Dial> = const { Cell::new(dial_broker) };
 }
 
 fn dial_slowly(settings: Arc<Settings>) -> Dialing {
-    Box::pin(async { Ok(Box::new(SlowTransport::new(dial_tcp(settings).await?)) as _) })
+    Box::pin(async { Ok(Box::new(SlowTransport::new(dial_broker(settings).await?)) as _) })
 }
 
 /// Tells the story over TCP, and over a transport that keeps back, splits and delays.
 fn run<F: Future<Output = ()>>(story: impl Fn() -> F) {
-    for (name, dial) in [("TCP", dial_tcp as Dial), ("slow", dial_slowly)] {
+    for (name, dial) in [("TCP", dial_broker as Dial), ("slow", dial_slowly)] {
         eprintln!("over {name}");
         DIAL.set(dial);
         System::new().block_on(story());

@@ -7,7 +7,7 @@
 //! - `intake` decides what becomes of each message that arrives: known, shed, a copy, routed where.
 //! - A [`transport`] ([`tcp`]) carries the bytes of one connection; a `channel` is one with what is to be
 //!   written to it. `connection` orders what goes in and out of it,
-//!   in one function.
+//!   in one function. [`dial`] opens the transport that an address asks for.
 //! - [`actor`] opens one connection after the other and translates mail; `reconnect` says how long to
 //!   pause in between.
 
@@ -32,6 +32,7 @@ pub mod protocol;
 pub mod transport;
 mod unconfirmed;
 pub mod tcp;
+pub mod dial;
 #[cfg(test)]
 mod slow_transport;
 mod channel;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::config::MqttConfig;
+use crate::config::{MqttConfig, Password};
 use crate::message::Qos;
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{self, ConnAck, Connect, Incoming, OwnPublish};
@@ -88,7 +88,7 @@ impl ConnectionProtocol {
             session_expiry_s: mqtt.session_expiry_s,
             receive_maximum: settings.receive_maximum,
             username: mqtt.username.as_deref(),
-            password: mqtt.password.as_ref().map(|secret| secret.expose()),
+            password: mqtt.password.as_ref().and_then(Password::fixed),
         };
         packet::encode_connect(version, &connect, out);
         Self {

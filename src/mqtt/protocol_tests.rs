@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{Config, MqttConfig, Protocol, Resubscribe, Secret};
+use crate::config::{Config, MqttConfig, Password, Protocol, Resubscribe, Secret};
 use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
@@ -31,6 +31,7 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
             qos: Qos::AtLeastOnce,
             kafka_topic: "k".into(),
             payload: PayloadForm::Raw,
+            from: Vec::new(),
         })
     };
     let mut mqtt = Config::for_test().connections.remove(0);
@@ -313,7 +314,8 @@ fn user_name_and_password_are_on_the_wire_as_they_are_configured() {
         for version in versions {
             let client = Client::opened_with(*version, |mqtt| {
                 mqtt.username = username.map(str::to_owned);
-                mqtt.password = secret.map(|secret| Secret::new(secret.to_owned()));
+                mqtt.password =
+                    secret.map(|secret| Password::Fixed(Secret::new(secret.to_owned())));
             });
             let written = login_on_the_wire(*version, &client.out);
             assert_eq!(

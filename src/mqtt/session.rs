@@ -30,7 +30,7 @@ pub struct Settings {
 impl Settings {
     /// The broker, as logs name it.
     pub fn broker(&self) -> String {
-        format!("{}:{}", self.mqtt.host, self.mqtt.port)
+        self.mqtt.first_address().to_string()
     }
 
     /// The route of this number.

@@ -82,7 +82,7 @@ impl StateFile {
     /// The file of this connection; none where its session ends with it, or no directory is given.
     pub fn of(data_dir: Option<&Path>, mqtt: &MqttConfig) -> Option<Self> {
         let data_dir = data_dir.filter(|_| mqtt.session_expiry_s > 0)?;
-        let mqtt_broker = format!("{}:{}", mqtt.host, mqtt.port);
+        let mqtt_broker = mqtt.first_address().endpoint.to_string();
         Some(Self::new(data_dir, mqtt_broker, mqtt.client_id.clone()))
     }
 

@@ -18,6 +18,7 @@ fn routes(filters: &[(&str, u8)]) -> Vec<Arc<Route>> {
             qos: if *qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
             kafka_topic: "k".into(),
             payload: PayloadForm::Raw,
+            from: Vec::new(),
         })
     };
     filters.iter().enumerate().map(route).collect()

@@ -91,6 +91,19 @@ impl Filter {
         same_group || !self.overlaps(other)
     }
 
+    /// The same, subscribed in this group; as it is if it is shared already.
+    #[must_use]
+    pub fn shared_in(&self, group: &str) -> Self {
+        match self.kind {
+            Kind::Plain => Self {
+                text: format!("$share/{group}/{}", self.text),
+                kind: Kind::Shared,
+                pattern_at: "$share//".len() + group.len(),
+            },
+            Kind::Shared | Kind::Queue | Kind::Exclusive => self.clone(),
+        }
+    }
+
     /// Whether it has `+` or `#`.
     pub fn has_wildcard(&self) -> bool {
         self.pattern().contains(['+', '#'])

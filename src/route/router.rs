@@ -82,6 +82,7 @@ mod tests {
             qos: Qos::AtLeastOnce,
             kafka_topic: kafka_topic.into(),
             payload,
+            from: Vec::new(),
         }
     }
 

@@ -194,6 +194,7 @@ pub(crate) fn router(routes: usize) -> Router {
         qos: Qos::AtLeastOnce,
         kafka_topic: "bench".into(),
         payload: PayloadForm::Raw,
+        from: Vec::new(),
     };
     Router::new(&(0..routes).map(route).collect::<Vec<_>>())
 }

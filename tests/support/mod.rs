@@ -18,6 +18,8 @@ pub mod mock_kafka;
 pub mod mosquitto;
 pub mod mqtt_client;
 pub mod nats;
+#[allow(dead_code, reason = "the stories do not need all that the unit tests need")]
+pub mod pki;
 pub mod process;
 pub mod proxy;
 pub mod publisher;

@@ -58,10 +58,7 @@ fn golden(path: &str, actual: &str) {
 #[test]
 fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     let config = legal(MINIMAL, &[]);
-    assert_eq!(
-        (config.connections[0].host.as_str(), config.connections[0].port),
-        ("localhost", 1883)
-    );
+    assert_eq!(config.connections[0].addresses, [BrokerAddress::tcp("localhost", 1883)]);
     assert_eq!(config.connections[0].client_id, "bridge-1");
     assert_eq!(config.connections[0].protocol, Protocol::Auto);
     assert_eq!(config.connections[0].keep_alive, Duration::from_secs(30));
@@ -179,7 +176,7 @@ fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_
         let is_its_own = line.starts_with(&format!("{shown_as} = "));
         assert!(is_its_own, "{} changes {line}", key.path);
         if matches!(key.form, Form::Secret | Form::SecretFile) {
-            let password = config.connections[0].password.as_ref().map(Secret::expose);
+            let password = config.connections[0].password.as_ref().and_then(Password::fixed);
             assert_eq!(password, Some("other.name"), "{}", key.path);
         }
     }
@@ -255,7 +252,7 @@ fn user_name_and_password_are_taken_as_given_or_refused_where_a_version_has_no_s
                 }
                 let mqtt = &loaded.expect(&keys).connections[0];
                 assert_eq!(mqtt.username.as_deref(), username, "{keys}");
-                assert_eq!(mqtt.password.as_ref().map(Secret::expose), password, "{keys}");
+                assert_eq!(mqtt.password.as_ref().and_then(Password::fixed), password, "{keys}");
             }
         }
     }
@@ -280,9 +277,9 @@ fn a_configuration_can_come_from_the_environment_alone() {
             ("BRIDGE_ROUTES__0__KAFKA_TOPIC", "sys"),
         ],
     );
-    assert_eq!(config.connections[0].port, 1883);
+    assert_eq!(config.connections[0].addresses[0].endpoint.to_string(), "host:1883");
     assert_eq!(config.connections[0].username.as_deref(), Some("user"));
-    assert_eq!(config.connections[0].password.as_ref().map(Secret::expose), Some("p@ss"));
+    assert_eq!(config.connections[0].password.as_ref().and_then(Password::fixed), Some("p@ss"));
     assert_eq!(config.connections[0].client_id, "");
     assert_eq!(config.kafka.brokers, ["a:9092", "b:9092"]);
     assert_eq!(config.kafka.properties["linger.ms"], "1");
@@ -311,7 +308,10 @@ fn one_newline_at_the_end_of_a_secret_file_is_no_part_of_the_secret() {
         std::fs::write(path, content).expect("a file can be written");
         let variables = [("BRIDGE_MQTT__USERNAME", "u"), ("BRIDGE_MQTT__PASSWORD_FILE", path)];
         let config = legal(MINIMAL, &variables);
-        assert_eq!(config.connections[0].password.as_ref().map(Secret::expose), Some(password));
+        assert_eq!(
+            config.connections[0].password.as_ref().and_then(Password::fixed),
+            Some(password)
+        );
     }
 }
 
@@ -394,7 +394,7 @@ fn the_configuration_that_tests_begin_with_is_legal_and_stays_on_this_machine() 
     let again = legal(&config.describe(), &[]);
     assert_eq!(Config { data_dir: None, ..again }, config);
     let [mqtt] = &config.connections[..] else { panic!("one connection") };
-    assert_eq!((&*mqtt.name, mqtt.host.as_str()), ("mqtt", "127.0.0.1"));
+    assert_eq!((&*mqtt.name, mqtt.addresses[0].scheme()), ("mqtt", "mqtt"));
     assert!(config.kafka.brokers.iter().all(|broker| broker.starts_with("127.0.0.1:")));
     assert_eq!(config.http.listen, None);
 }
