@@ -4,8 +4,28 @@ use crate::mqtt::frame::FrameError;
 use crate::mqtt::packet::{ConnectRefused, PacketError};
 use crate::mqtt::publish::PublishError;
 
-/// Dialing failed.
+/// Nobody answered at the address, or at the proxy's, or the name has no address.
 pub const CONNECT_FAILED: &str = "connect_failed";
+/// The proxy answered, and does not connect us.
+pub const PROXY_REFUSED: &str = "proxy_refused";
+/// The broker's certificate is from an authority that we do not know, or self-signed.
+pub const TLS_UNTRUSTED: &str = "tls_untrusted";
+/// A certificate in the broker's chain has expired.
+pub const TLS_EXPIRED: &str = "tls_expired";
+/// A certificate in the broker's chain is not valid yet.
+pub const TLS_NOT_YET_VALID: &str = "tls_not_yet_valid";
+/// The broker's certificate is for another name.
+pub const TLS_NAME: &str = "tls_name";
+/// The broker wants a certificate of ours, or refuses the one it got.
+pub const TLS_CLIENT_CERTIFICATE: &str = "tls_client_certificate";
+/// The broker speaks no version of TLS that we may speak.
+pub const TLS_VERSION: &str = "tls_version";
+/// TLS failed for another cause; the port may not be for TLS.
+pub const TLS_FAILED: &str = "tls_failed";
+/// A file of ours for TLS cannot be used.
+pub const TLS_FILES: &str = "tls_files";
+/// The answer to the upgrade to WebSocket is another than yes.
+pub const WEBSOCKET_REFUSED: &str = "websocket_refused";
 /// The broker closed the connection without a DISCONNECT.
 pub const CLOSED: &str = "closed_by_broker";
 /// The same by a reset, or a broken network.
