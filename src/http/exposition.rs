@@ -185,7 +185,9 @@ impl Scrape {
             for (stage, routes) in
                 [("produced", produced), ("delivered", delivered), ("acknowledged", acknowledged)]
             {
-                for (filter, histogram) in self.filters.iter().zip(routes) {
+                // A route that is not from this connection has none here.
+                let counted = self.filters.iter().zip(routes).filter(|(_, it)| !it.is_empty());
+                for (filter, histogram) in counted {
                     let labels =
                         [("stage", stage), ("mqtt_filter", filter.as_str()), connection.label()];
                     histogram_of(&mut family.encode_family(&labels)?, histogram)?;
@@ -238,7 +240,7 @@ mod tests {
             stages,
         };
         let stages = Stages {
-            produced: vec![histogram],
+            produced: vec![StageHistogram::default(), histogram],
             delivered: vec![histogram; 2],
             ..Stages::default()
         };
@@ -248,7 +250,7 @@ mod tests {
                 connection("west", 0, Stages::default()),
             ],
             restarts: [(("kafka".into(), "panic"), 3)].into(),
-            filters: vec!["a/\"b\\/#".to_owned()],
+            filters: vec!["other/#".to_owned(), "a/\"b\\/#".to_owned()],
             held: [("t".to_owned(), true)].into(),
             not_ready: ["draining"].into(),
             timing_dropped: 4,
@@ -288,6 +290,8 @@ mod tests {
             assert!(text.contains(&format!("\n{PREFIX}_{line}\n")), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("\n# EOF\n"), "{text}");
+        let other = r#"stage_seconds_count{stage="produced",mqtt_filter="other/#""#;
+        assert!(!text.contains(other), "no message of that route came on this connection: {text}");
     }
 
     #[test]

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::exposition::{self, Connection, Scrape};
-use crate::config::Config;
-use crate::observe::health::{self, ActorHealth, HeldPlace, Reason, Wanted};
+use crate::config::{Config, MqttConfig};
+use crate::observe::health::{
+    self, ActorHealth, ConnectionHealth, HeldPlace, Reason, Snapshot, Wanted,
+};
 use crate::observe::{Logging, Metrics};
+use crate::route::Route;
 use crate::supervisor::Heartbeat;
 
 /// An actor beats once a second; one that is silent for this long is not just late.
@@ -24,13 +28,37 @@ pub(super) struct Page {
     pub(super) body: String,
 }
 
+/// What the configuration says of an MQTT connection.
+#[derive(Debug)]
+struct Configured {
+    section: Arc<str>,
+    /// The subscriptions that it needs to be ready.
+    wanted: Vec<Wanted>,
+}
+
+/// An MQTT connection as `/readyz` shows it.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    connection: &'a str,
+    /// Where it differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    section: Option<&'a str>,
+    connected: bool,
+    /// The address that is in use or was tried last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker: Option<&'a str>,
+    insecure: bool,
+}
+
 /// Everything that the pages are made of; they only read it.
 #[derive(Debug)]
 pub struct Pages {
     metrics: Arc<Metrics>,
     pub(super) logging: Logging,
-    /// By [`RouteId`](crate::message::RouteId).
-    wanted: Vec<Wanted>,
+    /// In the order of the configuration.
+    connections: Vec<Configured>,
+    /// As they are configured, by [`RouteId`](crate::message::RouteId).
+    filters: Vec<String>,
     /// Where messages can be held.
     places: BTreeSet<HeldPlace>,
     started: Instant,
@@ -47,18 +75,18 @@ impl Pages {
         logging: Logging,
     ) -> Self {
         let hang_after = config.supervisor.hang_after;
+        let configured = |mqtt: &MqttConfig| Configured {
+            section: Arc::clone(&mqtt.section),
+            wanted: config.routes_of(mqtt).iter().map(wanted).collect(),
+        };
         let routes = config.routes.iter();
-        let wanted = routes.clone().map(|route| Wanted {
-            route: route.id,
-            mqtt_filter: route.filter.to_string(),
-            mqtt_qos: route.qos.level(),
-        });
         let kafka_topics =
-            routes.map(|route| HeldPlace::KafkaTopic(Arc::clone(&route.kafka_topic)));
+            routes.clone().map(|route| HeldPlace::KafkaTopic(Arc::clone(&route.kafka_topic)));
         Self {
             metrics,
             logging,
-            wanted: wanted.collect(),
+            connections: config.connections.iter().map(configured).collect(),
+            filters: routes.map(|route| route.filter.to_string()).collect(),
             places: kafka_topics.chain([HeldPlace::DeadLetter]).collect(),
             started: Instant::now(),
             heartbeats,
@@ -69,12 +97,18 @@ impl Pages {
 
     /// `/livez`
     pub(super) fn livez(&self) -> Page {
-        verdict("alive", &health::not_live(&self.actors(), self.silent_max), &[])
+        verdict("alive", &health::not_live(&self.actors(), self.silent_max), json!({}))
     }
 
     /// `/readyz`
     pub(super) fn readyz(&self) -> Page {
-        verdict("ready", &self.not_ready(), &self.metrics.health().warnings())
+        let seen = self.metrics.snapshot(self.actors());
+        let mut more = json!({ "connections": self.shown(&seen) });
+        let warnings = health::warnings(&seen);
+        if !warnings.is_empty() {
+            more["warnings"] = json!(warnings);
+        }
+        verdict("ready", &self.not_ready(&seen), more)
     }
 
     /// `/metrics`
@@ -93,22 +127,34 @@ impl Pages {
     }
 
     /// Why it is not ready.
-    fn not_ready(&self) -> Vec<Reason> {
-        let seen = self.metrics.snapshot(self.actors());
-        health::not_ready(&seen, &self.wanted, self.silent_max)
+    fn not_ready(&self, seen: &Snapshot) -> Vec<Reason> {
+        let wanted = self.connections.iter().map(|connection| &*connection.wanted);
+        health::not_ready(seen, &wanted.collect::<Vec<_>>(), self.silent_max)
+    }
+
+    fn shown<'a>(&'a self, seen: &'a Snapshot) -> Vec<Shown<'a>> {
+        let shown = |(seen, configured): (&'a ConnectionHealth, &'a Configured)| Shown {
+            connection: &seen.name,
+            section: Some(&*configured.section).filter(|section| **section != *seen.name),
+            connected: seen.mqtt.connected,
+            broker: seen.broker.as_ref().map(|broker| &*broker.address),
+            insecure: seen.broker.as_ref().is_some_and(|broker| broker.insecure),
+        };
+        seen.connections.iter().zip(&self.connections).map(shown).collect()
     }
 
     fn scrape(&self) -> Scrape {
         let metrics = &self.metrics;
+        let not_ready = self.not_ready(&metrics.snapshot(self.actors()));
         let mut held: BTreeMap<_, _> =
             self.places.iter().map(|place| (place.to_string(), false)).collect();
         held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
         Scrape {
             connections: metrics.connections().iter().map(Connection::of).collect(),
             restarts: metrics.restarts(),
-            filters: self.wanted.iter().map(|wanted| wanted.mqtt_filter.clone()).collect(),
+            filters: self.filters.clone(),
             held,
-            not_ready: self.not_ready().iter().map(|reason| reason.reason).collect(),
+            not_ready: not_ready.iter().map(|reason| reason.reason).collect(),
             timing_dropped: self.logging.timing_dropped(),
             records_dropped: self.logging.records_dropped(),
             uptime_s: self.started.elapsed().as_secs_f64(),
@@ -125,17 +171,109 @@ impl Pages {
     }
 }
 
-/// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200; with
-/// `"warnings":[...]` if there are some.
-fn verdict(what: &str, reasons: &[Reason], warnings: &[Reason]) -> Page {
+/// The subscription that a route asks for.
+fn wanted(route: &Route) -> Wanted {
+    Wanted { route: route.id, mqtt_filter: route.filter.to_string(), mqtt_qos: route.qos.level() }
+}
+
+/// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200; with `more`.
+fn verdict(what: &str, reasons: &[Reason], mut more: Value) -> Page {
     let good = reasons.is_empty();
-    let mut body = json!({ what: good, "reasons": reasons });
-    if !warnings.is_empty() {
-        body["warnings"] = json!(warnings);
-    }
+    more[what] = good.into();
+    more["reasons"] = json!(reasons);
     Page {
         status: if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE },
         content_type: "application/json",
-        body: body.to_string() + "\n",
+        body: more.to_string() + "\n",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BrokerAddress;
+    use crate::message::RouteId;
+    use crate::observe::test_support::json_log;
+    use crate::observe::{KafkaHealth, MqttHealth, Subscription};
+    use crate::stage::SourceId;
+
+    /// Two sections; a route from each, and one from both; `west` has two connections.
+    fn config() -> Config {
+        let mut config = Config::for_test();
+        let route = &config.routes[0];
+        let from = |id, filter: &str, from: &[&str]| Route {
+            id: RouteId(id),
+            filter: filter.parse().expect("legal"),
+            from: from.iter().map(|name| (*name).into()).collect(),
+            ..route.clone()
+        };
+        config.routes =
+            vec![from(0, "e/#", &["east"]), from(1, "w/#", &["west"]), from(2, "a/#", &[])];
+        let mqtt = &config.connections[0];
+        let connection = |name: &str, section: &str, group: Option<&str>| MqttConfig {
+            name: name.into(),
+            section: section.into(),
+            group: group.map(Into::into),
+            ..mqtt.clone()
+        };
+        config.connections = vec![
+            connection("east", "east", None),
+            connection("west-0", "west", Some("g")),
+            connection("west-1", "west", Some("g")),
+        ];
+        config
+    }
+
+    #[test]
+    fn readiness_wants_of_each_connection_the_routes_that_are_from_it() {
+        let config = config();
+        let metrics = Arc::new(Metrics::new(config.connection_names()));
+        let (logging, _) = json_log();
+        let pages = Pages::new(&config, Arc::clone(&metrics), Vec::new(), logging);
+        metrics.health().set_kafka(KafkaHealth::Reachable([].into()));
+        let grant = |source: u16, routes: &[usize]| {
+            let granted = routes.iter().map(|id| (RouteId(*id), Subscription::Granted));
+            let subscriptions = granted.collect();
+            let health = MqttHealth { connected: true, lost: None, subscriptions };
+            metrics.connection(SourceId(source)).change_health(|it| *it = health);
+        };
+        grant(0, &[0, 2]);
+        grant(1, &[1, 2]);
+        assert_eq!(pages.readyz().status, StatusCode::SERVICE_UNAVAILABLE, "west-1 is not there");
+        grant(2, &[1]);
+        let body: Value = serde_json::from_str(&pages.readyz().body).expect("JSON");
+        assert_eq!(body["reasons"][0]["detail"], "west-1: $share/g/a/#: no SUBACK yet", "{body}");
+        grant(2, &[1, 2]);
+        assert_eq!(pages.readyz().status, StatusCode::OK);
+    }
+
+    #[test]
+    fn readiness_shows_each_connection_and_its_broker() {
+        let config = config();
+        let metrics = Arc::new(Metrics::new(config.connection_names()));
+        let (logging, _) = json_log();
+        let pages = Pages::new(&config, Arc::clone(&metrics), Vec::new(), logging);
+        let address = BrokerAddress { is_tls: true, ..BrokerAddress::tcp("plant", 8883) };
+        metrics.connection(SourceId(1)).set_broker(&address, true);
+        metrics.connection(SourceId(1)).change_health(|health| health.connected = true);
+        metrics.connection(SourceId(1)).set_lost("the network".to_owned());
+        let body: Value = serde_json::from_str(&pages.readyz().body).expect("JSON");
+        assert_eq!(
+            body["connections"][0],
+            json!({ "connection": "east", "connected": false, "insecure": false })
+        );
+        assert_eq!(
+            body["connections"][1],
+            json!({
+                "connection": "west-0", "section": "west", "connected": false,
+                "broker": "mqtts://plant:8883", "insecure": true,
+            })
+        );
+        let warnings = body["warnings"].as_array().expect("a list");
+        assert_eq!(warnings.len(), 1, "{body}");
+        assert_eq!(
+            (&warnings[0]["reason"], &warnings[0]["connection"]),
+            (&"insecure".into(), &"west-0".into())
+        );
     }
 }

@@ -52,8 +52,11 @@ impl Display for Reason {
     }
 }
 
-/// A warning, which does not make the bridge unready.
+/// All values of [`Reason::reason`] that are warnings: they do not make the bridge unready.
+pub const WARNINGS: [&str; 2] = [UNMATCHED_DROPPED, INSECURE];
+
 const UNMATCHED_DROPPED: &str = "unmatched_dropped";
+const INSECURE: &str = "insecure";
 
 /// All values of [`Reason::reason`] that mean not ready. docs/observability.md says what to do about each.
 pub const CODES: [&str; 19] = [
@@ -110,6 +113,15 @@ pub struct MqttHealth {
     pub subscriptions: BTreeMap<RouteId, Subscription>,
 }
 
+/// The broker that a connection has, or tries to reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerInUse {
+    /// Its address, without a login.
+    pub address: String,
+    /// It is reached by TLS, and neither its certificate nor its name is checked.
+    pub insecure: bool,
+}
+
 /// The state of one MQTT connection, with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionHealth {
@@ -117,9 +129,11 @@ pub struct ConnectionHealth {
     pub name: Arc<str>,
     /// Its state.
     pub mqtt: MqttHealth,
+    /// The broker of this connection, or of the last attempt; `None` before the first.
+    pub broker: Option<BrokerInUse>,
 }
 
-/// A subscription that every connection must have to be ready.
+/// A subscription that a connection must have to be ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The route that asks for it.
@@ -249,13 +263,6 @@ impl Health {
         *self.unmatched.lock() = why;
     }
 
-    /// What a person should look at although the bridge is ready: everything that is configured works,
-    /// and only messages of an old subscription are lost.
-    pub fn warnings(&self) -> Vec<Reason> {
-        let unmatched = self.unmatched.lock().clone();
-        unmatched.map(|why| Reason::new("mqtt", UNMATCHED_DROPPED, why)).into_iter().collect()
-    }
-
     /// A drain has begun.
     pub fn set_draining(&self) {
         self.draining.store(true, Relaxed);
@@ -284,6 +291,7 @@ impl Health {
             producer_failing: self.producer.lock().clone(),
             unconfirmed: *self.unconfirmed.lock(),
             failing_partitions: self.failing_partitions.lock().clone(),
+            unmatched_dropped: self.unmatched.lock().clone(),
             draining: self.draining.load(Relaxed),
             holds,
             actors,
@@ -304,6 +312,8 @@ pub struct Snapshot {
     pub unconfirmed: Option<Duration>,
     /// Partitions that have refused valid records for too long; a sentence each.
     pub failing_partitions: Vec<String>,
+    /// Why messages that no route matches are dropped.
+    pub unmatched_dropped: Option<String>,
     /// A drain has begun.
     pub draining: bool,
     /// Messages that wait until a person removes a cause.
@@ -313,8 +323,9 @@ pub struct Snapshot {
 }
 
 /// Why a message that is published now might not be forwarded at once; empty: ready. An actor hangs when
-/// it is silent for longer than `silent_max`.
-pub fn not_ready(seen: &Snapshot, wanted: &[Wanted], silent_max: Duration) -> Vec<Reason> {
+/// it is silent for longer than `silent_max`. `wanted` has the subscriptions of each connection, in the same
+/// order.
+pub fn not_ready(seen: &Snapshot, wanted: &[&[Wanted]], silent_max: Duration) -> Vec<Reason> {
     let mut reasons = not_live(&seen.actors, silent_max);
     if seen.draining {
         reasons.push(Reason::new("bridge", DRAINING, "the bridge is stopping"));
@@ -323,16 +334,40 @@ pub fn not_ready(seen: &Snapshot, wanted: &[Wanted], silent_max: Duration) -> Ve
         let detail = format!("{} failed and waits for its restart", actor.actor);
         reasons.push(Reason::new("bridge", ACTOR_RESTARTING, detail));
     }
-    let is_single = seen.connections.len() == 1;
-    for ConnectionHealth { name, mqtt } in &seen.connections {
-        reasons.extend(mqtt_reasons(mqtt, wanted).into_iter().map(|(reason, detail)| {
-            let detail = if is_single { detail } else { format!("{name}: {detail}") };
-            let connection = Some(name.to_string());
-            Reason { connection, ..Reason::new("mqtt", reason, detail) }
-        }));
+    for (index, connection) in seen.connections.iter().enumerate() {
+        let wanted = wanted.get(index).copied().unwrap_or_default();
+        let found = mqtt_reasons(&connection.mqtt, wanted).into_iter();
+        reasons.extend(found.map(|(reason, detail)| seen.about(connection, reason, &detail)));
     }
     kafka_reasons(seen, &mut reasons);
     reasons
+}
+
+/// What a person should look at although the bridge may be ready: everything that is configured works.
+pub fn warnings(seen: &Snapshot) -> Vec<Reason> {
+    let unmatched = seen.unmatched_dropped.as_ref();
+    let unmatched = unmatched.map(|why| Reason::new("mqtt", UNMATCHED_DROPPED, why));
+    let insecure = seen.connections.iter().filter_map(|connection| {
+        let broker = connection.broker.as_ref().filter(|broker| broker.insecure)?;
+        let detail = format!(
+            "{}: neither the broker's certificate nor its name is checked (insecure_skip_verify)",
+            broker.address
+        );
+        Some(seen.about(connection, INSECURE, &detail))
+    });
+    unmatched.into_iter().chain(insecure).collect()
+}
+
+impl Snapshot {
+    /// A reason about one connection, which is named in the detail where there are several.
+    fn about(&self, connection: &ConnectionHealth, reason: &'static str, detail: &str) -> Reason {
+        let name = &connection.name;
+        let reason = match self.connections.len() {
+            1 => Reason::new("mqtt", reason, detail),
+            _ => Reason::new("mqtt", reason, format!("{name}: {detail}")),
+        };
+        Reason { connection: Some(name.to_string()), ..reason }
+    }
 }
 
 /// Actors that make no progress although they should; empty: alive. An actor that waits for its restart
@@ -420,7 +455,7 @@ mod tests {
     fn connection(name: &str) -> ConnectionHealth {
         let subscriptions = [(RouteId(0), Subscription::Granted)].into();
         let mqtt = MqttHealth { connected: true, lost: None, subscriptions };
-        ConnectionHealth { name: name.into(), mqtt }
+        ConnectionHealth { name: name.into(), mqtt, broker: None }
     }
 
     fn ready() -> Snapshot {
@@ -440,7 +475,7 @@ mod tests {
     fn said(change: impl FnOnce(&mut Snapshot)) -> Vec<String> {
         let mut snapshot = ready();
         change(&mut snapshot);
-        let reasons = not_ready(&snapshot, &[wanted()], LIMIT);
+        let reasons = not_ready(&snapshot, &[&[wanted()]], LIMIT);
         assert!(reasons.iter().all(|reason| CODES.contains(&reason.reason)), "{reasons:?}");
         reasons.iter().map(ToString::to_string).collect()
     }
@@ -546,12 +581,47 @@ mod tests {
         seen.connections = vec![connection("east"), connection("west"), connection("north")];
         seen.connections[1].mqtt.connected = false;
         seen.connections[2].mqtt.subscriptions.clear();
-        let reasons = not_ready(&seen, &[wanted()], LIMIT);
+        let reasons = not_ready(&seen, &[&[wanted()][..]; 3], LIMIT);
         let names: Vec<_> = reasons.iter().map(|reason| reason.connection.as_deref()).collect();
         assert_eq!(names, [Some("west"), Some("north")]);
         assert_eq!(reasons[0].to_string(), "mqtt: mqtt_disconnected: west: not connected yet");
         let json = serde_json::to_value(&reasons[1]).expect("JSON");
         assert_eq!((&json["component"], &json["connection"]), (&"mqtt".into(), &"north".into()));
+    }
+
+    #[test]
+    fn a_connection_needs_only_the_routes_that_are_from_it() {
+        let mut seen = ready();
+        seen.connections = vec![connection("east"), connection("west")];
+        seen.connections[1].mqtt.subscriptions.clear();
+        assert_eq!(not_ready(&seen, &[&[wanted()], &[]], LIMIT), []);
+        let reasons = not_ready(&seen, &[&[], &[wanted()]], LIMIT);
+        assert_eq!(reasons[0].to_string(), "mqtt: subscription_pending: west: a/#: no SUBACK yet");
+        seen.connections[0].mqtt.connected = false;
+        let reasons = not_ready(&seen, &[&[], &[]], LIMIT);
+        assert_eq!(
+            reasons[0].connection.as_deref(),
+            Some("east"),
+            "every connection must be there"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_is_not_verified_is_a_warning_of_its_connection() {
+        let mut seen = ready();
+        let broker = |insecure| BrokerInUse { address: "mqtts://b:8883".to_owned(), insecure };
+        seen.connections[0].broker = Some(broker(false));
+        assert_eq!(warnings(&seen), []);
+        seen.connections[0].broker = Some(broker(true));
+        let text = "mqtts://b:8883: neither the broker's certificate nor its name is checked \
+                    (insecure_skip_verify)";
+        assert_eq!(warnings(&seen)[0].to_string(), format!("mqtt: insecure: {text}"));
+        seen.connections.push(connection("west"));
+        let warnings = warnings(&seen);
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].connection.as_deref(), Some("mqtt"));
+        assert_eq!(warnings[0].detail, format!("mqtt: {text}"));
+        assert!(not_ready(&seen, &[], LIMIT).is_empty(), "a warning does not end readiness");
     }
 
     #[test]
@@ -572,7 +642,7 @@ mod tests {
     fn every_reason_is_explained() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
         let document = std::fs::read_to_string(path).expect("docs/observability.md");
-        for code in CODES.into_iter().chain([UNMATCHED_DROPPED]) {
+        for code in CODES.into_iter().chain(WARNINGS) {
             assert!(document.contains(&format!("| `{code}` |")), "{code} is not explained");
         }
     }

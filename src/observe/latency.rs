@@ -106,6 +106,13 @@ pub struct StageHistogram {
     pub sum_us: u64,
 }
 
+impl StageHistogram {
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
+}
+
 /// Adds `count` latencies of `us` microseconds to a route's histogram.
 pub(super) fn record(routes: &mut Vec<StageHistogram>, route: RouteId, us: u64, count: u64) {
     if routes.len() <= route.0 {

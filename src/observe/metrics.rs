@@ -12,8 +12,11 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
-use super::health::{ActorHealth, ConnectionHealth, Health, Hold, MqttHealth, Snapshot};
+use super::health::{
+    ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
+};
 use super::latency::{Acknowledged, Delivered, StageHistogram, Stages, record};
+use crate::config::BrokerAddress;
 use crate::stage::SourceId;
 
 /// The name of the connection where there is only one.
@@ -84,6 +87,7 @@ pub struct ConnectionMetrics {
     delivered: Mutex<[Vec<StageHistogram>; 2]>,
     acknowledged: Mutex<Vec<StageHistogram>>,
     health: Mutex<MqttHealth>,
+    broker: Mutex<Option<BrokerInUse>>,
 }
 
 impl ConnectionMetrics {
@@ -97,6 +101,7 @@ impl ConnectionMetrics {
             delivered: Mutex::default(),
             acknowledged: Mutex::default(),
             health: Mutex::default(),
+            broker: Mutex::default(),
         }
     }
 
@@ -161,6 +166,12 @@ impl ConnectionMetrics {
     /// The connection was lost or failed to open.
     pub fn set_lost(&self, why: String) {
         *self.health.lock() = MqttHealth { lost: Some(why), ..MqttHealth::default() };
+    }
+
+    /// The connection is about to be opened to this address. `insecure`: by TLS, and neither the broker's
+    /// certificate nor its name is checked.
+    pub fn set_broker(&self, address: &BrokerAddress, insecure: bool) {
+        *self.broker.lock() = Some(BrokerInUse { address: address.to_string(), insecure });
     }
 
     /// The connection's state.
@@ -273,6 +284,7 @@ impl Metrics {
         let connection = |connection: &ConnectionMetrics| ConnectionHealth {
             name: Arc::clone(&connection.name),
             mqtt: connection.health(),
+            broker: connection.broker.lock().clone(),
         };
         let connections = self.connections.iter().map(connection).collect();
         self.health.snapshot(connections, self.holds(), actors)

@@ -23,7 +23,9 @@ mod log_lines_tests;
 pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
 pub use format::Style;
-pub use health::{Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble};
+pub use health::{
+    BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
+};
 pub use latency::{Acknowledged, Delivered};
 pub use log::{FlushGuard, Logging};
 pub use log_crate::bridge_log_crate;
