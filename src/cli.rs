@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Check(ConfigArgs),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
     Healthcheck(HealthcheckArgs),
+    /// Print the completions for a shell: `source <(mqtt-kafka-bridge completions bash)`
+    Completions(CompletionsArgs),
+    /// Print the manual page: `mqtt-kafka-bridge man | man -l -`
+    Man,
     /// Show the bridge at work, with both brokers and simulated devices inside this process
     #[cfg(feature = "demo")]
     Demo(crate::demo::DemoArgs),
@@ -57,6 +61,13 @@ pub(crate) struct HealthcheckArgs {
     /// The bridge's own configuration; its http.listen is the address to ask
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+/// Which completions to print.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
 }
 
 /// Where the configuration is.

@@ -1,7 +1,9 @@
-//! The subcommands `run`, `check` and `healthcheck`.
+//! The subcommands `run`, `check`, `healthcheck`, `completions` and `man`.
 
 use std::io::Write as _;
 use std::sync::Arc;
+
+use clap::CommandFactory as _;
 
 use mqtt_kafka_bridge::config::{Config, ConfigErrors};
 use mqtt_kafka_bridge::exit::Exit;
@@ -11,7 +13,8 @@ use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 
-use crate::cli::{ConfigArgs, HealthcheckArgs};
+use crate::cli::{Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs};
+use crate::manual;
 use crate::signals::shutdown_signal;
 
 /// Runs the bridge until a signal ends it, or it fails.
@@ -43,8 +46,7 @@ pub(crate) fn check(args: &ConfigArgs) -> Exit {
     for warning in config.warnings() {
         eprintln!("warning: {warning}");
     }
-    // If the reader has closed the pipe, it has seen enough.
-    let _ = std::io::stdout().write_all(config.describe().as_bytes());
+    print(config.describe().as_bytes());
     Exit::Drained
 }
 
@@ -86,4 +88,25 @@ pub(crate) fn healthcheck(args: &HealthcheckArgs) -> Exit {
             Exit::Unhealthy
         }
     }
+}
+
+/// Prints the completions for a shell.
+pub(crate) fn completions(args: &CompletionsArgs) -> Exit {
+    let mut command = Cli::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command, name, &mut script);
+    print(&script);
+    Exit::Drained
+}
+
+/// Prints the manual page: the program's own part, then one section for each subcommand.
+pub(crate) fn man() -> Exit {
+    print(&manual::page(Cli::command()));
+    Exit::Drained
+}
+
+fn print(bytes: &[u8]) {
+    // If the reader has closed the pipe, it has seen enough.
+    let _ = std::io::stdout().write_all(bytes);
 }

@@ -7,6 +7,7 @@
 
 mod cli;
 mod commands;
+mod manual;
 mod signals;
 #[cfg(feature = "demo")]
 mod demo;
@@ -37,6 +38,8 @@ fn obey(command: Command) -> ExitCode {
         Command::Run(args) => commands::run(&args).into(),
         Command::Check(args) => commands::check(&args).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),
+        Command::Completions(args) => commands::completions(&args).into(),
+        Command::Man => commands::man().into(),
         #[cfg(feature = "demo")]
         Command::Demo(args) => demo::run(&args),
         #[cfg(feature = "demo")]

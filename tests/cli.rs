@@ -443,3 +443,56 @@ fn however_few_file_handles_there_are_it_ends_with_a_code_of_ours_and_says_why()
     });
     assert!(codes.contains(&(60, Some(0))) && codes.contains(&(10, Some(70))), "{codes:?}");
 }
+
+#[test]
+fn the_shells_take_their_completions_and_complete_our_commands() {
+    for (shell, tell_tale) in [
+        ("bash", "complete -F _mqtt__kafka__bridge"),
+        ("zsh", "#compdef mqtt-kafka-bridge"),
+        ("fish", "complete -c mqtt-kafka-bridge"),
+        ("elvish", "mqtt-kafka-bridge"),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let output = bridge(&["completions", shell]).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = stdout(&output);
+        for word in [tell_tale, "healthcheck", "config"] {
+            assert!(script.contains(word), "{shell}: no {word:?} in {script}");
+        }
+    }
+    // In a real shell: what `mqtt-kafka-bridge che<TAB>` offers.
+    let script = stdout(&bridge(&["completions", "bash"]).output().expect("it starts"));
+    let ask = "COMP_WORDS=(mqtt-kafka-bridge che); COMP_CWORD=1; \
+               _mqtt__kafka__bridge mqtt-kafka-bridge che mqtt-kafka-bridge; echo \"${COMPREPLY[@]}\"";
+    let mut bash = Command::new("bash");
+    let output = bash.args(["-c", &format!("{script}\n{ask}")]).output().expect("bash is there");
+    assert_eq!(stdout(&output), "check\n", "{}", stderr(&output));
+
+    let unknown = bridge(&["completions", "tcsh"]).output().expect("it starts");
+    assert_eq!(unknown.status.code(), Some(2));
+}
+
+#[test]
+fn the_manual_page_has_every_command_option_and_exit_code() {
+    let output = bridge(&["man"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(0));
+    let page = stdout(&output);
+    let help = stdout(&bridge(&["--help"]).output().expect("it starts"));
+    let commands = help.split_once("Commands:\n").expect("a list of commands").1;
+    let names = commands.lines().take_while(|line| !line.is_empty()).filter_map(|line| {
+        // Continued lines are indented further.
+        let name = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?;
+        name.split_whitespace().next()
+    });
+    let mut count = 0;
+    for name in names.filter(|name| *name != "help") {
+        assert!(page.contains(&format!(".SS {name}\n")), "{name} is missing in {page}");
+        count += 1;
+    }
+    assert!(count >= 5, "{count} commands in {help}");
+    for part in [".TH mqtt-kafka-bridge 1", "\\-\\-config", "\\-\\-live", "config.toml]", "  78  "]
+    {
+        assert!(page.contains(part), "{part:?} is missing in {page}");
+    }
+    assert!(!page.contains("bench-subject") && !page.contains("bench\\-subject"), "hidden");
+}
