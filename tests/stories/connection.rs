@@ -10,9 +10,13 @@ const TIMES: u64 = 20;
 
 #[test]
 fn a_connection_cut_under_load_twenty_times_loses_and_reorders_nothing() {
-    let story = Story::new("connection cut, 20 times");
+    cut_twenty_times(&Story::new("connection cut, 20 times"), &[Transport::Tcp]);
+}
+
+/// Over each of these transports.
+pub fn cut_twenty_times(story: &Story, transports: &[Transport]) {
     let plan = Plan { load: Load { rate: 1_000, ..Load::default() }, ..Plan::default() };
-    let mut lines = Line::both(&story, Kafka::shared(), &plan);
+    let mut lines = Line::over_each(story, Kafka::shared(), &plan, transports);
     lines.iter().for_each(|line| line.publisher.keep_publishing());
     for _ in 0..TIMES {
         for line in &lines {
@@ -38,17 +42,23 @@ fn a_connection_cut_under_load_twenty_times_loses_and_reorders_nothing() {
 
 #[test]
 fn a_half_open_connection_is_noticed_and_replaced() {
-    let story = Story::new("connection half-open");
+    half_open(&Story::new("connection half-open"), &[Transport::Tcp]);
+}
+
+/// Over each of these transports.
+pub fn half_open(story: &Story, transports: &[Transport]) {
     let plan = Plan { config: vec![("mqtt", "keep_alive", "2s".into())], ..Plan::default() };
-    let mut lines = Line::both(&story, Kafka::shared(), &plan);
-    for line in &mut lines {
-        line.publisher.publish(500);
+    let mut lines = Line::over_each(story, Kafka::shared(), &plan, transports);
+    lines.iter().for_each(|line| line.publisher.publish(500));
+    for line in &lines {
         // Nothing may be on the way, not even PUBACKs: they would be lost with the connection.
         eventually("all are acknowledged", SOON, || {
             line.bridge.log().still_summary().is_some_and(|now| now.delivered == 500)
         });
         line.proxy.strand();
-        line.publisher.publish(500);
+    }
+    lines.iter().for_each(|line| line.publisher.publish(500));
+    for line in &mut lines {
         line.wait_delivered(1_000);
         line.settle().assert_exact();
     }

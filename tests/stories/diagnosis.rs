@@ -212,17 +212,17 @@ fn a_port_without_an_mqtt_broker_is_named() {
 #[test]
 fn a_tls_listener_of_mosquitto_is_named() {
     let story = Story::new("TLS listener");
-    let certificate = kafka::self_signed(story.dir());
-    let mosquitto = Mosquitto::start(story.dir(), &Setup::default().tls(&certificate));
+    let mosquitto = Mosquitto::start(story.dir(), &Setup::default().listen(Listener::Tls));
+    let address = mosquitto.address_of(Listener::Tls);
     let nobody = format!("127.0.0.1:{}", free_port());
-    let (_bridge, http) = bridge(&story, "bridge", (&mosquitto.address(), &nobody), &[]);
+    let (_bridge, http) = bridge(&story, "bridge", (&address, &nobody), &[]);
     eventually("the TLS port is named", SOON, || {
         let said = said(&http);
         said.contains("the port speaks TLS") || said.contains("the port is for TLS or of Kafka")
     });
     // Check that this port does speak TLS.
     let mut client = Command::new("openssl");
-    client.args(["s_client", "-brief", "-connect", &mosquitto.address()]);
+    client.args(["s_client", "-brief", "-connect", &address]);
     let output = client.stdin(std::process::Stdio::null()).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("CONNECTION ESTABLISHED"));
 }

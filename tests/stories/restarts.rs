@@ -29,11 +29,15 @@ fn freeze_until_windows_are_full(kafka: &mut Kafka, lines: &[Line]) {
 
 #[test]
 fn kill_9_twenty_times_with_a_full_window_loses_nothing() {
-    let story = Story::new("kill -9, 20 times");
+    kill_9_twenty_times(&Story::new("kill -9, 20 times"), &[Transport::Tcp]);
+}
+
+/// Over each of these transports.
+pub fn kill_9_twenty_times(story: &Story, transports: &[Transport]) {
     let mut kafka = Kafka::start(story.dir());
-    let mut lines = Line::both(&story, &kafka, &plan());
+    let mut lines = Line::over_each(story, &kafka, &plan(), transports);
     lines.iter().for_each(|line| line.publisher.keep_publishing());
-    let mut unacknowledged = [0, 0];
+    let mut unacknowledged = vec![0; lines.len()];
     for _ in 0..TIMES {
         for line in &lines {
             line.wait_delivered(line.reader.distinct() + WINDOW);
@@ -61,8 +65,12 @@ fn kill_9_twenty_times_with_a_full_window_loses_nothing() {
 
 #[test]
 fn sigterm_under_load_twenty_times_drains_and_duplicates_nothing() {
-    let story = Story::new("SIGTERM, 20 times");
-    let mut lines = Line::both(&story, Kafka::shared(), &plan());
+    sigterm_twenty_times(&Story::new("SIGTERM, 20 times"), &[Transport::Tcp]);
+}
+
+/// Over each of these transports.
+pub fn sigterm_twenty_times(story: &Story, transports: &[Transport]) {
+    let mut lines = Line::over_each(story, Kafka::shared(), &plan(), transports);
     lines.iter().for_each(|line| line.publisher.keep_publishing());
     for _ in 0..TIMES {
         for line in &mut lines {

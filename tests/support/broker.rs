@@ -3,13 +3,31 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use super::mosquitto::Setup;
+use super::transport::Listener;
 use super::{Mosquitto, Nats, RabbitMq, nats, rabbitmq};
 
 /// A running broker.
 pub trait Broker: Send {
-    /// `host:port`
+    /// `host:port` of its plain listener.
     fn address(&self) -> String;
+
+    /// `host:port` of this listener, or its path.
+    fn address_of(&self, listener: Listener) -> String {
+        assert_eq!(listener, Listener::Plain, "this broker has only a plain listener");
+        self.address()
+    }
+
+    /// What its listeners with TLS show, if it has any.
+    fn certificates(&self) -> Option<&Certificates> {
+        None
+    }
+
+    /// Where it serves WebSocket.
+    fn websocket_path(&self) -> &'static str {
+        "/mqtt"
+    }
 }
 
 /// A line's own broker, which a story may end and start again.
@@ -29,7 +47,19 @@ impl<B: Broker + ?Sized> Broker for Box<B> {
 
 impl<B: Broker + Sync> Broker for &B {
     fn address(&self) -> String {
-        (*self).address()
+        (**self).address()
+    }
+
+    fn address_of(&self, listener: Listener) -> String {
+        (**self).address_of(listener)
+    }
+
+    fn certificates(&self) -> Option<&Certificates> {
+        (**self).certificates()
+    }
+
+    fn websocket_path(&self) -> &'static str {
+        (**self).websocket_path()
     }
 }
 

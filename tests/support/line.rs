@@ -9,8 +9,9 @@ use super::ledger::parse;
 use super::mosquitto::Setup;
 use super::wire::Connect;
 use super::{
-    Bridge, ConfigFile, Kafka, Load, MockKafka, Mosquitto, MqttClient, PATIENT, Proxy, Publisher,
-    Reader, SOON, ScriptedBroker, Story, Verdict, Version, eventually, slug, within,
+    Bridge, ConfigFile, ForwardProxy, Kafka, Listener, Load, MockKafka, Mosquitto, MqttClient,
+    PATIENT, Proxy, Publisher, Reader, SOON, ScriptedBroker, Story, Transport, Verdict, Version,
+    eventually, slug, within,
 };
 
 /// The environment variable that arms failpoints (src/failpoint.rs).
@@ -33,6 +34,8 @@ pub struct Plan {
     pub failpoints: String,
     /// Its names on its broker.
     pub names: Names,
+    /// How the bridge reaches the broker; devices use TCP.
+    pub transport: Transport,
 }
 
 /// A line's names on its broker, different from those of other lines on that broker.
@@ -60,8 +63,10 @@ pub struct Line<B = Mosquitto> {
     pub broker: B,
     /// The bridge's client id there.
     pub client_id: String,
-    /// Between the broker and the bridge.
+    /// Between the broker and the bridge, below TLS and WebSocket; a Unix socket goes past it.
     pub proxy: Proxy,
+    /// What the bridge dials through, if it does.
+    pub forward_proxy: Option<ForwardProxy>,
     /// The binary.
     pub bridge: Bridge,
     /// Reads `kafka_topic` continuously.
@@ -80,9 +85,23 @@ impl Line {
         Version::BOTH.map(|version| Self::start(story, kafka, version, plan)).into()
     }
 
+    /// One line for each of these transports and each protocol version, all into `kafka`.
+    pub fn over_each(
+        story: &Story,
+        kafka: &Kafka,
+        plan: &Plan,
+        transports: &[Transport],
+    ) -> Vec<Self> {
+        let lines = transports
+            .iter()
+            .flat_map(|&transport| Self::both(story, kafka, &Plan { transport, ..plan.clone() }));
+        lines.collect()
+    }
+
     /// Starts all parts, and waits until the bridge is subscribed.
     pub fn start(story: &Story, kafka: &Kafka, version: Version, plan: &Plan) -> Self {
-        let mosquitto = Mosquitto::start(story.dir(), &plan.mosquitto);
+        let setup = plan.mosquitto.clone().listen(plan.transport.listener());
+        let mosquitto = Mosquitto::start(story.dir(), &setup);
         let line = Self::over(mosquitto, story, kafka, version, plan);
         line.broker.wait_subscribed(&plan.names.client_id, 1);
         line
@@ -99,8 +118,17 @@ impl<B: Broker> Line<B> {
         let kafka_topic = format!("{}-{name}", slug(story.name));
         kafka.create(&kafka_topic, plan.partitions.unwrap_or(4), &plan.kafka_topic);
         let Names { client_id, devices } = &plan.names;
-        let proxy = Proxy::start(&broker.address());
+        let listener = plan.transport.listener();
+        // A Unix socket goes past the proxy.
+        let behind = if listener == Listener::Unix { Listener::Plain } else { listener };
+        let proxy = Proxy::start(&broker.address_of(behind));
+        let forward_proxy = plan.transport.forward_proxy(story.dir());
         let mut config = ConfigFile::new(&proxy.address(), client_id, &kafka.bootstrap());
+        let address = match listener {
+            Listener::Unix => broker.address_of(listener),
+            _ => proxy.address(),
+        };
+        plan.transport.configure(&mut config, &broker, &address, forward_proxy.as_ref());
         config.set("mqtt", "protocol", version.name());
         let dead_letters = DeadLetters::new(&story.dir().join(format!("{name}-dead.jsonl")));
         config.set("dead_letter", "file", dead_letters.path());
@@ -120,13 +148,17 @@ impl<B: Broker> Line<B> {
         bridge.log().wait_for("it subscribes", PATIENT, |record| record["msg"] == "subscribed");
         let publisher = Publisher::start(&broker.address(), version, devices, plan.load);
         let reader = Reader::start(&kafka.bootstrap(), &kafka_topic);
-        let story = story.name.to_owned();
+        let story = match plan.transport {
+            Transport::Tcp => story.name.to_owned(),
+            transport => format!("{}, {}", story.name, transport.name()),
+        };
         Self {
             version,
             publisher,
             broker,
             client_id: client_id.clone(),
             proxy,
+            forward_proxy,
             bridge,
             reader,
             kafka_topic,

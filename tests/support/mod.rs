@@ -6,15 +6,21 @@
 
 pub mod bridge;
 pub mod broker;
+#[allow(dead_code, reason = "the stories of failures and rotation come next")]
+pub mod certificates;
 pub mod clock;
 pub mod config;
 pub mod dead_letters;
+#[allow(dead_code, reason = "the stories of failures and rotation come next")]
+pub mod forward_proxy;
 pub mod http;
 pub mod kafka;
 pub mod ledger;
+#[allow(dead_code, reason = "the stories of failures and rotation come next")]
 pub mod line;
 pub mod log;
 pub mod mock_kafka;
+#[allow(dead_code, reason = "the stories of failures and rotation come next")]
 pub mod mosquitto;
 pub mod mqtt_client;
 pub mod nats;
@@ -26,6 +32,7 @@ pub mod publisher;
 pub mod rabbitmq;
 pub mod reader;
 pub mod scripted;
+pub mod transport;
 pub mod verdict;
 pub mod wire;
 
@@ -37,6 +44,7 @@ use std::{fs, io, thread};
 pub use bridge::Bridge;
 pub use config::ConfigFile;
 pub use dead_letters::DeadLetters;
+pub use forward_proxy::ForwardProxy;
 pub use http::Http;
 pub use kafka::Kafka;
 pub use line::Line;
@@ -49,6 +57,7 @@ pub use publisher::{Load, Publisher};
 pub use rabbitmq::RabbitMq;
 pub use reader::Reader;
 pub use scripted::ScriptedBroker;
+pub use transport::{Listener, Transport};
 pub use verdict::Verdict;
 pub use wire::{Packet, Version};
 

@@ -1,13 +1,15 @@
 //! A Mosquitto for one story.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
 
 use super::broker::{Broker, OwnBroker};
+use super::certificates::Certificates;
 use super::process::{Process, free_port, with_sbin};
+use super::transport::Listener;
 use super::{SOON, eventually};
 
 /// How a Mosquitto is set up.
@@ -16,8 +18,14 @@ pub struct Setup {
     persistence: bool,
     max_inflight: u16,
     plugin: Option<(PathBuf, PathBuf)>,
-    certificate: Option<PathBuf>,
+    listeners: Vec<Listener>,
+    /// User name and password; who gives no user name is let in all the same.
+    users: Vec<(String, String)>,
+    acl: String,
 }
+
+/// A listener, and its `host:port` or path.
+type Address = (Listener, String);
 
 impl Setup {
     /// Sessions and queued messages survive a restart of the broker.
@@ -43,15 +51,41 @@ impl Setup {
         self
     }
 
-    /// Uses TLS, with this certificate and key in one file.
-    pub fn tls(mut self, certificate: &Path) -> Self {
-        self.certificate = Some(certificate.to_owned());
+    /// Listens so as well, besides a plain listener.
+    pub fn listen(mut self, listener: Listener) -> Self {
+        if listener != Listener::Plain && !self.listeners.contains(&listener) {
+            self.listeners.push(listener);
+        }
         self
     }
 
-    fn text(&self, port: u16, data: &Path) -> String {
+    /// Whoever gives a user name needs this password for this one.
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.users.push((name.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Who may do what, in the words of `acl_file`.
+    pub fn acl(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.acl);
+        self
+    }
+
+    /// The plain listener and the others, each with a free port or a path.
+    fn addresses(&self) -> Vec<Address> {
+        let address = |&listener: &Listener| match listener {
+            // Not in the story's directory: a socket's path is limited to some hundred characters.
+            Listener::Unix => {
+                let path = std::env::temp_dir().join(format!("mqtt-{}.sock", free_port()));
+                (listener, path.to_str().expect("a path in UTF-8").to_owned())
+            }
+            _ => (listener, format!("127.0.0.1:{}", free_port())),
+        };
+        [Listener::Plain].iter().chain(&self.listeners).map(address).collect()
+    }
+
+    fn text(&self, addresses: &[Address], data: &Path, certificates: &Certificates) -> String {
         let mut lines = vec![
-            format!("listener {port} 127.0.0.1"),
             // Otherwise it changes from root to a user that may not write here.
             "user root".to_owned(),
             format!("allow_anonymous {}", self.plugin.is_none()),
@@ -79,19 +113,40 @@ impl Setup {
                 format!("plugin_opt_config_file {}", file.display()),
             ]);
         }
-        if let Some(file) = &self.certificate {
-            let file = file.display();
-            // An option of the listener, so it must follow it.
-            lines.splice(1..1, [format!("certfile {file}"), format!("keyfile {file}")]);
+        if !self.users.is_empty() {
+            lines.push(format!("password_file {}", data.join("passwords").display()));
+        }
+        if !self.acl.is_empty() {
+            fs::write(data.join("acl"), &self.acl).unwrap();
+            lines.push(format!("acl_file {}", data.join("acl").display()));
+        }
+        for (listener, address) in addresses {
+            lines.push(match address.rsplit_once(':') {
+                Some((host, port)) => format!("listener {port} {host}"),
+                None => format!("listener 0 {address}"),
+            });
+            if listener.is_websocket() {
+                lines.push("protocol websockets".to_owned());
+            }
+            if listener.is_tls() {
+                let [certificate, key] = certificates.broker();
+                lines.push(format!("certfile {}", certificate.display()));
+                lines.push(format!("keyfile {}", key.display()));
+            }
+            if *listener == Listener::MutualTls {
+                lines.push(format!("cafile {}", certificates.authorities().display()));
+                lines.push("require_certificate true".to_owned());
+            }
         }
         lines.join("\n") + "\n"
     }
 }
 
-/// A Mosquitto that a story may stop and start again on its port.
+/// A Mosquitto that a story may stop and start again on its ports.
 #[derive(Debug)]
 pub struct Mosquitto {
-    port: u16,
+    addresses: Vec<Address>,
+    certificates: Certificates,
     config: PathBuf,
     log: PathBuf,
     process: Option<Process>,
@@ -100,13 +155,25 @@ pub struct Mosquitto {
 impl Mosquitto {
     /// Starts one with its files under `dir`, and waits until it listens.
     pub fn start(dir: &Path, setup: &Setup) -> Self {
-        let port = free_port();
+        let mut mosquitto = Self::prepare(dir, setup);
+        mosquitto.run();
+        mosquitto
+    }
+
+    /// The same, not started yet.
+    pub fn prepare(dir: &Path, setup: &Setup) -> Self {
+        let addresses = setup.addresses();
+        let (_, port) = addresses[0].1.rsplit_once(':').expect("a port");
         let dir = dir.join(format!("mosquitto-{port}"));
         fs::create_dir_all(&dir).unwrap();
+        let certificates = Certificates::new(&dir);
         let config = dir.join("mosquitto.conf");
-        fs::write(&config, setup.text(port, &dir)).unwrap();
-        let mut mosquitto = Self { port, config, log: dir.join("log"), process: None };
-        mosquitto.run();
+        fs::write(&config, setup.text(&addresses, &dir, &certificates)).unwrap();
+        let log = dir.join("log");
+        let mosquitto = Self { addresses, certificates, config, log, process: None };
+        for (name, password) in &setup.users {
+            mosquitto.set_password(name, password);
+        }
         mosquitto
     }
 
@@ -115,13 +182,40 @@ impl Mosquitto {
         assert!(self.process.is_none(), "Mosquitto is already running");
         let mut command = with_sbin(Command::new("mosquitto"));
         command.arg("-c").arg(&self.config);
-        let serves = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
+        let serves = || TcpStream::connect(self.address()).is_ok();
         self.process = Some(Process::serving(command, &self.log, SOON, serves));
     }
 
-    /// `host:port`
+    /// `host:port` of the plain listener.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.address_of(Listener::Plain)
+    }
+
+    /// `host:port` of this listener, or its path.
+    pub fn address_of(&self, wanted: Listener) -> String {
+        let found = self.addresses.iter().find(|(listener, _)| *listener == wanted);
+        found.unwrap_or_else(|| panic!("Mosquitto has no listener {wanted:?}")).1.clone()
+    }
+
+    /// What its listeners with TLS show and trust.
+    pub fn certificates(&mut self) -> &mut Certificates {
+        &mut self.certificates
+    }
+
+    /// Sets a password in its file; it must be told to read that again.
+    pub fn set_password(&self, name: &str, password: &str) {
+        let file = self.config.with_file_name("passwords");
+        File::options().create(true).append(true).open(&file).unwrap();
+        let mut command = with_sbin(Command::new("mosquitto_passwd"));
+        command.arg("-b").arg(&file).args([name, password]);
+        let log = self.config.with_file_name("mosquitto_passwd.log");
+        assert_eq!(Process::start(command, &log).wait(SOON), 0, "see {}", log.display());
+    }
+
+    /// Makes it read its passwords, permissions, and the certificates of its listeners with TLS, but not
+    /// those of WebSocket nor the authorities, again.
+    pub fn reload(&mut self) {
+        self.process().signal(libc::SIGHUP);
     }
 
     /// Its process, to send it signals.
@@ -179,6 +273,22 @@ impl Mosquitto {
 impl Broker for Mosquitto {
     fn address(&self) -> String {
         self.address()
+    }
+
+    fn address_of(&self, listener: Listener) -> String {
+        self.address_of(listener)
+    }
+
+    fn certificates(&self) -> Option<&Certificates> {
+        Some(&self.certificates)
+    }
+}
+
+impl Drop for Mosquitto {
+    fn drop(&mut self) {
+        for (_, path) in self.addresses.iter().filter(|(listener, _)| *listener == Listener::Unix) {
+            let _ = fs::remove_file(path);
+        }
     }
 }
 

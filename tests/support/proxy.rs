@@ -68,6 +68,13 @@ impl Proxy {
         connections.len()
     }
 
+    /// Ends the sending side of all connections towards their clients, behind the bytes that are on the way.
+    pub fn finish(&self) {
+        for connection in self.take_connections() {
+            let _ = connection.client.shutdown(Shutdown::Write);
+        }
+    }
+
     fn take_connections(&self) -> Vec<Arc<Connection>> {
         let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
         connections.iter().filter_map(Weak::upgrade).collect()

@@ -1,4 +1,4 @@
-//! A RabbitMQ node with its MQTT plugin, separate from any other on the machine.
+//! A RabbitMQ node with its MQTT and Web MQTT plugins, separate from any other on the machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::broker::{Broker, OwnBroker};
+use super::certificates::Certificates;
 use super::process::{Process, free_port};
+use super::transport::Listener;
 use super::{MqttClient, Version, stories_dir};
 
 /// Not the one in /usr/sbin, which will run as root or as the user `rabbitmq` only.
@@ -23,6 +25,9 @@ const STARTS_WITHIN: Duration = Duration::from_secs(180);
 #[derive(Debug)]
 pub struct RabbitMq {
     port: u16,
+    tls_port: u16,
+    web_port: u16,
+    certificates: Certificates,
     dir: PathBuf,
     environment: Vec<(&'static str, String)>,
     process: Option<Process>,
@@ -43,17 +48,25 @@ impl RabbitMq {
 
     /// Starts one with its files under `dir`, and waits until it accepts connections.
     pub fn start(dir: &Path) -> Self {
-        let (port, epmd_port, distribution) = (free_port(), free_port(), free_port());
+        let [port, tls_port, web_port] = std::array::from_fn(|_| free_port());
+        let (epmd_port, distribution) = (free_port(), free_port());
         let dir = dir.join(format!("rabbitmq-{port}"));
         fs::create_dir_all(dir.join("home")).unwrap();
+        let certificates = Certificates::new(&dir);
+        let [certificate, key] = certificates.broker();
         let config = [
             "listeners.tcp = none".to_owned(),
             format!("mqtt.listeners.tcp.default = 127.0.0.1:{port}"),
+            format!("mqtt.listeners.ssl.default = 127.0.0.1:{tls_port}"),
+            format!("ssl_options.certfile = {}", certificate.display()),
+            format!("ssl_options.keyfile = {}", key.display()),
+            "web_mqtt.tcp.ip = 127.0.0.1".to_owned(),
+            format!("web_mqtt.tcp.port = {web_port}"),
             "mqtt.allow_anonymous = true".to_owned(),
             format!("mqtt.prefetch = {PREFETCH}"),
         ];
         fs::write(dir.join("rabbitmq.conf"), config.join("\n")).unwrap();
-        fs::write(dir.join("enabled_plugins"), "[rabbitmq_mqtt].").unwrap();
+        fs::write(dir.join("enabled_plugins"), "[rabbitmq_mqtt,rabbitmq_web_mqtt].").unwrap();
         let mut epmd = Command::new("epmd");
         epmd.args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()]);
         let epmd = Process::start(epmd, &dir.join("epmd-log"));
@@ -79,7 +92,16 @@ impl RabbitMq {
             // Then the script becomes the server, which is the process to signal and to kill.
             ("RUNNING_UNDER_SYSTEMD", "1".to_owned()),
         ];
-        let mut rabbitmq = Self { port, dir, environment, process: None, _epmd: epmd };
+        let mut rabbitmq = Self {
+            port,
+            tls_port,
+            web_port,
+            certificates,
+            dir,
+            environment,
+            process: None,
+            _epmd: epmd,
+        };
         rabbitmq.run();
         rabbitmq
     }
@@ -88,6 +110,24 @@ impl RabbitMq {
 impl Broker for RabbitMq {
     fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    fn address_of(&self, listener: Listener) -> String {
+        let port = match listener {
+            Listener::Plain => self.port,
+            Listener::Tls => self.tls_port,
+            Listener::WebSocket => self.web_port,
+            _ => panic!("RabbitMQ has no listener {listener:?}"),
+        };
+        format!("127.0.0.1:{port}")
+    }
+
+    fn certificates(&self) -> Option<&Certificates> {
+        Some(&self.certificates)
+    }
+
+    fn websocket_path(&self) -> &'static str {
+        "/ws"
     }
 }
 

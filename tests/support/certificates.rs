@@ -1,0 +1,133 @@
+//! The certificates of one broker and its clients, in files that both read again when told to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::ConfigFile;
+use super::pki::{Authority, Identity, Wish};
+
+/// How a client's key is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientKey {
+    Ec,
+    Rsa,
+    /// EC, encrypted with a password.
+    Encrypted,
+}
+
+impl ClientKey {
+    /// The password of an encrypted key.
+    pub const PASSWORD: &'static str = "key password";
+}
+
+/// An authority, its broker's certificate, and what a bridge needs to connect.
+pub struct Certificates {
+    dir: PathBuf,
+    authority: Authority,
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Certificates").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Certificates {
+    /// Makes a new authority, and writes to `dir` its certificate and that of a broker on this machine.
+    pub fn new(dir: &Path) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        let certificates = Self { dir: dir.to_owned(), authority: Authority::new("Stories") };
+        put(&certificates.authorities(), &certificates.authority.pem());
+        certificates.issue_broker(&Wish::LOCALHOST);
+        certificates
+    }
+
+    /// The authorities that both sides trust: this one at first.
+    pub fn authorities(&self) -> PathBuf {
+        self.dir.join("authorities.pem")
+    }
+
+    /// The broker's certificate, and its key.
+    pub fn broker(&self) -> [PathBuf; 2] {
+        [self.dir.join("broker.crt"), self.dir.join("broker.key")]
+    }
+
+    /// A client's certificate, and its key.
+    pub fn client(&self, key: ClientKey) -> [PathBuf; 2] {
+        let at = |ending| self.dir.join(format!("client-{key:?}.{ending}").to_lowercase());
+        [at("crt"), at("key")]
+    }
+
+    /// The file with the password of the encrypted key.
+    pub fn key_password(&self) -> PathBuf {
+        self.dir.join("key-password")
+    }
+
+    /// The authority's certificate, PEM.
+    pub fn authority_pem(&self) -> Vec<u8> {
+        self.authority.pem()
+    }
+
+    /// Replaces the file of authorities.
+    pub fn trust(&self, authorities: &[u8]) {
+        put(&self.authorities(), authorities);
+    }
+
+    /// Signs from here on with the key of a new authority, which nobody trusts yet.
+    pub fn found_anew(&mut self) {
+        self.authority = Authority::new("Stories, the next");
+    }
+
+    /// Replaces the broker's certificate and key; the broker reads them when it is told to.
+    pub fn issue_broker(&self, wish: &Wish<'_>) {
+        self.issue(&self.broker(), wish, Identity::key_pem);
+    }
+
+    /// Replaces a client's certificate and key.
+    pub fn issue_client(&self, key: ClientKey) {
+        let wish = Wish { is_rsa: key == ClientKey::Rsa, ..Wish::client("bridge") };
+        self.issue(&self.client(key), &wish, |identity| match key {
+            ClientKey::Ec => identity.key_pem(),
+            // PKCS#1, as older tools write it.
+            ClientKey::Rsa => identity.key.rsa().unwrap().private_key_to_pem().unwrap(),
+            ClientKey::Encrypted => identity.encrypted_key_pem(ClientKey::PASSWORD),
+        });
+        put(&self.key_password(), format!("{}\n", ClientKey::PASSWORD).as_bytes());
+    }
+
+    fn issue(
+        &self,
+        [certificate, key]: &[PathBuf; 2],
+        wish: &Wish<'_>,
+        key_pem: impl Fn(&Identity) -> Vec<u8>,
+    ) {
+        let identity = self.authority.issue(wish);
+        put(certificate, &identity.certificate_pem());
+        put(key, &key_pem(&identity));
+    }
+
+    /// `[mqtt.tls]` of a bridge that trusts the authority, and perhaps shows a certificate that is issued to
+    /// it now.
+    pub fn configure(&self, config: &mut ConfigFile, client: Option<ClientKey>) {
+        let mut set = |key, path: PathBuf| {
+            config.set("mqtt.tls", key, path.to_str().expect("a path in UTF-8"));
+        };
+        set("ca_file", self.authorities());
+        if let Some(client) = client {
+            self.issue_client(client);
+            let [certificate, key] = self.client(client);
+            set("cert_file", certificate);
+            set("key_file", key);
+            if client == ClientKey::Encrypted {
+                set("key_password_file", self.key_password());
+            }
+        }
+    }
+}
+
+/// Writes a file in one step, as tools that rotate certificates do.
+pub fn put(path: &Path, content: &[u8]) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(&new, path).unwrap();
+}
