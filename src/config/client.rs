@@ -1,9 +1,12 @@
 //! The properties of each librdkafka client: defaults, then the user's properties, then those that the
 //! guarantees depend on.
 
+use std::collections::BTreeMap;
+
 use rdkafka::ClientConfig;
 
-use super::property_table::KAFKA_SETTINGS;
+use super::authorities;
+use super::property_table::{AWS_MSK_IAM, KAFKA_SETTINGS, Rule, rule};
 use super::resolved::Config;
 use crate::message::DEAD_LETTER_PAYLOAD_MAX;
 
@@ -21,8 +24,10 @@ pub enum KafkaClient {
 
 /// Both names of that property.
 const LINGER: [&str; 2] = ["linger.ms", "queue.buffering.max.ms"];
+/// Both names of that property.
+pub(super) const MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
 /// Where librdkafka finds the certificate authorities to trust; the bundled OpenSSL looks elsewhere.
-const TRUST: [&str; 2] = ["ssl.ca.location", "ssl.ca.pem"];
+pub(super) const TRUST: [&str; 2] = ["ssl.ca.location", "ssl.ca.pem"];
 /// Room in a record beside the payload: the longest MQTT topic as the key, and headers.
 const BESIDE_PAYLOAD: usize = 2 * 65_536;
 /// librdkafka's limits of `message.max.bytes`, of which the lower one is its default.
@@ -44,9 +49,13 @@ pub fn lingers(config: &Config) -> bool {
     config.kafka.properties.keys().any(|name| LINGER.contains(&name.as_str()))
 }
 
-/// The properties of this client.
-pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
-    let properties = &config.kafka.properties;
+/// The properties of this client. `properties` are the user's, with the secrets from files
+/// ([`filled`](super::filled)).
+pub fn kafka_client(
+    config: &Config,
+    properties: &BTreeMap<String, String>,
+    client: KafkaClient,
+) -> ClientConfig {
     let record_max = record_max(config.max_payload_bytes());
     // Each connection has a window of its own.
     let windows = config.connections.len().max(1);
@@ -73,9 +82,17 @@ pub fn kafka_client(config: &Config, client: KafkaClient) -> ClientConfig {
         .set("queue.buffering.max.messages", queue_messages.to_string())
         .set("queue.buffering.max.kbytes", queue_kib.min(INTEGER_MAX).to_string());
     if !TRUST.iter().any(|name| properties.contains_key(*name)) {
-        settings.set("ssl.ca.location", "probe");
+        settings.set("ssl.ca.location", authorities::found().unwrap_or_else(|| "probe".to_owned()));
     }
     for (name, value) in properties {
+        if matches!(rule(name), Some(Rule::Ours)) {
+            continue;
+        }
+        let value = if MECHANISM.contains(&name.as_str()) && value == AWS_MSK_IAM {
+            "OAUTHBEARER"
+        } else {
+            value
+        };
         // The only default here with two names: if both were set, either could win.
         let name = if LINGER.contains(&name.as_str()) { LINGER[0] } else { name };
         settings.set(name, value);

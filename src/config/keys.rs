@@ -221,6 +221,23 @@ pub const KEYS: &[Key] = keys! {
         "Producer properties of librdkafka, for example for TLS and SASL. Each is passed on, checked, or refused with a reason.",
         "If a property is unknown or breaks a guarantee of the bridge, the bridge does not start (exit code 78).";
 
+    "kafka.sasl_password_file" => field!(kafka.sasl_password_file),
+        Form::SecretFile, Unset("/run/secrets/kafka_password"),
+        "A file with the password, to be used instead of sasl.password. One newline at its end is removed. A change is noticed within a few seconds and used at the next login.",
+        "If the file cannot be read, the bridge does not start (exit code 78); once it runs, it keeps the last password and logs a warning.";
+    "kafka.ssl_key_password_file" => field!(kafka.ssl_key_password_file),
+        Form::SecretFile, Unset("/run/secrets/kafka_key_password"),
+        "A file with the password of the client's key, to be used instead of ssl.key.password. After a change of it, or of a file with a certificate or a key, the bridge connects anew.",
+        "If the file cannot be read, the bridge does not start (exit code 78); once it runs, it keeps the key that it has and logs a warning.";
+    "kafka.oauth_client_secret_file" => field!(kafka.oauth_client_secret_file),
+        Form::SecretFile, Unset("/run/secrets/kafka_client_secret"),
+        "A file with the client secret of OAUTHBEARER, to be used instead of sasl.oauthbearer.client.secret. It is read whenever a token is fetched.",
+        "If the file cannot be read, the bridge does not start (exit code 78); once it runs, it keeps the last token while that is valid, and logs a warning.";
+    "kafka.aws_region" => field!(kafka.aws_region),
+        Form::MqttString, Unset("eu-central-1"),
+        "Only for sasl.mechanism = AWS_MSK_IAM: the region of the cluster. Without it: the one in a broker's name, or the environment variable AWS_REGION.",
+        "With a wrong region Amazon MSK refuses the login.";
+
     "delivery.window_messages" => field!(delivery.window_messages),
         Form::Count(1, 65_535), Value("1000"),
         "How many messages may be received and not yet acknowledged. More is faster over a slow link, and repeats more messages after a crash.",

@@ -4,6 +4,7 @@
 //! the table in [`keys`] into its field of [`Config`], `relations` compares keys with one another, and all
 //! errors are reported together.
 
+mod authorities;
 mod brokers;
 mod client;
 mod describe;
@@ -11,6 +12,8 @@ mod errors;
 mod field;
 mod for_test;
 mod form;
+mod java_names;
+mod kafka_login;
 mod kafka_topic;
 pub mod keys;
 mod load;
@@ -38,11 +41,13 @@ mod tests;
 
 pub use client::{KafkaClient, kafka_client, lingers};
 pub use errors::{ConfigError, ConfigErrors, Location};
+pub use kafka_login::{Oidc, TokenSource, filled};
 pub use load::environment;
 pub use mqtt_config::{
     BrokerAddress, Endpoint, MqttConfig, Password, Protocol, ProxyConfig, ProxyKind,
     RenumberedRedelivery, Resubscribe, StatusConfig, TlsConfig, TlsVersion, Unmatched,
 };
+pub use properties::try_together;
 pub use property_table::{KAFKA_SETTINGS, REQUEST_BYTES};
 pub use resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,

@@ -12,6 +12,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::BaseProducer;
 
 use super::client::{KafkaClient, kafka_client};
+use super::java_names;
+use super::kafka_login;
 use super::property_table::{KAFKA_SETTINGS, Limits, Rule, TABLE, rule};
 use super::resolved::Config;
 use super::secrets::{REDACTED, Secrets, is_private};
@@ -54,7 +56,7 @@ pub(super) fn check(
                         "contradicts {earlier}, which is another name of the same property"
                     );
                     errors.push((name.clone(), text));
-                } else {
+                } else if !matches!(rule(name), Some(Rule::Ours)) {
                     accepted.push((name, meaning));
                 }
             }
@@ -68,10 +70,11 @@ pub(super) fn check(
 /// finds certificates that cannot be read and properties that exclude one another. Contacts no broker.
 ///
 /// # Errors
-/// librdkafka's sentence.
-pub(super) fn try_together(config: &Config) -> Result<(), String> {
+/// librdkafka's sentence, or why a file with a secret cannot be read.
+pub fn try_together(config: &Config) -> Result<(), String> {
+    let properties = kafka_login::filled(&config.kafka)?;
     for client in [KafkaClient::Pipelined, KafkaClient::Serial, KafkaClient::Probe] {
-        let mut settings = kafka_client(config, client);
+        let mut settings = kafka_client(config, &properties, client);
         // With brokers, the producer would begin to connect.
         settings.remove("bootstrap.servers").remove("metadata.broker.list");
         settings.create::<BaseProducer>().map_err(|error| {
@@ -80,7 +83,7 @@ pub(super) fn try_together(config: &Config) -> Result<(), String> {
                 KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
                 _ => "no producer".to_owned(),
             };
-            let text = Secrets::of(&config.kafka.properties).hide(&text);
+            let text = Secrets::of(&properties).hide(&text);
             format!("refused by librdkafka: {text}")
         })?;
     }
@@ -162,8 +165,14 @@ fn check_one(
     {
         return Err(format!("expected the property under its own name, {bare}"));
     }
-    if let Some(Rule::Refused(why)) = rule(name) {
-        return Err(format!("not allowed, because {why}"));
+    match rule(name) {
+        Some(Rule::Refused(why)) => return Err(format!("not allowed, because {why}")),
+        // `kafka_login` checks them together.
+        Some(Rule::Ours) => return Ok(value.to_owned()),
+        _ => {}
+    }
+    if let Some(instead) = java_names::instead(name) {
+        return Err(format!("a property of Kafka's Java client: {instead}"));
     }
     let before = relied_on(native);
     set_property(native, name, value).map_err(|error| match error {

@@ -24,6 +24,9 @@ pub(super) enum Rule {
     Only(&'static [&'static str], &'static str),
     /// Only if the bridge logs at level debug, which is the level of librdkafka's debug lines.
     WhereDebugIsLogged,
+    /// For the bridge, which fetches tokens itself, because librdkafka is built without that
+    /// (docs/decisions/0021-tokens-of-our-own.md): not passed on.
+    Ours,
     /// Not allowed, because ...
     Refused(&'static str),
 }
@@ -56,17 +59,21 @@ const CODE: Rule = Rule::Refused("it is not a value: only program code can set i
 const UNUSED: Rule = Rule::Refused("librdkafka no longer uses it");
 const TEST: Rule = Rule::Refused("it is for librdkafka's own tests");
 const KERBEROS: Rule = Rule::Refused("this build comes without Kerberos (GSSAPI)");
-const OAUTH: Rule =
-    Rule::Refused("OAUTHBEARER is not supported yet: nothing would refresh its token");
+const OAUTH: Rule = Rule::Refused(
+    "the bridge fetches tokens by OIDC client credentials only (sasl.oauthbearer.method = \"oidc\")",
+);
 const OLD: Rule = Rule::Refused("such an old Kafka has no idempotent producer");
 const WHOLE_ROUND: &str =
     "a round is sent as one request, and the rest of a divided one keeps a thread busy";
 const MECHANISMS: Rule = Rule::Only(
-    &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"],
-    "OAUTHBEARER is not supported yet and this build comes without Kerberos (GSSAPI)",
+    &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", AWS_MSK_IAM],
+    "this build comes without Kerberos (GSSAPI)",
 );
 
-use Rule::{Free, Least, Only, Refused, Set, WhereDebugIsLogged};
+/// The mechanism of Amazon MSK. To librdkafka it is OAUTHBEARER, with a token that the bridge signs.
+pub(super) const AWS_MSK_IAM: &str = "AWS_MSK_IAM";
+
+use Rule::{Free, Least, Only, Ours, Refused, Set, WhereDebugIsLogged};
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[(&str, Rule)] = &[
@@ -192,8 +199,8 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("sasl.kerberos.principal", KERBEROS),
     ("sasl.kerberos.service.name", KERBEROS),
     ("enable.sasl.oauthbearer.unsecure.jwt", OAUTH),
-    ("https.ca.location", OAUTH),
-    ("https.ca.pem", OAUTH),
+    ("https.ca.location", Ours),
+    ("https.ca.pem", Ours),
     ("sasl.oauthbearer.assertion.algorithm", OAUTH),
     ("sasl.oauthbearer.assertion.claim.aud", OAUTH),
     ("sasl.oauthbearer.assertion.claim.exp.seconds", OAUTH),
@@ -206,17 +213,17 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("sasl.oauthbearer.assertion.private.key.file", OAUTH),
     ("sasl.oauthbearer.assertion.private.key.passphrase", OAUTH),
     ("sasl.oauthbearer.assertion.private.key.pem", OAUTH),
-    ("sasl.oauthbearer.client.credentials.client.id", OAUTH),
-    ("sasl.oauthbearer.client.credentials.client.secret", OAUTH),
-    ("sasl.oauthbearer.client.id", OAUTH),
-    ("sasl.oauthbearer.client.secret", OAUTH),
+    ("sasl.oauthbearer.client.credentials.client.id", Ours),
+    ("sasl.oauthbearer.client.credentials.client.secret", Ours),
+    ("sasl.oauthbearer.client.id", Ours),
+    ("sasl.oauthbearer.client.secret", Ours),
     ("sasl.oauthbearer.config", OAUTH),
-    ("sasl.oauthbearer.extensions", OAUTH),
+    ("sasl.oauthbearer.extensions", Ours),
     ("sasl.oauthbearer.grant.type", OAUTH),
     ("sasl.oauthbearer.metadata.authentication.type", OAUTH),
-    ("sasl.oauthbearer.method", OAUTH),
-    ("sasl.oauthbearer.scope", OAUTH),
-    ("sasl.oauthbearer.token.endpoint.url", OAUTH),
+    ("sasl.oauthbearer.method", Ours),
+    ("sasl.oauthbearer.scope", Ours),
+    ("sasl.oauthbearer.token.endpoint.url", Ours),
 
     // What librdkafka reports.
     ("debug", WhereDebugIsLogged),

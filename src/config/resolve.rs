@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::client;
 use super::errors::{ConfigError, Location};
+use super::kafka_login;
 use super::keys::PROPERTIES;
 use super::properties;
 use super::property_table::Limits;
 use super::reading::Reading;
 use super::relations;
-use super::resolved::Config;
+use super::resolved::{Config, KafkaConfig};
 use super::source::Source;
 use super::transport;
 use super::value::Value;
@@ -84,8 +85,20 @@ fn properties_of(reading: &mut Reading) -> BTreeMap<String, String> {
             .is_sound(&["kafka.brokers"])
             .then(|| reading.draft.config.kafka.brokers.join(","));
         errors.extend(properties::check(&properties, brokers.as_deref(), limits.as_ref(), &filled));
+    }
+    let files = ["sasl_password_file", "ssl_key_password_file", "oauth_client_secret_file"];
+    let files = files.map(|name| format!("kafka.{name}"));
+    if errors.is_empty() && files.iter().all(|path| reading.is_sound(&[path])) {
+        let kafka = &reading.draft.config.kafka;
+        let kafka = KafkaConfig { properties: properties.clone(), ..kafka.clone() };
+        errors.extend(transport::check(&properties));
         if errors.is_empty() {
-            errors.extend(transport::check(&properties));
+            for (path, text) in kafka_login::check(&kafka) {
+                match path.strip_prefix(&format!("{PROPERTIES}.")) {
+                    Some(name) => errors.push((name.to_owned(), text)),
+                    None => reading.refuse(&path, text),
+                }
+            }
         }
     }
     for (name, text) in errors {

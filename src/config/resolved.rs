@@ -143,6 +143,8 @@ pub struct KafkaConfig {
     pub ssl_key_password_file: Option<PathBuf>,
     /// The file with `sasl.oauthbearer.client.secret`.
     pub oauth_client_secret_file: Option<PathBuf>,
+    /// The region of Amazon MSK, where the brokers' names do not say it.
+    pub aws_region: Option<String>,
 }
 
 /// Redacts the secrets among the properties.

@@ -11,8 +11,15 @@ const SECRET_PARTS: &[&str] =
 
 /// The properties of `sasl.`, `ssl.` and `https.` that are not secrets; all others there are.
 const OPEN: &[&str] = &[
+    "https.ca.location",
+    "https.ca.pem",
     "sasl.mechanism",
     "sasl.mechanisms",
+    "sasl.oauthbearer.client.credentials.client.id",
+    "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.method",
+    "sasl.oauthbearer.scope",
+    "sasl.oauthbearer.token.endpoint.url",
     "sasl.username",
     "ssl.ca.location",
     "ssl.ca.pem",

@@ -106,7 +106,7 @@ fn a_client_that_is_refused_says_why() {
 #[test]
 fn a_round_is_one_request_however_small_its_records_are() {
     let config = Config::for_test();
-    let mut settings = kafka_client(&config, KafkaClient::Pipelined);
+    let mut settings = kafka_client(&config, &config.kafka.properties, KafkaClient::Pipelined);
     settings.remove("bootstrap.servers").set("test.mock.num.brokers", "1");
     // Sizes are looked at here, not how soon librdkafka's thread wakes up while it is handed a round.
     settings.set("linger.ms", "2000");

@@ -15,7 +15,7 @@ use super::classify;
 use super::events::{Listener, Report};
 use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
 use super::producer::brokers;
-use crate::config::{Config, KafkaClient, Secrets, kafka_client};
+use crate::config::{Config, KafkaClient, Secrets, filled, kafka_client};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 use crate::supervisor::{Stop, StoppableThread};
 
@@ -134,8 +134,10 @@ struct Client {
 
 impl Client {
     fn new(config: &Config) -> io::Result<Self> {
-        let secrets = Secrets::of(&config.kafka.properties);
-        let inner = librdkafka::Client::new(&kafka_client(config, KafkaClient::Probe), None)
+        let properties = filled(&config.kafka).map_err(io::Error::other)?;
+        let secrets = Secrets::of(&properties);
+        let settings = kafka_client(config, &properties, KafkaClient::Probe);
+        let inner = librdkafka::Client::new(&settings, None)
             .map_err(|error| io::Error::other(secrets.hide(&error)))?;
         let inner = Arc::new(inner);
         let names = config.routes.iter().map(|route| &*route.kafka_topic);

@@ -20,7 +20,7 @@ use super::partition_queue::{Path, ROUND_BELOW};
 use super::partitions::{Chooser, Partitions};
 use super::producer_event::{Event, ProducerEvent};
 use super::sentences::Sentences;
-use crate::config::{Config, KafkaClient, Secrets, kafka_client, lingers};
+use crate::config::{Config, KafkaClient, Secrets, filled, kafka_client, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::Epoch;
 use crate::observe::{LogLimiter, diagnosis, keys, panics};
@@ -252,6 +252,7 @@ impl Producer {
         actor: Recipient<ProducerEvent>,
         log: &Logger,
     ) -> Result<Self, String> {
+        let properties = filled(&config.kafka)?;
         let context = Context {
             name,
             brokers: brokers(config),
@@ -263,11 +264,12 @@ impl Producer {
             stop: AtomicBool::new(false),
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
-            secrets: Secrets::of(&config.kafka.properties),
+            secrets: Secrets::of(&properties),
             limiters: Mutex::default(),
         };
         let settings = kafka_client(
             config,
+            &properties,
             match name.1 {
                 Path::Pipelined => KafkaClient::Pipelined,
                 Path::Serial => KafkaClient::Serial,

@@ -7,6 +7,50 @@ use crate::config::property_table::{Limits, Rule, TABLE};
 use crate::config::{Config, KafkaClient, kafka_client};
 use crate::kafka::librdkafka::list_of_properties;
 
+/// The keys that mean nothing without a login.
+pub(in crate::config) const OF_A_LOGIN: [&str; 4] = [
+    "kafka.sasl_password_file",
+    "kafka.ssl_key_password_file",
+    "kafka.oauth_client_secret_file",
+    "kafka.aws_region",
+];
+
+#[test]
+fn the_keys_of_a_login_fill_their_fields_and_are_shown() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("secret");
+    std::fs::write(&path, "hunter2\n").expect("written");
+    let name = path.to_str().expect("UTF-8");
+    let login = |lines: &str, properties: &str| {
+        let text = MINIMAL.replace("[[routes]]", &format!("{lines}\n[[routes]]"));
+        legal(
+            &format!("{text}[kafka.properties]\nsecurity.protocol = \"sasl_ssl\"\n{properties}"),
+            &[],
+        )
+    };
+    let password = login(
+        &format!("sasl_password_file = {name:?}"),
+        "sasl.mechanism = \"SCRAM-SHA-512\"\nsasl.username = \"u\"",
+    );
+    assert_eq!(password.kafka.sasl_password_file.as_deref(), Some(&*path));
+    let oidc = "sasl.mechanism = \"OAUTHBEARER\"\nsasl.oauthbearer.method = \"oidc\"\n\
+                sasl.oauthbearer.token.endpoint.url = \"http://localhost/token\"\n\
+                sasl.oauthbearer.client.id = \"bridge\"";
+    let token = login(&format!("oauth_client_secret_file = {name:?}"), oidc);
+    assert_eq!(token.kafka.oauth_client_secret_file.as_deref(), Some(&*path));
+    let iam = login("aws_region = \"eu-west-1\"", "sasl.mechanism = \"AWS_MSK_IAM\"");
+    assert_eq!(iam.kafka.aws_region.as_deref(), Some("eu-west-1"));
+    for (config, key) in [
+        (password, "sasl_password_file = "),
+        (token, "oauth_client_secret_file = "),
+        (iam, "aws_region = \"eu-west-1\""),
+    ] {
+        let shown = config.describe();
+        assert!(shown.contains(key) && !shown.contains("hunter2"), "{shown}");
+        legal(&shown, &[]);
+    }
+}
+
 /// The names in librdkafka's own list, with `C` for those of consumers only.
 fn listed() -> Vec<(String, String)> {
     let text = list_of_properties();
@@ -92,7 +136,9 @@ fn what_is_checked_passes_at_its_limit_and_not_beyond() {
 #[test]
 fn what_cannot_keep_the_promises_or_cannot_work_is_refused() {
     for (name, value, why) in [
-        ("sasl.mechanism", "OAUTHBEARER", "OAUTHBEARER is not supported yet"),
+        ("sasl.oauthbearer.grant.type", "x", "by OIDC client credentials only"),
+        ("sasl.jaas.config", "x", "sasl.username and sasl.password"),
+        ("ssl.truststore.location", "/x", "librdkafka calls it ssl.ca.location"),
         ("sasl.mechanisms", "GSSAPI", "without Kerberos"),
         ("retries", "5", "a record whose last retry fails would leave a gap"),
         ("partitioner", "random", "all records of one MQTT topic must go to one partition"),
@@ -140,7 +186,7 @@ fn the_default_queue_has_room_for_the_largest_record() {
     for (max_payload, window) in [("1 B", "1 KiB"), ("1 MiB", "16 MiB"), ("256 MiB", "1 KiB")] {
         let text = MINIMAL.replace("[kafka]", &format!("max_payload = \"{max_payload}\"\n[kafka]"));
         let config = legal(&format!("{text}[delivery]\nwindow_bytes = \"{window}\"\n"), &[]);
-        let settings = kafka_client(&config, KafkaClient::Serial);
+        let settings = kafka_client(&config, &config.kafka.properties, KafkaClient::Serial);
         let kib: usize =
             settings.get("queue.buffering.max.kbytes").unwrap_or("").parse().expect("KiB");
         let record = config.connections[0].max_payload_bytes.max(512 * 1024) + 65_536;
@@ -153,7 +199,7 @@ fn the_default_queue_has_room_for_the_windows_of_all_connections() {
     let mut config = legal(MINIMAL, &[]);
     let room = |config: &Config| {
         ["queue.buffering.max.messages", "queue.buffering.max.kbytes"].map(|name| {
-            let settings = kafka_client(config, KafkaClient::Pipelined);
+            let settings = kafka_client(config, &config.kafka.properties, KafkaClient::Pipelined);
             settings.get(name).unwrap_or("").parse::<usize>().expect("a number")
         })
     };
@@ -173,9 +219,12 @@ fn the_systems_authorities_are_trusted_unless_others_are_named() {
     for client in [KafkaClient::Pipelined, KafkaClient::Serial, KafkaClient::Probe] {
         let of = |lines: &str| {
             let config = legal(&format!("{MINIMAL}[kafka.properties]\n{lines}\n"), &[]);
-            kafka_client(&config, client).get("ssl.ca.location").map(str::to_owned)
+            kafka_client(&config, &config.kafka.properties, client)
+                .get("ssl.ca.location")
+                .map(str::to_owned)
         };
-        assert_eq!(of("client.id = \"b\"").as_deref(), Some("probe"));
+        let system = openssl_probe::probe().cert_file.expect("this system has authorities");
+        assert_eq!(of("client.id = \"b\"").as_deref(), system.to_str());
         assert_eq!(of("ssl.ca.location = \"/dev/null\"").as_deref(), Some("/dev/null"));
         assert_eq!(of("ssl.ca.pem = \"x\""), None, "librdkafka would look at one of them only");
     }
