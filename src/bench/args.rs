@@ -18,6 +18,7 @@ Examples:
   mqtt-kafka-bridge bench --protocol 3.1.1,5 --qos 0,1 --limit --runs 3
   mqtt-kafka-bridge bench --kafka localhost:9092 --limit --json now.json --compare before.json
   mqtt-kafka-bridge bench --topics 1,100000 --routes 1,200
+  mqtt-kafka-bridge bench --tls --connections 4 --runs 5
   mqtt-kafka-bridge bench --rate 10000 --duration 30s --idle 10s
   mqtt-kafka-bridge bench --steps --p99 20ms
 
@@ -38,6 +39,8 @@ pub(super) const SIZE_MIN: u64 = 16;
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
 const WINDOW_MAX: i64 = 65_535;
 const TOPICS_MAX: i64 = 1_000_000;
+/// Of `mqtt.connections`.
+const CONNECTIONS_MAX: i64 = 64;
 
 /// `bench-subject`, for `bench` itself
 #[derive(Debug, Clone, Args)]
@@ -69,6 +72,14 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub routes: Vec<u32>,
+    /// Measure the bridge with this many connections in one process as well, which share their
+    /// subscriptions and each have the whole window, and print its ratios to one connection
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
+        conflicts_with = "mqtt", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
+    pub connections: Vec<u32>,
+    /// Measure the bridge with TLS to the feed as well, and print its ratios to TCP
+    #[arg(long, conflicts_with = "mqtt")]
+    pub tls: bool,
     /// In-flight window of the feed and the bridge, for QoS 1; QoS 0 needs none
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1000",
         value_parser = clap::value_parser!(u16).range(1..=WINDOW_MAX))]
@@ -139,19 +150,23 @@ impl BenchArgs {
                 for &size in &self.size {
                     for &topics in &self.topics {
                         for &routes in &self.routes {
-                            for &window in &self.window {
-                                for timing in &self.timing {
-                                    let timing = timing.clone();
-                                    scenarios.push(Scenario {
-                                        protocol,
-                                        qos,
-                                        size,
-                                        topics: topics.max(routes),
-                                        routes,
-                                        window,
-                                        timing,
-                                        load,
-                                    });
+                            for &connections in &self.connections {
+                                for &window in &self.window {
+                                    for timing in &self.timing {
+                                        scenarios.push(Scenario {
+                                            protocol,
+                                            qos,
+                                            size,
+                                            topics: topics
+                                                .max(routes)
+                                                .next_multiple_of(connections),
+                                            routes,
+                                            connections,
+                                            window,
+                                            timing: timing.clone(),
+                                            load,
+                                        });
+                                    }
                                 }
                             }
                         }
@@ -173,13 +188,19 @@ impl BenchArgs {
         Ok(scenarios)
     }
 
-    /// What is measured, in turn.
-    pub(super) fn subjects(&self) -> Vec<Subject> {
-        if self.limit {
-            vec![Subject::Bridge, Subject::BaselineBlocking, Subject::BaselineAsync]
-        } else {
-            vec![Subject::Bridge]
+    /// What is measured in this scenario, in turn.
+    pub(super) fn subjects(&self, scenario: &Scenario) -> Vec<Subject> {
+        let mut subjects = vec![Subject::Bridge];
+        if self.tls {
+            subjects.push(Subject::BridgeTls);
         }
+        if scenario.connections > 1 {
+            subjects.push(Subject::BridgeConnections);
+        }
+        if self.limit {
+            subjects.extend([Subject::BaselineBlocking, Subject::BaselineAsync]);
+        }
+        subjects
     }
 
     fn load(&self) -> Load {

@@ -69,7 +69,8 @@ impl BridgeLog {
         }
         let Ok(record) = serde_json::from_slice::<Value>(line) else { return };
         match record["msg"].as_str() {
-            Some("summary") => self.summary = record,
+            // Where there are several connections, each has its own, and the sum comes besides.
+            Some("summary") if record["connection"].is_null() => self.summary = record,
             Some("timing records dropped" | "log records dropped") => {
                 self.dropped += record["count"].as_u64().unwrap_or_default();
             }
@@ -129,6 +130,7 @@ mod tests {
         }
         slog::info!(logging.logger(), "summary"; "delivered" => 9);
         slog::info!(logging.logger(), "summary"; "delivered" => 10);
+        slog::info!(logging.logger(), "summary"; "delivered" => 4, "connection" => "mqtt-0");
         slog::warn!(logging.logger(), "timing records dropped"; "count" => 3);
         logging.flush();
         let told = BridgeLog::read(&path, 2, 7).expect("readable");

@@ -35,7 +35,7 @@ impl Scratch {
     }
 
     /// The path of a file in it.
-    fn path(&self, file: &str) -> PathBuf {
+    pub(super) fn path(&self, file: &str) -> PathBuf {
         self.0.join(file)
     }
 }

@@ -13,6 +13,9 @@ pub(super) enum BenchError {
     /// The system.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// OpenSSL, on the feed's side.
+    #[error("TLS of the feed: {0}")]
+    Tls(#[from] openssl::error::ErrorStack),
     /// librdkafka, in the bench's own clients.
     #[error("Kafka: {0}")]
     KafkaClient(#[from] KafkaError),

@@ -8,7 +8,7 @@ use super::args::BenchArgs;
 use super::bridge_log::BridgeLog;
 use super::child::{ChildProcess, Scratch};
 use super::error::BenchError;
-use super::feed::{Brake, Fed, Feed};
+use super::feed::{Brake, Fed, Feed, Subscribers};
 use super::interrupt;
 use super::kafka::Kafka;
 use super::progress::Progress;
@@ -16,6 +16,7 @@ use super::reader::Reader;
 use super::result::{BridgeChecks, Checks, END_TO_END, Metrics, Percentiles, Run};
 use super::scenario::{Endpoints, Load, Scenario};
 use super::task::{Subject, Task};
+use super::tls::TlsServer;
 use super::wire::Frames;
 use mqtt_kafka_bridge::config::mqtt_url;
 
@@ -121,8 +122,16 @@ impl<'a> TestBed<'a> {
         let mqtt_topics = scenario.mqtt_topics(name);
         let frames = Frames::new(scenario.protocol, scenario.qos, &mqtt_topics, scenario.size, id);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let tls = (subject == Subject::BridgeTls).then(|| TlsServer::new(&scratch.path("ca.pem")));
+        let tls = tls.transpose()?;
+        let connections = match subject {
+            Subject::BridgeConnections => scenario.connections,
+            _ => 1,
+        };
         let mut endpoints = Endpoints {
             mqtt: listener.local_addr()?.to_string(),
+            connections,
+            ca_file: tls.as_ref().map(|tls| tls.ca_file.clone()),
             login: None,
             kafka: kafka.bootstrap.clone(),
             kafka_topic: kafka.kafka_topic.clone(),
@@ -142,14 +151,16 @@ impl<'a> TestBed<'a> {
         let task = Task { subject, scenario: scenario.clone(), endpoints };
         let mut process = ChildProcess::start(scratch, &task)?;
         let endpoints = task.endpoints;
-        let filters = if subject == Subject::Bridge { scenario.routes } else { 1 };
+        let filters = if subject.is_bridge() { scenario.routes } else { 1 };
         let feed = if args.mqtt.is_some() {
             let marks = filters as usize;
             process.wait_for("\"msg\":\"subscribed\"", marks, SUBSCRIBE_WITHIN)?;
             let login = endpoints.login.as_ref().map(|(name, password)| (&**name, &**password));
             Feed::dial(&endpoints.mqtt, login, &format!("{name}-feed"), scenario, frames)?
         } else {
-            Feed::accept(&listener, filters, scenario, frames, || process.gone())?
+            let (listener, tls) = (&listener, tls.as_ref());
+            let subscribers = Subscribers { listener, tls, connections, filters };
+            Feed::accept(&subscribers, scenario, frames, || process.gone())?
         };
         Ok(Self {
             scenario,
@@ -221,7 +232,7 @@ impl<'a> TestBed<'a> {
 
     /// Makes Kafka answer late: no PUBACK may be earlier.
     fn slow_kafka(&mut self) -> Result<(), BenchError> {
-        if !self.kafka.is_mock() || !self.pubacks_are_the_end() || self.subject != Subject::Bridge {
+        if !self.kafka.is_mock() || !self.pubacks_are_the_end() || !self.subject.is_bridge() {
             return Ok(());
         }
         self.kafka.answer_after(SLOW);
@@ -240,7 +251,7 @@ impl<'a> TestBed<'a> {
     ) -> Result<(Checks, Option<BridgeLog>, Option<String>), BenchError> {
         let published = self.feed.sent();
         let mut bad_end = None;
-        let pubacks = if self.subject == Subject::Bridge {
+        let pubacks = if self.subject.is_bridge() {
             self.process.ask_to_stop()?;
             let pubacks = self.feed.part(PART_WITHIN);
             bad_end = self.process.stopped()?;
@@ -256,10 +267,8 @@ impl<'a> TestBed<'a> {
         };
         let found = reader.finish(published)?;
         drop(self.kafka);
-        let told = match self.subject {
-            Subject::Bridge => Some(BridgeLog::read(&log, skipped, measured)?),
-            Subject::BaselineBlocking | Subject::BaselineAsync => None,
-        };
+        let told = self.subject.is_bridge().then(|| BridgeLog::read(&log, skipped, measured));
+        let told = told.transpose()?;
         let checks = Checks {
             published,
             records: found.records,

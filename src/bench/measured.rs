@@ -33,7 +33,7 @@ fn start(args: &SubjectArgs) -> Result<ExitCode, String> {
     let builder = thread::Builder::new().name("bench-cpu-time".to_owned());
     builder.spawn(tell_cpu_time).map_err(|error| error.to_string())?;
     match task.subject {
-        Subject::Bridge => {
+        Subject::Bridge | Subject::BridgeTls | Subject::BridgeConnections => {
             let config = task.scenario.bridge_config(&task.endpoints);
             std::fs::write(CONFIG, config).map_err(|error| error.to_string())?;
             Ok(commands::run(&ConfigArgs { config: CONFIG.into() }).into())

@@ -3,9 +3,10 @@
 //!
 //! The bridge runs in a process of its own (`child` is the bench's side of it, `measured` the
 //! process's), as `run` runs it, so that its CPU time and memory are its own. The bench plays the MQTT
-//! broker or publishes to a real one (`feed`, `acks`, `wire`), starts a mock Kafka or uses a real one
+//! broker or publishes to a real one (`feed`, `link`, `tls`, `acks`, `wire`), starts a mock Kafka or uses a real one
 //! (`kafka`), and reads back what arrived (`reader`). With `--limit` two baselines run beside the
-//! bridge, one at a time (`baseline_blocking`, `baseline_async`). `measure` is one run, `result` what it
+//! bridge, one at a time (`baseline_blocking`, `baseline_async`), with
+//! `--tls` and `--connections` the bridge with TLS and with several connections. `measure` is one run, `result` what it
 //! brought, `report` and `compare` print it, `steps` looks for the highest rate.
 
 mod error;
@@ -22,6 +23,8 @@ mod measured;
 mod child;
 mod acks;
 mod progress;
+mod tls;
+mod link;
 mod feed;
 mod kafka;
 mod reader;
@@ -106,7 +109,7 @@ fn measure_all(args: &BenchArgs) -> Result<bool, BenchError> {
 fn measure_one(args: &BenchArgs, scenario: &Scenario) -> Result<Outcome, BenchError> {
     let mut runs: BTreeMap<Subject, Vec<_>> = BTreeMap::new();
     for round in 1..=args.runs {
-        for subject in args.subjects() {
+        for subject in args.subjects(scenario) {
             let what = format!("{} {}/{}", subject.name(), round, args.runs);
             let run = measure::run(args, scenario, subject, &what)?;
             report::failures(&what, &run);

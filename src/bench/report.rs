@@ -36,10 +36,16 @@ pub(super) fn outcome(outcome: &Outcome) -> bool {
         );
     }
     for (subject, runs) in &outcome.subjects {
-        if *subject != Subject::Bridge
-            && let Some(bridge) = outcome.subjects.get(&Subject::Bridge)
-        {
-            println!("  bridge / {}: {}", subject.name(), ratios(&bridge.median, &runs.median));
+        let Some(bridge) = outcome.subjects.get(&Subject::Bridge) else { continue };
+        let (name, bridge, other) = (subject.name(), &bridge.median, &runs.median);
+        match subject {
+            Subject::Bridge => {}
+            Subject::BridgeTls | Subject::BridgeConnections => {
+                println!("  {name} / bridge: {}", ratios(other, bridge));
+            }
+            Subject::BaselineBlocking | Subject::BaselineAsync => {
+                println!("  bridge / {name}: {}", ratios(bridge, other));
+            }
         }
     }
     println!("  {:<36}{:>9}{:>9}{:>9}{:>9}{:>9}", "ms", "p50", "p90", "p99", "p99.9", "max");

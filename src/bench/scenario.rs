@@ -1,6 +1,7 @@
 //! What one run does, and the names and the bridge's configuration that follow from it.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mqtt_kafka_bridge::mqtt::packet::Version;
@@ -15,9 +16,12 @@ pub(super) struct Scenario {
     pub qos: u8,
     /// Size of a payload in bytes.
     pub size: u64,
-    /// Number of MQTT topics, at least the number of routes.
+    /// Number of MQTT topics, at least the number of routes, a multiple of the connections.
     pub topics: u32,
     pub routes: u32,
+    /// How many connections one connection is compared with; 1: with none.
+    #[serde(default = "one")]
+    pub connections: u32,
     pub window: u16,
     /// `log.timing`
     pub timing: String,
@@ -33,11 +37,20 @@ pub(super) struct Load {
     pub duration: Option<Duration>,
 }
 
+/// Results of earlier versions have one connection.
+fn one() -> u32 {
+    1
+}
+
 /// Where the measured process connects to, and under which names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Endpoints {
     /// `host:port`
     pub mqtt: String,
+    /// How many connections share the subscriptions.
+    pub connections: u32,
+    /// TLS, with this authority.
+    pub ca_file: Option<PathBuf>,
     pub login: Option<(String, String)>,
     /// `host:port`
     pub kafka: String,
@@ -82,6 +95,9 @@ impl Scenario {
             self.window,
             self.timing,
         );
+        if self.connections > 1 {
+            let _ = write!(title, ", 1 and {} connections", self.connections);
+        }
         if let Some(rate) = self.load.rate {
             let _ = write!(title, ", {rate}/s");
         }
@@ -99,14 +115,21 @@ impl Scenario {
     pub(super) fn bridge_config(&self, endpoints: &Endpoints) -> String {
         let window_bytes = u64::from(self.window) * (self.size + 1024) * 2;
         let mut text = format!(
-            "[mqtt]\nurl = \"mqtt://{}\"\nclient_id = \"{}\"\nprotocol = \"{}\"\n\
+            "[mqtt]\nurl = \"{}://{}\"\nclient_id = \"{}\"\nprotocol = \"{}\"\n\
              session_expiry = \"0s\"\nmax_payload = \"16 MiB\"\n",
+            if endpoints.ca_file.is_some() { "mqtts" } else { "mqtt" },
             endpoints.mqtt,
             endpoints.name,
             self.protocol.name()
         );
+        if endpoints.connections > 1 {
+            let _ = writeln!(text, "connections = {}\ngroup = \"bench\"", endpoints.connections);
+        }
         if let Some((username, password)) = &endpoints.login {
             let _ = writeln!(text, "username = {username:?}\npassword = {password:?}");
+        }
+        if let Some(ca_file) = &endpoints.ca_file {
+            let _ = writeln!(text, "[mqtt.tls]\nca_file = {:?}", ca_file.display().to_string());
         }
         let _ = write!(
             text,
@@ -152,12 +175,15 @@ mod tests {
             size: 128,
             topics: 10,
             routes: 3,
+            connections: 1,
             window: 1000,
             timing: "sample:100".to_owned(),
             load: Load { rate: None, count: Some(1), duration: None },
         };
         let endpoints = Endpoints {
             mqtt: "127.0.0.1:1883".to_owned(),
+            connections: 1,
+            ca_file: None,
             login: Some(("me".to_owned(), "a \"secret\"".to_owned())),
             kafka: "127.0.0.1:9092".to_owned(),
             kafka_topic: "bench".to_owned(),

@@ -23,7 +23,7 @@ pub(super) fn run(
 ) -> Result<bool, BenchError> {
     println!("\n{}: p99 from PUBLISH to PUBACK within {:?}", scenario.title(), args.p99);
     let mut good = true;
-    for subject in args.subjects() {
+    for subject in args.subjects(scenario) {
         let mut search = Search::default();
         while let Some(rate) = search.next() {
             let (held, kept) = step(args, scenario, subject, rate, outcomes)?;
