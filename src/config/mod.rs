@@ -54,4 +54,5 @@ pub use resolved::{
     SupervisorConfig, TimingPolicy,
 };
 pub use secret::Secret;
+pub use secret_file::read as read_secret;
 pub use secrets::Secrets;

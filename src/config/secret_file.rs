@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::path::Path;
 
 use super::form::MQTT_STRING_MAX;
 use super::suggest::quoted;
@@ -14,13 +15,15 @@ const READ_MAX: u64 = 2 * MQTT_STRING_MAX as u64 + 4;
 ///
 /// # Errors
 /// What is wrong with the file, without its content.
-pub(super) fn read(path: &str) -> Result<String, String> {
+pub fn read(path: impl AsRef<Path>) -> Result<String, String> {
+    let path = path.as_ref();
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));
     if let Err(error) = read {
         return Err(format!("expected a file that can be read: {error}"));
     }
-    let text = text::decode_secret(&bytes).map_err(|error| format!("{}: {error}", quoted(path)))?;
+    let text = text::decode_secret(&bytes)
+        .map_err(|error| format!("{}: {error}", quoted(&path.to_string_lossy())))?;
     let secret = text.strip_suffix('\n').unwrap_or(text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
     if secret.len() > MQTT_STRING_MAX || secret.contains('\0') {

@@ -25,11 +25,12 @@ use crate::mqtt::connection::{Connection, End};
 use crate::mqtt::core::Core;
 use crate::mqtt::dial;
 use crate::mqtt::intake::Intake;
+use crate::mqtt::login::{self, Login};
 use crate::mqtt::lost::Lost;
 use crate::mqtt::protocol::dead_after;
 use crate::mqtt::reconnect::Reconnect;
 use crate::mqtt::recorder::Recorder;
-use crate::mqtt::session::{Session, Settings};
+use crate::mqtt::session::Settings;
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::transport::Transport;
@@ -71,9 +72,9 @@ pub struct Neighbours {
     pub heartbeat: Arc<Heartbeat>,
 }
 
-/// Connects to a broker. Replaced in tests, by what goes through another transport.
-type Dial = fn(Arc<Settings>) -> Dialing;
-type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, Lost>>>>;
+/// Connects to the broker's address of this number, and gets the login meanwhile. Replaced in tests, by what goes through another transport.
+type Dial = fn(Arc<Settings>, usize) -> Dialing;
+type Dialing = Pin<Box<dyn Future<Output = Result<(Box<dyn Transport>, Login), Lost>>>>;
 
 /// How far the actor is with its connection.
 enum LinkState {
@@ -121,7 +122,7 @@ impl MqttActor {
         });
         let batches = next.batches.clone();
         let core = Core {
-            session: Session::new(settings.subscriptions(Vec::new(), false)),
+            session: settings.session(Vec::new(), false),
             intake: Intake::new(Arc::clone(&settings), router, window, batches, log.clone()),
             announcer: Announcer::new(Arc::clone(&settings), log.clone(), Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
@@ -138,7 +139,7 @@ impl MqttActor {
     /// kept up to date.
     #[must_use]
     pub fn remembering(mut self, file: StateFile, held: Vec<Held>) -> Self {
-        self.core.session = Session::new(self.core.settings.subscriptions(held, true));
+        self.core.session = self.core.settings.session(held, true);
         self.recorder = Some(Recorder::new(file, self.log.clone()));
         self
     }
@@ -171,11 +172,14 @@ impl MqttActor {
                 LinkState::Paused(pause) => {
                     ready!(pause.as_mut().poll(cx));
                     reconnect.dialing();
-                    LinkState::Dialing(dial(Arc::clone(&core.settings)))
+                    let address = core.session.failover.current();
+                    LinkState::Dialing(dial(Arc::clone(&core.settings), address))
                 }
                 LinkState::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
-                    Ok(transport) => LinkState::Open(Box::new(Connection::new(transport, core))),
-                    Err(lost) => pause(reconnect, &lost, None),
+                    Ok((transport, login)) => {
+                        LinkState::Open(Box::new(Connection::new(transport, &login, core)))
+                    }
+                    Err(lost) => pause(core, reconnect, &lost, None),
                 },
                 LinkState::Open(connection) => match ready!(connection.pump(core, cx)) {
                     End::Lost(lost) => lose(core, reconnect, connection, &lost, cx),
@@ -188,10 +192,13 @@ impl MqttActor {
     }
 }
 
-fn dial_broker(settings: Arc<Settings>) -> Dialing {
+/// Both at once: a broker may not wait long for CONNECT, nor a token be good for long.
+fn dial_broker(settings: Arc<Settings>, address: usize) -> Dialing {
     Box::pin(async move {
         let mqtt = &settings.mqtt;
-        dial::dial(mqtt, mqtt.first_address(), dead_after(mqtt.keep_alive)).await
+        let address = mqtt.addresses.get(address).unwrap_or(mqtt.first_address());
+        let dialed = dial::dial(mqtt, address, dead_after(mqtt.keep_alive));
+        tokio::try_join!(dialed, login::login(mqtt))
     })
 }
 
@@ -226,11 +233,17 @@ fn lose(
         core.session.not_accepted(connection.protocol.version(), lost);
         connection.diagnosis(lost.reason)
     };
-    if core.draining { LinkState::Off } else { pause(reconnect, lost, likely) }
+    if core.draining { LinkState::Off } else { pause(core, reconnect, lost, likely) }
 }
 
-fn pause(reconnect: &mut Reconnect, lost: &Lost, likely: Option<&Diagnosis>) -> LinkState {
-    LinkState::Paused(Box::pin(sleep(reconnect.pause_after(lost, likely))))
+fn pause(
+    core: &mut Core,
+    reconnect: &mut Reconnect,
+    lost: &Lost,
+    likely: Option<&Diagnosis>,
+) -> LinkState {
+    let pause = reconnect.pause_after(lost, likely, &mut core.session.failover);
+    LinkState::Paused(Box::pin(sleep(pause)))
 }
 
 fn finish(core: &Core, drained: &Recipient<Drained>) -> LinkState {

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{BrokerAddress, Protocol, Resubscribe};
+use crate::config::{BrokerAddress, Password, Protocol, Resubscribe};
 use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
 use crate::mqtt::lost;
@@ -128,17 +128,13 @@ impl Stage {
         let mqtt = config.connections[0].clone();
         let mut actor = MqttActor::new(SourceId(0), mqtt, &config, neighbours);
         actor.dial = DIAL.get();
-        actor.core.session = Session::new(actor.core.settings.subscriptions(held, false));
+        actor.core.session = actor.core.settings.session(held, false);
         Self { listener, actor: actor.start(), metrics, told, lines }
     }
 
     /// The next connection, CONNECT read.
     async fn accept(&self) -> Peer {
-        let (stream, _) =
-            timeout(PATIENCE, self.listener.accept()).await.expect("in time").expect("accepted");
-        let mut peer = Peer { stream };
-        assert_eq!(peer.packet().await.0, 0x10, "CONNECT comes first");
-        peer
+        accept_at(&self.listener).await.0
     }
 
     /// The next connection, accepted and subscribed, 3.1.1.
@@ -183,6 +179,16 @@ impl Stage {
             messages.iter().map(|(seq, _)| Verdict::Delivered(RecordId::first(*seq))).collect();
         self.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
     }
+}
+
+/// The next connection at one of the broker's addresses, and its CONNECT.
+async fn accept_at(listener: &TcpListener) -> (Peer, Vec<u8>) {
+    let (stream, _) =
+        timeout(PATIENCE, listener.accept()).await.expect("in time").expect("accepted");
+    let mut peer = Peer { stream };
+    let (kind, connect) = peer.packet().await;
+    assert_eq!(kind, 0x10, "CONNECT comes first");
+    (peer, connect)
 }
 
 /// The broker's end of a connection.
@@ -247,8 +253,11 @@ thread_local! {
     static DIAL: Cell<Dial> = const { Cell::new(dial_broker) };
 }
 
-fn dial_slowly(settings: Arc<Settings>) -> Dialing {
-    Box::pin(async { Ok(Box::new(SlowTransport::new(dial_broker(settings).await?)) as _) })
+fn dial_slowly(settings: Arc<Settings>, address: usize) -> Dialing {
+    Box::pin(async move {
+        let (transport, login) = dial_broker(settings, address).await?;
+        Ok((Box::new(SlowTransport::new(transport)) as _, login))
+    })
 }
 
 /// Tells the story over TCP, and over a transport that keeps back, splits and delays.
@@ -639,7 +648,7 @@ fn a_refused_connection_is_tried_again_with_pauses_that_grow() {
         // 20, 40, 80 and 160 ms, each at least half of it.
         assert!(begin.elapsed() >= Duration::from_millis(150), "{:?}", begin.elapsed());
         stage.accept().await;
-        assert_eq!(stage.metrics.connections()[0].reconnects().get("connection_refused"), Some(&5));
+        assert_eq!(stage.metrics.connections()[0].reconnects().get("login_refused"), Some(&5));
     });
 }
 
@@ -996,5 +1005,138 @@ fn what_comes_after_another_client_had_the_session_is_new() {
         stage.deliver(&messages[1..]);
         assert_eq!(peer.puback().await, 1);
         assert!(stage.metrics.conservation().balances());
+    });
+}
+
+impl Stage {
+    /// With a second address of the broker.
+    async fn with_two_addresses(adjust: impl FnOnce(&mut Config)) -> (Self, TcpListener) {
+        let second = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = second.local_addr().expect("bound").port();
+        let stage = Self::new(|config| {
+            config.connections[0].addresses.push(BrokerAddress::tcp("127.0.0.1", port));
+            adjust(config);
+        })
+        .await;
+        (stage, second)
+    }
+
+    /// The lines that were logged with this beginning.
+    fn logged(&self, beginning: &str) -> Vec<String> {
+        let lines = self.lines.0.lock().expect("sound");
+        lines.iter().filter(|line| line.starts_with(beginning)).cloned().collect()
+    }
+}
+
+#[test]
+fn the_next_address_is_tried_after_a_failed_attempt_and_the_first_after_a_lost_connection() {
+    run(|| async {
+        let (stage, second) = Stage::with_two_addresses(|config| {
+            // Nothing but the short pause within a round ends before the test does.
+            config.connections[0].reconnect_min = Duration::from_secs(20);
+            config.connections[0].reconnect_max = Duration::from_secs(20);
+        })
+        .await;
+        let [first, next] = [&stage.listener, &second]
+            .map(|l| format!("mqtt_broker=mqtt://{}", l.local_addr().expect("bound")));
+        stage.accept().await.send(&[0x20, 2, 0, 5]).await;
+        let (mut peer, _) = accept_at(&second).await;
+        peer.send(&CONNACK).await;
+        stage
+            .until("connected", |s| s.logged("connected").pop().filter(|l| l.contains(&next)))
+            .await;
+        let failed = &stage.logged("cannot connect to mqtt")[0];
+        assert!(failed.contains(&first) && failed.contains("delay_ms=100"), "{failed}");
+        drop(peer);
+        let lost = stage.until("lost", |s| s.logged("mqtt connection lost").pop()).await;
+        assert!(lost.contains(&next), "{lost}");
+    });
+    run(|| async {
+        let (stage, second) = Stage::with_two_addresses(|config| {
+            config.connections[0].reconnect_min = Duration::from_millis(40);
+        })
+        .await;
+        // Both refuse: a whole round, and the usual pause.
+        stage.accept().await.send(&[0x20, 2, 0, 5]).await;
+        accept_at(&second).await.0.send(&[0x20, 2, 0, 5]).await;
+        stage.accept().await.send(&[0x20, 2, 0, 5]).await;
+        let (mut peer, _) = accept_at(&second).await;
+        peer.send(&CONNACK).await;
+        assert_eq!(peer.packet().await.0, 0x82, "SUBSCRIBE");
+        drop(peer);
+        drop(stage.accept_subscribed(CONNACK).await);
+        drop(stage.accept_subscribed(CONNACK).await);
+        let counts = stage.metrics.connections()[0].reconnects();
+        assert_eq!(counts.get("login_refused"), Some(&3), "{counts:?}");
+    });
+}
+
+#[test]
+fn an_address_that_closes_without_a_word_does_not_decide_what_is_spoken_at_the_next() {
+    run(|| async {
+        let (stage, second) = Stage::with_two_addresses(|config| {
+            config.connections[0].protocol = Protocol::Auto;
+        })
+        .await;
+        let mut levels = Vec::new();
+        for listener in [&stage.listener, &second, &stage.listener, &second] {
+            levels.push(accept_at(listener).await.1[6]);
+        }
+        assert_eq!(levels, [5, 5, 4, 4]);
+    });
+}
+
+#[test]
+fn a_broker_that_names_another_server_is_left_for_the_next_address() {
+    run(|| async {
+        let (stage, second) = Stage::with_two_addresses(|config| {
+            config.connections[0].protocol = Protocol::V5;
+            config.connections[0].reconnect_min = Duration::from_secs(60);
+            config.connections[0].reconnect_max = Duration::from_secs(60);
+        })
+        .await;
+        let mut peer = accept_granting(&stage, 1).await;
+        peer.send(&[0xE0, 1, 0x9C]).await;
+        let _next = accept_at(&second).await;
+        assert_eq!(stage.metrics.connections()[0].reconnects().get("failover"), Some(&1));
+    });
+}
+
+#[test]
+fn a_password_is_made_afresh_for_each_connect_and_without_one_there_is_no_connect() {
+    run(|| async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("password");
+        std::fs::write(&path, "one\n").expect("written");
+        let stage = Stage::new(|config| {
+            let mqtt = &mut config.connections[0];
+            mqtt.username = Some("u".to_owned());
+            let script = format!("cat {}", path.display());
+            mqtt.password =
+                Some(Password::Command(["sh", "-c", &script].map(str::to_owned).into()));
+            mqtt.reconnect_min = Duration::from_millis(10);
+        })
+        .await;
+        let (_, connect) = accept_at(&stage.listener).await;
+        assert!(connect.ends_with(b"\0\x01u\0\x03one"), "{connect:?}");
+        std::fs::remove_file(&path).expect("removed");
+        let failed = |stage: &Stage| {
+            let counts = stage.metrics.connections()[0].reconnects();
+            counts.get("password_unavailable").copied().filter(|count| *count >= 2)
+        };
+        stage.until("no password", failed).await;
+        std::fs::write(&path, "two").expect("written");
+        // Dialed while there was no password, and left again without a CONNECT.
+        let connect = loop {
+            let (mut stream, _) = stage.listener.accept().await.expect("accepted");
+            let mut bytes = vec![0; 64];
+            match timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time") {
+                Ok(count @ 1..) => break bytes[..count].to_vec(),
+                Ok(0) | Err(_) => {}
+            }
+        };
+        assert!(connect.ends_with(b"\0\x01u\0\x03two"), "{connect:?}");
+        let line = &stage.logged("cannot connect to mqtt")[..];
+        assert!(line.iter().any(|line| line.contains("mqtt.password_command sh: ")), "{line:?}");
     });
 }

@@ -42,13 +42,14 @@ impl Announcer {
                 "some brokers of MQTT 3.1.1 grant shared subscriptions without supporting them");
     }
 
-    pub(super) fn announce(&mut self, event: SessionEvent) {
+    /// What happened on the connection to the broker's address of this number.
+    pub(super) fn announce(&mut self, event: SessionEvent, address: usize) {
         self.metrics.connection(self.settings.source).change_health(|health| event.apply(health));
         match event {
             SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
                 let mqtt = &self.settings.mqtt;
                 info!(self.log, "connected to mqtt";
-                    keys::MQTT_BROKER => self.settings.broker(),
+                    keys::MQTT_BROKER => self.settings.broker(address),
                     keys::MQTT_PROTOCOL => version.name(),
                     keys::CLIENT_ID => limits.assigned_client_id.as_ref().unwrap_or(&mqtt.client_id),
                     keys::SESSION_PRESENT => session_present,

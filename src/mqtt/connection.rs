@@ -13,6 +13,7 @@ use crate::message::{Qos, Stamp};
 use crate::mqtt::channel::Channel;
 use crate::mqtt::core::Core;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
+use crate::mqtt::login::Login;
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{self, Incoming, Version};
 use crate::mqtt::protocol::{ConnectionProtocol, Reading};
@@ -82,13 +83,14 @@ impl From<Lost> for End {
 }
 
 impl Connection {
-    pub(super) fn new(transport: Box<dyn Transport>, core: &mut Core) -> Self {
+    /// Over `transport`, which leads to the broker's present address.
+    pub(super) fn new(transport: Box<dyn Transport>, login: &Login, core: &mut Core) -> Self {
         let now = Instant::now();
         let mut channel = Channel::new(transport);
         let version = core.session.version(core.settings.mqtt.protocol);
         core.session.connecting();
-        let protocol =
-            ConnectionProtocol::open(Arc::clone(&core.settings), version, now, channel.out());
+        let settings = Arc::clone(&core.settings);
+        let protocol = ConnectionProtocol::open(settings, version, login, now, channel.out());
         Self {
             channel,
             protocol,

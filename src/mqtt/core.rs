@@ -58,7 +58,7 @@ impl Core {
                 }
                 _ => {}
             }
-            self.announcer.announce(event);
+            self.announcer.announce(event, self.session.failover.current());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Why a connection ended or failed to open. Pure.
 
 use crate::mqtt::frame::FrameError;
-use crate::mqtt::packet::{ConnectRefused, PacketError};
+use crate::mqtt::packet::{self, ConnectRefused, PacketError};
 use crate::mqtt::publish::PublishError;
 
 /// Nobody answered at the address, or at the proxy's, or the name has no address.
@@ -26,6 +26,14 @@ pub const TLS_FAILED: &str = "tls_failed";
 pub const TLS_FILES: &str = "tls_files";
 /// The answer to the upgrade to WebSocket is another than yes.
 pub const WEBSOCKET_REFUSED: &str = "websocket_refused";
+/// There is no password for CONNECT: its file cannot be read, or its command failed or took too long.
+pub const PASSWORD_UNAVAILABLE: &str = "password_unavailable";
+/// The broker refused the user name, the password or the certificate, or allows none of them to connect.
+pub const LOGIN_REFUSED: &str = "login_refused";
+/// The broker sent us to another of its addresses (MQTT 5, section 4.13), and there is one.
+pub const FAILOVER: &str = "failover";
+/// We ended the connection, since a file that it was made with has changed.
+pub const ROTATED: &str = "rotated";
 /// The broker closed the connection without a DISCONNECT.
 pub const CLOSED: &str = "closed_by_broker";
 /// The same by a reset, or a broken network.
@@ -49,6 +57,10 @@ pub const SESSION_TAKEN_OVER: &str = "session_taken_over";
 /// The broker sent DISCONNECT.
 pub const SERVER_DISCONNECT: &str = "server_disconnect";
 
+/// What the bridge cannot do (MQTT 5, section 4.12).
+pub const NO_AUTH: &str = "the broker wants enhanced authentication (AUTH), which the bridge does not support \
+    yet: give it a user name and password, a token by mqtt.password_command, or a certificate";
+
 /// Reason codes of DISCONNECT (MQTT 5, section 3.14.2.1).
 pub mod disconnect_code {
     #![allow(missing_docs, reason = "the names of the specification")]
@@ -69,6 +81,8 @@ pub struct Lost {
     pub culprit: Option<PublishError>,
     /// Another client took our id: make the longest pause, or both would fight for ever.
     pub taken_over: bool,
+    /// The broker wants us at another of its addresses.
+    pub sends_on: bool,
     /// The reason code for DISCONNECT, if we end the connection.
     pub disconnect_code: Option<u8>,
 }
@@ -81,6 +95,7 @@ impl Lost {
             detail: detail.into(),
             culprit: None,
             taken_over: false,
+            sends_on: false,
             disconnect_code: None,
         }
     }
@@ -103,7 +118,7 @@ impl Lost {
     pub fn disconnected(code: u8, text: String) -> Self {
         let taken_over = code == disconnect_code::SESSION_TAKEN_OVER;
         let reason = if taken_over { SESSION_TAKEN_OVER } else { SERVER_DISCONNECT };
-        Self { taken_over, ..Self::new(reason, text) }
+        Self { taken_over, sends_on: is_sent_on(code), ..Self::new(reason, text) }
     }
 }
 
@@ -117,6 +132,9 @@ impl From<PacketError> for Lost {
     fn from(error: PacketError) -> Self {
         match error {
             PacketError::Publish(error) => error.into(),
+            PacketError::Unexpected { kind: packet::AUTH } => {
+                Self { reason: LOGIN_REFUSED, ..Self::protocol_error(NO_AUTH) }
+            }
             PacketError::Unexpected { .. } => Self::protocol_error(error.to_string()),
             PacketError::Malformed { .. } => Self::malformed(error.to_string()),
         }
@@ -132,12 +150,21 @@ impl From<FrameError> for Lost {
     }
 }
 
+/// Use another server, Server moved (MQTT 5, section 4.13).
+fn is_sent_on(code: u8) -> bool {
+    matches!(code, 0x9C | 0x9D)
+}
+
+/// The codes of MQTT 3.1.1 (table 3.1) and of MQTT 5 (section 3.2.2.2) have no number in common.
 impl From<ConnectRefused> for Lost {
-    fn from(ConnectRefused { unsupported_version, text }: ConnectRefused) -> Self {
-        let reason = match unsupported_version {
-            true => PROTOCOL_REFUSED,
-            false => CONNECTION_REFUSED,
+    fn from(ConnectRefused { code, text }: ConnectRefused) -> Self {
+        const BAD_AUTHENTICATION_METHOD: u8 = 0x8C;
+        let (reason, text) = match code {
+            0x01 | 0x84 => (PROTOCOL_REFUSED, text),
+            0x04 | 0x05 | 0x86 | 0x87 => (LOGIN_REFUSED, text),
+            BAD_AUTHENTICATION_METHOD => (LOGIN_REFUSED, format!("{text}; {NO_AUTH}")),
+            _ => (CONNECTION_REFUSED, text),
         };
-        Self::new(reason, text)
+        Self { sends_on: is_sent_on(code), ..Self::new(reason, text) }
     }
 }

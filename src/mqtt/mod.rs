@@ -7,9 +7,10 @@
 //! - `intake` decides what becomes of each message that arrives: known, shed, a copy, routed where.
 //! - A [`transport`] ([`tcp`]) carries the bytes of one connection; a `channel` is one with what is to be
 //!   written to it. `connection` orders what goes in and out of it,
-//!   in one function. [`dial`] opens the transport that an address asks for.
+//!   in one function. [`dial`] opens the transport that an address asks for, [`login`] gets what CONNECT
+//!   says to be let in.
 //! - [`actor`] opens one connection after the other and translates mail; `reconnect` says how long to
-//!   pause in between.
+//!   pause in between, [`failover`] which of the broker's addresses is next.
 
 pub mod wire;
 pub mod redelivery;
@@ -21,6 +22,7 @@ pub mod reason;
 pub mod packet;
 pub mod session_event;
 pub mod lost;
+pub mod failover;
 pub mod negotiation;
 pub mod poison;
 pub mod copies;
@@ -33,6 +35,7 @@ pub mod transport;
 mod unconfirmed;
 pub mod tcp;
 pub mod dial;
+pub mod login;
 #[cfg(test)]
 mod slow_transport;
 mod channel;

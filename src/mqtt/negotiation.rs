@@ -15,7 +15,7 @@ pub enum Answer {
     Accepted,
     /// It does not speak the version: it says so, or its answer is not one of that version.
     OtherVersion,
-    /// A refusal for another cause: login, client id, load.
+    /// A refusal for another cause: login, certificate, client id, load.
     Refused,
     /// It closes, or is silent for too long; perhaps for another cause.
     Nothing,
@@ -26,10 +26,12 @@ impl Answer {
     pub fn of(lost: &Lost) -> Self {
         match lost.reason {
             lost::PROTOCOL_REFUSED | lost::MALFORMED | lost::PROTOCOL_ERROR => Self::OtherVersion,
-            lost::CONNECTION_REFUSED | lost::SERVER_DISCONNECT | lost::SESSION_TAKEN_OVER => {
-                Self::Refused
+            lost::CLOSED | lost::READ_FAILED | lost::WRITE_FAILED | lost::CONNACK_TIMEOUT => {
+                Self::Nothing
             }
-            _ => Self::Nothing,
+            // In words, or before MQTT was spoken at all: a certificate that the broker refuses shows only
+            // behind CONNECT (TLS 1.3), and another version would be refused as well.
+            _ => Self::Refused,
         }
     }
 }

@@ -58,6 +58,9 @@ fn auto_tries_311_after_whatever_can_mean_that_a_broker_does_not_know_5() {
         (KeepsSilent, Version::V311, Version::V5),
         // Login, client id, load: 3.1.1 would be refused too, or worse, it would not.
         (Says(&[0x20, 3, 0, 0x86, 0]), Version::V5, Version::V5),
+        // Enhanced authentication: in words, or by AUTH.
+        (Says(&[0x20, 3, 0, 0x8C, 0]), Version::V5, Version::V5),
+        (Says(&[0xF0, 2, 0x18, 0]), Version::V5, Version::V5),
         (Says(&[0x20, 3, 0, 0x87, 0]), Version::V5, Version::V5),
         (Says(&[0x20, 3, 0, 0x85, 0]), Version::V5, Version::V5),
         (Says(&[0x20, 3, 0, 0x88, 0]), Version::V5, Version::V5),
@@ -110,4 +113,11 @@ fn a_refused_login_in_311_is_tried_again_in_311() {
     negotiation.learn(Version::V5, Answer::Nothing);
     negotiation.learn(Version::V311, answer(Version::V311, &Says(&[0x20, 2, 0, 5])));
     assert_eq!(negotiation.version(Protocol::Auto), Version::V311);
+}
+
+#[test]
+fn what_fails_below_mqtt_says_nothing_of_its_version() {
+    for reason in [lost::TLS_CLIENT_CERTIFICATE, lost::TLS_FAILED, lost::PASSWORD_UNAVAILABLE] {
+        assert_eq!(Answer::of(&Lost::new(reason, "")), Answer::Refused, "{reason}");
+    }
 }

@@ -80,8 +80,8 @@ pub struct ConnAck {
 /// Why CONNECT was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectRefused {
-    /// The broker does not speak this protocol version.
-    pub unsupported_version: bool,
+    /// The broker's code: from 0x80 on one of MQTT 5, else one of 3.1.1.
+    pub code: u8,
     /// For people.
     pub text: String,
 }
@@ -131,6 +131,9 @@ pub enum PacketError {
     Publish(#[from] PublishError),
 }
 
+/// The packet type of AUTH (MQTT 5, section 3.15).
+pub const AUTH: u8 = 15;
+
 /// Reads one packet.
 ///
 /// # Errors
@@ -164,10 +167,7 @@ fn connack(version: Version, mut fields: Fields<'_>) -> Result<ConnAck, Malforme
     let properties = fields.properties();
     if is_refusal(version, code) {
         let words = properties.map(Words::among).unwrap_or_default();
-        let refused = ConnectRefused {
-            unsupported_version: matches!(code, 0x01 | 0x84),
-            text: words.after(reason::connack_text(code)),
-        };
+        let refused = ConnectRefused { code, text: words.after(reason::connack_text(code)) };
         return Ok(ConnAck { refused: Some(refused), ..ConnAck::default() });
     }
     let limits = match version {

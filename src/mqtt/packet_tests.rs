@@ -86,30 +86,30 @@ fn connack(version: Version, bytes: &[u8]) -> Result<ConnAck, PacketError> {
 
 #[test]
 fn a_refusal_by_any_code_is_understood_with_what_the_broker_says() {
-    for (version, bytes, unsupported_version, text) in [
-        (Version::V311, &[0x20, 2, 0, 1][..], true, "unacceptable protocol version"),
-        (Version::V311, &[0x20, 2, 0, 5], false, "not authorized (return code 5 of MQTT 3.1.1)"),
+    for (version, bytes, code, text) in [
+        (Version::V311, &[0x20, 2, 0, 1][..], 0x01, "unacceptable protocol version"),
+        (Version::V311, &[0x20, 2, 0, 5], 0x05, "not authorized (return code 5 of MQTT 3.1.1)"),
         // Codes of 5, in the form of either version, and ones that nobody knows.
-        (Version::V311, &[0x20, 2, 0, 0x84], true, "Unsupported Protocol Version (0x84)"),
-        (Version::V311, &[0x20, 3, 0, 0x84, 0], true, "Unsupported Protocol Version (0x84)"),
-        (Version::V311, &[0x20, 2, 0, 6], false, "an unknown code (0x06)"),
-        (Version::V311, &[0x20, 2, 0, 0xFE], false, "a failure with an unknown code (0xFE)"),
-        (Version::V5, &[0x20, 2, 0, 1], true, "unacceptable protocol version"),
-        (Version::V5, &[0x20, 2, 0, 4], false, "bad user name or password"),
-        (Version::V5, &[0x20, 3, 0, 0x87, 0], false, "Not authorized (0x87)"),
-        (Version::V5, &[0x20, 3, 0, 0xA4, 0], false, "a failure with an unknown code (0xA4)"),
+        (Version::V311, &[0x20, 2, 0, 0x84], 0x84, "Unsupported Protocol Version (0x84)"),
+        (Version::V311, &[0x20, 3, 0, 0x84, 0], 0x84, "Unsupported Protocol Version (0x84)"),
+        (Version::V311, &[0x20, 2, 0, 6], 0x06, "an unknown code (0x06)"),
+        (Version::V311, &[0x20, 2, 0, 0xFE], 0xFE, "a failure with an unknown code (0xFE)"),
+        (Version::V5, &[0x20, 2, 0, 1], 0x01, "unacceptable protocol version"),
+        (Version::V5, &[0x20, 2, 0, 4], 0x04, "bad user name or password"),
+        (Version::V5, &[0x20, 3, 0, 0x87, 0], 0x87, "Not authorized (0x87)"),
+        (Version::V5, &[0x20, 3, 0, 0xA4, 0], 0xA4, "a failure with an unknown code (0xA4)"),
         // With a reason string and a Server Reference; or properties that cannot be read.
         (
             Version::V5,
             &[0x20, 13, 0, 0x9C, 10, 0x1F, 0, 2, b'g', b'o', 0x1C, 0, 2, b'b', b'2'],
-            false,
+            0x9C,
             "Use another server (0x9C): go; the broker names another server: b2",
         ),
-        (Version::V5, &[0x20, 4, 0, 0x89, 9, 0x7F], false, "Server busy (0x89)"),
+        (Version::V5, &[0x20, 4, 0, 0x89, 9, 0x7F], 0x89, "Server busy (0x89)"),
     ] {
         let ack = connack(version, bytes).expect("understood");
         let refused = ack.refused.expect("refused");
-        assert_eq!(refused.unsupported_version, unsupported_version, "{bytes:02x?}");
+        assert_eq!(refused.code, code, "{bytes:02x?}");
         assert!(refused.text.contains(text), "{bytes:02x?}: {}", refused.text);
         assert!(!ack.session_present, "what is refused has no session");
     }

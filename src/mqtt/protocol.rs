@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::config::{MqttConfig, Password};
+use crate::config::{MqttConfig, Secret};
 use crate::message::Qos;
+use crate::mqtt::login::Login;
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{self, ConnAck, Connect, Incoming, OwnPublish};
 use crate::mqtt::publish::Publish;
@@ -72,10 +73,11 @@ pub struct ConnectionProtocol {
 }
 
 impl ConnectionProtocol {
-    /// Begins a connection with CONNECT.
+    /// Begins a connection with CONNECT, with this login.
     pub fn open(
         settings: Arc<Settings>,
         version: Version,
+        login: &Login,
         now: Instant,
         out: &mut BytesMut,
     ) -> Self {
@@ -87,8 +89,8 @@ impl ConnectionProtocol {
             clean_start: is_clean(mqtt),
             session_expiry_s: mqtt.session_expiry_s,
             receive_maximum: settings.receive_maximum,
-            username: mqtt.username.as_deref(),
-            password: mqtt.password.as_ref().and_then(Password::fixed),
+            username: login.username.as_deref(),
+            password: login.password.as_ref().map(Secret::expose),
         };
         packet::encode_connect(version, &connect, out);
         Self {

@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{Config, MqttConfig, Password, Protocol, Resubscribe, Secret};
+use crate::config::{Config, MqttConfig, Protocol, Resubscribe, Secret};
 use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
@@ -52,7 +52,8 @@ impl Client {
     fn open(version: Version, filters: &[&str], session: Session) -> Self {
         let now = Instant::now();
         let mut out = BytesMut::new();
-        let protocol = ConnectionProtocol::open(settings(filters), version, now, &mut out);
+        let protocol =
+            ConnectionProtocol::open(settings(filters), version, &Login::default(), now, &mut out);
         Self { protocol, session, out, events: Vec::new(), now }
     }
 
@@ -61,7 +62,8 @@ impl Client {
         let mut settings = settings(&["a"]);
         change(&mut Arc::get_mut(&mut settings).expect("nobody else has it").mqtt);
         let (now, mut out) = (Instant::now(), BytesMut::new());
-        let protocol = ConnectionProtocol::open(settings, version, now, &mut out);
+        let protocol =
+            ConnectionProtocol::open(settings, version, &Login::default(), now, &mut out);
         Self { protocol, session: fresh(), out, events: Vec::new(), now }
     }
 
@@ -143,7 +145,7 @@ fn fresh() -> Session {
 }
 
 fn session(filters: &[&str]) -> Session {
-    Session::new(settings(filters).subscriptions(Vec::new(), false))
+    settings(filters).session(Vec::new(), false)
 }
 
 /// Of one that was connected, and had its one subscription granted, just now.
@@ -248,7 +250,7 @@ fn no_connack_in_time_is_the_end() {
 #[test]
 fn auto_speaks_311_to_a_broker_that_refuses_5_and_stays_with_it() {
     let mut client = Client::open(Version::V5, &["a"], fresh());
-    let refused = ConnectRefused { unsupported_version: true, text: String::new() };
+    let refused = ConnectRefused { code: 0x84, text: String::new() };
     let ack = ConnAck { refused: Some(refused), ..ConnAck::default() };
     let lost = client.take(Incoming::ConnAck(ack)).expect_err("refused");
     assert_eq!(lost.reason, lost::PROTOCOL_REFUSED);
@@ -312,12 +314,11 @@ fn user_name_and_password_are_on_the_wire_as_they_are_configured() {
         (Some("u"), Some("p"), 0xC0, [user, password], &[Version::V311, Version::V5]),
     ] {
         for version in versions {
-            let client = Client::opened_with(*version, |mqtt| {
-                mqtt.username = username.map(str::to_owned);
-                mqtt.password =
-                    secret.map(|secret| Password::Fixed(Secret::new(secret.to_owned())));
-            });
-            let written = login_on_the_wire(*version, &client.out);
+            let login =
+                Login { username: username.map(str::to_owned), password: secret.map(Secret::from) };
+            let (now, mut out) = (Instant::now(), BytesMut::new());
+            ConnectionProtocol::open(settings(&["a"]), *version, &login, now, &mut out);
+            let written = login_on_the_wire(*version, &out);
             assert_eq!(
                 written,
                 (flags, &fields.concat()[..]),

@@ -1,5 +1,7 @@
-//! After a lost connection: how long to pause, what most likely happened, and what to say of it.
+//! After a lost connection: which address is next and how long to pause, what most likely happened, and what
+//! to say of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +10,15 @@ use slog::{Logger, warn};
 use crate::backoff::Backoff;
 use crate::mqtt::announce::WARN_EVERY;
 use crate::mqtt::eviction::{Evictions, STABLE_AFTER};
+use crate::mqtt::failover::Failover;
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::poison::Poison;
 use crate::mqtt::session::Settings;
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::{LogLimiter, Metrics, keys};
+
+/// The pause before the next address of the same round, unless `mqtt.reconnect_min` is shorter.
+const BETWEEN_ADDRESSES: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct Reconnect {
@@ -26,7 +32,8 @@ pub(super) struct Reconnect {
     /// Attempts since the last accepted connection; 0 if the lost connection was one.
     attempt: u64,
     poison: Poison,
-    lost_limiter: LogLimiter,
+    /// One for each of the broker's addresses and each reason: what is new is said at once.
+    lost_limiters: BTreeMap<(usize, &'static str), LogLimiter>,
 }
 
 impl Reconnect {
@@ -37,7 +44,7 @@ impl Reconnect {
             evicted: false,
             attempt: 0,
             poison: Poison::default(),
-            lost_limiter: LogLimiter::every(WARN_EVERY),
+            lost_limiters: BTreeMap::new(),
             settings,
             log,
             metrics,
@@ -70,14 +77,22 @@ impl Reconnect {
         let evicted = without_a_word && self.evictions.closed(lived);
         if evicted && !self.evicted {
             // Say it when it is first noticed, whatever was logged just before.
-            self.lost_limiter.reset();
+            self.lost_limiters.clear();
         }
         self.evicted = evicted;
         evicted.then_some(&diagnosis::MQTT_EVICTED)
     }
 
-    /// Says what happened, and returns the pause before the next attempt.
-    pub(super) fn pause_after(&mut self, lost: &Lost, likely: Option<&Diagnosis>) -> Duration {
+    /// Says what happened at the present address, goes on to the next one or back to the first, and returns
+    /// the pause before that is tried.
+    pub(super) fn pause_after(
+        &mut self,
+        lost: &Lost,
+        likely: Option<&Diagnosis>,
+        failover: &mut Failover,
+    ) -> Duration {
+        let is_sent_on = lost.sends_on && self.settings.mqtt.addresses.len() > 1;
+        let reason = if is_sent_on { lost::FAILOVER } else { lost.reason };
         let mut detail = match &lost.culprit {
             Some(culprit) => self.poison.describe(culprit, &self.settings.mqtt.client_id),
             None => lost.detail.clone(),
@@ -86,22 +101,36 @@ impl Reconnect {
             detail = format!("{likely}; {detail}");
         }
         let counters = self.metrics.connection(self.settings.source);
-        counters.count_reconnect(lost.reason);
-        counters.set_lost(format!("{}: {detail}", lost.reason));
-        let jitter = fastrand::f64();
-        let pause = match lost.taken_over || likely == Some(&diagnosis::MQTT_EVICTED) {
-            true => self.backoff.longest(jitter),
-            false => self.backoff.pause(jitter),
+        counters.count_reconnect(reason);
+        counters.set_lost(format!("{reason}: {detail}"));
+        let address = failover.current();
+        // A connection that was accepted begins a new round, unless the broker sends us on.
+        let has_next = match self.attempt {
+            0 if !is_sent_on => {
+                failover.restart();
+                false
+            }
+            _ => failover.next(),
         };
-        if let Some(suppressed) = self.lost_limiter.pass(Instant::now()) {
+        let jitter = fastrand::f64();
+        let pause = if lost.taken_over || likely == Some(&diagnosis::MQTT_EVICTED) {
+            self.backoff.longest(jitter)
+        } else if has_next {
+            BETWEEN_ADDRESSES.min(self.settings.mqtt.reconnect_min)
+        } else {
+            self.backoff.pause(jitter)
+        };
+        let limiter = self.lost_limiters.entry((address, reason));
+        let limiter = limiter.or_insert_with(|| LogLimiter::every(WARN_EVERY));
+        if let Some(suppressed) = limiter.pass(Instant::now()) {
             let what = match self.attempt {
                 0 => "mqtt connection lost, reconnecting",
                 _ => "cannot connect to mqtt, retrying",
             };
             warn!(self.log, "{}", what;
-                keys::REASON => lost.reason,
+                keys::REASON => reason,
                 keys::DETAIL => detail,
-                keys::MQTT_BROKER => self.settings.broker(),
+                keys::MQTT_BROKER => self.settings.broker(address),
                 keys::ATTEMPT => self.attempt,
                 keys::DELAY_MS => u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
                 keys::SUPPRESSED => suppressed);

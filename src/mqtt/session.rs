@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::config::{MqttConfig, Protocol};
 use crate::message::RouteId;
+use crate::mqtt::failover::Failover;
 use crate::mqtt::lost::Lost;
 use crate::mqtt::negotiation::{Answer, Negotiation};
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
@@ -28,14 +29,19 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The broker, as logs name it.
-    pub fn broker(&self) -> String {
-        self.mqtt.first_address().to_string()
+    /// The broker's address of this number, as logs name it.
+    pub fn broker(&self, address: usize) -> String {
+        self.mqtt.addresses.get(address).map_or_else(String::new, ToString::to_string)
     }
 
     /// The route of this number.
     pub fn route(&self, id: RouteId) -> Option<&Route> {
         self.routes.iter().map(|route| &**route).find(|route| route.id == id)
+    }
+
+    /// The session before the first connection; see [`Settings::subscriptions`].
+    pub fn session(&self, held: Vec<Held>, is_recorded: bool) -> Session {
+        Session::new(self.subscriptions(held, is_recorded), self.mqtt.addresses.len())
     }
 
     /// What is to be subscribed, in a session in which `held` may be subscribed; `is_recorded`: changes
@@ -57,18 +63,27 @@ pub struct Session {
     pub subscriptions: Subscriptions,
     /// The last CONNECT has had no CONNACK.
     unanswered: bool,
-    negotiation: Negotiation,
+    /// Which of the broker's addresses is tried or in use.
+    pub failover: Failover,
+    /// One for each address: what a proxy in front of one of them answers says nothing of the others.
+    negotiations: Vec<Negotiation>,
 }
 
 impl Session {
-    /// Before the first connection.
-    pub fn new(subscriptions: Subscriptions) -> Self {
-        Self { subscriptions, unanswered: false, negotiation: Negotiation::default() }
+    /// Before the first connection to one of so many addresses.
+    pub fn new(subscriptions: Subscriptions, addresses: usize) -> Self {
+        Self {
+            subscriptions,
+            unanswered: false,
+            failover: Failover::new(addresses),
+            negotiations: (0..addresses).map(|_| Negotiation::default()).collect(),
+        }
     }
 
     /// The version for the next connection.
     pub fn version(&self, protocol: Protocol) -> Version {
-        self.negotiation.version(protocol)
+        let negotiation = self.negotiations.get(self.failover.current());
+        negotiation.unwrap_or(&Negotiation::default()).version(protocol)
     }
 
     /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and
@@ -87,11 +102,17 @@ impl Session {
 
     /// CONNACK accepted a connection in `version`.
     pub fn accepted(&mut self, version: Version) {
-        self.negotiation.learn(version, Answer::Accepted);
+        self.learn(version, Answer::Accepted);
     }
 
     /// A connection in `version` ended without being accepted.
     pub fn not_accepted(&mut self, version: Version, lost: &Lost) {
-        self.negotiation.learn(version, Answer::of(lost));
+        self.learn(version, Answer::of(lost));
+    }
+
+    fn learn(&mut self, version: Version, answer: Answer) {
+        if let Some(negotiation) = self.negotiations.get_mut(self.failover.current()) {
+            negotiation.learn(version, answer);
+        }
     }
 }

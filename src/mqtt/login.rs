@@ -1,0 +1,140 @@
+//! The login for one CONNECT: a password may be in a file that changes, or be made by a command each time.
+//!
+//! Nothing that a file or a command contains is ever shown. That goes for the command's standard error
+//! too: tools that fetch tokens print requests with their headers, and scripts print their commands, with
+//! the very secrets that they were given. Its arguments may be secrets as well, so that only the program is
+//! named.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use crate::config::{MqttConfig, Password, Secret, read_secret};
+use crate::mqtt::lost::{self, Lost};
+
+/// The longest password that MQTT can carry, in bytes ([MQTT-1.5.4], its two-byte length).
+const PASSWORD_MAX_BYTES: usize = 65_535;
+
+/// What CONNECT says to be let in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Login {
+    /// User name, if any.
+    pub username: Option<String>,
+    /// Password, if any.
+    pub password: Option<Secret>,
+}
+
+/// Gets the login for the next CONNECT, within `mqtt.connect_timeout`. If it is dropped before it is done,
+/// the command is killed.
+///
+/// # Errors
+/// There is no password ([`lost::PASSWORD_UNAVAILABLE`]): where it should come from, and what is wrong.
+pub async fn login(mqtt: &MqttConfig) -> Result<Login, Lost> {
+    let within = mqtt.connect_timeout;
+    let password = match &mqtt.password {
+        None => None,
+        Some(Password::Fixed(secret)) => Some(secret.clone()),
+        Some(Password::File(path)) => {
+            // A slow disk must not stop the connection's thread.
+            let reading = spawn_blocking({
+                let path = path.clone();
+                move || read_secret(path)
+            });
+            let read = match timeout(within, reading).await {
+                Ok(Ok(read)) => read.and_then(not_empty),
+                Ok(Err(panicked)) => Err(panicked.to_string()),
+                Err(_) => Err(format!("not read within {within:?} (mqtt.connect_timeout)")),
+            };
+            let source = format!("mqtt.password_file {}", path.display());
+            Some(read.map_err(|why| unavailable(&source, &why))?)
+        }
+        Some(Password::Command(words)) => {
+            let (program, arguments) = words
+                .split_first()
+                .map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
+            let made = match timeout(within, output(program, arguments)).await {
+                Ok(made) => made.and_then(not_empty),
+                Err(_) => {
+                    Err(format!("not done within {within:?} (mqtt.connect_timeout), and killed"))
+                }
+            };
+            let source = format!("mqtt.password_command {program}");
+            Some(made.map_err(|why| unavailable(&source, &why))?)
+        }
+    };
+    Ok(Login { username: mqtt.username.clone(), password })
+}
+
+fn unavailable(source: &str, why: &str) -> Lost {
+    Lost::new(lost::PASSWORD_UNAVAILABLE, format!("{source}: {why}"))
+}
+
+/// A file that is being replaced may be empty for a moment, and a command that fails may succeed with
+/// nothing. No broker takes an empty password that somebody took care to provide.
+fn not_empty(password: String) -> Result<Secret, String> {
+    if password.is_empty() { Err("it is empty".to_owned()) } else { Ok(Secret::new(password)) }
+}
+
+/// The standard output of a command, without the newline at its end.
+async fn output(program: &str, arguments: &[String]) -> Result<String, String> {
+    let mut running = Running::start(program, arguments)
+        .map_err(|error| format!("it cannot be started: {error}"))?;
+    let (bytes, status) = running.finish().await.map_err(|error| error.to_string())?;
+    let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let text = text.strip_suffix(b"\r").unwrap_or(text);
+    if text.len() > PASSWORD_MAX_BYTES {
+        return Err(format!("it wrote more than {PASSWORD_MAX_BYTES} bytes"));
+    }
+    if !status.success() {
+        // Its standard error is not shown: see the module.
+        return Err(format!("it failed with {status}; run it by hand to see why"));
+    }
+    let text = str::from_utf8(text).map_err(|_| "it wrote something that is not UTF-8")?;
+    if text.contains('\0') {
+        return Err("it wrote a NUL character".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A command that runs in a process group of its own. Dropped before it has ended, the whole group is
+/// killed: a shell's children must not live on.
+struct Running(Child);
+
+impl Running {
+    fn start(program: &str, arguments: &[String]) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Ok(Self(command.spawn()?))
+    }
+
+    /// What it writes, up to a little more than it may, and how it ends.
+    async fn finish(&mut self) -> io::Result<(Vec<u8>, ExitStatus)> {
+        let mut bytes = Vec::new();
+        if let Some(stdout) = self.0.stdout.take() {
+            let most = u64::try_from(PASSWORD_MAX_BYTES).unwrap_or(u64::MAX) + 3;
+            // Its end of the pipe is closed behind that, so that it cannot wait for us.
+            stdout.take(most).read_to_end(&mut bytes).await?;
+        }
+        Ok((bytes, self.0.wait().await?))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only while it has not been waited for: later the number may be another's.
+        let group = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let Some(group) = group {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "login_tests.rs"]
+mod tests;
