@@ -80,8 +80,7 @@ pub fn filled(kafka: &KafkaConfig) -> Result<Properties, String> {
     let mut properties = kafka.properties.clone();
     for (key, file, name) in secret_files(kafka) {
         if let Some(file) = file {
-            let secret = secret_file::read(&file.to_string_lossy())
-                .map_err(|error| format!("{key}: {error}"))?;
+            let secret = secret_file::read(file).map_err(|error| format!("{key}: {error}"))?;
             properties.insert(name.to_owned(), secret);
         }
     }
@@ -214,7 +213,7 @@ impl Check<'_> {
                 let text = format!("expected either {key} or {name}, found both");
                 self.said.push((key.to_owned(), text));
             }
-            if let Err(text) = secret_file::read(&file.to_string_lossy()) {
+            if let Err(text) = secret_file::read(file) {
                 self.said.push((key.to_owned(), text));
             }
         }
