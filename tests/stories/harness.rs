@@ -147,3 +147,61 @@ fn mosquitto_without_the_bridge_loses_nothing_on_the_way() {
     publisher.wait_done(SOON);
     assert_eq!(publisher.ledger().acked(), 5_000);
 }
+
+#[test]
+fn brokers_listen_as_they_are_told() {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use openssl::ssl::{SslConnector, SslFiletype, SslMethod};
+
+    use crate::support::broker::Broker;
+    use crate::support::certificates::ClientKey;
+
+    trait Stream: Read + Write {}
+    impl<S: Read + Write> Stream for S {}
+
+    fn connect(broker: &dyn Broker, listener: Listener) -> Box<dyn Stream> {
+        let stream = TcpStream::connect(broker.address_of(listener)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let certificates = broker.certificates().unwrap();
+        if !listener.is_tls() {
+            return Box::new(stream);
+        }
+        let mut tls = SslConnector::builder(SslMethod::tls()).unwrap();
+        tls.set_ca_file(certificates.authorities()).unwrap();
+        if listener == Listener::MutualTls {
+            certificates.issue_client(ClientKey::Rsa);
+            let [certificate, key] = certificates.client(ClientKey::Rsa);
+            tls.set_certificate_file(certificate, SslFiletype::PEM).unwrap();
+            tls.set_private_key_file(key, SslFiletype::PEM).unwrap();
+        }
+        Box::new(tls.build().connect("127.0.0.1", stream).unwrap())
+    }
+
+    fn upgrade(mut stream: Box<dyn Stream>, path: &str) {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: broker\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 101");
+    }
+
+    let story = Story::new("harness-listeners");
+    let all = [Listener::Tls, Listener::MutualTls, Listener::WebSocket, Listener::WebSocketTls];
+    let setup = all.into_iter().fold(mosquitto::Setup::default(), mosquitto::Setup::listen);
+    let mosquitto = Mosquitto::start(story.dir(), &setup);
+    for listener in all {
+        let stream = connect(&mosquitto, listener);
+        if listener.is_websocket() {
+            upgrade(stream, mosquitto.websocket_path());
+        }
+    }
+    let rabbitmq = RabbitMq::shared();
+    connect(rabbitmq, Listener::Tls);
+    upgrade(connect(rabbitmq, Listener::WebSocket), rabbitmq.websocket_path());
+}

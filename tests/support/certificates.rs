@@ -17,13 +17,14 @@ pub enum ClientKey {
 
 impl ClientKey {
     /// The password of an encrypted key.
-    pub const PASSWORD: &'static str = "key password";
+    pub const PASSWORD: &'static str = "m4rk3dS3cret/key";
 }
 
 /// An authority, its broker's certificate, and what a bridge needs to connect.
 pub struct Certificates {
     dir: PathBuf,
     authority: Authority,
+    next: Authority,
 }
 
 impl std::fmt::Debug for Certificates {
@@ -36,15 +37,26 @@ impl Certificates {
     /// Makes a new authority, and writes to `dir` its certificate and that of a broker on this machine.
     pub fn new(dir: &Path) -> Self {
         fs::create_dir_all(dir).unwrap();
-        let certificates = Self { dir: dir.to_owned(), authority: Authority::new("Stories") };
-        put(&certificates.authorities(), &certificates.authority.pem());
+        let certificates = Self {
+            dir: dir.to_owned(),
+            authority: Authority::new("Stories"),
+            next: Authority::new("Stories, the next"),
+        };
+        let both = [certificates.authority.pem(), certificates.next.pem()];
+        put(&certificates.authorities(), &both[0]);
+        put(&certificates.clients_authorities(), &both.concat());
         certificates.issue_broker(&Wish::LOCALHOST);
         certificates
     }
 
-    /// The authorities that both sides trust: this one at first.
+    /// The authorities that the bridge trusts: this one at first.
     pub fn authorities(&self) -> PathBuf {
         self.dir.join("authorities.pem")
+    }
+
+    /// The authorities that the broker trusts: this one, and the next one already.
+    pub fn clients_authorities(&self) -> PathBuf {
+        self.dir.join("clients-authorities.pem")
     }
 
     /// The broker's certificate, and its key.
@@ -68,14 +80,15 @@ impl Certificates {
         self.authority.pem()
     }
 
-    /// Replaces the file of authorities.
-    pub fn trust(&self, authorities: &[u8]) {
-        put(&self.authorities(), authorities);
+    /// Replaces the authorities that the bridge trusts, by this one, or by this and the next one.
+    pub fn trust(&self, and_next: bool) {
+        let next = if and_next { self.next.pem() } else { Vec::new() };
+        put(&self.authorities(), &[self.authority.pem(), next].concat());
     }
 
-    /// Signs from here on with the key of a new authority, which nobody trusts yet.
-    pub fn found_anew(&mut self) {
-        self.authority = Authority::new("Stories, the next");
+    /// From here on the next authority is the one that signs.
+    pub fn succeed(&mut self) {
+        std::mem::swap(&mut self.authority, &mut self.next);
     }
 
     /// Replaces the broker's certificate and key; the broker reads them when it is told to.

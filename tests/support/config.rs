@@ -33,6 +33,11 @@ impl ConfigFile {
         self
     }
 
+    /// The value of a key, if it was set.
+    pub fn get(&self, section: &str, key: &str) -> Option<&Value> {
+        self.sections.get(section)?.get(key)
+    }
+
     /// Adds a route at QoS 1.
     pub fn route(&mut self, filter: &str, kafka_topic: &str) -> &mut Self {
         self.route_with(&[

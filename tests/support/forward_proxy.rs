@@ -9,70 +9,81 @@ use std::process::Command;
 use super::SOON;
 use super::process::{Process, free_port, with_sbin};
 
-/// The login of both.
-pub const USER: &str = "dialer";
-pub const PASSWORD: &str = "proxy-password";
+/// The login of both; the password is the first one.
+const USER: &str = "dialer";
+const PASSWORD: &str = "proxy-password";
 
 /// A proxy that a story may stop and start again on its port.
 #[derive(Debug)]
 pub struct ForwardProxy {
-    scheme: &'static str,
+    kind: Kind,
     port: u16,
-    /// The program and its arguments.
-    command: Vec<String>,
-    log: PathBuf,
+    password: String,
+    dir: PathBuf,
     process: Option<Process>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Http,
+    Socks5,
 }
 
 impl ForwardProxy {
     /// A running tinyproxy with its files under `dir`.
     pub fn http(dir: &Path) -> Self {
-        let mut proxy = Self::http_stopped(dir);
-        proxy.run();
-        proxy
+        Self::http_stopped(dir).running()
     }
 
     /// The same, not started yet.
     pub fn http_stopped(dir: &Path) -> Self {
-        let port = free_port();
-        let config = dir.join(format!("tinyproxy-{port}.conf"));
-        let lines = [
-            format!("Port {port}"),
-            "Listen 127.0.0.1".to_owned(),
-            "Allow 127.0.0.1".to_owned(),
-            format!("BasicAuth {USER} {PASSWORD}"),
-            "Timeout 600".to_owned(),
-            "MaxClients 100".to_owned(),
-            "LogLevel Connect".to_owned(),
-        ];
-        fs::write(&config, lines.join("\n") + "\n").unwrap();
-        let config = config.to_str().expect("a path in UTF-8");
-        Self::new("http", port, dir, &["tinyproxy", "-d", "-c", config])
+        Self::new(Kind::Http, dir)
     }
 
     /// A running microsocks.
     pub fn socks5(dir: &Path) -> Self {
-        let port = free_port();
-        let number = port.to_string();
-        let arguments = ["-i", "127.0.0.1", "-p", &number, "-u", USER, "-P", PASSWORD];
-        let mut proxy = Self::new("socks5", port, dir, &[&["microsocks"], &arguments[..]].concat());
-        proxy.run();
-        proxy
+        Self::new(Kind::Socks5, dir).running()
     }
 
-    fn new(scheme: &'static str, port: u16, dir: &Path, command: &[&str]) -> Self {
-        let command = command.iter().map(|&word| word.to_owned()).collect();
-        let log = dir.join(format!("{scheme}-proxy-{port}.log"));
-        Self { scheme, port, command, log, process: None }
+    fn new(kind: Kind, dir: &Path) -> Self {
+        let (password, dir) = (PASSWORD.to_owned(), dir.to_owned());
+        Self { kind, port: free_port(), password, dir, process: None }
     }
 
-    /// Starts it again after [`Self::stop`].
+    fn running(mut self) -> Self {
+        self.run();
+        self
+    }
+
+    /// Starts it, also again after [`Self::stop`].
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the proxy is already running");
-        let mut command = with_sbin(Command::new(&self.command[0]));
-        command.args(&self.command[1..]);
+        let port = self.port.to_string();
+        let mut command;
+        match self.kind {
+            Kind::Http => {
+                let config = self.dir.join(format!("tinyproxy-{port}.conf"));
+                let lines = [
+                    format!("Port {port}"),
+                    "Listen 127.0.0.1".to_owned(),
+                    "Allow 127.0.0.1".to_owned(),
+                    format!("BasicAuth {USER} {}", self.password),
+                    "Timeout 600".to_owned(),
+                    "MaxClients 100".to_owned(),
+                    "LogLevel Connect".to_owned(),
+                ];
+                fs::write(&config, lines.join("\n") + "\n").unwrap();
+                command = with_sbin(Command::new("tinyproxy"));
+                command.arg("-d").arg("-c").arg(config);
+            }
+            Kind::Socks5 => {
+                command = with_sbin(Command::new("microsocks"));
+                command.args(["-i", "127.0.0.1", "-p", &port, "-u", USER, "-P", &self.password]);
+            }
+        }
+        let log = self.dir.join(format!("proxy-{port}.log"));
         let serves = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
-        self.process = Some(Process::serving(command, &self.log, SOON, serves));
+        self.process = Some(Process::serving(command, &log, SOON, serves));
     }
 
     /// Ends it, and with it the connections through it.
@@ -80,18 +91,22 @@ impl ForwardProxy {
         self.process.take().expect("the proxy runs").kill();
     }
 
+    /// Whether it has neither been stopped nor ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.exit_status().is_none())
+    }
+
+    /// Takes this password instead, from its next start on; `url` has it then.
+    pub fn set_password(&mut self, password: &str) {
+        password.clone_into(&mut self.password);
+    }
+
     /// As in `mqtt.proxy`, with the login.
     pub fn url(&self) -> String {
-        self.url_with(PASSWORD)
-    }
-
-    /// The same with another password.
-    pub fn url_with(&self, password: &str) -> String {
-        format!("{}://{USER}:{password}@127.0.0.1:{}", self.scheme, self.port)
-    }
-
-    /// The same without a login.
-    pub fn url_without_login(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.port)
+        let scheme = match self.kind {
+            Kind::Http => "http",
+            Kind::Socks5 => "socks5",
+        };
+        format!("{scheme}://{USER}:{}@127.0.0.1:{}", self.password.replace('/', "%2F"), self.port)
     }
 }

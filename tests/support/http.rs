@@ -49,9 +49,14 @@ impl Http {
     /// # Errors
     /// Nobody answers within ten seconds.
     pub fn get(&self, path: &str) -> io::Result<Answer> {
+        self.get_with(path, "")
+    }
+
+    /// The same with more header lines, each with its end.
+    pub fn get_with(&self, path: &str, headers: &str) -> io::Result<Answer> {
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: bridge\r\n\r\n")?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: bridge\r\n{headers}\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -168,6 +173,15 @@ impl Samples {
         let mut values = self.0.iter().filter(|(name, _)| name.starts_with(&prefix)).peekable();
         assert!(values.peek().is_some(), "no sample {name} in {:#?}", self.0);
         values.map(|(_, value)| *value as u64).sum()
+    }
+
+    /// The sum of this metric (without our prefix) over the connections, for one `reason`; an empty one is
+    /// every reason.
+    pub fn sum_of(&self, name: &str, reason: &str) -> u64 {
+        let (prefix, reason) =
+            (format!("mqtt_kafka_bridge_{name}{{"), format!("reason=\"{reason}"));
+        let wanted = |name: &str| name.starts_with(&prefix) && name.contains(&reason);
+        self.0.iter().filter(|(name, _)| wanted(name)).map(|(_, value)| *value as u64).sum()
     }
 
     /// All samples that may only grow.

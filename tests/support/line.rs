@@ -66,7 +66,7 @@ pub struct Line<B = Mosquitto> {
     /// Between the broker and the bridge, below TLS and WebSocket; a Unix socket goes past it.
     pub proxy: Proxy,
     /// What the bridge dials through, if it does.
-    pub forward_proxy: Option<ForwardProxy>,
+    _forward_proxy: Option<ForwardProxy>,
     /// The binary.
     pub bridge: Bridge,
     /// Reads `kafka_topic` continuously.
@@ -158,7 +158,7 @@ impl<B: Broker> Line<B> {
             broker,
             client_id: client_id.clone(),
             proxy,
-            forward_proxy,
+            _forward_proxy: forward_proxy,
             bridge,
             reader,
             kafka_topic,

@@ -6,21 +6,17 @@
 
 pub mod bridge;
 pub mod broker;
-#[allow(dead_code, reason = "the stories of failures and rotation come next")]
 pub mod certificates;
 pub mod clock;
 pub mod config;
 pub mod dead_letters;
-#[allow(dead_code, reason = "the stories of failures and rotation come next")]
 pub mod forward_proxy;
 pub mod http;
 pub mod kafka;
 pub mod ledger;
-#[allow(dead_code, reason = "the stories of failures and rotation come next")]
 pub mod line;
 pub mod log;
 pub mod mock_kafka;
-#[allow(dead_code, reason = "the stories of failures and rotation come next")]
 pub mod mosquitto;
 pub mod mqtt_client;
 pub mod nats;

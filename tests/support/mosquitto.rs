@@ -134,7 +134,7 @@ impl Setup {
                 lines.push(format!("keyfile {}", key.display()));
             }
             if *listener == Listener::MutualTls {
-                lines.push(format!("cafile {}", certificates.authorities().display()));
+                lines.push(format!("cafile {}", certificates.clients_authorities().display()));
                 lines.push("require_certificate true".to_owned());
             }
         }

@@ -17,7 +17,7 @@ pub struct Proxy {
 
 #[derive(Debug, Default)]
 struct Shared {
-    target: String,
+    target: Mutex<String>,
     /// Nothing passes in either direction; all connections stay open.
     stalled: AtomicBool,
     accepted: AtomicU64,
@@ -39,7 +39,8 @@ impl Proxy {
     pub fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shared = Arc::new(Shared { target: target.to_owned(), ..Shared::default() });
+        let shared =
+            Arc::new(Shared { target: Mutex::new(target.to_owned()), ..Shared::default() });
         thread::spawn({
             let shared = Arc::clone(&shared);
             move || shared.accept_all(&listener)
@@ -50,6 +51,11 @@ impl Proxy {
     /// `host:port`
     pub fn address(&self) -> String {
         self.address.clone()
+    }
+
+    /// Forwards new connections to another `host:port`.
+    pub fn redirect(&self, target: &str) {
+        target.clone_into(&mut self.shared.target.lock().unwrap());
     }
 
     /// How many connections were forwarded so far.
@@ -117,7 +123,8 @@ impl Shared {
             if self.ended.load(Ordering::Relaxed) {
                 return;
             }
-            let Ok(target) = TcpStream::connect(&self.target) else { continue };
+            let target = self.target.lock().unwrap().clone();
+            let Ok(target) = TcpStream::connect(target) else { continue };
             self.accepted.fetch_add(1, Ordering::Relaxed);
             // An option that only saves time.
             let _ = (client.set_nodelay(true), target.set_nodelay(true));
