@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod dead_letters;
 pub mod forward_proxy;
+pub mod hostile;
 pub mod http;
 pub mod kafka;
 pub mod ledger;

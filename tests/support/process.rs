@@ -99,6 +99,11 @@ impl Process {
         peak_rss_kib(self.pid())
     }
 
+    /// Present resident set in KiB (`VmRSS`).
+    pub fn rss_kib(&self) -> u64 {
+        status_kib(self.pid(), "VmRSS:")
+    }
+
     /// CPU time spent so far, user and system.
     pub fn cpu_time(&self) -> Duration {
         cpu_time(self.pid())
@@ -107,8 +112,12 @@ impl Process {
 
 /// Peak resident set of a running process in KiB (`VmHWM`).
 pub fn peak_rss_kib(pid: u32) -> u64 {
+    status_kib(pid, "VmHWM:")
+}
+
+fn status_kib(pid: u32, key: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).expect(key);
     line.trim().trim_end_matches(" kB").parse().expect("a number of KiB")
 }
 

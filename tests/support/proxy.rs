@@ -37,7 +37,12 @@ struct Connection {
 impl Proxy {
     /// Forwards to `target` (`host:port`).
     pub fn start(target: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", target)
+    }
+
+    /// The same on this address, which must be free.
+    pub fn at(address: &str, target: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared =
             Arc::new(Shared { target: Mutex::new(target.to_owned()), ..Shared::default() });

@@ -1,0 +1,226 @@
+//! Peers that answer garbage, too slowly, or not at all. Each answer follows from a number, so that one that
+//! does harm can be given again alone.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use super::process::free_port;
+use super::wire::{Packet, Publish, Version};
+
+/// A server on a port of its own that answers each connection by a function, one thread for each, until it is
+/// dropped; its port is free then.
+pub struct HostileServer {
+    address: String,
+    answers: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What remains of a connection after its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It is closed.
+    Close,
+    /// It stays open, silent, for this long at most.
+    Hold(Duration),
+}
+
+/// One connection: its number, and whether the server has ended.
+pub struct Victim {
+    pub stream: TcpStream,
+    pub number: u64,
+    ended: Arc<AtomicBool>,
+}
+
+impl HostileServer {
+    /// Answers each connection by `answer`.
+    pub fn start(answer: impl Fn(&mut Victim) -> End + Send + Sync + 'static) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let listener = TcpListener::bind(&address).unwrap();
+        let (answers, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let thread = thread::spawn({
+            let (answers, ended, answer) = (answers.clone(), ended.clone(), Arc::new(answer));
+            move || {
+                for (number, stream) in (0..).zip(listener.incoming().map_while(Result::ok)) {
+                    if ended.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let mut victim = Victim { stream, number, ended: ended.clone() };
+                    let (answers, answer) = (answers.clone(), answer.clone());
+                    thread::spawn(move || {
+                        let end = answer(&mut victim);
+                        answers.fetch_add(1, Ordering::Relaxed);
+                        victim.end(end);
+                    });
+                }
+            }
+        });
+        Self { address, answers, ended, thread: Some(thread) }
+    }
+
+    /// `host:port`
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// How many connections were answered so far.
+    pub fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for HostileServer {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        // Wakes the accepting thread, so that it sees the end.
+        let _ = TcpStream::connect(&self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Victim {
+    /// Writes all of it, unless the peer has left.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes);
+    }
+
+    /// Waits for what the peer says, at most 200 ms.
+    pub fn listen(&mut self) {
+        let _ = self.stream.set_read_timeout(Some(Duration::from_millis(200)));
+        let _ = self.stream.read(&mut [0; 4096]);
+    }
+
+    /// Writes one byte after the other, with a pause behind each, for ever if `bytes` are without end; returns
+    /// when the peer leaves.
+    pub fn trickle(&mut self, bytes: impl IntoIterator<Item = u8>, pause: Duration) {
+        for byte in bytes {
+            if self.ended.load(Ordering::Relaxed) || self.stream.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::sleep(pause);
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        if let End::Hold(at_most) = end {
+            let _ = self.stream.set_read_timeout(Some(Duration::from_millis(20)));
+            let start = Instant::now();
+            while start.elapsed() < at_most && !self.ended.load(Ordering::Relaxed) {
+                match self.stream.read(&mut [0; 4096]) {
+                    Ok(0) => break,
+                    Err(error) if !super::mqtt_client::is_timeout(&error) => break,
+                    _ => {}
+                }
+            }
+        }
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// Answer `number` of a broker that may say anything: what it writes after CONNECT, and how it ends.
+pub fn mqtt_answer(version: Version, number: u64) -> (Vec<u8>, End) {
+    let mut random = Rng::with_seed(number);
+    let mut bytes = Vec::new();
+    match random.u8(..10) {
+        0 => {}
+        1 => garbage(&mut random, 4096, &mut bytes),
+        2 => bytes.extend(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+        3 => bytes.extend([0x15, 3, 3, 0, 2, 2, 40]),
+        4 => {
+            let code = random.u8(..);
+            connack(version, &mut random, code, &mut bytes);
+        }
+        5 => {
+            accept(version, &mut random, &mut bytes);
+            // A PUBLISH of 256 MiB that ends early.
+            bytes.extend([0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 3]);
+            bytes.extend(b"a/b");
+            bytes.extend([0, 1]);
+            garbage(&mut random, 16_384, &mut bytes);
+        }
+        6 => {
+            accept(version, &mut random, &mut bytes);
+            garbage(&mut random, 512, &mut bytes);
+        }
+        _ => {
+            accept(version, &mut random, &mut bytes);
+            for _ in 0..random.u8(1..20) {
+                packet(version, &mut random, &mut bytes);
+            }
+            if random.u8(..4) == 0 {
+                bytes.truncate(random.usize(..=bytes.len()));
+            }
+        }
+    }
+    let end = match random.u8(..100) {
+        0 => End::Hold(Duration::from_millis(300)),
+        _ => End::Close,
+    };
+    (bytes, end)
+}
+
+/// CONNACK, and SUBACK for the first SUBSCRIBE.
+fn accept(version: Version, random: &mut Rng, out: &mut Vec<u8>) {
+    connack(version, random, 0, out);
+    if random.bool() {
+        out.extend(Packet::SubAck { pkid: 1, codes: vec![1] }.encode(version));
+    }
+}
+
+fn connack(version: Version, random: &mut Rng, code: u8, out: &mut Vec<u8>) {
+    let mut properties = Vec::new();
+    if random.u8(..4) == 0 {
+        garbage(random, 20, &mut properties);
+    }
+    let session_present = random.bool();
+    out.extend(Packet::ConnAck { session_present, code, properties }.encode(version));
+}
+
+/// A packet that a broker may send, that it may never send, or that is damaged.
+fn packet(version: Version, random: &mut Rng, out: &mut Vec<u8>) {
+    let pkid = random.u16(..4);
+    let mut bytes = match random.u8(..8) {
+        0 => {
+            let codes = (0..random.u8(..4)).map(|_| random.u8(..)).collect();
+            Packet::SubAck { pkid, codes }.encode(version)
+        }
+        1 => Packet::PubAck { pkid }.encode(version),
+        2 => Packet::PingResp.encode(version),
+        3 => Packet::Disconnect { code: random.u8(..) }.encode(version),
+        4 => {
+            // Any type with any flags, well framed.
+            let mut body = Vec::new();
+            garbage(random, 100, &mut body);
+            [&[random.u8(..), u8::try_from(body.len()).expect("below 128")], &*body].concat()
+        }
+        _ => {
+            let mut mqtt_topic = b"a/".to_vec();
+            garbage(random, 10, &mut mqtt_topic);
+            let mut payload = Vec::new();
+            garbage(random, 200, &mut payload);
+            let (dup, qos, retain) = (random.bool(), random.u8(..3), random.bool());
+            let publish = Publish { dup, qos, retain, mqtt_topic, pkid, payload };
+            Packet::Publish(publish).encode(version)
+        }
+    };
+    if random.bool() {
+        for _ in 0..random.u8(1..4) {
+            let at = random.usize(..bytes.len());
+            bytes[at] = random.u8(..);
+        }
+    }
+    out.extend(bytes);
+}
+
+fn garbage(random: &mut Rng, at_most: usize, out: &mut Vec<u8>) {
+    let length = random.usize(..at_most);
+    out.extend(std::iter::repeat_with(|| random.u8(..)).take(length));
+}
