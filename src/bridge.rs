@@ -80,6 +80,10 @@ pub fn run(
                 keys::COMPONENT => "http", keys::HTTP_ADDRESS => %address, keys::ERROR => %error);
             Exit::Configuration
         }
+        Err(NotStarted::HttpFile(error)) => {
+            error!(log, "http file cannot be used"; keys::COMPONENT => "http", keys::ERROR => error);
+            Exit::Configuration
+        }
         Err(NotStarted::DeadLetters(error)) => {
             error!(log, "dead letters cannot be written";
                 keys::COMPONENT => "kafka", keys::ERROR => %error);
@@ -156,6 +160,8 @@ enum NotStarted {
     /// The address for HTTP is taken. Fail at start with the reason instead of being killed later by
     /// whoever probes it.
     Http(SocketAddr, io::Error),
+    /// A file of `[http]` cannot be used: without it the pages would be open, or closed to everybody.
+    HttpFile(String),
     /// Dead letters cannot be written: the first message that needs one would be held, and its
     /// connection with it.
     DeadLetters(FileError),
@@ -190,8 +196,9 @@ fn start_web(
 ) -> Result<Option<Web>, NotStarted> {
     let Some(address) = config.http.listen else { return Ok(None) };
     let pages = Arc::new(Pages::new(config, Arc::clone(metrics), beats, logging.clone()));
-    let server = HttpServer::start(address, pages).map_err(|error| match error {
+    let server = HttpServer::start(address, &config.http, pages).map_err(|error| match error {
         NotServed::Address(error) => NotStarted::Http(address, error),
+        NotServed::File(error) => NotStarted::HttpFile(error),
         NotServed::System(error) => NotStarted::System(error.to_string()),
     })?;
     info!(log, "http server listening";

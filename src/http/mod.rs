@@ -2,12 +2,21 @@
 //!
 //! The server has its own threads and runtime and only reads [`Metrics`](crate::observe::Metrics): the worst
 //! that a hostile client can do is to keep others from asking. Connections, the time for a request's head
-//! and requests are limited: one request a connection, no body.
+//! and requests are limited: one request a connection, no body but that of the login form. No page changes
+//! anything.
 
 mod server;
+mod gate;
+mod access;
+mod login;
+mod html;
+mod renewal;
+mod tls;
 mod pages;
 mod exposition;
 pub mod check;
+#[cfg(test)]
+mod tests;
 
 pub use pages::Pages;
 pub use server::{HttpServer, NotServed};

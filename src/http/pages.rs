@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::exposition::{self, Connection, Scrape};
+use super::html;
 use crate::config::{Config, MqttConfig};
 use crate::observe::health::{
     self, ActorHealth, ConnectionHealth, HeldPlace, Reason, Snapshot, Wanted,
@@ -93,6 +94,12 @@ impl Pages {
             // Before the watchdog ends the process.
             silent_max: (hang_after / 2).max(SILENT_MIN).min(hang_after),
         }
+    }
+
+    /// `/`
+    pub(super) fn start(&self) -> Page {
+        let body = html::START.to_owned();
+        Page { status: StatusCode::OK, content_type: html::HTML, body }
     }
 
     /// `/livez`

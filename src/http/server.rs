@@ -6,13 +6,19 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::KeepAlive;
+use actix_web::middleware::from_fn;
 use actix_web::{App, HttpResponse, rt, web};
 use slog::error;
 use tokio::runtime::Builder;
 
+use super::access::{Access, LOGIN};
+use super::gate::{self, Gate};
 use super::pages::{Page, Pages};
+use super::renewal::Files;
+use super::tls::Certificate;
+use crate::config::HttpConfig;
 use crate::exit::is_exhausted;
 use crate::observe::keys;
 use crate::supervisor::StoppableThread;
@@ -23,6 +29,8 @@ const CONNECTIONS_MAX: usize = 32;
 const BACKLOG: u32 = 64;
 /// How long a client may take for the head of its request.
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may take for the TLS handshake, before its request's head.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a client may take to close its side.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 /// How long to wait for the end of the server.
@@ -37,11 +45,17 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on `address` and serves `pages` until [`HttpServer::stop`].
+    /// Listens on `address` and serves `pages`, as `config` says, until [`HttpServer::stop`].
     ///
     /// # Errors
-    /// The address is taken, or the system gives no thread or no file handle.
-    pub fn start(address: SocketAddr, pages: Arc<Pages>) -> Result<Self, NotServed> {
+    /// The address is taken, a file cannot be used, or the system gives no thread or no file handle.
+    pub fn start(
+        address: SocketAddr,
+        config: &HttpConfig,
+        pages: Arc<Pages>,
+    ) -> Result<Self, NotServed> {
+        let files = Files::read(config).map_err(NotServed::File)?;
+        let access = Access::new(config);
         let (tell, told) = mpsc::channel();
         let thread = StoppableThread::start("http", move |_| {
             let runtime = Builder::new_current_thread().enable_io().enable_time().build();
@@ -50,8 +64,9 @@ impl HttpServer {
                 Err(error) => return drop(tell.send(Err(NotServed::System(error)))),
             };
             rt::System::with_tokio_rt(|| runtime).block_on(async move {
-                match bind(address, &pages) {
+                match bind(address, access, &files, &pages) {
                     Ok((address, server)) => {
+                        rt::spawn(files.renew(pages.logging.logger()));
                         // The caller of `start` waits for this.
                         let _ = tell.send(Ok((address, server.handle())));
                         // SupervisorActor notices the thread's end, whatever the reason.
@@ -98,6 +113,8 @@ impl HttpServer {
 pub enum NotServed {
     /// The address is taken, not local, or not allowed: another one would do.
     Address(io::Error),
+    /// A file of `[http]` cannot be used; a readable sentence.
+    File(String),
     /// The system gives no thread, no file handle or no memory.
     System(io::Error),
 }
@@ -110,9 +127,14 @@ impl From<io::Error> for NotServed {
 
 fn bind(
     address: SocketAddr,
+    access: Access,
+    files: &Files,
     pages: &Arc<Pages>,
-) -> io::Result<(SocketAddr, actix_web::dev::Server)> {
-    let pages = Arc::clone(pages);
+) -> io::Result<(SocketAddr, Server)> {
+    let acceptor = files.certificate().map(Certificate::acceptor).transpose()?;
+    let log = pages.logging.logger();
+    let gate = Gate::new(access, files.logins(), acceptor.is_some(), &log);
+    let (gate, pages) = (Arc::new(gate), Arc::clone(pages));
     let app = move || {
         let serve = |path, page: fn(&Pages) -> Page| {
             let pages = Arc::clone(&pages);
@@ -124,10 +146,26 @@ fn bind(
             // Other methods get 405.
             web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
         };
+        let gate = Arc::clone(&gate);
+        let [asking, logging_in] = [(); 2].map(|()| Arc::clone(&gate));
+        let ask = move || std::future::ready(asking.show_form());
+        let log_in = move |request, body| {
+            let gate = Arc::clone(&logging_in);
+            async move { gate.log_in(request, body).await }
+        };
         App::new()
+            .service(serve("/", Pages::start))
             .service(serve("/livez", Pages::livez))
             .service(serve("/readyz", Pages::readyz))
             .service(serve("/metrics", Pages::metrics))
+            .service(
+                web::resource(LOGIN)
+                    .route(web::get().to(ask.clone()))
+                    .route(web::head().to(ask))
+                    .route(web::post().to(log_in)),
+            )
+            .wrap(from_fn(move |request, next| Arc::clone(&gate).pass(request, next)))
+            .wrap(gate::headers())
     };
     let server = actix_web::HttpServer::new(app)
         .workers(1)
@@ -138,7 +176,11 @@ fn bind(
         .keep_alive(KeepAlive::Disabled)
         .client_request_timeout(HEAD_WITHIN)
         .client_disconnect_timeout(CLOSE_WITHIN)
-        .bind(address)?;
+        .tls_handshake_timeout(HANDSHAKE_WITHIN);
+    let server = match acceptor {
+        Some(acceptor) => server.bind_openssl(address, acceptor)?,
+        None => server.bind(address)?,
+    };
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((bound, server.run()))
 }

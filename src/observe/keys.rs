@@ -30,6 +30,7 @@ keys! {
     PHASE = "phase";
     EXIT_CODE = "exit_code";
     HTTP_ADDRESS = "http_address";
+    HTTP_CLIENT = "http_client";
     SIGNAL = "signal";
     VERSION = "version";
     PATH = "path";

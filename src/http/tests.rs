@@ -1,0 +1,386 @@
+//! The whole server, asked over sockets.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openssl::ssl::{SslConnector, SslMethod, SslStream};
+
+use super::{HttpServer, NotServed, Pages, check};
+use crate::config::{Config, HttpConfig};
+use crate::observe::Metrics;
+use crate::observe::test_support::{Lines, json_log};
+use crate::pki::{Authority, Wish};
+
+const TOKEN: &str = "the-token-of-this-test";
+const SOON: Duration = Duration::from_secs(20);
+
+struct Served {
+    server: HttpServer,
+    config: Config,
+    lines: Lines,
+}
+
+impl Served {
+    fn start(change: impl FnOnce(&mut HttpConfig)) -> Self {
+        let mut config = Config::for_test();
+        config.http = HttpConfig {
+            listen: Some("127.0.0.1:0".parse().expect("legal")),
+            metrics_token: true,
+            ..HttpConfig::default()
+        };
+        change(&mut config.http);
+        let (server, lines) = Self::serve(&config);
+        let server = server.unwrap_or_else(|error| panic!("{error:?}"));
+        config.http.listen = Some(server.address());
+        Self { server, config, lines }
+    }
+
+    fn serve(config: &Config) -> (Result<HttpServer, NotServed>, Lines) {
+        let (logging, lines) = json_log();
+        let pages = Pages::new(config, Arc::new(Metrics::default()), Vec::new(), logging);
+        let address = config.http.listen.expect("an address");
+        (HttpServer::start(address, &config.http, Arc::new(pages)), lines)
+    }
+
+    /// On this machine, whatever it listens on.
+    fn address(&self) -> SocketAddr {
+        SocketAddr::new([127, 0, 0, 1].into(), self.server.address().port())
+    }
+
+    /// Asks with these lines in the head, and the body behind an empty one.
+    fn raw(&self, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address()).expect("it listens");
+        Answer::of(&mut stream, request).expect("an answer")
+    }
+
+    fn get(&self, path: &str, lines: &str) -> Answer {
+        self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.address()))
+    }
+
+    fn log_in(&self, body: &str) -> Answer {
+        self.raw(&format!(
+            "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    fn encrypted(&self, authority: &Path) -> Result<SslStream<TcpStream>, String> {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("TLS");
+        connector.set_ca_file(authority).expect("it is there");
+        let stream = TcpStream::connect(self.address()).expect("it listens");
+        connector.build().connect("localhost", stream).map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn of(stream: &mut (impl Read + Write), request: &str) -> io::Result<Self> {
+        stream.write_all(request.as_bytes())?;
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let status = status.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { status, head: head.to_owned(), body: body.to_owned() })
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The part of the cookie that a browser sends back.
+    fn cookie(&self) -> &str {
+        let cookie = self.header("set-cookie").expect("a cookie");
+        cookie.split_once(';').expect("it has attributes").0
+    }
+}
+
+fn eventually(what: &str, seen: impl Fn() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !seen() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = directory.join(name);
+    fs::write(&path, text).expect("written");
+    path
+}
+
+#[test]
+fn every_answer_has_the_headers_that_protect_it() {
+    let served = Served::start(|_| {});
+    for (path, status) in
+        [("/", 200), ("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/else", 404)]
+    {
+        let answer = served.get(path, "");
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("x-frame-options"), Some("DENY"), "{path}");
+        let policy = answer.header("content-security-policy").expect("a policy");
+        assert!(policy.contains("default-src 'none'"), "{path}: {policy}");
+    }
+    let start = served.get("/", "").body;
+    for path in ["/readyz", "/livez", "/metrics"] {
+        assert!(start.contains(&format!("href=\"{path}\"")), "{start}");
+    }
+}
+
+#[test]
+fn a_page_is_refused_under_a_strangers_name_and_probes_are_not() {
+    let served = Served::start(|http| http.host_names = vec!["bridge.example".to_owned()]);
+    let ask = |path: &str, head: &str| served.raw(&format!("GET {path} {head}\r\n\r\n")).status;
+    for (path, head, status) in [
+        ("/metrics", "HTTP/1.1\r\nHost: 10.0.0.1:8080", 200),
+        ("/metrics", "HTTP/1.1\r\nHost: bridge.example", 200),
+        ("/metrics", "HTTP/1.1\r\nHost: rebound.example", 421),
+        ("/", "HTTP/1.1\r\nHost: rebound.example", 421),
+        ("/login", "HTTP/1.1\r\nHost: rebound.example", 421),
+        ("/else", "HTTP/1.1\r\nHost: rebound.example", 421),
+        ("/metrics", "HTTP/1.1\r\nHost: localhost\r\nHost: rebound.example", 400),
+        ("/metrics", "HTTP/1.1\r\nHost: rebound.example\r\nX-Forwarded-Host: localhost", 421),
+        ("/metrics", "HTTP/1.1\r\nHost: rebound.example\r\nForwarded: host=localhost", 421),
+        ("/metrics", "HTTP/1.0", 421),
+        ("http://rebound.example/metrics", "HTTP/1.1\r\nHost: localhost", 421),
+        ("http://localhost/metrics", "HTTP/1.1\r\nHost: localhost", 200),
+        ("/livez", "HTTP/1.1\r\nHost: rebound.example", 200),
+        ("/readyz", "HTTP/1.1\r\nHost: 10.1.2.3:8080", 503),
+        ("/livez", "HTTP/1.0", 200),
+    ] {
+        assert_eq!(ask(path, head), status, "{path} {head}");
+    }
+    let answer = served.raw("GET / HTTP/1.1\r\nHost: rebound.example\r\n\r\n");
+    assert!(answer.body.contains("http.host_names"), "{answer:?}");
+    assert!(!answer.body.contains("rebound"), "{answer:?}");
+}
+
+#[test]
+fn other_methods_change_nothing_and_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let served =
+        Served::start(|http| http.token_file = Some(file(directory.path(), "token", TOKEN)));
+    let head = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0");
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
+        for path in ["/", "/livez", "/readyz", "/metrics"] {
+            let status = served.raw(&format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n")).status;
+            assert!(status == 405 || status == 400, "{method} {path}: {status}");
+        }
+    }
+    for method in ["PUT", "DELETE"] {
+        let status = served.raw(&format!("{method} /login HTTP/1.1\r\n{head}\r\n\r\n")).status;
+        assert_eq!(status, 405, "{method} /login");
+    }
+    let answer = served.raw("HEAD /livez HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!((answer.status, &*answer.body), (200, ""));
+}
+
+#[test]
+fn off_loopback_without_a_token_only_probes_are_served() {
+    let listen = "0.0.0.0:0".parse().expect("legal");
+    let served = Served::start(|http| http.listen = Some(listen));
+    assert_eq!(served.get("/livez", "").status, 200);
+    for path in ["/", "/metrics", "/else"] {
+        let answer = served.get(path, "");
+        assert_eq!(answer.status, 403, "{path}");
+        assert!(answer.body.contains("http.token_file"), "{answer:?}");
+    }
+    assert_eq!(served.get("/login", "").status, 404);
+    assert_eq!(served.log_in("token=").status, 404);
+    let open = Served::start(|http| {
+        http.listen = Some(listen);
+        http.metrics_token = false;
+    });
+    assert_eq!(open.get("/metrics", "").status, 200);
+    assert_eq!(open.get("/", "").status, 403);
+}
+
+#[test]
+fn with_a_token_a_page_is_served_to_who_knows_it_by_header_or_by_cookie() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = file(directory.path(), "token", &format!("{TOKEN}\n"));
+    let served = Served::start(|http| http.token_file = Some(path));
+    assert_eq!(served.get("/livez", "").status, 200);
+    let answer = served.get("/metrics", "");
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
+    assert!(!answer.body.contains("<form"), "{answer:?}");
+    let answer = served.get("/", "Accept: text/html,*/*\r\n");
+    assert_eq!(answer.status, 401);
+    assert!(answer.body.contains("<form method=\"post\" action=\"/login\">"), "{answer:?}");
+    assert_eq!(served.get("/metrics", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 200);
+    assert_eq!(served.get("/metrics", "Authorization: Bearer wrong\r\n").status, 401);
+    served.lines.wait_until(|text| text.contains("wrong http token"));
+
+    assert_eq!(served.get("/login", "").status, 200);
+    assert_eq!(served.log_in("token=wrong").status, 401);
+    assert_eq!(served.log_in("other=wrong").status, 400);
+    assert_eq!(served.log_in(&format!("token={}", "x".repeat(5_000))).status, 413);
+    let answer = served.log_in(&format!("token={TOKEN}"));
+    assert_eq!((answer.status, answer.header("location")), (303, Some("/")));
+    let attributes = answer.header("set-cookie").expect("a cookie");
+    for wanted in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=43200"] {
+        assert!(attributes.contains(wanted), "{attributes}");
+    }
+    assert!(!attributes.contains("Secure"), "a browser would not send it back: {attributes}");
+    let cookie = answer.cookie();
+    assert_eq!(served.get("/", &format!("Cookie: {cookie}\r\n")).status, 200);
+    assert_eq!(served.get("/", &format!("Cookie: a=b; {cookie}; c=d\r\n")).status, 200);
+    let (name, value) = cookie.split_once('=').expect("a name");
+    assert!(!value.contains(TOKEN));
+    for forged in [format!("{name}={TOKEN}"), format!("{name}=9{value}"), format!("{name}=")] {
+        assert_eq!(served.get("/", &format!("Cookie: {forged}\r\n")).status, 401, "{forged}");
+    }
+    let stolen = format!("GET / HTTP/1.1\r\nHost: rebound.example\r\nCookie: {cookie}\r\n\r\n");
+    assert_eq!(served.raw(&stolen).status, 421);
+    let log = served.lines.text();
+    assert!(!log.contains(TOKEN) && !log.contains(value), "{log}");
+}
+
+#[test]
+fn too_many_attempts_in_the_form_have_to_wait_and_the_header_does_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let served =
+        Served::start(|http| http.token_file = Some(file(directory.path(), "token", TOKEN)));
+    let mut statuses: Vec<_> = (0..20).map(|_| served.log_in("token=wrong").status).collect();
+    statuses.dedup();
+    assert_eq!(statuses, [401, 429]);
+    let answer = served.log_in(&format!("token={TOKEN}"));
+    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("3")));
+    assert_eq!(served.get("/", &format!("Authorization: Bearer {TOKEN}\r\n")).status, 200);
+}
+
+#[test]
+fn a_changed_token_is_taken_and_an_unusable_one_is_not() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = file(directory.path(), "token", TOKEN);
+    let served = Served::start(|http| http.token_file = Some(path.clone()));
+    let status =
+        |token: &str| served.get("/", &format!("Authorization: Bearer {token}\r\n")).status;
+    let cookie = served.log_in(&format!("token={TOKEN}")).cookie().to_owned();
+    fs::write(&path, "short").expect("written");
+    served.lines.wait_until(|text| text.contains("http token changed and cannot be used"));
+    assert_eq!(status(TOKEN), 200);
+    fs::write(&path, "another-token-of-this-test").expect("written");
+    eventually("the new token", || status("another-token-of-this-test") == 200);
+    assert_eq!(status(TOKEN), 401);
+    assert_eq!(served.get("/", &format!("Cookie: {cookie}\r\n")).status, 401, "logged out");
+    served.lines.wait_until(|text| text.contains("http token read again"));
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_an_error_at_the_start() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (certificate, key) =
+        Authority::new("test").issue(&Wish::LOCALHOST).write(directory.path(), "own");
+    let (_, other) = Authority::new("test").issue(&Wish::LOCALHOST).write(directory.path(), "x");
+    let empty = file(directory.path(), "empty", "");
+    let encrypted = directory.path().join("encrypted");
+    let identity = Authority::new("test").issue(&Wish::LOCALHOST);
+    fs::write(&encrypted, identity.encrypted_key_pem("word")).expect("written");
+    let none = directory.path().join("none");
+    let with = |cert: &Path, key: &Path| HttpConfig {
+        cert_file: Some(cert.to_owned()),
+        key_file: Some(key.to_owned()),
+        ..HttpConfig::default()
+    };
+    let token = HttpConfig { token_file: Some(empty.clone()), ..HttpConfig::default() };
+    for (http, said) in [
+        (token, "http.token_file: expected at least 16 characters"),
+        (with(&none, &key), "http.cert_file: cannot use "),
+        (with(&empty, &key), "http.cert_file: cannot use "),
+        (with(&certificate, &none), "http.key_file: cannot use "),
+        (with(&certificate, &other), "http.key_file: cannot use "),
+        (with(&certificate, &encrypted), "http.key_file: cannot use "),
+    ] {
+        let mut config = Config::for_test();
+        config.http = HttpConfig { listen: Some("127.0.0.1:0".parse().expect("legal")), ..http };
+        match Served::serve(&config).0 {
+            Err(NotServed::File(error)) => assert!(error.starts_with(said), "{error}"),
+            other => panic!("{said}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn over_tls_the_certificate_is_the_one_that_the_files_have_now() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [first, second] = ["first", "second"].map(Authority::new);
+    let roots = [("first.pem", &first), ("second.pem", &second)].map(|(name, authority)| {
+        let path = directory.path().join(name);
+        fs::write(&path, authority.pem()).expect("written");
+        path
+    });
+    let (cert_file, key_file) = first.issue(&Wish::LOCALHOST).write(directory.path(), "own");
+    let served = Served::start(|http| {
+        http.token_file = Some(file(directory.path(), "token", TOKEN));
+        (http.cert_file, http.key_file) = (Some(cert_file.clone()), Some(key_file.clone()));
+    });
+    let mut stream = served.encrypted(&roots[0]).expect("TLS");
+    let answer = Answer::of(&mut stream, "GET /livez HTTP/1.1\r\nHost: pod\r\n\r\n");
+    assert_eq!(answer.expect("an answer").status, 200);
+    assert!(served.encrypted(&roots[1]).is_err(), "another authority");
+
+    let body = format!("token={TOKEN}");
+    let request = format!(
+        "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = served.encrypted(&roots[0]).expect("TLS");
+    let answer = Answer::of(&mut stream, &request).expect("an answer");
+    assert!(answer.header("set-cookie").expect("a cookie").contains("; Secure"), "{answer:?}");
+
+    // Who speaks something else gets no page, and disturbs nobody.
+    for garbage in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &[0x16, 3, 1, 255, 255, 0]] {
+        let mut stream = TcpStream::connect(served.address()).expect("it listens");
+        stream.write_all(garbage).expect("sent");
+        stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+
+    second.issue(&Wish::LOCALHOST).write(directory.path(), "own");
+    eventually("the new certificate", || served.encrypted(&roots[1]).is_ok());
+    assert!(served.encrypted(&roots[0]).is_err());
+    fs::write(&cert_file, "nothing").expect("written");
+    served.lines.wait_until(|text| text.contains("http certificate changed and cannot be used"));
+    assert!(served.encrypted(&roots[1]).is_ok(), "the one before stays");
+}
+
+#[test]
+fn healthcheck_asks_over_tls_and_without_a_token() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Neither for this machine nor from an authority that anybody knows.
+    let wish = Wish { valid_days: (-30, -1), ..Wish::client("elsewhere.example") };
+    let (cert_file, key_file) = Authority::new("test").issue(&wish).write(directory.path(), "own");
+    let served = Served::start(|http| {
+        http.token_file = Some(file(directory.path(), "token", TOKEN));
+        (http.cert_file, http.key_file) = (Some(cert_file), Some(key_file));
+    });
+    assert_eq!(check::check(&served.config, true), Ok(()));
+    let why = check::check(&served.config, false).expect_err("not ready");
+    assert!(why.contains("mqtt_disconnected") && why.contains("kafka_pending"), "{why}");
+
+    let mut plain = served.config.clone();
+    (plain.http.cert_file, plain.http.key_file) = (None, None);
+    assert!(check::check(&plain, true).is_err(), "it serves TLS alone");
+    let open = Served::start(|_| {});
+    assert_eq!(check::check(&open.config, true), Ok(()));
+    let mut encrypted = open.config.clone();
+    encrypted.http.cert_file = Some("/any".into());
+    let why = check::check(&encrypted, true).expect_err("it serves no TLS");
+    assert!(why.starts_with("no answer from https://127.0.0.1:"), "{why}");
+}
