@@ -34,6 +34,8 @@ pub(super) fn connect(task: &Task) -> Result<TcpStream, String> {
         clean_start: true,
         session_expiry_s: 0,
         receive_maximum: scenario.window,
+        user_properties: &[],
+        will: None,
         username: endpoints.login.as_ref().map(|(name, _)| &**name),
         password: endpoints.login.as_ref().map(|(_, password)| &**password),
     };
@@ -49,6 +51,7 @@ pub(super) fn connect(task: &Task) -> Result<TcpStream, String> {
         qos: if scenario.qos == 1 { Qos::AtLeastOnce } else { Qos::AtMostOnce },
         subscription_id: None,
         only_if_new: false,
+        no_local: false,
     };
     packet::encode_subscribe(scenario.protocol, &subscribe, &mut out);
     stream.write_all(&out).map_err(told)?;

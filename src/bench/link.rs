@@ -101,6 +101,8 @@ impl Link {
             clean_start: true,
             session_expiry_s: 0,
             receive_maximum: u16::MAX,
+            user_properties: &[],
+            will: None,
             username: login.map(|(username, _)| username),
             password: login.map(|(_, password)| password),
         };

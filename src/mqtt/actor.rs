@@ -173,6 +173,7 @@ impl MqttActor {
                     ready!(pause.as_mut().poll(cx));
                     reconnect.dialing();
                     let address = core.session.failover.current();
+                    core.tell_broker(address);
                     LinkState::Dialing(dial(Arc::clone(&core.settings), address))
                 }
                 LinkState::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {

@@ -20,6 +20,9 @@ pub(super) struct Announcer {
     metrics: Arc<Metrics>,
     subscription_limiter: LogLimiter,
     suback_limiter: LogLimiter,
+    status_limiter: LogLimiter,
+    /// What was last said of the status message.
+    status_warning: Option<String>,
 }
 
 impl Announcer {
@@ -30,6 +33,8 @@ impl Announcer {
             metrics,
             subscription_limiter: LogLimiter::every(WARN_EVERY),
             suback_limiter: LogLimiter::every(WARN_EVERY),
+            status_limiter: LogLimiter::every(WARN_EVERY),
+            status_warning: None,
         }
     }
 
@@ -50,6 +55,7 @@ impl Announcer {
                 let mqtt = &self.settings.mqtt;
                 info!(self.log, "connected to mqtt";
                     keys::MQTT_BROKER => self.settings.broker(address),
+                    keys::INSECURE => self.settings.is_insecure(address),
                     keys::MQTT_PROTOCOL => version.name(),
                     keys::CLIENT_ID => limits.assigned_client_id.as_ref().unwrap_or(&mqtt.client_id),
                     keys::SESSION_PRESENT => session_present,
@@ -68,7 +74,9 @@ impl Announcer {
             SessionEvent::StillSubscribed { .. }
             | SessionEvent::Covered { .. }
             | SessionEvent::Uncovered { .. }
-            | SessionEvent::OwnAcknowledged { .. } => {}
+            | SessionEvent::OwnAcknowledged { refusal: None } => {}
+            SessionEvent::OwnAcknowledged { refusal: Some(text) }
+            | SessionEvent::StatusNotTaken { text } => self.warn_of_status(text),
             SessionEvent::Downgraded { route, qos, retry_in } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     let what = match retry_in {
@@ -104,6 +112,20 @@ impl Announcer {
                         keys::SUPPRESSED => suppressed);
                 }
             }
+        }
+    }
+
+    /// Not again for the same cause, which is the same on each connection.
+    fn warn_of_status(&mut self, text: String) {
+        if self.status_warning.as_ref() == Some(&text) {
+            return;
+        }
+        if let Some(suppressed) = self.status_limiter.pass(Instant::now()) {
+            let status = self.settings.mqtt.status.as_ref();
+            warn!(self.log, "status message not taken as configured, forwarding goes on";
+                keys::MQTT_TOPIC => status.map(|status| &*status.mqtt_topic),
+                keys::DETAIL => &text, keys::SUPPRESSED => suppressed);
+            self.status_warning = Some(text);
         }
     }
 

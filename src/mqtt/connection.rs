@@ -90,7 +90,8 @@ impl Connection {
         let version = core.session.version(core.settings.mqtt.protocol);
         core.session.connecting();
         let settings = Arc::clone(&core.settings);
-        let protocol = ConnectionProtocol::open(settings, version, login, now, channel.out());
+        let (status, out) = (&core.session.status, channel.out());
+        let protocol = ConnectionProtocol::open(settings, version, login, status, now, out);
         Self {
             channel,
             protocol,
@@ -245,8 +246,8 @@ impl Connection {
     ) -> Result<(), Lost> {
         let reading = self.reading(core);
         let now = Instant::now();
-        let (subscriptions, out) = (&mut core.session.subscriptions, self.channel.out());
-        if self.protocol.on_time(now, reading, subscriptions, out, events)? {
+        let (session, out) = (&mut core.session, self.channel.out());
+        if self.protocol.on_time(now, reading, session, out, events)? {
             core.intake.window.ping_written();
         }
         core.handle(events);
@@ -364,7 +365,7 @@ impl Connection {
 
     /// Until something can be read or written, mail comes, or the clock calls.
     fn wait(&mut self, core: &Core, reading: Reading, cx: &mut TaskContext<'_>) -> Poll<End> {
-        let mut deadline = self.protocol.deadline(reading, &core.session.subscriptions);
+        let mut deadline = self.protocol.deadline(reading, &core.session);
         if reading == Reading::Nothing {
             deadline = deadline.min(self.end_looked_for_at + LOOK_FOR_END_EVERY);
         }
@@ -430,6 +431,7 @@ impl Connection {
     /// Sends DISCONNECT, and begins to wait for the broker to close.
     fn close(&mut self, core: &mut Core) {
         self.take_unread_qos0(core);
+        self.protocol.say_farewell(&core.session.status, self.channel.out());
         packet::encode_disconnect(self.protocol.version(), 0, self.channel.out());
         self.closing = Some(Box::pin(sleep(CLOSE_WITHIN)));
     }

@@ -29,6 +29,13 @@ impl Core {
         self.metrics.connection(self.settings.source)
     }
 
+    /// Shows which of the broker's addresses is tried.
+    pub(super) fn tell_broker(&self, address: usize) {
+        if let Some(broker) = self.settings.mqtt.addresses.get(address) {
+            self.counters().set_broker(broker, self.settings.is_insecure(address));
+        }
+    }
+
     /// [`Intake::receive`] with the subscriptions of the session.
     pub(super) fn receive(
         &mut self,

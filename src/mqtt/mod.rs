@@ -29,6 +29,7 @@ pub mod copies;
 pub mod subscriptions;
 pub mod state_file;
 mod recorder;
+pub mod status;
 pub mod session;
 pub mod protocol;
 pub mod transport;

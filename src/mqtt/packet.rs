@@ -13,7 +13,8 @@ use crate::mqtt::publish::{self, PublishError};
 use crate::mqtt::reason::{self, Words};
 use crate::mqtt::window::{Ack, AckForm};
 use crate::mqtt::wire::{
-    Fields, Malformed, VAR_INT_MAX, Value, property, put_text, put_var_int, var_int_bytes,
+    Fields, Malformed, VAR_INT_MAX, Value, property, put_binary, put_text, put_var_int,
+    var_int_bytes,
 };
 
 pub use crate::mqtt::publish::Publish;
@@ -283,6 +284,10 @@ pub struct Connect<'a> {
     pub session_expiry_s: u32,
     /// The broker sends at most this many messages without our acknowledgement (MQTT 5).
     pub receive_maximum: u16,
+    /// For whoever looks at the broker (MQTT 5, section 3.1.2.11.8).
+    pub user_properties: &'a [(String, String)],
+    /// What the broker publishes when the connection ends without a DISCONNECT.
+    pub will: Option<Will<'a>>,
     /// User name, which may be empty.
     pub username: Option<&'a str>,
     /// Password, which may be empty. 3.1.1 has none without a user name ([MQTT-3.1.2-22]): it gets an
@@ -290,13 +295,25 @@ pub struct Connect<'a> {
     pub password: Option<&'a str>,
 }
 
+/// The will message (section 3.1.2.5 of both versions).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Will<'a> {
+    /// The MQTT topic, without wildcards.
+    pub mqtt_topic: &'a str,
+    /// The payload, at most 65,535 bytes.
+    pub payload: &'a [u8],
+    /// QoS 0 or 1.
+    pub qos: Qos,
+    /// The broker is to keep it.
+    pub retain: bool,
+}
+
 /// Appends CONNECT. By hand: rumqttc's codecs leave out empty fields, and a password without user name.
 ///
 /// # Panics
 /// A string has more than 65,535 bytes; the configuration has bounded them.
 pub fn encode_connect(version: Version, connect: &Connect<'_>, out: &mut BytesMut) {
-    let Connect { client_id, keep_alive_s, session_expiry_s, receive_maximum, password, .. } =
-        *connect;
+    let Connect { client_id, keep_alive_s, receive_maximum, will, password, .. } = *connect;
     let username = match (connect.username, version) {
         (None, Version::V311) => password.map(|_| ""),
         (username, _) => username,
@@ -310,21 +327,42 @@ pub fn encode_connect(version: Version, connect: &Connect<'_>, out: &mut BytesMu
     body.put_u8(
         u8::from(username.is_some()) << 7
             | u8::from(password.is_some()) << 6
+            | will.map_or(0, will_flags)
             | u8::from(connect.clean_start) << 1,
     );
     body.put_u16(keep_alive_s);
     if version == Version::V5 {
-        body.put_slice(&[8, property::SESSION_EXPIRY_INTERVAL]);
-        body.put_u32(session_expiry_s);
-        body.put_u8(property::RECEIVE_MAXIMUM);
-        body.put_u16(receive_maximum);
+        let mut properties = BytesMut::new();
+        properties.put_u8(property::SESSION_EXPIRY_INTERVAL);
+        properties.put_u32(connect.session_expiry_s);
+        properties.put_u8(property::RECEIVE_MAXIMUM);
+        properties.put_u16(receive_maximum);
+        for (name, value) in connect.user_properties {
+            properties.put_u8(property::USER_PROPERTY);
+            put_text(name, &mut properties);
+            put_text(value, &mut properties);
+        }
+        put_var_int(properties.len(), &mut body);
+        body.extend_from_slice(&properties);
     }
-    for text in [Some(client_id), username, password].into_iter().flatten() {
+    put_text(client_id, &mut body);
+    if let Some(will) = will {
+        if version == Version::V5 {
+            body.put_u8(0); // No properties: it is published at once.
+        }
+        put_text(will.mqtt_topic, &mut body);
+        put_binary(will.payload, &mut body);
+    }
+    for text in [username, password].into_iter().flatten() {
         put_text(text, &mut body);
     }
     out.put_u8(0x10);
     put_var_int(body.len(), out);
     out.extend_from_slice(&body);
+}
+
+fn will_flags(will: Will<'_>) -> u8 {
+    u8::from(will.retain) << 5 | will.qos.level() << 3 | 1 << 2
 }
 
 /// One SUBSCRIBE with one filter.
@@ -341,6 +379,9 @@ pub struct Subscribe<'a> {
     /// Send retained messages only for a subscription that the session does not have yet (MQTT 5,
     /// section 3.8.3.1; 3.1.1 has no such option).
     pub only_if_new: bool,
+    /// Send nothing that this client itself has published (MQTT 5, section 3.8.3.1; 3.1.1 has no such
+    /// option). Not for a shared subscription.
+    pub no_local: bool,
 }
 
 /// Appends SUBSCRIBE.
@@ -348,7 +389,8 @@ pub struct Subscribe<'a> {
 /// # Panics
 /// The filter has more than 65,535 bytes; the configuration has bounded it.
 pub fn encode_subscribe(version: Version, subscribe: &Subscribe<'_>, out: &mut BytesMut) {
-    let Subscribe { packet_id, mqtt_filter, qos, subscription_id, only_if_new } = *subscribe;
+    let Subscribe { packet_id, mqtt_filter, qos, subscription_id, only_if_new, no_local } =
+        *subscribe;
     let written = match version {
         Version::V311 => {
             let qos = match qos {
@@ -365,6 +407,7 @@ pub fn encode_subscribe(version: Version, subscribe: &Subscribe<'_>, out: &mut B
                 Qos::AtLeastOnce => m5::QoS::AtLeastOnce,
             };
             let mut filter = v5::Filter::new(mqtt_filter, qos);
+            filter.nolocal = no_local;
             if only_if_new {
                 filter.retain_forward_rule = v5::RetainForwardRule::OnNewSubscribe;
             }

@@ -185,6 +185,7 @@ fn subscribe_and_unsubscribe_are_what_the_codecs_read() {
         qos: Qos::AtLeastOnce,
         subscription_id,
         only_if_new,
+        no_local: only_if_new,
     };
     for (id, only_if_new) in [(None, false), (Some(1), true), (Some(268_435_455), false)] {
         let mut out = BytesMut::new();
@@ -194,6 +195,7 @@ fn subscribe_and_unsubscribe_are_what_the_codecs_read() {
         assert_eq!(read.properties.and_then(|p| p.id), id.map(|id| id as usize));
         let rule = v5::RetainForwardRule::OnNewSubscribe;
         assert_eq!(read.filters[0].retain_forward_rule == rule, only_if_new);
+        assert_eq!(read.filters[0].nolocal, only_if_new);
 
         encode_subscribe(Version::V311, &subscribe(id, only_if_new), &mut out);
         assert_eq!(&out[..], [0x82, 8, 0, 7, 0, 3, b'a', b'/', b'#', 1], "3.1.1 has neither");
@@ -214,6 +216,8 @@ fn connect_is_what_the_codecs_read() {
         clean_start: true,
         session_expiry_s: 9,
         receive_maximum: 1000,
+        user_properties: &[],
+        will: None,
         username: Some("u"),
         password: Some("p"),
     };
@@ -239,4 +243,42 @@ fn connect_is_what_the_codecs_read() {
     // 3.1.1 has no password without a user name ([MQTT-3.1.2-22]): an empty one makes it legal.
     encode_connect(Version::V311, &Connect { username: None, ..connect }, &mut out);
     assert_eq!(out[9] & 0xC0, 0xC0);
+}
+
+#[test]
+fn user_properties_and_the_will_are_what_the_codecs_read() {
+    // More than 127 bytes of properties: their length takes two.
+    let user_properties =
+        [("site", "x".repeat(200)), ("site", "two".to_owned())].map(|(n, v)| (n.to_owned(), v));
+    for (qos, retain, level) in [(Qos::AtLeastOnce, true, 1), (Qos::AtMostOnce, false, 0)] {
+        let connect = Connect {
+            client_id: "bridge-1",
+            keep_alive_s: 30,
+            clean_start: false,
+            session_expiry_s: 9,
+            receive_maximum: 1000,
+            user_properties: &user_properties,
+            will: Some(Will { mqtt_topic: "s", payload: b"gone", qos, retain }),
+            username: Some("u"),
+            password: Some("p"),
+        };
+        let mut out = BytesMut::new();
+        encode_connect(Version::V5, &connect, &mut out);
+        let Ok(Packet5::Connect(read, Some(will), Some(login))) = Packet5::read(&mut out, None)
+        else {
+            panic!("{out:?}");
+        };
+        assert!(out.is_empty());
+        assert_eq!(read.properties.expect("properties").user_properties, user_properties);
+        assert_eq!((&will.topic[..], &will.message[..]), (&b"s"[..], &b"gone"[..]));
+        assert_eq!((will.qos as u8, will.retain), (level, retain));
+        assert_eq!(login, v5::Login::new("u", "p"));
+
+        encode_connect(Version::V311, &connect, &mut out);
+        let Ok(v4::Packet::Connect(read)) = v4::Packet::read(&mut out, 1000) else { panic!() };
+        let will = read.last_will.expect("a will");
+        assert_eq!((&*will.topic, &will.message[..]), ("s", &b"gone"[..]));
+        assert_eq!((will.qos as u8, will.retain), (level, retain));
+        assert_eq!(read.login, Some(v4::Login::new("u", "p")));
+    }
 }

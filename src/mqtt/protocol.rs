@@ -15,7 +15,8 @@ use crate::mqtt::publish::Publish;
 use crate::mqtt::reason;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::session_event::SessionEvent;
-use crate::mqtt::subscriptions::{PACKET_ID_MAX, Subscriptions};
+use crate::mqtt::status::Status;
+use crate::mqtt::subscriptions::PACKET_ID_MAX;
 use crate::mqtt::wire::Version;
 
 /// PINGREQ is sent when this part of the keep-alive passed without a packet from us: the broker
@@ -73,11 +74,12 @@ pub struct ConnectionProtocol {
 }
 
 impl ConnectionProtocol {
-    /// Begins a connection with CONNECT, with this login.
+    /// Begins a connection with CONNECT, with this login and the will of `status`.
     pub fn open(
         settings: Arc<Settings>,
         version: Version,
         login: &Login,
+        status: &Status,
         now: Instant,
         out: &mut BytesMut,
     ) -> Self {
@@ -89,6 +91,8 @@ impl ConnectionProtocol {
             clean_start: is_clean(mqtt),
             session_expiry_s: mqtt.session_expiry_s,
             receive_maximum: settings.receive_maximum,
+            user_properties: &mqtt.user_properties,
+            will: status.will(version),
             username: login.username.as_deref(),
             password: login.password.as_ref().map(Secret::expose),
         };
@@ -153,7 +157,7 @@ impl ConnectionProtocol {
             (_, false) => return Err(Lost::protocol_error("a packet before CONNACK")),
             (Incoming::Publish(publish), true) => return Ok(Some(publish)),
             (Incoming::PubAck { packet_id, code, text }, true) => {
-                self.on_puback(packet_id, code, text, events)?;
+                self.on_puback(packet_id, code, text, &mut session.status, events)?;
             }
             (Incoming::PubRel(packet_id), true) => packet::encode_pubcomp(packet_id, out),
             (Incoming::SubAck { packet_id, code, text }, true) => {
@@ -176,6 +180,8 @@ impl ConnectionProtocol {
     ) -> Result<(), Lost> {
         session.answered();
         if let Some(refused) = ack.refused {
+            let without = session.status.refused(refused.code).map(str::to_owned);
+            events.extend(without.map(|text| SessionEvent::StatusNotTaken { text }));
             return Err(refused.into());
         }
         session.accepted(self.version);
@@ -202,7 +208,52 @@ impl ConnectionProtocol {
         }
         let (limits, present) = (&ack.limits, ack.session_present);
         session.subscriptions.connected(self.version, limits, present, now, events);
+        session.status.connected(self.version, present);
+        let forbidden = session.status.forbidden(self.version);
+        events.extend(forbidden.map(|text| SessionEvent::StatusNotTaken { text }));
         Ok(())
+    }
+
+    /// Publishes the birth message, as far as the broker takes it.
+    fn announce(
+        &mut self,
+        now: Instant,
+        status: &mut Status,
+        out: &mut BytesMut,
+        events: &mut Vec<SessionEvent>,
+    ) {
+        // At most once for each of what it can do without, and once more.
+        while let Some(birth) = status.birth().filter(|_| status.is_due()) {
+            let text = match self.publish(&birth, out) {
+                Ok(()) => {
+                    status.sent(now, self.settings.mqtt.connect_timeout);
+                    return;
+                }
+                Err(NotPublished::Retain) => status.do_without_retain(),
+                Err(NotPublished::Qos) => status.do_without_qos_1(),
+                Err(other) => {
+                    status.give_up();
+                    events.push(SessionEvent::StatusNotTaken { text: other.to_string() });
+                    return;
+                }
+            };
+            match text {
+                Some(text) => events.push(SessionEvent::StatusNotTaken { text: text.to_owned() }),
+                None => status.give_up(),
+            }
+        }
+    }
+
+    /// Says that we go, before DISCONNECT, which makes the broker forget the will (MQTT 5,
+    /// section 3.14.4). Its PUBACK is not waited for: the broker takes both in order.
+    pub fn say_farewell(&mut self, status: &Status, out: &mut BytesMut) {
+        let Some(farewell) = status.farewell(self.version) else { return };
+        let farewell = match self.owes_puback {
+            // The packet id is taken.
+            true => OwnPublish { qos: Qos::AtMostOnce, ..farewell },
+            false => farewell,
+        };
+        let _ = self.publish(&farewell, out);
     }
 
     /// Appends a PUBLISH of ours. At QoS 1 the next one has to wait for its PUBACK
@@ -244,6 +295,7 @@ impl ConnectionProtocol {
         packet_id: u16,
         code: u8,
         text: String,
+        status: &mut Status,
         events: &mut Vec<SessionEvent>,
     ) -> Result<(), Lost> {
         if packet_id != OWN_PACKET_ID || !std::mem::take(&mut self.owes_puback) {
@@ -251,6 +303,7 @@ impl ConnectionProtocol {
                 "a PUBACK for packet identifier {packet_id}, under which the bridge has sent no PUBLISH"
             )));
         }
+        status.acknowledged();
         let refusal = (code >= reason::FAILURE).then_some(text);
         events.push(SessionEvent::OwnAcknowledged { refusal });
         Ok(())
@@ -264,7 +317,7 @@ impl ConnectionProtocol {
         &mut self,
         now: Instant,
         reading: Reading,
-        subscriptions: &mut Subscriptions,
+        session: &mut Session,
         out: &mut BytesMut,
         events: &mut Vec<SessionEvent>,
     ) -> Result<bool, Lost> {
@@ -294,7 +347,15 @@ impl ConnectionProtocol {
         if ping_due {
             self.ping(now, out);
         }
-        subscriptions.on_time(now, reading == Reading::Packets, out, events);
+        session.subscriptions.on_time(now, reading == Reading::Packets, out, events);
+        let status = &mut session.status;
+        if status.is_due() && session.subscriptions.is_answered() {
+            self.announce(now, status, out, events);
+        }
+        if status.is_overdue(now) {
+            let text = "the broker has not acknowledged it (PUBACK)".to_owned();
+            events.push(SessionEvent::StatusNotTaken { text });
+        }
         Ok(ping_due)
     }
 
@@ -305,12 +366,13 @@ impl ConnectionProtocol {
     }
 
     /// The next moment at which [`ConnectionProtocol::on_time`] has something to do.
-    pub fn deadline(&self, reading: Reading, subscriptions: &Subscriptions) -> Instant {
+    pub fn deadline(&self, reading: Reading, session: &Session) -> Instant {
         if self.connack.is_none() {
             return self.connack_due;
         }
         let dead = (reading != Reading::Nothing).then(|| self.dead_at());
-        subscriptions.deadline().into_iter().chain(dead).fold(self.ping_at(), Instant::min)
+        let due = session.subscriptions.deadline().into_iter().chain(session.status.deadline());
+        due.chain(dead).fold(self.ping_at(), Instant::min)
     }
 
     fn ping_at(&self) -> Instant {

@@ -5,7 +5,7 @@ use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::config::{Config, MqttConfig, Protocol, Resubscribe, Secret};
+use crate::config::{Config, MqttConfig, Protocol, Resubscribe, Secret, StatusConfig};
 use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
@@ -50,21 +50,23 @@ fn settings(filters: &[&str]) -> Arc<Settings> {
 impl Client {
     /// Opened, CONNECT on its way.
     fn open(version: Version, filters: &[&str], session: Session) -> Self {
-        let now = Instant::now();
-        let mut out = BytesMut::new();
-        let protocol =
-            ConnectionProtocol::open(settings(filters), version, &Login::default(), now, &mut out);
-        Self { protocol, session, out, events: Vec::new(), now }
+        Self::opened(version, settings(filters), session)
     }
 
     /// Opened with other settings, CONNECT on its way.
     fn opened_with(version: Version, change: impl Fn(&mut MqttConfig)) -> Self {
         let mut settings = settings(&["a"]);
         change(&mut Arc::get_mut(&mut settings).expect("nobody else has it").mqtt);
+        let session = settings.session(Vec::new(), false);
+        Self::opened(version, settings, session)
+    }
+
+    /// The next connection in this session.
+    fn opened(version: Version, settings: Arc<Settings>, session: Session) -> Self {
         let (now, mut out) = (Instant::now(), BytesMut::new());
-        let protocol =
-            ConnectionProtocol::open(settings, version, &Login::default(), now, &mut out);
-        Self { protocol, session: fresh(), out, events: Vec::new(), now }
+        let (login, status) = (Login::default(), &session.status);
+        let protocol = ConnectionProtocol::open(settings, version, &login, status, now, &mut out);
+        Self { protocol, session, out, events: Vec::new(), now }
     }
 
     /// Accepted, with what the broker said.
@@ -93,11 +95,11 @@ impl Client {
         loop {
             let Self { protocol, session, out, events, now } = self;
             let unsent = out.len();
-            protocol.on_time(*now, reading, &mut session.subscriptions, out, events)?;
+            protocol.on_time(*now, reading, session, out, events)?;
             if self.out.len() > unsent {
                 self.protocol.sent(self.now);
             }
-            let next = self.protocol.deadline(reading, &self.session.subscriptions);
+            let next = self.protocol.deadline(reading, &self.session);
             if next > end {
                 self.now = end;
                 return Ok(());
@@ -317,7 +319,14 @@ fn user_name_and_password_are_on_the_wire_as_they_are_configured() {
             let login =
                 Login { username: username.map(str::to_owned), password: secret.map(Secret::from) };
             let (now, mut out) = (Instant::now(), BytesMut::new());
-            ConnectionProtocol::open(settings(&["a"]), *version, &login, now, &mut out);
+            ConnectionProtocol::open(
+                settings(&["a"]),
+                *version,
+                &login,
+                &Status::default(),
+                now,
+                &mut out,
+            );
             let written = login_on_the_wire(*version, &out);
             assert_eq!(
                 written,
@@ -500,4 +509,188 @@ fn what_connack_rules_out_is_not_published() {
     let mut client = Client::connected(Version::V5, &["a"], fresh(), ack);
     client.protocol.publish(&STATUS, &mut out).expect("26 bytes");
     assert_eq!(out.len(), 26);
+}
+
+/// Settings with a status message.
+fn with_status(filters: &[&str]) -> Arc<Settings> {
+    let mut settings = settings(filters);
+    Arc::get_mut(&mut settings).expect("nobody else has it").mqtt.status = Some(StatusConfig {
+        mqtt_topic: "bridge/status".to_owned(),
+        online: "here".to_owned(),
+        offline: "gone".to_owned(),
+        retain: true,
+        qos: Qos::AtLeastOnce,
+    });
+    settings
+}
+
+/// The will in CONNECT: MQTT topic, payload, QoS, retain.
+fn will(version: Version, out: &mut BytesMut) -> Option<(String, Bytes, u8, bool)> {
+    match version {
+        Version::V311 => match v4::Packet::read(out, 1 << 20) {
+            Ok(v4::Packet::Connect(c)) => {
+                c.last_will.map(|w| (w.topic, w.message, w.qos as u8, w.retain))
+            }
+            other => panic!("{other:?}"),
+        },
+        Version::V5 => match v5::Packet::read(out, None) {
+            Ok(v5::Packet::Connect(_, will, _)) => will.map(|w| {
+                let mqtt_topic = String::from_utf8(w.topic.to_vec()).expect("UTF-8");
+                (mqtt_topic, w.message, w.qos as u8, w.retain)
+            }),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+impl Client {
+    /// A connection with a status message in this session, CONNECT read and accepted like this.
+    fn with_status(version: Version, filters: &[&str], session: Session, ack: ConnAck) -> Self {
+        let mut client = Self::opened(version, with_status(filters), session);
+        client.out.clear();
+        client.take(Incoming::ConnAck(ack)).expect("accepted");
+        client
+    }
+
+    /// Grants what is asked for now.
+    fn grant(&mut self) {
+        self.wait(Duration::ZERO, true).expect("alive");
+        for packet_id in self.subscribes().into_values() {
+            self.take(suback(packet_id, 1)).expect("granted");
+        }
+        self.wait(Duration::ZERO, true).expect("alive");
+    }
+
+    /// What was said of the status message.
+    fn status_warnings(&self) -> Vec<&str> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                SessionEvent::StatusNotTaken { text } => Some(text.as_str()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[test]
+fn the_will_is_in_connect_and_the_birth_message_follows_the_last_suback() {
+    for version in [Version::V311, Version::V5] {
+        let session = with_status(&["a", "b"]).session(Vec::new(), false);
+        let mut client = Client::opened(version, with_status(&["a", "b"]), session);
+        let expected = ("bridge/status".to_owned(), Bytes::from("gone"), 1, true);
+        assert_eq!(will(version, &mut client.out), Some(expected));
+        client.out.clear();
+        client.take(Incoming::ConnAck(accepted(false))).expect("accepted");
+        client.wait(Duration::ZERO, true).expect("alive");
+        let subscribes = client.subscribes();
+        client.take(suback(subscribes["a"], 1)).expect("granted");
+        client.wait(Duration::ZERO, true).expect("alive");
+        assert!(client.out.is_empty(), "b has no answer yet");
+        client.take(suback(subscribes["b"], 0x80)).expect("refused, and that is an answer too");
+        client.wait(Duration::ZERO, true).expect("alive");
+        let (packet_id, qos, retain, dup, mqtt_topic, payload) =
+            read_publish(version, &mut client.out);
+        assert_eq!((qos, retain, dup), (1, true, false));
+        assert_eq!((mqtt_topic.as_str(), &payload[..]), ("bridge/status", &b"here"[..]));
+        client.take(puback(version, packet_id, false)).expect("it is ours");
+        assert!(client.status_warnings().is_empty(), "{:?}", client.events);
+        client.out.clear();
+        client.protocol.say_farewell(&client.session.status, &mut client.out);
+        let (_, qos, retain, _, _, payload) = read_publish(version, &mut client.out);
+        assert_eq!((qos, retain, &payload[..]), (1, true, &b"gone"[..]));
+    }
+}
+
+#[test]
+fn a_birth_message_without_puback_is_warned_of_once_and_repeated_with_dup_in_the_same_session() {
+    for (session_present, dup) in [(true, true), (false, false)] {
+        let session = with_status(&["a"]).session(Vec::new(), false);
+        let mut client = Client::with_status(Version::V5, &["a"], session, accepted(false));
+        client.grant();
+        assert!(!read_publish(Version::V5, &mut client.out).3);
+        client.wait(9 * SECOND, true).expect("alive");
+        assert!(client.status_warnings().is_empty());
+        client.wait(4 * SECOND, true).expect("forwarding goes on");
+        assert_eq!(client.status_warnings().len(), 1, "{:?}", client.events);
+        client.out.clear();
+        client.protocol.say_farewell(&client.session.status, &mut client.out);
+        let farewell = read_publish(Version::V5, &mut client.out);
+        assert_eq!((farewell.1, &farewell.5[..]), (0, &b"gone"[..]), "the packet id is taken");
+
+        let ack = accepted(session_present);
+        let mut client = Client::with_status(Version::V5, &["a"], client.session, ack);
+        client.grant();
+        let (packet_id, .., again, _, _) = read_publish(Version::V5, &mut client.out);
+        assert_eq!(again, dup);
+        client.take(puback(Version::V5, packet_id, false)).expect("it is ours");
+        let mut client = Client::with_status(Version::V5, &["a"], client.session, accepted(true));
+        client.grant();
+        assert!(!read_publish(Version::V5, &mut client.out).3, "it is acknowledged");
+    }
+}
+
+#[test]
+fn a_broker_that_takes_no_retained_messages_or_only_qos_0_gets_the_status_so() {
+    let fresh = || with_status(&["a"]).session(Vec::new(), false);
+    // As CONNACK's limits say, when there was no will to refuse.
+    let limits = ServerLimits { no_retain: true, maximum_qos: Some(0), ..ServerLimits::default() };
+    let ack = ConnAck { limits, ..accepted(false) };
+    let mut client = Client::with_status(Version::V5, &["a"], fresh(), ack);
+    client.grant();
+    let (_, qos, retain, dup, _, payload) = read_publish(Version::V5, &mut client.out);
+    assert_eq!((qos, retain, dup, &payload[..]), (0, false, false, &b"here"[..]));
+    assert_eq!(client.status_warnings().len(), 2, "{:?}", client.events);
+    // As it refuses a CONNECT with a will.
+    let mut session = fresh();
+    for (code, qos, retain) in [(0x9A, 1, false), (0x9B, 0, false)] {
+        let mut client = Client::opened(Version::V5, with_status(&["a"]), session);
+        let refused = ConnectRefused { code, text: String::new() };
+        let ack = ConnAck { refused: Some(refused), ..ConnAck::default() };
+        client.take(Incoming::ConnAck(ack)).expect_err("refused");
+        assert_eq!(client.status_warnings().len(), 1, "{:?}", client.events);
+        let mut next = Client::opened(Version::V5, with_status(&["a"]), client.session);
+        let (_, _, will_qos, will_retain) = will(Version::V5, &mut next.out).expect("a will");
+        assert_eq!((will_qos, will_retain), (qos, retain), "{code:#x}");
+        session = next.session;
+    }
+}
+
+#[test]
+fn a_route_never_brings_back_our_own_status() {
+    // MQTT 5: No Local. 3.1.1, and a shared subscription of either: no status then.
+    for (version, filter, has_status) in [
+        (Version::V5, "#", true),
+        (Version::V5, "bridge/+", true),
+        (Version::V5, "$share/g/#", false),
+        (Version::V311, "#", false),
+        (Version::V311, "$share/g/bridge/status", false),
+        (Version::V311, "other/#", true),
+    ] {
+        let session = with_status(&[filter]).session(Vec::new(), false);
+        let mut client = Client::opened(version, with_status(&[filter]), session);
+        assert_eq!(will(version, &mut client.out).is_some(), has_status, "{version:?} {filter}");
+        client.out.clear();
+        client.take(Incoming::ConnAck(accepted(false))).expect("accepted");
+        client.wait(Duration::ZERO, true).expect("alive");
+        if version == Version::V5 {
+            let options = client.out[client.out.len() - 1];
+            assert_eq!(options & 4 == 4, has_status, "No Local, {filter}: {options:#x}");
+        }
+        client.grant();
+        assert_eq!(!client.out.is_empty(), has_status, "{version:?} {filter}");
+        client.out.clear();
+        client.protocol.say_farewell(&client.session.status, &mut client.out);
+        assert_eq!(!client.out.is_empty(), has_status, "{version:?} {filter}");
+        let warnings = client.status_warnings();
+        assert_eq!(warnings.is_empty(), has_status, "{warnings:?}");
+        if let [warning] = warnings[..] {
+            assert!(warning.starts_with(&format!("{filter} would forward")), "{warning}");
+        }
+    }
+    // Only where it is needed: other clients' own messages are nobody's business.
+    let session = with_status(&["a/#"]).session(Vec::new(), false);
+    let mut client = Client::with_status(Version::V5, &["a/#"], session, accepted(false));
+    client.wait(Duration::ZERO, true).expect("alive");
+    assert_eq!(client.out[client.out.len() - 1] & 4, 0);
 }

@@ -8,6 +8,7 @@ use crate::message::RouteId;
 use crate::mqtt::failover::Failover;
 use crate::mqtt::lost::Lost;
 use crate::mqtt::negotiation::{Answer, Negotiation};
+use crate::mqtt::status::Status;
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::mqtt::wire::Version;
 use crate::route::Route;
@@ -34,6 +35,12 @@ impl Settings {
         self.mqtt.addresses.get(address).map_or_else(String::new, ToString::to_string)
     }
 
+    /// Whether the broker at the address of this number is not verified, although TLS is spoken there.
+    pub fn is_insecure(&self, address: usize) -> bool {
+        let is_tls = self.mqtt.addresses.get(address).is_some_and(|address| address.is_tls);
+        is_tls && self.mqtt.tls.insecure_skip_verify
+    }
+
     /// The route of this number.
     pub fn route(&self, id: RouteId) -> Option<&Route> {
         self.routes.iter().map(|route| &**route).find(|route| route.id == id)
@@ -41,7 +48,10 @@ impl Settings {
 
     /// The session before the first connection; see [`Settings::subscriptions`].
     pub fn session(&self, held: Vec<Held>, is_recorded: bool) -> Session {
-        Session::new(self.subscriptions(held, is_recorded), self.mqtt.addresses.len())
+        let subscriptions = self.subscriptions(held, is_recorded);
+        let filters = self.routes.iter().map(|route| &route.filter);
+        let status = Status::new(self.mqtt.status.clone(), filters);
+        Session::new(subscriptions.without(status.mqtt_topic()), status, self.mqtt.addresses.len())
     }
 
     /// What is to be subscribed, in a session in which `held` may be subscribed; `is_recorded`: changes
@@ -63,6 +73,8 @@ pub struct Session {
     pub subscriptions: Subscriptions,
     /// The last CONNECT has had no CONNACK.
     unanswered: bool,
+    /// What is said of us, and how far that is.
+    pub status: Status,
     /// Which of the broker's addresses is tried or in use.
     pub failover: Failover,
     /// One for each address: what a proxy in front of one of them answers says nothing of the others.
@@ -71,9 +83,10 @@ pub struct Session {
 
 impl Session {
     /// Before the first connection to one of so many addresses.
-    pub fn new(subscriptions: Subscriptions, addresses: usize) -> Self {
+    fn new(subscriptions: Subscriptions, status: Status, addresses: usize) -> Self {
         Self {
             subscriptions,
+            status,
             unanswered: false,
             failover: Failover::new(addresses),
             negotiations: (0..addresses).map(|_| Negotiation::default()).collect(),

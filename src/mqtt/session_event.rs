@@ -78,6 +78,11 @@ pub enum SessionEvent {
         /// The broker's words, if it refused the message.
         refusal: Option<String>,
     },
+    /// The status message is not taken as it is configured, or not at all.
+    StatusNotTaken {
+        /// Why, and what follows.
+        text: String,
+    },
     /// A subscription that no route needs any more is gone.
     Unsubscribed {
         /// What it was.
@@ -112,6 +117,7 @@ impl SessionEvent {
             Self::SessionExpiryShortened { .. }
             | Self::SubackMissing { .. }
             | Self::OwnAcknowledged { .. }
+            | Self::StatusNotTaken { .. }
             | Self::Unsubscribed { .. }
             | Self::UnsubscribeFailed { .. } => return,
         };

@@ -88,6 +88,8 @@ struct Entry {
     filter: Filter,
     qos: Qos,
     id: Option<u32>,
+    /// It would bring back what we publish ourselves.
+    no_local: bool,
     /// Routes that bring all that this one would.
     covered_by: Vec<usize>,
     /// Entries with MQTT topics in common.
@@ -132,6 +134,7 @@ impl Entry {
             // what looks like a copy may be the only one that came here.
             id: id.filter(|_| !filter.is_shared()),
             filter,
+            no_local: false,
             covered_by: Vec::new(),
             overlaps: Vec::new(),
             is_held,
@@ -202,6 +205,15 @@ impl Subscriptions {
         subscriptions
     }
 
+    /// The same, so that plain filters do not bring back what we publish to this MQTT topic.
+    #[must_use]
+    pub fn without(mut self, own_mqtt_topic: &str) -> Self {
+        for entry in &mut self.entries {
+            entry.no_local = !entry.filter.is_shared() && entry.filter.matches(own_mqtt_topic);
+        }
+        self
+    }
+
     /// What is to be written down next, and its number; `None` if it is.
     pub fn to_record(&self) -> Option<(u64, &[Held])> {
         (self.recorded < self.changes).then_some((self.changes, &self.record))
@@ -249,6 +261,14 @@ impl Subscriptions {
         (0..self.routes).all(|route| {
             let entry = &self.entries[route];
             !self.is_active(route) || matches!(entry.state, State::InForce(_)) && !entry.has_failed
+        })
+    }
+
+    /// Whether the broker has answered for all that is wanted, be it with no, or has taken too long.
+    pub fn is_answered(&self) -> bool {
+        (0..self.routes).all(|route| {
+            let entry = &self.entries[route];
+            !self.is_active(route) || matches!(entry.state, State::InForce(_)) || entry.has_failed
         })
     }
 
@@ -475,6 +495,7 @@ impl Subscriptions {
             subscription_id: entry.id.filter(|_| !self.limits.no_subscription_ids),
             // A new subscription gets the retained messages in any case.
             only_if_new: true,
+            no_local: entry.no_local,
         };
         packet::encode_subscribe(self.version, &subscribe, out);
         true

@@ -237,8 +237,16 @@ impl<'a> Fields<'a> {
 /// # Panics
 /// It has more than 65,535 bytes; the configuration has bounded what is written.
 pub fn put_text(text: &str, out: &mut impl BufMut) {
-    out.put_u16(u16::try_from(text.len()).expect("a string that the configuration has bounded"));
-    out.put_slice(text.as_bytes());
+    put_binary(text.as_bytes(), out);
+}
+
+/// Appends binary data with its length before it.
+///
+/// # Panics
+/// It has more than 65,535 bytes.
+pub fn put_binary(bytes: &[u8], out: &mut impl BufMut) {
+    out.put_u16(u16::try_from(bytes.len()).expect("what the configuration has bounded"));
+    out.put_slice(bytes);
 }
 
 /// The largest variable byte integer.
