@@ -22,7 +22,7 @@ impl Failover {
 
     /// An attempt has failed, or the broker sends us on: the next address. Returns whether there is one
     /// left in this round; if not, the first is the next.
-    pub fn next(&mut self) -> bool {
+    pub fn advance(&mut self) -> bool {
         self.current += 1;
         if self.current >= self.addresses {
             self.current = 0;
@@ -46,10 +46,10 @@ mod tests {
     fn a_round_goes_through_all_addresses_in_order() {
         let mut failover = Failover::new(3);
         assert_eq!(failover.current(), 0);
-        assert!(failover.next() && failover.current() == 1);
-        assert!(failover.next() && failover.current() == 2);
-        assert!(!failover.next() && failover.current() == 0, "the whole round failed");
-        assert!(failover.next());
+        assert!(failover.advance() && failover.current() == 1);
+        assert!(failover.advance() && failover.current() == 2);
+        assert!(!failover.advance() && failover.current() == 0, "the whole round failed");
+        assert!(failover.advance());
         failover.restart();
         assert_eq!(failover.current(), 0);
     }
@@ -64,14 +64,14 @@ mod tests {
             for lost in lost {
                 match lost {
                     true => failover.restart(),
-                    false => drop(failover.next()),
+                    false => drop(failover.advance()),
                 }
                 prop_assert!(failover.current() < addresses);
             }
             let first = failover.current();
             let tried: std::collections::BTreeSet<_> = (0..addresses)
                 .map(|_| {
-                    failover.next();
+                    failover.advance();
                     failover.current()
                 })
                 .collect();

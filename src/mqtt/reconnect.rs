@@ -110,7 +110,7 @@ impl Reconnect {
                 failover.restart();
                 false
             }
-            _ => failover.next(),
+            _ => failover.advance(),
         };
         let jitter = fastrand::f64();
         let pause = if lost.taken_over || likely == Some(&diagnosis::MQTT_EVICTED) {
