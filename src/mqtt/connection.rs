@@ -152,7 +152,7 @@ impl Connection {
                 }
                 Poll::Ready(Ok(_)) => self.has_read(),
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Lost::new(lost::READ_FAILED, error.to_string()).into());
+                    return Poll::Ready(Lost::of_io(lost::READ_FAILED, error).into());
                 }
             }
         }
@@ -276,7 +276,7 @@ impl Connection {
     /// Whether all was written, and there was something.
     fn flush(&mut self, cx: &mut TaskContext<'_>) -> Result<bool, Lost> {
         let flushed = self.channel.poll_flush(cx);
-        let written = flushed.map_err(|e| Lost::new(lost::WRITE_FAILED, e.to_string()))?;
+        let written = flushed.map_err(|error| Lost::of_io(lost::WRITE_FAILED, error))?;
         Ok(matches!(written, Poll::Ready(1..)))
     }
 
@@ -328,7 +328,7 @@ impl Connection {
         match self.channel.ended() {
             None => Ok(()),
             Some(Ok(())) => Err(Lost::new(lost::CLOSED, "end of stream, behind what is not read")),
-            Some(Err(error)) => Err(Lost::new(lost::READ_FAILED, error.to_string())),
+            Some(Err(error)) => Err(Lost::of_io(lost::READ_FAILED, error)),
         }
     }
 

@@ -1,5 +1,8 @@
 //! Why a connection ended or failed to open. Pure.
 
+use std::error::Error;
+use std::{fmt, io};
+
 use crate::mqtt::frame::FrameError;
 use crate::mqtt::packet::{self, ConnectRefused, PacketError};
 use crate::mqtt::publish::PublishError;
@@ -119,6 +122,31 @@ impl Lost {
         let taken_over = code == disconnect_code::SESSION_TAKEN_OVER;
         let reason = if taken_over { SESSION_TAKEN_OVER } else { SERVER_DISCONNECT };
         Self { taken_over, sends_on: is_sent_on(code), ..Self::new(reason, text) }
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+impl Error for Lost {}
+
+/// A transport that knows more than the system tells it in place of the system's error.
+impl From<Lost> for io::Error {
+    fn from(lost: Lost) -> Self {
+        Self::other(lost)
+    }
+}
+
+impl Lost {
+    /// What a transport's error says: more than `reason`, if it knows more.
+    pub fn of_io(reason: &'static str, error: io::Error) -> Self {
+        match error.downcast::<Self>() {
+            Ok(lost) => lost,
+            Err(error) => Self::new(reason, error.to_string()),
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! What carries the bytes of one connection: TCP ([`crate::mqtt::tcp`]). TLS, WebSocket and Unix sockets
-//! are to be other implementations of the same contract.
+//! What carries the bytes of one connection: TCP ([`crate::mqtt::tcp`]) or a Unix socket
+//! ([`crate::mqtt::unix`]), above it perhaps TLS ([`crate::mqtt::tls`]), above that perhaps WebSocket
+//! ([`crate::mqtt::websocket`]).
 
 use std::io;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// A connected byte stream in both directions. Poll functions only: whoever calls them decides the order.
 ///
@@ -59,4 +60,22 @@ pub trait Transport: Send {
     /// # Errors
     /// The connection cannot be written any more.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// Writes all of `bytes` to `below`, for a transport above it that keeps bytes back.
+///
+/// # Errors
+/// The transport's.
+pub(super) fn poll_write_all(
+    below: &mut dyn Transport,
+    bytes: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !bytes.is_empty() {
+        match ready!(below.poll_write(cx, bytes))? {
+            0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            count => bytes.advance(count),
+        }
+    }
+    Poll::Ready(Ok(()))
 }

@@ -76,19 +76,19 @@ table! {
     /// `mqtt://` to a TLS port.
     MQTT_TLS: "MQTT: the first bytes are a TLS alert (`15 03`)",
         "the port speaks TLS",
-        "`mqtt.url` with the port without TLS, often 1883; TLS to MQTT is not supported yet";
+        "`mqtts://` in `mqtt.url` (`wss://` if it is for WebSocket); or the port without TLS, often 1883";
     /// `mqtt://` to a web server or a WebSocket port.
     MQTT_HTTP: "MQTT: the first bytes are `HTTP/`",
-        "the port is a web server's, or for MQTT over WebSocket",
-        "`mqtt.url` with the port for MQTT over TCP, often 1883";
+        "the port is for MQTT over WebSocket, or a web server's",
+        "`ws://` or `wss://` in `mqtt.url`, with the path that the broker's documentation names, often `/mqtt`; or the port for MQTT over TCP, often 1883";
     /// `mqtt://` to anything else.
     MQTT_OTHER: "MQTT: the first bytes are no CONNACK",
         "something other than an MQTT broker listens there",
         "`mqtt.url` with the host and port of the MQTT broker";
-    /// `mqtt://` to Kafka, or to TLS without an alert.
+    /// `mqtt://` to Kafka, or to TLS or WebSocket without an answer.
     MQTT_CLOSED: "MQTT: `closed_by_broker`, `read_failed` or `connack_timeout` before CONNACK",
-        "the port is for TLS or of Kafka, or the broker refuses the bridge without a reason",
-        "`mqtt.url` with the port for MQTT over TCP, often 1883; else the broker's log";
+        "the port is for TLS, for WebSocket or of Kafka, or the broker refuses the bridge without a reason",
+        "`mqtts://`, `ws://` or `wss://` in `mqtt.url`, as the port is; or the port for MQTT over TCP, often 1883; else the broker's log";
     /// Closed again and again.
     MQTT_EVICTED: "MQTT: closed three times in a row within 5 s of CONNACK, without a word",
         "another client uses the bridge's `mqtt.client_id`, or the broker closes on a forbidden SUBSCRIBE",

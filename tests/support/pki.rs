@@ -77,6 +77,11 @@ impl Authority {
         self.certificate.to_pem().expect("PEM")
     }
 
+    /// Its own certificate and key, as a self-signed pair.
+    pub fn parts(&self) -> (X509, PKey<Private>) {
+        (self.certificate.clone(), self.key.clone())
+    }
+
     pub fn issue(&self, wish: &Wish<'_>) -> Identity {
         let key = match wish.is_rsa {
             true => PKey::from_rsa(Rsa::generate(2048).expect("a key")).expect("a key"),
