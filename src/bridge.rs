@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::exit::{Cause, Exit, Failure, is_exhausted};
 use crate::http::{HttpServer, NotServed, Pages};
 use crate::kafka::dead_letter::file::{DeadLetterFile, FileError};
-use crate::kafka::{KafkaProducerActor, Probe};
+use crate::kafka::{KafkaProducerActor, Login, LoginThread, Probe};
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
@@ -36,6 +36,8 @@ struct Threads {
     arbiters: Vec<Arbiter>,
     watchdog: Watchdog,
     web: Option<Web>,
+    /// Ends when it is dropped.
+    _login: Option<LoginThread>,
 }
 
 /// The threads that serve health and metrics.
@@ -188,7 +190,8 @@ impl From<io::Error> for NotStarted {
 
 /// Starts the threads that serve health and metrics, if the configuration asks for them.
 fn start_web(
-    config: &Config,
+    config: &Arc<Config>,
+    login: &Arc<Login>,
     logging: &Logging,
     metrics: &Arc<Metrics>,
     beats: Vec<Arc<Heartbeat>>,
@@ -203,7 +206,7 @@ fn start_web(
     })?;
     info!(log, "http server listening";
         keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
-    Ok(Some(Web { probe: Probe::start(config, Arc::clone(metrics))?, server }))
+    Ok(Some(Web { probe: Probe::start(config, login, Arc::clone(metrics))?, server }))
 }
 
 /// Starts everything, in the order that [`crate::supervisor`] documents.
@@ -221,13 +224,15 @@ fn start(
     let connections = connections.collect::<Result<Vec<_>, _>>()?;
     let [kafka_beat, supervisor_beat] =
         ["kafka", "supervisor"].map(|actor| Arc::new(Heartbeat::new(actor)));
+    let login = Arc::new(Login::new(Arc::clone(&config)));
     let beats = connections.iter().map(|connection| &connection.heartbeat);
     let beats: Vec<_> = beats.chain([&kafka_beat, &supervisor_beat]).map(Arc::clone).collect();
     // First: if the address is taken, nothing else has begun.
-    let web = start_web(&config, logging, &metrics, beats.clone(), log)?;
+    let web = start_web(&config, &login, logging, &metrics, beats.clone(), log)?;
     let arbiters = connections.iter().map(|_| Arbiter::try_new());
     let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
+    let login_thread = LoginThread::start(&login, log)?;
     let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
@@ -235,19 +240,20 @@ fn start(
         Arc::clone(&metrics),
         log.new(o!(keys::COMPONENT => "supervisor")),
         supervisor_beat,
-        watched_threads(logging, &watchdog, web.as_ref()),
+        watched_threads(logging, &watchdog, web.as_ref(), login_thread.as_ref()),
     )
     .start();
 
     let kafka = {
         let (config, metrics, timing) =
             (Arc::clone(&config), Arc::clone(&metrics), logging.timing());
+        let login = Arc::clone(&login);
         let (log, heartbeat) = (log.clone(), Arc::clone(&kafka_beat));
         guard::start(
             &kafka_arbiter.handle(),
             supervisor.clone().recipient(),
             kafka_beat,
-            move || KafkaProducerActor::new(config, log, metrics, timing, heartbeat),
+            move || KafkaProducerActor::new(config, login, log, metrics, timing, heartbeat),
         )
     };
     SystemRegistry::set(kafka.clone());
@@ -262,7 +268,7 @@ fn start(
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { arbiters, watchdog, web })
+    Ok(Threads { arbiters, watchdog, web, _login: login_thread })
 }
 
 /// Logs what a person should know of the configuration before the start.
@@ -281,12 +287,17 @@ fn watched_threads(
     logging: &Logging,
     watchdog: &Watchdog,
     web: Option<&Web>,
+    login: Option<&LoginThread>,
 ) -> Vec<WatchedThread> {
     let logging = logging.clone();
     let mut threads = vec![
         WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
         WatchedThread { name: "log", is_finished: Box::new(move || logging.writer_finished()) },
     ];
+    if let Some(login) = login {
+        let is_finished = Box::new(login.finished());
+        threads.push(WatchedThread { name: "kafka-login", is_finished });
+    }
     if let Some(web) = web {
         threads.extend([
             WatchedThread { name: "http", is_finished: Box::new(web.server.finished()) },

@@ -1,6 +1,9 @@
 //! Which properties are secrets, and how their values are removed from librdkafka's texts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The text in place of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -57,26 +60,38 @@ pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name, value) { REDACTED } else { value }
 }
 
-/// Removes the secrets of `[kafka.properties]` from librdkafka's texts.
+/// Removes the secrets of `[kafka.properties]`, and of files, from librdkafka's texts. Clones learn from
+/// one another.
 #[derive(Clone, Default)]
-pub struct Secrets(Vec<String>);
+pub struct Secrets(Arc<Mutex<Vec<String>>>);
 
 impl Secrets {
     /// The secrets among these properties.
     pub fn of(properties: &BTreeMap<String, String>) -> Self {
+        let secrets = Self::default();
+        secrets.learn(properties);
+        secrets
+    }
+
+    /// The secrets among these properties, too. Older ones stay secret.
+    pub fn learn(&self, properties: &BTreeMap<String, String>) {
         let secret = |(name, value): (&String, &String)| {
             (!value.is_empty() && is_secret(name, value)).then(|| value.clone())
         };
-        let mut values: Vec<_> = properties.iter().filter_map(secret).collect();
+        let mut values = self.0.lock();
+        for value in properties.iter().filter_map(secret) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
         // The longest first: one secret may be a part of another.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        Self(values)
     }
 
     /// `text` without the secrets.
     pub fn hide(&self, text: &str) -> String {
         let hide = |text: String, secret: &String| text.replace(secret, REDACTED);
-        self.0.iter().fold(text.to_owned(), hide)
+        self.0.lock().iter().fold(text.to_owned(), hide)
     }
 }
 

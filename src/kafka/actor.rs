@@ -14,6 +14,7 @@ use super::dead_letter::file::DeadLetterFile;
 use super::delivery::Delivery;
 use super::delivery::item::Item;
 use super::delivery::output::{Output, Told};
+use super::login::{FilesChanged, Login};
 use super::partition_queue::Path;
 use super::producer::{Extras, Outgoing, Producer, Report, Target};
 use super::producer_event::{Event, ProducerEvent};
@@ -51,6 +52,7 @@ impl Producers {
 /// `SystemRegistry::set` once; it restarts in place.
 pub struct KafkaProducerActor {
     config: Arc<Config>,
+    login: Arc<Login>,
     log: Logger,
     metrics: Arc<Metrics>,
     timing: TimingSink,
@@ -68,6 +70,7 @@ impl KafkaProducerActor {
     /// An actor that makes its first producer when it is started.
     pub fn new(
         config: Arc<Config>,
+        login: Arc<Login>,
         log: Logger,
         metrics: Arc<Metrics>,
         timing: TimingSink,
@@ -79,6 +82,7 @@ impl KafkaProducerActor {
         let delivery = Delivery::new(&config, Instant::now());
         Self {
             config,
+            login,
             log,
             metrics,
             timing,
@@ -101,6 +105,7 @@ impl KafkaProducerActor {
         let delivered = {
             let mut commands = Commands {
                 config: &self.config,
+                login: &self.login,
                 log: &self.log,
                 metrics: &self.metrics,
                 sources: &self.sources,
@@ -161,6 +166,7 @@ impl KafkaProducerActor {
 /// Carries out the commands of one event.
 struct Commands<'a> {
     config: &'a Config,
+    login: &'a Login,
     log: &'a Logger,
     metrics: &'a Metrics,
     sources: &'a BTreeMap<SourceId, Attach>,
@@ -174,7 +180,7 @@ struct Commands<'a> {
 impl Output for Commands<'_> {
     fn start(&mut self, epoch: Epoch, path: Path) -> bool {
         let actor = self.ctx.address().recipient();
-        match Producer::start(self.config, (epoch, path), actor, self.log) {
+        match Producer::start(self.config, self.login, (epoch, path), actor, self.log) {
             Ok(producer) => {
                 *self.producers.of(path) = Some(producer);
                 true
@@ -276,6 +282,7 @@ impl Actor for KafkaProducerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        self.login.tell(ctx.address().recipient());
         ctx.run_interval(TICK, |actor, ctx| {
             actor.deliver(ctx, |delivery, out| delivery.tick(Instant::now(), out));
         });
@@ -358,6 +365,15 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
                 ctx.stop();
             }
         }
+    }
+}
+
+impl Handler<FilesChanged> for KafkaProducerActor {
+    type Result = ();
+
+    /// Certificates have changed, and librdkafka reads them only when it makes a producer.
+    fn handle(&mut self, _: FilesChanged, ctx: &mut Context<Self>) {
+        self.deliver(ctx, |delivery, out| delivery.rotate(Instant::now(), out));
     }
 }
 

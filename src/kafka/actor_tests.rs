@@ -150,8 +150,10 @@ impl Stage {
         adjust(&mut config);
         let file = config.dead_letter.file.clone();
         let (metrics, journal) = (Arc::new(Metrics::default()), Arc::default());
+        let config = Arc::new(config);
         let actor = KafkaProducerActor::new(
-            Arc::new(config),
+            Arc::clone(&config),
+            Arc::new(Login::new(config)),
             Logger::root(slog::Discard, o!()),
             Arc::clone(&metrics),
             TimingSink::disabled(),

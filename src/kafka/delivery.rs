@@ -341,6 +341,14 @@ impl Delivery {
         }
     }
 
+    /// Certificates have changed: the producer has time for what is in flight, and a new one follows.
+    pub(super) fn rotate(&mut self, now: Instant, out: &mut impl Output) {
+        if let Some(epoch) = self.lifecycle.rotate(now) {
+            out.tell(Told::Rotated { epoch });
+        }
+        self.replace_producer(now, out);
+    }
+
     /// Makes a new producer if the old one has failed and has nothing more to say.
     fn replace_producer(&mut self, now: Instant, out: &mut impl Output) {
         if self.lifecycle.finish(now) {

@@ -297,6 +297,40 @@ fn a_producer_that_fails_is_replaced_when_its_last_reports_are_in_and_what_is_op
 }
 
 #[test]
+fn a_producer_that_is_replaced_for_new_certificates_delivers_what_is_in_flight_first() {
+    let mut stage = Stage::new(|_| {});
+    let messages: Vec<_> = (0..10).flat_map(|_| message(1, 1)).collect();
+    stage.hand_on(ONE, messages.clone());
+    for _ in 0..2 {
+        stage.report(Path::Pipelined, &[0], None);
+        stage.wait(Duration::from_millis(10));
+    }
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.rotate(now.instant, kafka);
+    stage.hand_on(ONE, message(1, 1));
+    assert_eq!(stage.kafka.pipelined.len(), 8, "a producer that ends takes nothing");
+    stage.report(Path::Pipelined, &[0; 8], None);
+    assert_eq!(stage.kafka.epochs.len(), 2);
+    assert_eq!(stage.kafka.verdicts.len(), 10, "nothing comes twice");
+
+    // With reports that do not come it takes ten seconds, and what is open comes again, in order.
+    let more: Vec<_> = (0..5).flat_map(|_| message(1, 1)).collect();
+    stage.hand_on(ONE, more.clone());
+    stage.wait(Duration::from_millis(10));
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.rotate(now.instant, kafka);
+    stage.wait(Duration::from_millis(9_999));
+    assert_eq!(stage.kafka.epochs.len(), 2);
+    stage.wait(Duration::from_millis(1));
+    assert_eq!(stage.kafka.epochs.len(), 3);
+    stage.hand_on(ONE, more);
+    stage.run();
+    let log: Vec<_> = stage.kafka.log.into_values().flatten().collect();
+    assert_eq!(log.len(), 15);
+    assert!(log.is_sorted_by(|a, b| a < b), "{log:?}");
+}
+
+#[test]
 fn reports_that_never_come_are_waited_for_five_seconds() {
     let mut stage = Stage::new(|_| {});
     stage.hand_on(ONE, message(1, 1));

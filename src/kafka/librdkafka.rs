@@ -26,6 +26,7 @@ use rdkafka::error::KafkaError;
 use super::events::{Listener, Report};
 use super::outgoing::{Extras, Outgoing};
 use super::sentences::Sentences;
+use super::token::Token;
 use crate::message::Stamp;
 
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
@@ -62,6 +63,16 @@ mod ffi {
             client: *mut sys::rd_kafka_t,
             offsets: *mut sys::rd_kafka_topic_partition_list_t,
             timeout_ms: c_int,
+        ) -> c_int;
+        pub(super) fn rd_kafka_oauthbearer_set_token(
+            client: *mut sys::rd_kafka_t,
+            value: *const c_char,
+            expires_at_ms: i64,
+            principal: *const c_char,
+            extensions: *mut *const c_char,
+            extensions_count: usize,
+            text: *mut c_char,
+            text_size: usize,
         ) -> c_int;
         pub(super) fn rd_kafka_purge(client: *mut sys::rd_kafka_t, flags: c_int) -> c_int;
         pub(super) fn rd_kafka_set_log_queue(
@@ -178,6 +189,45 @@ impl Client {
             }
             Ok(Topic { handle, client: Arc::clone(self) })
         }
+    }
+
+    /// The client's next logins by PLAIN or SCRAM are with these; connections that are open stay so.
+    pub(super) fn set_credentials(&self, username: &CStr, password: &CStr) {
+        // SAFETY: the client is valid; librdkafka copies both, and an error is ours to destroy.
+        unsafe {
+            let error = sys::rd_kafka_sasl_set_credentials(
+                self.handle,
+                username.as_ptr(),
+                password.as_ptr(),
+            );
+            if !error.is_null() {
+                sys::rd_kafka_error_destroy(error);
+            }
+        }
+    }
+
+    /// The client's next logins by OAUTHBEARER are with this token.
+    ///
+    /// # Errors
+    /// librdkafka's sentence: the token has expired, or the client logs in by another mechanism.
+    pub(super) fn set_token(&self, token: &Token) -> Result<(), String> {
+        let mut extensions: Vec<_> = token.extensions().iter().map(|text| text.as_ptr()).collect();
+        let mut said = [0; TEXT_MAX];
+        // SAFETY: the client is valid; librdkafka copies all it is given, and writes at most so many bytes
+        // of text.
+        let code = unsafe {
+            ffi::rd_kafka_oauthbearer_set_token(
+                self.handle,
+                token.value().as_ptr(),
+                token.expires_at_ms(),
+                token.principal().as_ptr(),
+                extensions.as_mut_ptr(),
+                extensions.len(),
+                said.as_mut_ptr(),
+                said.len(),
+            )
+        };
+        if code == 0 { Ok(()) } else { Err(sentence(&said)) }
     }
 
     /// Waits for one event, at most for `timeout`, and passes it on. Returns whether there was one.

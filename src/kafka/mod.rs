@@ -4,8 +4,10 @@ pub mod classify;
 mod outgoing;
 mod events;
 mod sentences;
+mod token;
 #[expect(unsafe_code, reason = "it calls C, and says why each call is sound")]
 pub(crate) mod librdkafka;
+pub mod login;
 pub mod partition_queue;
 pub mod refusals;
 pub mod replay;
@@ -20,5 +22,6 @@ pub mod probe;
 mod test_support;
 
 pub use actor::KafkaProducerActor;
+pub use login::{Login, LoginThread};
 pub use probe::Probe;
 pub use producer_event::{Event, ProducerEvent};

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use super::classify;
 use super::events::{Listener, Report};
 use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
+use super::login::Login;
 use super::producer::brokers;
-use crate::config::{Config, KafkaClient, Secrets, filled, kafka_client};
+use crate::config::{Config, KafkaClient, Secrets};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 use crate::supervisor::{Stop, StoppableThread};
 
@@ -56,10 +57,16 @@ impl Probe {
     ///
     /// # Errors
     /// librdkafka refuses a property, or the system gives no thread.
-    pub fn start(config: &Config, metrics: Arc<Metrics>) -> io::Result<Self> {
-        let client = Client::new(config)?;
+    pub fn start(
+        config: &Arc<Config>,
+        login: &Arc<Login>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let mut client = Client::new(config, login)?;
+        let config = Arc::clone(config);
         let ask = move |stop: &Stop| {
             loop {
+                client.renew(&config);
                 metrics.health().set_kafka(client.ask());
                 if stop.wait(PAUSE) {
                     return;
@@ -130,16 +137,15 @@ struct Client {
     answered: Cell<bool>,
     /// Which leader is asked first.
     turn: Cell<usize>,
+    login: Arc<Login>,
+    /// Of the certificates that it was made with.
+    version: u64,
 }
 
 impl Client {
-    fn new(config: &Config) -> io::Result<Self> {
-        let properties = filled(&config.kafka).map_err(io::Error::other)?;
-        let secrets = Secrets::of(&properties);
-        let settings = kafka_client(config, &properties, KafkaClient::Probe);
-        let inner = librdkafka::Client::new(&settings, None)
-            .map_err(|error| io::Error::other(secrets.hide(&error)))?;
-        let inner = Arc::new(inner);
+    fn new(config: &Config, login: &Arc<Login>) -> io::Result<Self> {
+        let version = login.version();
+        let inner = login.client(KafkaClient::Probe, None).map_err(io::Error::other)?;
         let names = config.routes.iter().map(|route| &*route.kafka_topic);
         let topics = names
             .chain(config.dead_letter.kafka_topic.as_deref())
@@ -149,10 +155,21 @@ impl Client {
             inner,
             _topics: topics,
             brokers: brokers(config),
-            errors: Errors { secrets, ..Errors::default() },
+            errors: Errors { secrets: login.secrets().clone(), ..Errors::default() },
             answered: Cell::new(false),
             turn: Cell::new(0),
+            login: Arc::clone(login),
+            version,
         })
+    }
+
+    /// Another client, if certificates have changed; this one if that cannot be made.
+    fn renew(&mut self, config: &Config) {
+        if self.login.version() != self.version
+            && let Ok(client) = Self::new(config, &Arc::clone(&self.login))
+        {
+            *self = client;
+        }
     }
 
     /// One question and what came of it.
@@ -174,6 +191,10 @@ impl Client {
             Err(code) => {
                 self.inner.remind_of_brokers(&self.brokers);
                 let trouble = self.errors.trouble.borrow();
+                // Without a token nobody connects, and nobody says why.
+                if let Some(detail) = self.login.trouble() {
+                    return KafkaHealth::Unreachable { authentication: true, detail };
+                }
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
                     TRANSPORT => "no connection to a broker".to_owned(),
@@ -271,8 +292,9 @@ mod tests {
 
     #[test]
     fn events_of_the_client_do_not_pile_up() {
-        let config = Config::for_test();
-        let client = Client::new(&config).expect("a client");
+        let config = Arc::new(Config::for_test());
+        let login = Arc::new(Login::new(Arc::clone(&config)));
+        let client = Client::new(&config, &login).expect("a client");
         let deadline = Instant::now() + Duration::from_secs(20);
         // No broker is there, and librdkafka says so.
         while client.inner.queued() < 2 {

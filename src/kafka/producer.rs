@@ -15,12 +15,13 @@ use super::classify;
 use super::events::Listener;
 pub use super::events::Report;
 use super::librdkafka::{Batch, Client, Topic, UNASSIGNED};
+use super::login::Login;
 pub use super::outgoing::{Extras, Outgoing};
 use super::partition_queue::{Path, ROUND_BELOW};
 use super::partitions::{Chooser, Partitions};
 use super::producer_event::{Event, ProducerEvent};
 use super::sentences::Sentences;
-use crate::config::{Config, KafkaClient, Secrets, filled, kafka_client, lingers};
+use crate::config::{Config, KafkaClient, Secrets, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::Epoch;
 use crate::observe::{LogLimiter, diagnosis, keys, panics};
@@ -245,14 +246,14 @@ impl Producer {
     /// Makes a producer, whose events go to `actor`, and starts its thread. Needs no broker.
     ///
     /// # Errors
-    /// librdkafka refuses a property, or the system cannot start a thread.
+    /// librdkafka refuses a property, a file cannot be read, or the system cannot start a thread.
     pub fn start(
         config: &Config,
+        login: &Login,
         name: (Epoch, Path),
         actor: Recipient<ProducerEvent>,
         log: &Logger,
     ) -> Result<Self, String> {
-        let properties = filled(&config.kafka)?;
         let context = Context {
             name,
             brokers: brokers(config),
@@ -264,21 +265,15 @@ impl Producer {
             stop: AtomicBool::new(false),
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
-            secrets: Secrets::of(&properties),
+            secrets: login.secrets().clone(),
             limiters: Mutex::default(),
         };
-        let settings = kafka_client(
-            config,
-            &properties,
-            match name.1 {
-                Path::Pipelined => KafkaClient::Pipelined,
-                Path::Serial => KafkaClient::Serial,
-            },
-        );
+        let which = match name.1 {
+            Path::Pipelined => KafkaClient::Pipelined,
+            Path::Serial => KafkaClient::Serial,
+        };
         let sentences = (name.1 == Path::Serial).then(Arc::<Sentences>::default);
-        let client = Client::new(&settings, sentences.as_ref())
-            .map_err(|error| context.secrets.hide(&error))?;
-        let client = Arc::new(client);
+        let client = login.client(which, sentences.as_ref())?;
         let shared = Arc::new(Shared { client, context });
         let polled = Arc::clone(&shared);
         thread::Builder::new()

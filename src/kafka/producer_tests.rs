@@ -36,7 +36,8 @@ impl Stage {
         config.kafka.brokers = vec![mock.brokers.clone()];
         let (actor, log) = (Deaf.start().recipient(), Logger::root(slog::Discard, o!()));
         let name = (Epoch::next(), Path::Pipelined);
-        let producer = Producer::start(&config, name, actor, &log).expect("a producer");
+        let login = Login::new(Arc::new(config.clone()));
+        let producer = Producer::start(&config, &login, name, actor, &log).expect("a producer");
         Self { mock, partitions: Arc::new(Partitions::new("murmur2_random")), producer }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 
 /// Lines without a limiter, and what bounds them.
-const BOUNDED: [(&str, &str); 15] = [
+const BOUNDED: [(&str, &str); 18] = [
     (
         "shared subscription granted, but no message has arrived",
         "one a route and mqtt.silence_warning",
@@ -29,6 +29,9 @@ const BOUNDED: [(&str, &str); 15] = [
     ("producer not started", "the budget of restarts"),
     ("kafka reachable again", "only after \"all kafka brokers unreachable\", which has a limiter"),
     ("http server ended", "once"),
+    ("kafka password changed, it is used from the next login on", "one a change of the file"),
+    ("kafka certificate files changed, replacing the producer", "one a change of the files"),
+    ("token for kafka fetched", "the first, and the first after a failure, with their backoff"),
     ("librdkafka says", "a limiter for each of its facilities, of which there are a few"),
 ];
 

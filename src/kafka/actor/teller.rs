@@ -98,6 +98,11 @@ impl Teller {
                     health.set_producer_failing(Some(detail.to_owned()));
                 }
             }
+            Told::Rotated { epoch } => {
+                self.tells_start = true;
+                info!(log, "kafka certificate files changed, replacing the producer";
+                    keys::EPOCH => epoch.0);
+            }
             Told::Delivers => health.set_producer_failing(None),
             Told::Refused { kafka_topic, code, sentence } => {
                 if let Some(suppressed) = self.warnings.pass(now) {

@@ -15,6 +15,8 @@ use crate::message::Epoch;
 /// After a fatal error: how long the reports of what was in flight are waited for at most, so that nothing
 /// of the old producer is still on its way when the new one begins.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
+/// The same of a producer that has not failed, and is replaced for new certificates.
+const LAST_REPORTS_OF_A_ROTATION: Duration = Duration::from_secs(10);
 /// Pause before a new producer, if more than one before it delivered nothing; it doubles.
 const START_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.
@@ -91,8 +93,9 @@ enum State {
     Starting { at: Instant },
     /// Records are sent.
     Running(ProducerSet),
-    /// The producer failed. Nothing is sent any more, and its last reports are waited for until then.
-    Ending { producers: ProducerSet, until: Instant },
+    /// The producer failed, or is replaced. Nothing is sent any more, and its last reports are waited for
+    /// until then.
+    Ending { producers: ProducerSet, until: Instant, has_failed: bool },
 }
 
 /// See the module.
@@ -177,13 +180,27 @@ impl Lifecycle {
         };
         let without_delivery = self.failed_producers > 0 && producers.delivered_at.is_none();
         let epoch = producers.epoch;
-        self.state = State::Ending { producers, until: now + LAST_REPORTS };
+        self.state = State::Ending { producers, until: now + LAST_REPORTS, has_failed: true };
         Some((epoch, without_delivery))
+    }
+
+    /// The producer is to be replaced although it has not failed. Its epoch; `None` if there is none, or if
+    /// it is ending already.
+    pub(super) fn rotate(&mut self, now: Instant) -> Option<Epoch> {
+        let state = mem::replace(&mut self.state, State::Starting { at: now });
+        let State::Running(producers) = state else {
+            self.state = state;
+            return None;
+        };
+        let epoch = producers.epoch;
+        let until = now + LAST_REPORTS_OF_A_ROTATION;
+        self.state = State::Ending { producers, until, has_failed: false };
+        Some(epoch)
     }
 
     /// Whether the producer that failed has nothing more to say; then the next one begins soon.
     pub(super) fn finish(&mut self, now: Instant) -> bool {
-        let State::Ending { producers, until } = &self.state else { return false };
+        let State::Ending { producers, until, has_failed } = &self.state else { return false };
         let has_in_flight = producers.slots().any(|slot| !slot.in_flight.is_empty());
         if now < *until && has_in_flight {
             return false;
@@ -191,7 +208,7 @@ impl Lifecycle {
         if producers.delivered_at.is_some() {
             self.failed_producers = 0;
             self.backoff.reset();
-        } else {
+        } else if *has_failed {
             self.failed_producers += 1;
         }
         // The first one may have met what is over by now.
@@ -230,6 +247,21 @@ mod tests {
         assert!(lifecycle.running().is_none() && lifecycle.producers().is_some());
         assert!(lifecycle.finish(now), "nothing was in flight");
         assert!(lifecycle.begin(now).is_some_and(|next| next > epoch));
+    }
+
+    #[test]
+    fn a_producer_that_is_replaced_for_new_certificates_has_not_failed() {
+        let mut now = Instant::now();
+        let mut lifecycle = Lifecycle::new(now);
+        assert_eq!(lifecycle.rotate(now), None, "the one that begins reads them");
+        for _ in 0..10 {
+            let epoch = lifecycle.begin(now).expect("without a pause");
+            assert_eq!(lifecycle.rotate(now), Some(epoch));
+            assert_eq!(lifecycle.rotate(now), None, "it is known");
+            assert_eq!(lifecycle.next_step(), Some(now + LAST_REPORTS_OF_A_ROTATION));
+            now += Duration::from_secs(1);
+            assert!(lifecycle.finish(now), "nothing is in flight");
+        }
     }
 
     #[test]

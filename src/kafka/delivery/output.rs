@@ -73,6 +73,8 @@ pub(crate) enum Told<'a> {
         /// It is not the first in a row that delivered nothing.
         again_without_delivery: bool,
     },
+    /// The producer will be replaced, because certificates have changed.
+    Rotated { epoch: Epoch },
     /// The producer has delivered its first record.
     Delivers,
     /// Kafka or librdkafka refused a record.

@@ -1,0 +1,162 @@
+//! What the clients of librdkafka log in with: the same for all of them, and renewed while they live.
+//!
+//! [`Login::client`] makes every client, so that each begins with the secrets and certificates that are in
+//! the files at that time, and with the present token. `thread.rs` watches the files and fetches tokens, and
+//! hands what is new to the clients that live. Certificates are the exception: librdkafka reads them only
+//! when it makes a client, so a change of them asks for new clients.
+
+use std::ffi::CString;
+use std::sync::{Arc, Weak};
+
+use actix::{Message, Recipient};
+use parking_lot::Mutex;
+
+use super::librdkafka::Client;
+use super::sentences::Sentences;
+use super::token::Token;
+use crate::config::{Config, KafkaClient, KafkaConfig, Secrets, filled, kafka_client};
+
+mod aws_credentials;
+mod fetch;
+mod msk_iam;
+mod oidc;
+mod thread;
+mod web;
+
+pub use thread::LoginThread;
+
+/// Certificates or keys have changed, and can be used.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct FilesChanged;
+
+/// See the module.
+pub struct Login {
+    config: Arc<Config>,
+    secrets: Secrets,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    clients: Vec<Weak<Client>>,
+    token: Option<Token>,
+    /// Why there is no token, or no new one.
+    trouble: Option<String>,
+    /// How often certificates have changed.
+    version: u64,
+    /// Is told of each such change.
+    told: Option<Recipient<FilesChanged>>,
+}
+
+impl Login {
+    /// Of nobody yet.
+    pub fn new(config: Arc<Config>) -> Self {
+        Self { config, secrets: Secrets::default(), state: Mutex::default() }
+    }
+
+    /// Makes a client, and keeps its login up to date while it lives.
+    ///
+    /// # Errors
+    /// Why librdkafka refuses the properties, or why a file cannot be read; without secrets.
+    pub(super) fn client(
+        &self,
+        which: KafkaClient,
+        sentences: Option<&Arc<Sentences>>,
+    ) -> Result<Arc<Client>, String> {
+        // All the time: what changes meanwhile reaches the new client too.
+        let mut state = self.state.lock();
+        let properties = filled(&self.config.kafka)?;
+        self.secrets.learn(&properties);
+        let settings = kafka_client(&self.config, &properties, which);
+        let client =
+            Client::new(&settings, sentences).map_err(|error| self.secrets.hide(&error))?;
+        let client = Arc::new(client);
+        if let Some(token) = &state.token {
+            // It may have expired. Then there is trouble already, and the next one is on its way.
+            let _ = client.set_token(token);
+        }
+        state.clients.retain(|client| client.strong_count() > 0);
+        state.clients.push(Arc::downgrade(&client));
+        Ok(client)
+    }
+
+    /// What no text may contain.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Why there is no token, or no new one.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.state.lock().trouble.clone()
+    }
+
+    /// Another number after each change of a certificate or a key.
+    pub(super) fn version(&self) -> u64 {
+        self.state.lock().version
+    }
+
+    fn kafka(&self) -> &KafkaConfig {
+        &self.config.kafka
+    }
+
+    /// Changes what later clients get, and each client that lives. None is dropped under the lock: that
+    /// takes its time.
+    fn each_client(&self, later: impl FnOnce(&mut State), living: impl FnMut(&Arc<Client>)) {
+        let mut state = self.state.lock();
+        later(&mut state);
+        let clients: Vec<_> = state.clients.iter().filter_map(Weak::upgrade).collect();
+        clients.iter().for_each(living);
+        drop(state);
+        drop(clients);
+    }
+
+    /// The clients log in with the password that is in the file now, from their next connection on.
+    ///
+    /// # Errors
+    /// Why the file cannot be read.
+    fn renew_password(&self) -> Result<(), String> {
+        let properties = filled(self.kafka())?;
+        self.secrets.learn(&properties);
+        let text = |name: &str| {
+            // Neither has a NUL: the configuration refuses it.
+            CString::new(properties.get(name).map_or("", String::as_str)).unwrap_or_default()
+        };
+        let (username, password) = (text("sasl.username"), text("sasl.password"));
+        self.each_client(|_| {}, |client| client.set_credentials(&username, &password));
+        Ok(())
+    }
+
+    /// The clients get this token, or the reason for which there is no new one is kept.
+    fn renew_token(&self, fetched: Result<Token, String>) -> Result<(), String> {
+        let fetched = fetched.and_then(|token| {
+            let mut refused = Ok(());
+            self.each_client(
+                |state| state.token = Some(token.clone()),
+                |client| {
+                    if let Err(why) = client.set_token(&token) {
+                        refused = Err(why);
+                    }
+                },
+            );
+            refused
+        });
+        let fetched = fetched.map_err(|why| self.secrets.hide(&why));
+        self.state.lock().trouble = fetched.clone().err();
+        fetched
+    }
+
+    /// From now on `told` is told of each change of a certificate or a key.
+    pub(super) fn tell(&self, told: Recipient<FilesChanged>) {
+        self.state.lock().told = Some(told);
+    }
+
+    /// Certificates or keys have changed: who makes clients makes new ones.
+    fn change_version(&self) {
+        let mut state = self.state.lock();
+        state.version += 1;
+        if let Some(told) = &state.told {
+            told.do_send(FilesChanged);
+        }
+    }
+}

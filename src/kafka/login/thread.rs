@@ -1,0 +1,189 @@
+//! The thread that watches the files of the login and fetches tokens: neither is to keep an actor waiting.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use slog::{Logger, info, o, warn};
+
+use super::{Login, fetch};
+use crate::backoff::Backoff;
+use crate::config::{filled, try_together};
+use crate::file_watch::FileWatch;
+use crate::observe::{LogLimiter, keys};
+use crate::supervisor::{Stop, StoppableThread};
+
+/// How often the files are looked at. A change is used once two looks have found the same.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The first pause after a token could not be fetched; it doubles.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// No token is asked for sooner than this after the last one, however short its lifetime is.
+const FETCH_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// A repeated warning appears once in this time.
+const WARN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// See the module.
+#[derive(Debug)]
+pub struct LoginThread(StoppableThread);
+
+impl LoginThread {
+    /// Starts the thread, if there are files to watch or tokens to fetch.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(login: &Arc<Login>, log: &Logger) -> io::Result<Option<Self>> {
+        let Some(mut worker) = Worker::new(login, log) else { return Ok(None) };
+        let work = move |stop: &Stop| {
+            loop {
+                let pause = worker.work(Instant::now());
+                if stop.wait(pause) {
+                    return;
+                }
+            }
+        };
+        Ok(Some(Self(StoppableThread::start("kafka-login", work)?)))
+    }
+
+    /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
+    pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
+        self.0.finished()
+    }
+}
+
+/// Does not wait for the thread: an endpoint that does not answer takes its time.
+impl Drop for LoginThread {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+struct Worker {
+    login: Arc<Login>,
+    log: Logger,
+    password: FileWatch,
+    client_secret: FileWatch,
+    certificates: FileWatch,
+    tokens: Option<Tokens>,
+    warnings: LogLimiter,
+}
+
+/// When the next token is fetched.
+struct Tokens {
+    at: Instant,
+    backoff: Backoff,
+    /// What was said last is that there is none.
+    is_failing: bool,
+    /// There has been one.
+    had_one: bool,
+}
+
+impl Worker {
+    fn new(login: &Arc<Login>, log: &Logger) -> Option<Self> {
+        let kafka = login.kafka();
+        let watch = |path: &Option<_>| FileWatch::new(path.clone().into_iter().collect());
+        // Where a file cannot be read just now, the fetch will say so.
+        let by_token = match filled(kafka) {
+            Ok(properties) => kafka.token_source(&properties).is_some(),
+            Err(_) => kafka.oauth_client_secret_file.is_some(),
+        };
+        let tokens = by_token.then(|| Tokens {
+            at: Instant::now(),
+            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
+            is_failing: false,
+            had_one: false,
+        });
+        let worker = Self {
+            password: watch(&kafka.sasl_password_file),
+            client_secret: watch(&kafka.oauth_client_secret_file),
+            certificates: FileWatch::new(kafka.tls_files()),
+            tokens,
+            log: log.new(o!(keys::COMPONENT => "kafka")),
+            warnings: LogLimiter::every(WARN_INTERVAL),
+            login: Arc::clone(login),
+        };
+        let has_files = !worker.password.is_empty() || !worker.certificates.is_empty();
+        (has_files || worker.tokens.is_some()).then_some(worker)
+    }
+
+    /// Does what is due, and returns how long there is nothing to do.
+    fn work(&mut self, now: Instant) -> Duration {
+        if self.password.has_changed() {
+            match self.login.renew_password() {
+                Ok(()) => {
+                    info!(self.log, "kafka password changed, it is used from the next login on")
+                }
+                Err(why) => {
+                    self.warn("kafka password changed and cannot be read, keeping the last", &why)
+                }
+            }
+        }
+        if self.certificates.has_changed() {
+            match try_together(&self.login.config) {
+                Ok(()) => self.login.change_version(),
+                Err(why) => {
+                    let why = self.login.secrets().hide(&why);
+                    self.warn(
+                        "kafka certificate files changed and cannot be used, keeping the last",
+                        &why,
+                    );
+                }
+            }
+        }
+        if self.client_secret.has_changed()
+            && let Some(tokens) = &mut self.tokens
+        {
+            tokens.at = now;
+        }
+        let Some(tokens) = &mut self.tokens else { return LOOK_EVERY };
+        if tokens.at <= now {
+            self.fetch();
+        }
+        let next = self
+            .tokens
+            .as_ref()
+            .map_or(LOOK_EVERY, |tokens| tokens.at.saturating_duration_since(Instant::now()));
+        next.min(LOOK_EVERY)
+    }
+
+    fn fetch(&mut self) {
+        let fetched = filled(self.login.kafka()).and_then(|properties| {
+            self.login.secrets().learn(&properties);
+            let source = self.login.kafka().token_source(&properties);
+            fetch::token(&source.ok_or("the login by token is not complete")?)
+        });
+        let lifetime = fetched.as_ref().map(|token| token.refresh_after(now_ms())).ok();
+        let renewed = self.login.renew_token(fetched);
+        let Some(tokens) = &mut self.tokens else { return };
+        match (renewed, lifetime) {
+            (Ok(()), Some(pause)) => {
+                if tokens.is_failing || !tokens.had_one {
+                    info!(self.log, "token for kafka fetched");
+                }
+                (tokens.is_failing, tokens.had_one) = (false, true);
+                tokens.backoff.reset();
+                tokens.at = Instant::now() + pause.max(FETCH_PAUSE_MIN);
+                self.warnings.reset();
+            }
+            (Err(why), _) => {
+                tokens.is_failing = true;
+                tokens.at = Instant::now() + tokens.backoff.pause(fastrand::f64());
+                self.warn("no token for kafka", &why);
+            }
+            (Ok(()), None) => {}
+        }
+    }
+
+    fn warn(&mut self, what: &'static str, why: &str) {
+        if let Some(suppressed) = self.warnings.pass(Instant::now()) {
+            warn!(self.log, "{}", what; keys::ERROR => why, keys::SUPPRESSED => suppressed);
+        }
+    }
+}
+
+/// Since 1970.
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
