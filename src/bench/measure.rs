@@ -141,7 +141,7 @@ impl<'a> TestBed<'a> {
         if let Some(url) = &args.mqtt {
             let url = mqtt_url::parse(url);
             let url = url.map_err(|why| BenchError::Arguments(format!("--mqtt: {why}")))?;
-            endpoints.mqtt = format!("{}:{}", url.host, url.port);
+            endpoints.mqtt = url.address.endpoint.to_string();
             endpoints.login = url.username.map(|name| (name, url.password.unwrap_or_default()));
         }
         let mut reader = None;

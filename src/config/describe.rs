@@ -8,12 +8,26 @@ use super::toml_text::{quote, string};
 impl Config {
     /// The configuration as TOML: every key, defaults included, secrets as `[redacted]`.
     pub fn describe(&self) -> String {
-        let blocks = SECTIONS.iter().flat_map(|section| {
-            let sections = (0..self.count(section.name)).map(|at| self.block(section.name, at));
-            let properties = (section.name == "kafka").then(|| self.properties());
+        // A section such as `[mqtt.tls]` stands behind the one that it belongs to.
+        let roots = SECTIONS.iter().filter(|section| !section.name.contains('.'));
+        let blocks = roots.flat_map(|root| {
+            let sections = (0..self.count(root.name)).flat_map(|at| {
+                let own = SECTIONS.iter().filter(|section| section.root() == root.name);
+                own.map(move |section| self.block(section.name, at))
+            });
+            let properties = (root.name == "kafka").then(|| self.properties());
             sections.chain(properties)
         });
         blocks.filter(|block| !block.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// How many sections of this name there are.
+    fn count(&self, root: &str) -> usize {
+        match root {
+            "mqtt" => self.mqtt_sections().len(),
+            "routes" => self.routes.len(),
+            _ => 1,
+        }
     }
 
     /// The section that is the `at`-th of its name.
@@ -23,12 +37,16 @@ impl Config {
             let value = (key.field.show)(self, at, &key.form)?;
             Some(format!("{} = {value}\n", key.name()))
         });
+        let lines: String = lines.collect();
         let header = match section {
             "" => String::new(),
+            // What is without effect is not printed.
+            _ if section.contains('.') && lines.is_empty() => String::new(),
             "routes" => "[[routes]]\n".to_owned(),
+            "mqtt" if self.count(section) > 1 => "[[mqtt]]\n".to_owned(),
             section => format!("[{section}]\n"),
         };
-        header + &lines.collect::<String>()
+        header + &lines
     }
 
     fn properties(&self) -> String {

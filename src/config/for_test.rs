@@ -22,7 +22,9 @@ impl Config {
     #[doc(hidden)]
     pub fn for_test() -> Self {
         let required = KEYS.iter().filter_map(|key| match key.fallback {
-            Fallback::Required(example) => Some((key.variable(), example.to_owned())),
+            Fallback::Required(example) | Fallback::RequiredUnless(example, _) => {
+                Some((key.variable(), example.to_owned()))
+            }
             _ => None,
         });
         let client_id = ("BRIDGE_MQTT__CLIENT_ID".to_owned(), "bridge-1".to_owned());

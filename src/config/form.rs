@@ -6,16 +6,44 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::kafka_topic;
+use super::list::{self, Item};
+use super::mqtt_url;
+use super::proxy_url;
 use super::value::{Refused, Value};
 
 /// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
 pub(super) const MQTT_STRING_MAX: usize = 65_535;
 
+/// What a connection may be called.
+const NAME: &str = "a name of 1 to 64 letters, digits, dots, hyphens and underscores";
+/// What a group may be called (MQTT 5, section 4.8.2).
+const GROUP: &str = "a name without /, + and #";
+
 /// Which values are legal.
 #[derive(Debug, Clone, Copy)]
 pub enum Form {
+    /// true or false.
+    Truth,
     /// `mqtt.url`
     Url,
+    /// A list of [`Form::Url`], or one string with commas.
+    Urls,
+    /// `mqtt.proxy`
+    Proxy,
+    /// The name of a connection.
+    Name,
+    /// `mqtt.tls.server_name`: a host's name or address.
+    ServerName,
+    /// `mqtt.group`: the name of a group of shared subscriptions.
+    Group,
+    /// An MQTT topic to publish to.
+    MqttTopic,
+    /// A list of strings, or one string with commas.
+    List(Item),
+    /// A table of strings, or one string such as `a=b,c=d`.
+    UserProperties,
+    /// The same for headers of HTTP, whose values may be secrets.
+    Headers,
     /// An MQTT string.
     MqttString,
     /// An MQTT string that may be a secret: some brokers take a token as the user name.
@@ -24,6 +52,8 @@ pub enum Form {
     Secret,
     /// The path of a file with a secret. Users easily write the secret itself here.
     SecretFile,
+    /// The path of a file that is there and can be read.
+    File,
     /// The path of this kind of file.
     Path(&'static str),
     /// An MQTT filter.
@@ -57,12 +87,23 @@ pub enum Form {
 impl fmt::Display for Form {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
-            Self::Url => "mqtt://host or mqtt://host:port",
+            Self::Truth => "true or false",
+            Self::Url => mqtt_url::LEGAL,
+            Self::Urls => return write!(f, "a list of addresses: {}", mqtt_url::LEGAL),
+            Self::Proxy => proxy_url::LEGAL,
+            Self::Name => NAME,
+            Self::Group => GROUP,
+            Self::ServerName => "a host name, without a port",
+            Self::MqttTopic => "an MQTT topic without wildcards",
+            Self::List(item) => return write!(f, "a list of {}", item.what()),
+            Self::UserProperties | Self::Headers => {
+                "a table of strings, such as { name = \"value\" }"
+            }
             Self::MqttString | Self::UserName => {
                 return write!(f, "a string of at most {MQTT_STRING_MAX} bytes");
             }
             Self::Secret => "a string",
-            Self::SecretFile => "the path of a file",
+            Self::SecretFile | Self::File => "the path of a file",
             Self::Path(what) => return write!(f, "the path of a {what}"),
             Self::Filter => "an MQTT topic filter",
             Self::KafkaTopic => "the name of a Kafka topic",
@@ -115,14 +156,18 @@ impl Form {
 
     /// Whether errors must not show the value, because it may be or contain a secret.
     pub(super) fn is_private(&self) -> bool {
-        matches!(self, Self::Url | Self::UserName | Self::Secret | Self::SecretFile)
+        let is_login = matches!(self, Self::Url | Self::Urls | Self::Proxy | Self::UserName);
+        let is_secret = matches!(self, Self::Secret | Self::SecretFile | Self::Headers);
+        is_login || is_secret || matches!(self, Self::List(Item::Argument))
     }
 
     /// The string, if it is of this form.
     pub(super) fn text<'a>(&self, value: &'a Value) -> Result<&'a str, Refused> {
         let text = value.text().ok_or(Refused::Form)?;
         match self {
-            Self::MqttString | Self::UserName | Self::Secret if text.len() > MQTT_STRING_MAX => {
+            Self::MqttString | Self::UserName | Self::Secret | Self::MqttTopic
+                if text.len() > MQTT_STRING_MAX =>
+            {
                 let found = text.len();
                 let text = format!("expected at most {MQTT_STRING_MAX} bytes, found {found}");
                 Err(Refused::Because(text))
@@ -132,7 +177,18 @@ impl Form {
                     "expected a string without the NUL character, found one with it".to_owned(),
                 ))
             }
-            Self::Path(_) | Self::SecretFile if text.is_empty() || text.contains('\0') => {
+            Self::Path(_) | Self::File | Self::SecretFile
+                if text.is_empty() || text.contains('\0') =>
+            {
+                Err(Refused::Form)
+            }
+            Self::Name if !list::is_name(text) => Err(Refused::Form),
+            Self::ServerName if !list::is_host(text) => Err(Refused::Form),
+            Self::Group if text.is_empty() || text.contains(['/', '+', '#', '\0']) => {
+                Err(Refused::Form)
+            }
+            // [MQTT-3.3.2-2], [MQTT-4.7.3-1], [MQTT-4.7.3-2].
+            Self::MqttTopic if text.is_empty() || text.contains(['+', '#', '\0']) => {
                 Err(Refused::Form)
             }
             Self::KafkaTopic if !kafka_topic::is_legal(text) => {

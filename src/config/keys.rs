@@ -4,7 +4,8 @@
 
 use super::field::{self, Field, field};
 pub use super::form::Form;
-use super::mqtt_config::{Protocol, RenumberedRedelivery, Resubscribe, Unmatched};
+pub use super::list::Item;
+use super::mqtt_config::{Protocol, RenumberedRedelivery, Resubscribe, TlsVersion, Unmatched};
 use super::resolved::LogFormat;
 use super::setting::Choice;
 use crate::route::PayloadForm;
@@ -12,17 +13,25 @@ use crate::route::PayloadForm;
 /// A section of the file, in the order in which it is documented.
 #[derive(Debug)]
 pub struct Section {
-    /// Its name: `mqtt` is written `[mqtt]`, `routes` is written `[[routes]]`; the keys of the one
-    /// without a name stand before all sections.
+    /// Its name: `mqtt` is written `[mqtt]`, or `[[mqtt]]` where there are several, `routes` is written
+    /// `[[routes]]`; the keys of the one without a name stand before all sections. `mqtt.tls` belongs to
+    /// the `mqtt` before it.
     pub name: &'static str,
     /// What it is about, in one line.
     pub about: &'static str,
 }
 
+impl Section {
+    /// The section that it belongs to: `mqtt` for `mqtt.tls`, itself for most.
+    pub(super) fn root(&self) -> &'static str {
+        self.name.split_once('.').map_or(self.name, |(root, _)| root)
+    }
+}
+
 /// One key.
 #[derive(Debug)]
 pub struct Key {
-    /// `section.name`.
+    /// `section.name`, where the section may have a dot.
     pub path: &'static str,
     /// Which values are legal, with their unit.
     pub form: Form,
@@ -41,6 +50,8 @@ pub struct Key {
 pub enum Fallback {
     /// None: the key is required. The text is an example.
     Required(&'static str),
+    /// None: either this key or the other one is required. The text is an example.
+    RequiredUnless(&'static str, &'static str),
     /// None: the key is optional. The text is an example.
     Unset(&'static str),
     /// This, as it would be written.
@@ -48,39 +59,42 @@ pub enum Fallback {
 }
 
 impl Key {
-    /// The part of the path before the dot; empty for a key that stands before all sections.
+    /// The part of the path before the last dot; empty for a key that stands before all sections.
     pub fn section(&self) -> &'static str {
-        self.path.split_once('.').map_or("", |(section, _)| section)
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
     }
 
-    /// The part of the path behind the dot.
+    /// The part of the path behind the last dot.
     pub fn name(&self) -> &'static str {
-        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
     }
 
-    /// Its path in the section that is the `at`-th of its kind: `routes[3].filter`.
-    pub(super) fn path_at(&self, at: usize) -> String {
-        match self.section() {
-            "routes" => format!("routes[{at}].{}", self.name()),
-            _ => self.path.to_owned(),
-        }
+    /// The first part of the path: the section of which there may be several.
+    pub(super) fn root(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(root, _)| root)
     }
 
-    /// The environment variable that overrides it, for the first route in `[[routes]]`.
+    /// Its path where that section is called `label`: `routes[3].filter`, `mqtt[1].tls.ca_file`.
+    pub(super) fn path_in(&self, label: &str) -> String {
+        format!("{label}{}", &self.path[self.root().len()..])
+    }
+
+    /// The environment variable that overrides it, for the first route in `[[routes]]` and the first
+    /// connection in `[[mqtt]]`.
     pub fn variable(&self) -> String {
-        let index = if self.section() == "routes" { "0__" } else { "" };
-        let name = if self.path == PROPERTIES { "properties__linger_ms" } else { self.name() };
-        if self.section().is_empty() {
-            return format!("{PREFIX}{name}").to_uppercase();
-        }
-        format!("{PREFIX}{}__{index}{name}", self.section()).to_uppercase()
+        let path = match self.path {
+            PROPERTIES => "kafka.properties.linger_ms".to_owned(),
+            _ if self.root() == "routes" => self.path_in("routes.0"),
+            path => path.to_owned(),
+        };
+        format!("{PREFIX}{}", path.replace('.', "__")).to_uppercase()
     }
 
     /// `text` as it is written in TOML.
     pub fn toml(&self, text: &str) -> String {
         match self.form {
-            Form::Count(..) => text.to_owned(),
-            Form::Brokers => {
+            Form::Count(..) | Form::Truth | Form::UserProperties | Form::Headers => text.to_owned(),
+            Form::Brokers | Form::Urls | Form::List(_) => {
                 let items: Vec<_> = text.split(',').map(|item| format!("{item:?}")).collect();
                 format!("[{}]", items.join(", "))
             }
@@ -98,7 +112,20 @@ pub const PROPERTIES: &str = "kafka.properties";
 /// All sections.
 pub const SECTIONS: &[Section] = &[
     Section { name: "", about: "Before all sections: the keys that belong to no section." },
-    Section { name: "mqtt", about: "The connection to the MQTT broker." },
+    Section {
+        name: "mqtt",
+        about: "The connection to the MQTT broker. For several, write [[mqtt]] for each.",
+    },
+    Section {
+        name: "mqtt.tls",
+        about: "TLS, for addresses with mqtts or wss. All files are read at each connect; a change of \
+                one makes a new connection.",
+    },
+    Section {
+        name: "mqtt.status",
+        about: "Says whether the bridge is connected, to those who subscribe to an MQTT topic of its \
+                own. Without mqtt_topic it says nothing.",
+    },
     Section {
         name: "routes",
         about: "What to subscribe to and where it goes: one [[routes]] for each rule. The first rule \
@@ -121,7 +148,7 @@ macro_rules! keys {
     };
 }
 
-use Fallback::{Required, Unset, Value};
+use Fallback::{Required, RequiredUnless, Unset, Value};
 
 /// All keys, by section.
 pub const KEYS: &[Key] = keys! {
@@ -130,14 +157,30 @@ pub const KEYS: &[Key] = keys! {
         "The directory of the state files, in which the bridge remembers its subscriptions: one small file for each client id and broker. A relative path starts at the working directory.",
         "If it is not writable, the bridge logs a warning; after a restart it does not know which old subscriptions to end.";
 
+    "mqtt.name" => field::NAME,
+        Form::Name, Value("mqtt"),
+        "The name of the connection in logs, metrics and routes.from. Required, and different for each, where there are several [[mqtt]].",
+        "Cannot fail.";
     "mqtt.url" => field::URL,
-        Form::Url, Required("mqtt://localhost:1883"),
-        "The address of the MQTT broker. The port is 1883 unless the URL names another.",
+        Form::Url, RequiredUnless("mqtt://localhost:1883", "mqtt.urls"),
+        "The address of the MQTT broker. The schemes and their ports: mqtts 8883 (TLS), mqtt 1883, wss 443 (WebSocket over TLS), ws 80, unix:///path (a socket). ssl and tls are other names for mqtts, tcp for mqtt. WebSocket has the path /mqtt unless the URL has another.",
         "While the broker is unreachable, the bridge stays up and retries.";
-    "mqtt.client_id" => field!(mqtt.client_id),
+    "mqtt.urls" => field::URLS,
+        Form::Urls, Unset("mqtts://a.example:8883,mqtts://b.example:8883"),
+        "Instead of url: several addresses of one broker that share its sessions, in the order in which they are tried.",
+        "If an address fails, the bridge tries the next one.";
+    "mqtt.client_id" => field::CLIENT_ID,
         Form::MqttString, Unset("bridge-1"),
         "The name of the MQTT session. Keep it stable, and use it for one bridge only. Required unless session_expiry is 0s.",
         "If another client connects with the same name, it takes over the session, and the bridge backs off before it reconnects.";
+    "mqtt.connections" => field::CONNECTIONS,
+        Form::Count(1, 64), Value("1"),
+        "So many connections share the subscriptions, where one connection or the broker's limit for one is too slow. Their client ids are client_id with -0, -1 and so on behind it.",
+        "Order holds only as far as the broker keeps the messages of one MQTT topic on one connection.";
+    "mqtt.group" => field!(mqtt.group),
+        Form::Group, Unset("bridge"),
+        "Shares the subscriptions of all routes with the other members of this group, in this process and in others: each filter becomes $share/GROUP/FILTER. Where connections is more than 1, it is bridge unless set.",
+        "If the broker has no shared subscriptions, the bridge logs a warning and retries.";
     "mqtt.protocol" => field!(mqtt.protocol),
         Form::Choice(Protocol::WORDS), Value("auto"),
         "auto speaks MQTT 5 and falls back to 3.1.1 if the broker rejects MQTT 5, gives an answer that is not MQTT 5, closes the connection, or does not answer.",
@@ -174,17 +217,33 @@ pub const KEYS: &[Key] = keys! {
         Form::UserName, Unset("bridge"),
         "Set it if the broker requires a login.",
         "If the broker refuses the login, the bridge logs a warning and retries.";
-    "mqtt.password" => field!(mqtt.password),
+    "mqtt.password" => field::PASSWORD,
         Form::Secret, Unset("${MQTT_PASSWORD}"),
         "Preferably taken from the environment, as in ${MQTT_PASSWORD}, or from password_file.",
         "If the broker refuses the login, the bridge logs a warning and retries.";
     "mqtt.password_file" => field::PASSWORD_FILE,
         Form::SecretFile, Unset("/run/secrets/mqtt_password"),
-        "A file with the password, to be used instead of password. The file is read once at startup; one newline at its end is removed.",
-        "If the file cannot be read, the bridge does not start (exit code 78).";
+        "A file with the password, to be used instead of password. It is read at each connect, and a change makes a new connection; one newline at its end is removed.",
+        "If the file cannot be read at the start, the bridge does not start (exit code 78); if not later, it logs a warning and retries.";
+    "mqtt.password_command" => field::PASSWORD_COMMAND,
+        Form::List(Item::Argument), Unset("/usr/local/bin/token,--for,broker"),
+        "A program and its arguments, run for each connect without a shell; what it writes to stdout is the password. For tokens that expire.",
+        "If it fails or takes longer than connect_timeout, the bridge logs a warning and retries.";
+    "mqtt.user_properties" => field!(mqtt.user_properties),
+        Form::UserProperties, Unset("{ site = \"plant-1\" }"),
+        "Sent to the broker with CONNECT, over MQTT 5 only.",
+        "The broker decides what they mean.";
+    "mqtt.websocket_headers" => field!(mqtt.websocket_headers),
+        Form::Headers, Unset("{ Authorization = \"Bearer ${TOKEN}\" }"),
+        "Headers of HTTP that are sent with the upgrade to WebSocket, for a gateway that asks for them. Their values are never printed.",
+        "If the gateway refuses, the bridge logs a warning and retries.";
+    "mqtt.proxy" => field::PROXY,
+        Form::Proxy, Unset("http://proxy.example:3128"),
+        "The proxy to connect through: HTTP CONNECT or SOCKS 5, with http://user:password@host:port if it wants a login. The proxy looks up the broker's name.",
+        "If the proxy refuses or is unreachable, the bridge logs a warning and retries.";
     "mqtt.connect_timeout" => field!(mqtt.connect_timeout),
         Form::Duration("100ms", "10m"), Value("10s"),
-        "The time limit for the TCP connection to each address of the host, then for CONNACK, then for SUBACK.",
+        "The time limit for the TCP connection to each address of the host, for the proxy, TLS and WebSocket together, then for CONNACK, then for SUBACK.",
         "The bridge tries the next address, or reconnects.";
     "mqtt.reconnect_min" => field!(mqtt.reconnect_min),
         Form::Duration("1ms", "1h"), Value("100ms"),
@@ -194,6 +253,60 @@ pub const KEYS: &[Key] = keys! {
         Form::Duration("1ms", "1h"), Value("30s"),
         "The longest pause between attempts to connect.",
         "Not a limit: the bridge never stops trying.";
+
+    "mqtt.tls.ca_file" => field!(mqtt.tls.ca_file),
+        Form::File, Unset("/etc/ssl/private-ca.pem"),
+        "The authorities to trust, PEM. Without it, those that the system trusts.",
+        "If the broker's certificate is of another authority, the bridge logs a warning and retries.";
+    "mqtt.tls.cert_file" => field!(mqtt.tls.cert_file),
+        Form::File, Unset("/etc/ssl/bridge.pem"),
+        "The bridge's own certificate and its chain, PEM, for a broker that asks for one. Needs key_file.",
+        "If the broker refuses the certificate, the bridge logs a warning and retries.";
+    "mqtt.tls.key_file" => field!(mqtt.tls.key_file),
+        Form::File, Unset("/etc/ssl/bridge.key"),
+        "The key of cert_file, PEM: RSA or EC, PKCS#8 or the older forms, encrypted or not.",
+        "If it does not belong to cert_file, the bridge logs a warning and retries.";
+    "mqtt.tls.key_password_file" => field!(mqtt.tls.key_password_file),
+        Form::SecretFile, Unset("/run/secrets/key_password"),
+        "A file with the password of key_file; one newline at its end is removed.",
+        "If the password is wrong, the bridge logs a warning and retries.";
+    "mqtt.tls.server_name" => field!(mqtt.tls.server_name),
+        Form::ServerName, Unset("broker.example"),
+        "The name that the broker's certificate must have, and that is sent to it (SNI). Without it, the host of the address.",
+        "If the certificate has another name, the bridge logs a warning and retries.";
+    "mqtt.tls.alpn" => field!(mqtt.tls.alpn),
+        Form::List(Item::Protocol), Unset("x-amzn-mqtt-ca"),
+        "The protocols to offer (ALPN), in order: AWS IoT Core needs x-amzn-mqtt-ca on port 443.",
+        "The broker decides what a protocol that it does not know means.";
+    "mqtt.tls.min_version" => field!(mqtt.tls.min_version),
+        Form::Choice(TlsVersion::WORDS), Value("1.2"),
+        "The oldest version of TLS to speak.",
+        "If the broker speaks older ones only, the bridge logs a warning and retries.";
+    "mqtt.tls.insecure_skip_verify" => field!(mqtt.tls.insecure_skip_verify),
+        Form::Truth, Value("false"),
+        "true: neither the broker's certificate nor its name is checked, so that anybody on the way can read and change everything. For tests only.",
+        "Each connection's log line, /readyz and check say so.";
+
+    "mqtt.status.mqtt_topic" => field::STATUS_TOPIC,
+        Form::MqttTopic, Unset("bridges/{client_id}/status"),
+        "The MQTT topic to which online is published after each connect, and offline before the bridge leaves, or by the broker when the connection is lost (the will). {client_id} is replaced by the client id.",
+        "If the broker refuses it, it closes the connection or ignores the message; the bridge retries.";
+    "mqtt.status.online" => field!(mqtt.status.online),
+        Form::MqttString, Value("online"),
+        "The payload that says that the bridge is connected.",
+        "Cannot fail.";
+    "mqtt.status.offline" => field!(mqtt.status.offline),
+        Form::MqttString, Value("offline"),
+        "The payload that says that it is not.",
+        "Cannot fail.";
+    "mqtt.status.retain" => field!(mqtt.status.retain),
+        Form::Truth, Value("true"),
+        "Whether the broker keeps the last of them for those who subscribe later.",
+        "If the broker does not retain, it closes the connection or ignores the flag.";
+    "mqtt.status.qos" => field!(mqtt.status.qos),
+        Form::Count(0, 1), Value("1"),
+        "1: the broker acknowledges them. 0: one may be lost.",
+        "Cannot fail.";
 
     "routes.filter" => field!(routes.filter),
         Form::Filter, Required("sensors/#"),
@@ -207,6 +320,10 @@ pub const KEYS: &[Key] = keys! {
         Form::KafkaTopic, Required("sensors"),
         "The Kafka topic to write records to. Their key is the MQTT topic.",
         "If the Kafka topic is missing, or the bridge may not write to it, the messages are held (see dead_letter.after).";
+    "routes.from" => field!(routes.from),
+        Form::List(Item::Connection), Unset("plant-1"),
+        "The names of the connections (mqtt.name) that the route takes messages from. Without it, all of them.",
+        "If no connection has the name, the bridge does not start (exit code 78).";
     "routes.payload" => field!(routes.payload),
         Form::Choice(PayloadForm::WORDS), Value("raw"),
         "raw: the payload unchanged. json: the payload is checked, and padding around the JSON document is removed.",
@@ -301,6 +418,27 @@ pub const KEYS: &[Key] = keys! {
         Form::Listen, Value("127.0.0.1:8080"),
         "The address to listen on, or \"off\". Port 0 takes a free port, which is logged. In a container, use \"0.0.0.0:8080\".",
         "If the address is not available, the bridge does not start (exit code 78).";
+
+    "http.token_file" => field::TOKEN_FILE,
+        Form::SecretFile, Unset("/run/secrets/http_token"),
+        "A file with the token that every page asks for except /livez and /readyz: at least 16 characters. Required where listen is not a loopback address.",
+        "If the file cannot be read, the bridge does not start (exit code 78).";
+    "http.metrics_token" => field!(http.metrics_token),
+        Form::Truth, Value("true"),
+        "Whether /metrics asks for the token of token_file too.",
+        "false: everyone who reaches the address reads the metrics.";
+    "http.host_names" => field!(http.host_names),
+        Form::List(Item::Host), Unset("bridge.example"),
+        "The names by which clients may ask for pages (Host header), beside the address itself and localhost. Keeps pages of other sites from asking through a browser.",
+        "A request for another name is refused.";
+    "http.cert_file" => field!(http.cert_file),
+        Form::File, Unset("/etc/ssl/http.pem"),
+        "The server's certificate and its chain, PEM; with it the server speaks HTTPS. Needs key_file.",
+        "If it cannot be used, the bridge does not start (exit code 78).";
+    "http.key_file" => field!(http.key_file),
+        Form::File, Unset("/etc/ssl/http.key"),
+        "The key of cert_file, PEM.",
+        "If it does not belong to cert_file, the bridge does not start (exit code 78).";
 
     "log.format" => field!(log.format),
         Form::Choice(LogFormat::WORDS), Value("auto"),

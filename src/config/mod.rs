@@ -5,8 +5,10 @@
 //! errors are reported together.
 
 mod authorities;
+mod authority;
 mod brokers;
 mod client;
+mod connections;
 mod describe;
 mod errors;
 mod field;
@@ -16,15 +18,19 @@ mod java_names;
 mod kafka_login;
 mod kafka_topic;
 pub mod keys;
+mod list;
 mod load;
 mod mqtt_config;
+mod mqtt_relations;
 pub mod mqtt_url;
 mod properties;
 mod property_table;
+mod proxy_url;
 mod reading;
 mod relations;
 mod resolve;
 mod resolved;
+mod route_relations;
 mod secret;
 mod secret_file;
 mod secrets;

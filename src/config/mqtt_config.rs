@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
+use super::secrets::REDACTED;
 use crate::message::Qos;
 
 /// `[mqtt]`: one connection to an MQTT broker.
@@ -166,11 +167,16 @@ impl BrokerAddress {
     }
 }
 
-/// As in `url`, with the port, without a login: `mqtts://broker:8883`.
+/// As in `url`, with the port, without a login: `mqtts://broker:8883`. A query is not shown: it may be a
+/// signature.
 impl fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme(), self.endpoint)?;
-        f.write_str(self.websocket.as_deref().unwrap_or_default())
+        match self.websocket.as_deref().map(|path| path.split_once('?').ok_or(path)) {
+            None => Ok(()),
+            Some(Ok((path, _))) => write!(f, "{path}?{REDACTED}"),
+            Some(Err(path)) => f.write_str(path),
+        }
     }
 }
 
@@ -279,4 +285,17 @@ pub struct StatusConfig {
     pub retain: bool,
     /// Of both.
     pub qos: Qos,
+}
+
+/// Blank: the table of keys fills it.
+impl Default for StatusConfig {
+    fn default() -> Self {
+        Self {
+            mqtt_topic: String::new(),
+            online: String::new(),
+            offline: String::new(),
+            retain: true,
+            qos: Qos::AtLeastOnce,
+        }
+    }
 }

@@ -1,20 +1,40 @@
-//! `mqtt.url`: `mqtt://[user[:password]@]host[:port]`.
+//! `mqtt.url`: `SCHEME://[user[:password]@]host[:port][/path]`, or `unix:///path`. Pure.
 
-use percent_encoding::percent_decode_str;
-use url::Url;
+use std::path::PathBuf;
+
+use super::authority;
+pub(super) use super::authority::redacted;
+use super::mqtt_config::{BrokerAddress, Endpoint};
 
 /// What the URL says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MqttUrl {
-    /// A name or an address, IPv6 without brackets.
-    pub host: String,
-    /// 1883 if the URL names none.
-    pub port: u16,
+    /// Where the broker listens, and what it speaks there.
+    pub address: BrokerAddress,
     /// The user, percent-decoded.
     pub username: Option<String>,
     /// The password, percent-decoded.
     pub password: Option<String>,
 }
+
+/// What may be written.
+pub(super) const LEGAL: &str =
+    "mqtts://host or mqtts://host:port (likewise mqtt, wss, ws), or unix:///path";
+/// The path of WebSocket where the URL has none; brokers listen there, or everywhere.
+const WEBSOCKET_PATH: &str = "/mqtt";
+/// The longest path of a Unix socket, in bytes (`sun_path`, without the NUL at its end).
+const SOCKET_PATH_MAX: usize = 107;
+
+/// The schemes: name, default port, TLS, WebSocket. The first of its kind is the name that is printed.
+const SCHEMES: &[(&str, u16, bool, bool)] = &[
+    ("mqtt", 1883, false, false),
+    ("tcp", 1883, false, false),
+    ("mqtts", 8883, true, false),
+    ("ssl", 8883, true, false),
+    ("tls", 8883, true, false),
+    ("ws", 80, false, true),
+    ("wss", 443, true, true),
+];
 
 /// Reads `text`.
 ///
@@ -22,78 +42,43 @@ pub struct MqttUrl {
 /// What was expected and what was found, without the user name and the password.
 pub fn parse(text: &str) -> Result<MqttUrl, String> {
     let refuse = |why: &str| {
-        format!("expected mqtt://host or mqtt://host:port{why}, found {:?}", redacted(text))
+        let space = if why.is_empty() { "" } else { " " };
+        format!("expected {LEGAL}{space}{why}, found {:?}", redacted(text))
     };
-    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
-    match scheme.as_str() {
-        "mqtt" => {}
-        "mqtts" | "ssl" | "tls" => return Err(refuse(" (TLS to MQTT is not supported yet)")),
-        "ws" | "wss" => return Err(refuse(" (WebSocket is not supported yet)")),
-        _ => return Err(refuse("")),
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| refuse(""))?;
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme == "unix" {
+        return unix(rest).map_err(|why| refuse(&why));
     }
-    let rest = &text[scheme.len() + "://".len()..];
-    // These characters end the host.
-    if rest.find(['/', '?', '#']).is_some_and(|end| rest[end..].contains('@')) {
-        return Err(refuse(
-            " (user and password percent-encoded: # is %23, / is %2F, ? is %3F, @ is %40)",
-        ));
-    }
-    let url = Url::parse(text).map_err(|error| refuse(&format!(" ({error})")))?;
-    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err(refuse(" with nothing after it"));
-    }
-    let host = url.host_str().unwrap_or_default();
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
-    if host.is_empty() || !host.bytes().all(legal) {
-        return Err(refuse(" (a host consists of letters, digits, dots and hyphens)"));
-    }
-    let port = url.port().unwrap_or(1883);
-    if port == 0 {
-        return Err(refuse(" (a port is a number from 1 to 65535)"));
-    }
-    let decode = |part: &str| {
-        percent_decoded(part).ok_or_else(|| refuse(" (user and password percent-encoded)"))
+    let known = SCHEMES.iter().find(|(name, ..)| *name == scheme);
+    let (_, port, is_tls, is_websocket) = *known.ok_or_else(|| refuse(""))?;
+    let url = authority::parse(rest).map_err(|why| refuse(&why))?;
+    let websocket = match (is_websocket, url.path.as_str()) {
+        (false, "" | "/") => None,
+        (false, _) => return Err(refuse("(nothing after the port: only ws and wss have a path)")),
+        (true, "") => Some(WEBSOCKET_PATH.to_owned()),
+        (true, query) if query.starts_with('?') => Some(format!("{WEBSOCKET_PATH}{query}")),
+        (true, path) => Some(path.to_owned()),
     };
+    let endpoint = Endpoint::Tcp(url.host, url.port.unwrap_or(port));
     Ok(MqttUrl {
-        host: host.to_owned(),
-        port,
-        username: match url.username() {
-            "" => None,
-            username => Some(decode(username)?),
-        },
-        password: url.password().map(decode).transpose()?,
+        address: BrokerAddress { endpoint, is_tls, websocket },
+        username: url.username,
+        password: url.password,
     })
 }
 
-/// `text` for an error: without the part before `@`, and without a port that is not a number, because
-/// that may be the password of a URL without its `@`.
-pub(crate) fn redacted(text: &str) -> String {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), text),
-    };
-    let (user, rest) = match rest.rsplit_once('@') {
-        Some((_, rest)) => ("[redacted]@", rest),
-        None => ("", rest),
-    };
-    let rest = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') && port.parse::<u16>().is_err() => {
-            format!("{host}:[redacted]")
-        }
-        _ => rest.to_owned(),
-    };
-    format!("{scheme}{user}{rest}").chars().take(100).collect()
-}
-
-/// `None` if a `%` is not followed by two digits, which the library would accept, or if the bytes are
-/// not UTF-8.
-fn percent_decoded(text: &str) -> Option<String> {
-    let is_code = |rest: &str| {
-        rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
-    };
-    let decoded = || percent_decode_str(text).decode_utf8().ok().map(String::from);
-    text.split('%').skip(1).all(is_code).then(decoded).flatten()
+/// The path is taken as it is: nothing in it is percent-encoded.
+fn unix(path: &str) -> Result<MqttUrl, String> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err("(the path of a socket begins with /)".to_owned());
+    }
+    if path.len() > SOCKET_PATH_MAX {
+        return Err(format!("(the path of a socket has at most {SOCKET_PATH_MAX} bytes)"));
+    }
+    let endpoint = Endpoint::Unix(PathBuf::from(path));
+    let address = BrokerAddress { endpoint, is_tls: false, websocket: None };
+    Ok(MqttUrl { address, username: None, password: None })
 }
 
 #[cfg(test)]
@@ -103,12 +88,11 @@ mod tests {
     #[test]
     fn host_port_user_and_password_are_taken_apart() {
         let url = parse("mqtt://u%40x:p%3A%25@broker.example:2883").expect("a legal URL");
-        assert_eq!(url.host, "broker.example");
-        assert_eq!(url.port, 2883);
+        assert_eq!(url.address, BrokerAddress::tcp("broker.example", 2883));
         assert_eq!(url.username.as_deref(), Some("u@x"));
         assert_eq!(url.password.as_deref(), Some("p:%"));
         let url = parse("mqtt://[::1]").expect("a legal URL");
-        assert_eq!((url.host.as_str(), url.port), ("::1", 1883));
+        assert_eq!(url.address, BrokerAddress::tcp("::1", 1883));
         assert_eq!((url.username, url.password), (None, None));
     }
 
@@ -123,7 +107,10 @@ mod tests {
     #[test]
     fn no_part_of_a_password_is_in_an_error() {
         for text in [
-            "mqtts://user:hunter2@host",
+            "http://user:hunter2@host",
+            "wss://user:hunter2@host#x",
+            "wss://host/mqtt?hunter2#x",
+            "unix://user:hunter2@/path",
             "mqtt://user:hunter2@host/path",
             "mqtt//user:hunter2@host",
             "mqtt://user:hun@ter2@host:x",
@@ -141,6 +128,7 @@ mod tests {
             assert!(!error.contains("hun") && !error.contains("ter2"), "{error}");
         }
     }
+
     #[test]
     fn what_ends_the_host_too_early_is_told_how_to_be_written() {
         for text in ["mqtt://u:a#b@h", "mqtt://u:a/b@h:1", "mqtt://u#:a@h", "mqtt://u:1?b@h"] {
@@ -148,6 +136,51 @@ mod tests {
             assert!(error.contains("user and password percent-encoded: # is %23"), "{error}");
         }
         let url = parse("mqtt://u:a%23b%2Fc@d@h").expect("a second @ is no riddle");
-        assert_eq!((url.host.as_str(), url.password.as_deref()), ("h", Some("a#b/c@d")));
+        assert_eq!(url.address, BrokerAddress::tcp("h", 1883));
+        assert_eq!(url.password.as_deref(), Some("a#b/c@d"));
+    }
+
+    #[test]
+    fn each_scheme_has_its_port_and_its_path_and_is_printed_as_it_is_read() {
+        for (text, printed) in [
+            ("mqtt://h", "mqtt://h:1883"),
+            ("tcp://h", "mqtt://h:1883"),
+            ("TCP://h:7/", "mqtt://h:7"),
+            ("mqtts://h", "mqtts://h:8883"),
+            ("ssl://h:443", "mqtts://h:443"),
+            ("tls://[::1]", "mqtts://[::1]:8883"),
+            ("ws://h", "ws://h:80/mqtt"),
+            ("ws://h:15675/ws", "ws://h:15675/ws"),
+            ("ws://h/", "ws://h:80/"),
+            ("wss://h", "wss://h:443/mqtt"),
+            ("wss://h/a%20b/c", "wss://h:443/a%20b/c"),
+            ("unix:///run/mosquitto.sock", "unix:///run/mosquitto.sock"),
+            ("unix:///run/b@1.sock", "unix:///run/b@1.sock"),
+        ] {
+            let url = parse(text).expect(text);
+            assert_eq!(url.address.to_string(), printed, "{text}");
+            assert_eq!(parse(printed).expect(printed).address, url.address, "{text}");
+        }
+        let long = format!("unix:///{}", "a".repeat(SOCKET_PATH_MAX));
+        for wrong in
+            ["mqtts://h/path", "mqtt://h?a", "unix://host/path", "unix:/path", &long, "http://h"]
+        {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_a_websocket_may_be_a_signature_and_is_sent_but_not_printed() {
+        for (text, sent) in
+            [("wss://h/p?X-Amz-Signature=s", "/p?X-Amz-Signature=s"), ("ws://h?s", "/mqtt?s")]
+        {
+            let address = parse(text).expect(text).address;
+            assert_eq!(address.websocket.as_deref(), Some(sent));
+            let printed = address.to_string();
+            assert!(
+                printed.ends_with("?[redacted]") && !printed.contains("Signature"),
+                "{printed}"
+            );
+        }
     }
 }

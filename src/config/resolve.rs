@@ -40,15 +40,13 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
 
 /// What other keys require of `[kafka.properties]`, if they are legal.
 fn limits_of(reading: &Reading) -> Option<Limits> {
-    let keys = [
-        "mqtt.max_payload",
-        "delivery.window_messages",
-        "delivery.qos0_window_messages",
-        "log.level",
-    ];
+    let keys = ["delivery.window_messages", "delivery.qos0_window_messages", "log.level"];
+    let payloads = (0..reading.draft.mqtt.len()).map(|at| reading.sibling("mqtt.max_payload", at));
+    let is_sound = reading.is_sound(&keys) && reading.is_sound(&payloads.collect::<Vec<_>>());
     let Config { delivery, log, .. } = &reading.draft.config;
-    reading.is_sound(&keys).then(|| Limits {
-        record_bytes: client::record_max(reading.draft.config.max_payload_bytes()) as u64,
+    let max_payload = reading.draft.mqtt.iter().map(|draft| draft.mqtt.max_payload_bytes).max();
+    is_sound.then(|| Limits {
+        record_bytes: client::record_max(max_payload.unwrap_or_default()) as u64,
         round_messages: delivery.window_messages.max(delivery.qos0_window_messages) as u64,
         metadata_refresh_ms: client::METADATA_REFRESH_MS,
         logs_debug: slog::Level::Debug.is_at_least(log.level),

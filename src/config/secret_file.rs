@@ -1,4 +1,4 @@
-//! Reads a file that contains a secret.
+//! Reads a file that contains a secret, and tries one that is read later.
 
 use std::fs::File;
 use std::io::Read;
@@ -32,4 +32,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<String, String> {
         ));
     }
     Ok(secret.to_owned())
+}
+
+/// Whether the file at `path` can be read.
+///
+/// # Errors
+/// Why not.
+pub(super) fn try_open(path: &str) -> Result<(), String> {
+    // A directory can be opened and not read.
+    let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
+    read.map(drop).map_err(|error| format!("expected a file that can be read: {error}"))
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use super::brokers;
 use super::form::{Form, parse_duration};
-use super::mqtt_config::{Password, Protocol, RenumberedRedelivery, Resubscribe, Unmatched};
+use super::list;
+use super::mqtt_config::{Protocol, RenumberedRedelivery, Resubscribe, TlsVersion, Unmatched};
 use super::resolved::{LogFormat, TimingPolicy};
 use super::secret::Secret;
+use super::secret_file;
 use super::secrets::REDACTED;
-use super::toml_text::{duration, size, string};
+use super::toml_text::{duration, quote, size, string};
 use super::value::{Refused, Value};
 use crate::message::Qos;
 use crate::route::{Filter, PayloadForm};
@@ -47,6 +49,7 @@ choice!(Protocol: "auto" = Self::Auto, "5" = Self::V5, "3.1.1" = Self::V311);
 choice!(Resubscribe: "always" = Self::Always, "new_session" = Self::NewSession);
 choice!(Unmatched: "dead_letter" = Self::DeadLetter, "drop" = Self::Drop);
 choice!(RenumberedRedelivery: "off" = Self::Off, "auto" = Self::Auto, "on" = Self::On);
+choice!(TlsVersion: "1.2" = Self::V1_2, "1.3" = Self::V1_3);
 choice!(PayloadForm: "raw" = Self::Raw, "json" = Self::Json);
 choice!(LogFormat: "auto" = Self::Auto, "json" = Self::Json, "terminal" = Self::Terminal);
 choice!(slog::Level:
@@ -111,6 +114,16 @@ impl Setting for Option<Duration> {
     }
 }
 
+impl Setting for bool {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        value.truth().ok_or(Refused::Form)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
 macro_rules! text {
     ($($type:ty: $text:expr;)*) => {$(
         impl Setting for $type {
@@ -140,19 +153,93 @@ macro_rules! text {
 text! {
     String: |text| text.as_str().into();
     Arc<str>: |text| (&**text).into();
-    PathBuf: |path| path.to_string_lossy();
     Secret: |_| REDACTED.into();
-    Password: |_| REDACTED.into();
 }
 
-impl Setting for Vec<String> {
-    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
-        brokers::parse(value)
+/// A file that is to be read later is there now, and can be read: a user who misspelt its name learns it
+/// at the start.
+impl Setting for PathBuf {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        let text = form.text(value)?;
+        match form {
+            Form::SecretFile => drop(secret_file::read(text).map_err(Refused::Because)?),
+            Form::File => secret_file::try_open(text).map_err(Refused::Because)?,
+            _ => {}
+        }
+        Ok(text.into())
     }
 
     fn show(&self, _: &Form) -> Option<String> {
-        let items: Vec<_> = self.iter().map(|item| string(item)).collect();
-        Some(format!("[{}]", items.join(", ")))
+        Some(string(&self.to_string_lossy()))
+    }
+}
+
+/// `None` is not set.
+impl Setting for Option<PathBuf> {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        PathBuf::read(value, form).map(Some)
+    }
+
+    fn show(&self, form: &Form) -> Option<String> {
+        self.as_ref().and_then(|set| set.show(form))
+    }
+}
+
+/// Empty is not set.
+impl Setting for Vec<String> {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        match form {
+            Form::List(item) => list::list(value, *item),
+            _ => brokers::parse(value),
+        }
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        shown_list(self.iter().map(String::as_str))
+    }
+}
+
+impl Setting for Vec<Arc<str>> {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        Vec::<String>::read(value, form).map(|items| items.into_iter().map(Arc::from).collect())
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        shown_list(self.iter().map(|item| &**item))
+    }
+}
+
+/// A list as TOML; `None` if it is empty.
+pub(super) fn shown_list<'a>(items: impl Iterator<Item = &'a str>) -> Option<String> {
+    let items: Vec<_> = items.map(string).collect();
+    (!items.is_empty()).then(|| format!("[{}]", items.join(", ")))
+}
+
+/// A table as TOML; `None` if it is empty.
+fn shown_table<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
+    // Variables are not replaced in names.
+    let pairs: Vec<_> =
+        pairs.map(|(name, text)| format!("{} = {}", quote(name), string(text))).collect();
+    (!pairs.is_empty()).then(|| format!("{{ {} }}", pairs.join(", ")))
+}
+
+impl Setting for Vec<(String, String)> {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        list::user_properties(value)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        shown_table(self.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+    }
+}
+
+impl Setting for Vec<(String, Secret)> {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        list::headers(value)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        shown_table(self.iter().map(|(name, _)| (name.as_str(), REDACTED)))
     }
 }
 

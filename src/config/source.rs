@@ -21,12 +21,14 @@ pub(super) struct Entry {
 /// Everything that a user wrote.
 #[derive(Debug, Default)]
 pub(super) struct Source {
-    /// By path: `mqtt.url`, `routes[0].filter`.
+    /// By path: `mqtt.url`, `mqtt[1].tls.ca_file`, `routes[0].filter`.
     pub(super) keys: BTreeMap<String, Entry>,
     /// `[kafka.properties]`, by librdkafka's names.
     pub(super) properties: BTreeMap<String, Entry>,
-    /// Where each section of the file begins; routes as `routes[0]`.
+    /// Where each section of the file begins, as paths name it: `mqtt.tls`, `routes[0]`.
     pub(super) sections: BTreeMap<String, Location>,
+    /// The number of sections `[mqtt]`; none counts as one, whose keys are missing.
+    pub(super) mqtt: usize,
     /// The number of routes.
     pub(super) routes: usize,
     /// The errors so far.
@@ -43,17 +45,40 @@ impl Source {
         env: &BTreeMap<String, String>,
     ) -> Result<Self, Vec<ConfigError>> {
         let mut source = Self::default();
-        source.read_file(text)?;
+        source.read_file(text, env)?;
         source.read_environment(env);
         source.expand_variables(env);
         Ok(source)
+    }
+
+    /// How many sections of this name there are.
+    pub(super) fn count(&self, root: &str) -> usize {
+        match root {
+            "mqtt" => self.mqtt.max(1),
+            "routes" => self.routes,
+            _ => 1,
+        }
+    }
+
+    /// What the `at`-th section of this name is called in paths: `mqtt`, or `mqtt[1]` where there are
+    /// several.
+    pub(super) fn label(&self, root: &str, at: usize) -> String {
+        match root {
+            "mqtt" if self.mqtt <= 1 => root.to_owned(),
+            "mqtt" | "routes" => format!("{root}[{at}]"),
+            _ => root.to_owned(),
+        }
     }
 
     fn refuse(&mut self, location: Location, key: &str, text: String) {
         self.errors.push(ConfigError { location, key: key.to_owned(), text });
     }
 
-    fn read_file(&mut self, text: &str) -> Result<(), Vec<ConfigError>> {
+    fn read_file(
+        &mut self,
+        text: &str,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(), Vec<ConfigError>> {
         let lines = Lines::new(text);
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
@@ -67,12 +92,23 @@ impl Source {
         if !syntax.is_empty() {
             return Err(std::mem::take(&mut self.errors));
         }
+        // Before any path is made: the paths of several have an index.
+        self.mqtt = count_mqtt(document.get_ref(), env);
         for (name, content) in document.get_ref() {
             let location = lines.location(name.span());
             match (name.get_ref().as_ref(), content.get_ref()) {
+                ("mqtt", DeValue::Array(sections)) => {
+                    for (at, section) in sections.iter().enumerate() {
+                        let label = self.label("mqtt", at);
+                        self.read_element(section, "mqtt", &label, &["url"], &lines);
+                    }
+                }
                 ("routes", DeValue::Array(routes)) => {
                     for route in routes {
-                        self.read_route(route, &lines);
+                        let label = self.label("routes", self.routes);
+                        self.routes += 1;
+                        let required = ["filter", "kafka_topic"];
+                        self.read_element(route, "routes", &label, &required, &lines);
                     }
                 }
                 ("routes", other) => {
@@ -85,19 +121,15 @@ impl Source {
                     }));
                 }
                 (name, DeValue::Table(table)) if is_section(name) => {
-                    self.sections.insert(name.to_owned(), location);
-                    self.read_section(name, name, table, &lines);
+                    let label = self.label(name, 0);
+                    self.sections.insert(label.clone(), location);
+                    self.read_section(name, &label, table, &lines);
                 }
                 (name, other) if is_section(name) => {
                     self.refuse_kind(location, name, &format!("a section [{name}]"), other);
                 }
                 (name, DeValue::Table(_) | DeValue::Array(_)) => {
-                    let names = SECTIONS.iter().map(|section| section.name);
-                    let names = names.filter(|name| !name.is_empty());
-                    let near = match nearest(name, names, distance).as_str() {
-                        "routes" => "[[routes]]".to_owned(),
-                        near => format!("[{near}]"),
-                    };
+                    let near = nearest_section("", name);
                     self.refuse(location, name, format!("unknown section, did you mean {near}?"));
                 }
                 (name, value) if KEYS.iter().any(|key| key.path == name) => {
@@ -117,16 +149,23 @@ impl Source {
         self.refuse(location, key, format!("expected {expected}, found {found}"));
     }
 
-    fn read_route(&mut self, route: &Spanned<DeValue<'_>>, lines: &Lines) {
-        let label = format!("routes[{}]", self.routes);
-        let location = lines.location(route.span());
-        self.routes += 1;
-        self.sections.insert(label.clone(), location.clone());
-        match route.get_ref() {
-            DeValue::Table(table) => self.read_section("routes", &label, table, lines),
+    /// One of several sections of this name. If it is none, its `required` keys are not reported as
+    /// missing too.
+    fn read_element(
+        &mut self,
+        element: &Spanned<DeValue<'_>>,
+        section: &str,
+        label: &str,
+        required: &[&str],
+        lines: &Lines,
+    ) {
+        let location = lines.location(element.span());
+        self.sections.insert(label.to_owned(), location.clone());
+        match element.get_ref() {
+            DeValue::Table(table) => self.read_section(section, label, table, lines),
             other => {
-                self.refuse_kind(location, &label, "a table", other);
-                self.keys.extend(["filter", "kafka_topic"].map(|name| {
+                self.refuse_kind(location, label, "a table", other);
+                self.keys.extend(required.iter().map(|name| {
                     let entry = Entry { location: Location::File, value: Value::Refused };
                     (format!("{label}.{name}"), entry)
                 }));
@@ -139,9 +178,9 @@ impl Source {
         for (name, content) in table {
             let location = lines.location(name.span());
             let path = format!("{label}.{}", name.get_ref());
-            let known = KEYS
-                .iter()
-                .any(|key| key.section() == section && key.name() == name.get_ref().as_ref());
+            let name_of = name.get_ref().as_ref();
+            let known = KEYS.iter().any(|key| key.section() == section && key.name() == name_of);
+            let inner = format!("{section}.{name_of}");
             match content.get_ref() {
                 DeValue::Table(properties) if path == PROPERTIES => {
                     self.sections.insert(path, location);
@@ -158,8 +197,19 @@ impl Source {
                 value if known => {
                     self.keys.insert(path, Entry { location, value: value_of(value) });
                 }
+                DeValue::Table(table) if is_section(&inner) => {
+                    self.sections.insert(path.clone(), location);
+                    self.read_section(&inner, &path, table, lines);
+                }
+                other if is_section(&inner) => {
+                    self.refuse_kind(location, &path, &format!("a section [{inner}]"), other);
+                }
+                DeValue::Table(_) if has_sections(section) => {
+                    let near = nearest_section(section, name_of);
+                    self.refuse(location, &path, format!("unknown section, did you mean {near}?"));
+                }
                 _ => {
-                    let near = nearest_key(section, name.get_ref());
+                    let near = nearest_key(section, name_of);
                     self.refuse(location, &path, format!("unknown key, did you mean {near}?"));
                 }
             }
@@ -209,14 +259,27 @@ impl Source {
                     let property = property.to_lowercase().replace('_', ".");
                     self.properties.insert(property, entry);
                 }
-                [section, key] if is_known(section, key) && section != "ROUTES" => {
-                    self.keys.insert(format!("{section}.{key}").to_lowercase(), entry);
-                }
-                ["ROUTES", index, key]
-                    if is_known("ROUTES", key) && index.parse::<u32>().is_ok() =>
-                {
+                ["ROUTES", index, key] if is_known("ROUTES", &[key]) && is_index(index) => {
                     let index: u32 = index.parse().unwrap_or_default();
                     routes.entry(index).or_insert_with(Vec::new).push((key.to_lowercase(), entry));
+                }
+                ["MQTT", index, ref keys @ ..] if is_known("MQTT", keys) && is_index(index) => {
+                    let index = index.parse().unwrap_or(usize::MAX);
+                    if index >= self.mqtt {
+                        let text = format!(
+                            "expected the index of a connection, 0 to {} (the last one appends a \
+                             connection), found {index}",
+                            self.mqtt
+                        );
+                        self.refuse(entry.location, "", text);
+                        continue;
+                    }
+                    let path = format!("{}.{}", self.label("mqtt", index), keys.join("."));
+                    self.keys.insert(path.to_lowercase(), entry);
+                }
+                [root, ref keys @ ..] if is_known(root, keys) && root != "ROUTES" => {
+                    let label = self.label(&root.to_lowercase(), 0);
+                    self.keys.insert(format!("{label}.{}", keys.join(".")).to_lowercase(), entry);
                 }
                 _ => {
                     let names = KEYS.iter().map(super::keys::Key::variable);
@@ -268,12 +331,55 @@ fn is_section(name: &str) -> bool {
     !name.is_empty() && SECTIONS.iter().any(|section| section.name == name)
 }
 
+/// Whether there are sections below this one.
+fn has_sections(section: &str) -> bool {
+    SECTIONS.iter().any(|other| other.root() == section && other.name != section)
+}
+
+/// The section that the user probably meant by `name` in `section`, as it is written.
+fn nearest_section(section: &str, name: &str) -> String {
+    let names = SECTIONS.iter().map(|section| section.name).filter(|name| !name.is_empty());
+    let names = names.filter(|name| section.is_empty() || name.contains('.'));
+    let near = nearest(name, names, |name, known| {
+        let tail = known.rsplit_once('.').map_or(known, |(_, tail)| tail);
+        distance(name, known).min(distance(name, tail))
+    });
+    match near.as_str() {
+        "routes" => "[[routes]]".to_owned(),
+        near => format!("[{near}]"),
+    }
+}
+
 fn is_upper(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| c.is_lowercase())
 }
 
-fn is_known(section: &str, name: &str) -> bool {
-    let path = format!("{section}.{name}");
+/// The number that an environment variable has for one of several sections.
+fn is_index(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok()
+}
+
+/// How many sections `[mqtt]` or `[[mqtt]]` there are: those of the file, and those that the environment
+/// appends.
+fn count_mqtt(document: &DeTable<'_>, env: &BTreeMap<String, String>) -> usize {
+    let in_file = document.iter().find(|(name, _)| name.get_ref() == "mqtt");
+    let mut count = match in_file.map(|(_, content)| content.get_ref()) {
+        None => 0,
+        Some(DeValue::Array(sections)) => sections.len(),
+        Some(_) => 1,
+    };
+    let begins = |prefix: &str| {
+        let from = env.range(prefix.to_owned()..).next();
+        from.is_some_and(|(name, _)| name.starts_with(prefix))
+    };
+    while begins(&format!("{PREFIX}MQTT__{count}__")) {
+        count += 1;
+    }
+    count
+}
+
+fn is_known(root: &str, names: &[&str]) -> bool {
+    let path = format!("{root}.{}", names.join("."));
     is_upper(&path) && path != "KAFKA.PROPERTIES" && {
         let path = path.to_lowercase();
         KEYS.iter().any(|key| key.path == path)
@@ -290,6 +396,11 @@ fn expand_value(value: &mut Value, env: &BTreeMap<String, String>) -> Result<(),
         }
         Value::List(items) => {
             for item in items {
+                expand_value(item, env)?;
+            }
+        }
+        Value::Table(entries) => {
+            for (_, item) in entries {
                 expand_value(item, env)?;
             }
         }
@@ -343,7 +454,12 @@ fn value_of(value: &DeValue<'_>) -> Value {
             Value::List(items.iter().map(|item| value_of(item.get_ref())).collect())
         }
         DeValue::Datetime(_) => Value::Other("a date or time"),
-        DeValue::Table(_) => Value::Other("a table"),
+        DeValue::Table(entries) => {
+            let entries = entries.iter();
+            Value::Table(
+                entries.map(|(n, v)| (n.get_ref().to_string(), value_of(v.get_ref()))).collect(),
+            )
+        }
     }
 }
 
@@ -351,7 +467,7 @@ fn value_of(value: &DeValue<'_>) -> Value {
 fn nearest_key(section: &str, name: &str) -> String {
     let candidates = KEYS.iter().map(|key| key.path.to_owned());
     nearest(name, candidates, |name, path| {
-        let (of, key) = path.split_once('.').unwrap_or(("", path));
+        let (of, key) = path.rsplit_once('.').unwrap_or(("", path));
         distance(name, key) + if of == section { 0 } else { 2 }
     })
 }

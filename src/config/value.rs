@@ -30,6 +30,8 @@ pub(super) enum Value {
     Bool(bool),
     /// An array.
     List(Vec<Value>),
+    /// A table, in order.
+    Table(Vec<(String, Value)>),
     /// Anything else, by its kind.
     Other(&'static str),
     /// Refused before; no further error follows.
@@ -62,6 +64,14 @@ impl Value {
         }
     }
 
+    /// The truth value; a variable's text may be one.
+    pub(super) fn truth(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            _ => self.text()?.parse().ok(),
+        }
+    }
+
     /// The digits of a number; a variable's text may be one.
     pub(super) fn digits(&self) -> Option<&str> {
         match self {
@@ -87,6 +97,7 @@ impl Value {
             Self::Number(_) => "a number",
             Self::Bool(_) => "a truth value",
             Self::List(_) => "a list",
+            Self::Table(_) => "a table",
             Self::Other(kind) => kind,
             Self::Refused => "nothing",
         }

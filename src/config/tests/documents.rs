@@ -44,6 +44,7 @@ fn entry(key: &Key) -> String {
     let name = key.name();
     let (note, sign, text) = match key.fallback {
         Fallback::Required(text) => (" Required.".to_owned(), "", text),
+        Fallback::RequiredUnless(text, other) => (format!(" Required, or {other}."), "", text),
         // Part of the minimum, because the session is persistent by default.
         Fallback::Unset(text) if key.path == "mqtt.client_id" => (String::new(), "", text),
         Fallback::Unset(text) => (" No default. Example:".to_owned(), "#", text),
@@ -153,6 +154,7 @@ fn table(section: &str) -> String {
     for key in KEYS.iter().filter(|key| key.section() == section) {
         let default = match key.fallback {
             Fallback::Required(_) => "required".to_owned(),
+            Fallback::RequiredUnless(_, other) => format!("required, or `{other}`"),
             Fallback::Unset(_) => "none".to_owned(),
             Fallback::Value(text) => format!("`{}`", key.toml(text)),
         };

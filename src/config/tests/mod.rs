@@ -101,11 +101,23 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.log.timing, TimingPolicy::All);
 }
 
-/// Another value for a key, by its form.
-fn other_value(key: &Key) -> String {
+/// Another value for a key, by its form; `secret` is the path of a file with a secret.
+fn other_value(key: &Key, secret: &str) -> String {
     let text = match (key.path, &key.form) {
         // Not above its maximum.
         ("mqtt.reconnect_min" | "supervisor.backoff_min", _) => "7ms",
+        // The only connection.
+        ("routes.from", _) => "mqtt",
+        (_, Form::SecretFile | Form::File) => secret,
+        (_, Form::Truth) => match key.fallback {
+            Fallback::Value("true") => "false",
+            _ => "true",
+        },
+        (_, Form::Proxy) => "socks5://[::1]:2000",
+        (_, Form::Urls) => "ws://a/path,unix:///run/b.sock",
+        (_, Form::List(_)) => "other.name, second",
+        (_, Form::UserProperties | Form::Headers) => "other=name, second=b=c",
+        (_, Form::MqttTopic) => "other/{client_id}",
         (_, Form::Url) => "mqtt://[::1]:2000",
         (_, Form::Filter) => "$share/group/+/x",
         (_, Form::Brokers) => "a:9092,b:9092",
@@ -133,7 +145,9 @@ fn other_value(key: &Key) -> String {
             Form::MqttString
             | Form::UserName
             | Form::Secret
-            | Form::SecretFile
+            | Form::Name
+            | Form::Group
+            | Form::ServerName
             | Form::Path(_)
             | Form::KafkaTopic,
         ) => "other.name",
@@ -145,30 +159,46 @@ fn other_value(key: &Key) -> String {
 #[test]
 fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_other() {
     let secret = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(secret.path(), "other.name\n").expect("a file can be written");
+    std::fs::write(secret.path(), "other.name.16.bytes\n").expect("a file can be written");
+    let secret = secret.path().to_str().expect("a path of UTF-8");
     for key in keys::KEYS {
         // Alone they are about nothing; `tests/properties.rs` has them.
         if properties::OF_A_LOGIN.contains(&key.path) {
             continue;
         }
-        let value = match key.form {
-            Form::SecretFile => secret.path().to_str().expect("a path of UTF-8").to_owned(),
-            _ => other_value(key),
-        };
+        let value = other_value(key, secret);
         let variable = key.variable();
-        // MQTT 5 allows a password alone.
-        let needed: &[(&str, &str)] = match key.form {
-            Form::Secret | Form::SecretFile => &[("BRIDGE_MQTT__PROTOCOL", "5")],
+        // What the key needs beside it.
+        let needed: &[(&str, &str)] = match (key.path, key.section()) {
+            // MQTT 5 allows a password alone.
+            ("mqtt.password" | "mqtt.password_file" | "mqtt.password_command", _) => {
+                &[("BRIDGE_MQTT__PROTOCOL", "5")]
+            }
+            ("mqtt.websocket_headers", _) => &[("BRIDGE_MQTT__URL", "ws://localhost")],
+            ("mqtt.tls.cert_file" | "mqtt.tls.key_file" | "mqtt.tls.key_password_file", _) => &[
+                ("BRIDGE_MQTT__URL", "mqtts://localhost"),
+                ("BRIDGE_MQTT__TLS__CERT_FILE", "/dev/null"),
+                ("BRIDGE_MQTT__TLS__KEY_FILE", "/dev/null"),
+            ],
+            ("http.cert_file" | "http.key_file", _) => {
+                &[("BRIDGE_HTTP__CERT_FILE", "/dev/null"), ("BRIDGE_HTTP__KEY_FILE", "/dev/null")]
+            }
+            ("http.listen", _) => &[("BRIDGE_HTTP__TOKEN_FILE", secret)],
+            (_, "mqtt.tls") => &[("BRIDGE_MQTT__URL", "mqtts://localhost")],
+            ("mqtt.status.mqtt_topic", _) => &[],
+            (_, "mqtt.status") => &[("BRIDGE_MQTT__STATUS__MQTT_TOPIC", "status")],
             _ => &[],
         };
-        // Both secrets are printed as the password.
         let shown_as = match key.form {
-            Form::Secret | Form::SecretFile => "password",
             Form::Properties => "\"linger.ms\"",
             _ => key.name(),
         };
-        let plain = legal(MINIMAL, needed);
-        let config = legal(MINIMAL, &[needed, &[(&variable, &value)]].concat());
+        let minimal = match key.path {
+            "mqtt.urls" => &MINIMAL.replace("url = ", "urls = "),
+            _ => MINIMAL,
+        };
+        let plain = legal(minimal, needed);
+        let config = legal(minimal, &[needed, &[(&variable, &value)]].concat());
         assert_ne!(config, plain, "{}", key.path);
         let (before, after) = (plain.describe(), config.describe());
         let lines = |text: &str| {
@@ -176,13 +206,25 @@ fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_
             text.lines().filter(is_key).map(str::to_owned).collect::<BTreeSet<_>>()
         };
         let changed: Vec<_> = lines(&after).difference(&lines(&before)).cloned().collect();
+        // A group has a name, and a status has what belongs to it.
+        let also = |line: &&String| match key.path {
+            "mqtt.connections" => line.starts_with("group = "),
+            "mqtt.status.mqtt_topic" => !line.starts_with("mqtt_topic = "),
+            _ => false,
+        };
+        let changed: Vec<_> = changed.iter().filter(|line| !also(line)).collect();
         let [line] = &changed[..] else { panic!("{} changes {changed:?}", key.path) };
         let is_its_own = line.starts_with(&format!("{shown_as} = "));
         assert!(is_its_own, "{} changes {line}", key.path);
-        if matches!(key.form, Form::Secret | Form::SecretFile) {
-            let password = config.connections[0].password.as_ref().and_then(Password::fixed);
-            assert_eq!(password, Some("other.name"), "{}", key.path);
-        }
+        let password = match key.path {
+            "mqtt.password" => "other.name".into(),
+            "mqtt.password_file" => Password::File(secret.into()),
+            "mqtt.password_command" => {
+                Password::Command(vec!["other.name".to_owned(), "second".to_owned()])
+            }
+            _ => continue,
+        };
+        assert_eq!(config.connections[0].password, Some(password), "{}", key.path);
     }
 }
 
@@ -281,7 +323,7 @@ fn a_configuration_can_come_from_the_environment_alone() {
             ("BRIDGE_ROUTES__0__KAFKA_TOPIC", "sys"),
         ],
     );
-    assert_eq!(config.connections[0].addresses[0].endpoint.to_string(), "host:1883");
+    assert_eq!(config.connections[0].addresses[0].endpoint.to_string(), "broker:1883");
     assert_eq!(config.connections[0].username.as_deref(), Some("user"));
     assert_eq!(config.connections[0].password.as_ref().and_then(Password::fixed), Some("p@ss"));
     assert_eq!(config.connections[0].client_id, "");
@@ -310,12 +352,7 @@ fn one_newline_at_the_end_of_a_secret_file_is_no_part_of_the_secret() {
     let path = file.path().to_str().expect("a path of UTF-8");
     for (content, password) in [("s", "s"), ("s\n", "s"), ("s\r\n", "s"), ("s\n\n", "s\n")] {
         std::fs::write(path, content).expect("a file can be written");
-        let variables = [("BRIDGE_MQTT__USERNAME", "u"), ("BRIDGE_MQTT__PASSWORD_FILE", path)];
-        let config = legal(MINIMAL, &variables);
-        assert_eq!(
-            config.connections[0].password.as_ref().and_then(Password::fixed),
-            Some(password)
-        );
+        assert_eq!(secret_file::read(path).as_deref(), Ok(password));
     }
 }
 
@@ -419,12 +456,17 @@ fn a_description_has_every_key_that_has_a_value_and_no_secret() {
         ssl.keystore.password = \"hunter2\"
     ";
     let path = file.path().to_str().expect("a path of UTF-8");
-    let variables = [("BRIDGE_MQTT__USERNAME", "u"), ("BRIDGE_MQTT__PASSWORD_FILE", path)];
+    let variables = [
+        ("BRIDGE_MQTT__USERNAME", "u"),
+        ("BRIDGE_MQTT__PASSWORD_FILE", path),
+        ("BRIDGE_MQTT__URL", "mqtts://h"),
+        ("BRIDGE_MQTT__STATUS__MQTT_TOPIC", "status"),
+    ];
     let config = legal(&format!("{MINIMAL}{secrets}"), &variables);
     let text = config.describe();
     assert!(!text.contains("hunter2"), "{text}");
     assert!(!format!("{:?}", config.connections).contains("hunter2"));
-    assert_eq!(text.matches("[redacted]").count(), 4, "{text}");
+    assert_eq!(text.matches("[redacted]").count(), 3, "{text}");
     // The optional keys without a default are set one by one in another test.
     for key in keys::KEYS.iter().filter(|key| !matches!(key.fallback, Fallback::Unset(_))) {
         assert!(text.contains(key.name()), "{} is missing in {text}", key.path);

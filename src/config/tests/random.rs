@@ -208,11 +208,13 @@ fn each_two_keys_with_odd_values_are_answered_without_panic() {
                 let [one, other] = [one, other].map(|key| {
                     let value = match (nth == 0 || rng.bool(), &key.form, &key.fallback) {
                         (true, Form::Url, _) => "mqtt://u:p@h",
-                        (true, Form::SecretFile, _) => "/dev/null",
+                        (true, Form::SecretFile | Form::File, _) => "/dev/null",
+                        (true, Form::UserProperties | Form::Headers, _) => "a=b",
                         (
                             true,
                             _,
                             Fallback::Required(text)
+                            | Fallback::RequiredUnless(text, _)
                             | Fallback::Unset(text)
                             | Fallback::Value(text),
                         ) => text,
