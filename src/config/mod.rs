@@ -5,7 +5,6 @@
 //! errors are reported together.
 
 mod authorities;
-mod authority;
 mod brokers;
 mod client;
 mod connections;
@@ -40,6 +39,7 @@ mod suggest;
 mod text;
 mod toml_text;
 mod transport;
+mod url_authority;
 mod value;
 
 #[cfg(test)]

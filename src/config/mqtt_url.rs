@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::authority;
-pub(super) use super::authority::redacted;
 use super::mqtt_config::{BrokerAddress, Endpoint};
+use super::url_authority;
+pub(super) use super::url_authority::redacted;
 
 /// What the URL says.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub fn parse(text: &str) -> Result<MqttUrl, String> {
     }
     let known = SCHEMES.iter().find(|(name, ..)| *name == scheme);
     let (_, port, is_tls, is_websocket) = *known.ok_or_else(|| refuse(""))?;
-    let url = authority::parse(rest).map_err(|why| refuse(&why))?;
+    let url = url_authority::parse(rest).map_err(|why| refuse(&why))?;
     let websocket = match (is_websocket, url.path.as_str()) {
         (false, "" | "/") => None,
         (false, _) => return Err(refuse("(nothing after the port: only ws and wss have a path)")),

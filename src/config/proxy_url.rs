@@ -1,8 +1,8 @@
 //! `mqtt.proxy`: `http://[user[:password]@]host:port`, or the same with `socks5`. Pure.
 
-use super::authority::{self, redacted};
 use super::mqtt_config::{ProxyConfig, ProxyKind};
 use super::secret::Secret;
+use super::url_authority::{self, redacted};
 
 /// What may be written.
 pub(super) const LEGAL: &str = "http://host:port or socks5://host:port";
@@ -26,7 +26,7 @@ pub(super) fn parse(text: &str) -> Result<ProxyConfig, String> {
     let scheme = scheme.to_ascii_lowercase();
     let known = SCHEMES.iter().find(|(name, _)| *name == scheme);
     let (_, kind) = *known.ok_or_else(|| refuse(""))?;
-    let url = authority::parse(rest).map_err(|why| refuse(&why))?;
+    let url = url_authority::parse(rest).map_err(|why| refuse(&why))?;
     if !matches!(url.path.as_str(), "" | "/") {
         return Err(refuse("(nothing after the port)"));
     }
