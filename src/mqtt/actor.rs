@@ -8,7 +8,7 @@
 //! A panic costs the connection and nothing else: the window, the session and the stage's epoch are
 //! kept (docs/decisions/0003-window-survives-a-panic.md).
 
-use std::future::Future;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
@@ -21,19 +21,17 @@ use tokio::time::{Sleep, sleep};
 use crate::config::{Config, MqttConfig};
 use crate::failpoint::{self, Site};
 use crate::mqtt::announce::Announcer;
+use crate::mqtt::attempt::{Attempt, Dial, dial_broker};
 use crate::mqtt::connection::{Connection, End};
 use crate::mqtt::core::Core;
-use crate::mqtt::dial;
 use crate::mqtt::intake::Intake;
-use crate::mqtt::login::{self, Login};
 use crate::mqtt::lost::Lost;
-use crate::mqtt::protocol::dead_after;
 use crate::mqtt::reconnect::Reconnect;
 use crate::mqtt::recorder::Recorder;
+use crate::mqtt::rotation::Rotation;
 use crate::mqtt::session::Settings;
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
-use crate::mqtt::transport::Transport;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::diagnosis::Diagnosis;
 use crate::observe::{Metrics, keys};
@@ -54,6 +52,7 @@ pub struct MqttActor {
     core: Core,
     reconnect: Reconnect,
     recorder: Option<Recorder>,
+    rotation: Rotation,
     dial: Dial,
     link: LinkState,
 }
@@ -72,15 +71,11 @@ pub struct Neighbours {
     pub heartbeat: Arc<Heartbeat>,
 }
 
-/// Connects to the broker's address of this number, and gets the login meanwhile. Replaced in tests, by what goes through another transport.
-type Dial = fn(Arc<Settings>, usize) -> Dialing;
-type Dialing = Pin<Box<dyn Future<Output = Result<(Box<dyn Transport>, Login), Lost>>>>;
-
 /// How far the actor is with its connection.
 enum LinkState {
     /// Before the next attempt.
     Paused(Pin<Box<Sleep>>),
-    Dialing(Dialing),
+    Dialing(Attempt),
     Open(Box<Connection>),
     /// Draining, without a connection: only verdicts are waited for.
     Off,
@@ -129,10 +124,23 @@ impl MqttActor {
             draining: false,
             settings: Arc::clone(&settings),
         };
+        let rotation = Rotation::new(Arc::clone(&settings), log.clone());
         let reconnect = Reconnect::new(settings, log.clone(), metrics);
         let (recorder, link) = (None, LinkState::at_once());
         let dial = dial_broker;
-        Self { source, next, drained, heartbeat, log, core, reconnect, recorder, dial, link }
+        Self {
+            source,
+            next,
+            drained,
+            heartbeat,
+            log,
+            core,
+            reconnect,
+            recorder,
+            rotation,
+            dial,
+            link,
+        }
     }
 
     /// The same in a session that is remembered: `held` may be subscribed there, and `file` is to be
@@ -149,6 +157,7 @@ impl MqttActor {
         self.heartbeat.beat();
         // Before, since SUBSCRIBE may wait for it; and behind, for what has just changed.
         self.record(cx);
+        self.rotation.poll_look(cx);
         let moved = self.move_link(cx);
         self.record(cx);
         // A replay is handed on here: it may come without a connection.
@@ -165,42 +174,46 @@ impl MqttActor {
     }
 
     fn move_link(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Self { core, reconnect, drained, dial, link, .. } = self;
+        let Self { core, reconnect, drained, rotation, dial, link, .. } = self;
         loop {
             *link = match link {
                 LinkState::Paused(_) | LinkState::Dialing(_) if core.draining => LinkState::Off,
                 LinkState::Paused(pause) => {
-                    ready!(pause.as_mut().poll(cx));
+                    // Files that have changed may have been the trouble: no need to wait.
+                    if !rotation.begin() {
+                        ready!(pause.as_mut().poll(cx));
+                    }
                     reconnect.dialing();
                     let address = core.session.failover.current();
                     core.tell_broker(address);
                     LinkState::Dialing(dial(Arc::clone(&core.settings), address))
                 }
                 LinkState::Dialing(dialing) => match ready!(dialing.as_mut().poll(cx)) {
-                    Ok((transport, login)) => {
-                        LinkState::Open(Box::new(Connection::new(transport, &login, core)))
-                    }
+                    Ok(reached) => LinkState::Open(Box::new(Connection::new(reached, core))),
                     Err(lost) => pause(core, reconnect, &lost, None),
                 },
-                LinkState::Open(connection) => match ready!(connection.pump(core, cx)) {
-                    End::Lost(lost) => lose(core, reconnect, connection, &lost, cx),
-                    End::Drained => finish(core, drained),
-                },
+                LinkState::Open(connection) => {
+                    let address = core.session.failover.current();
+                    if !core.draining
+                        && connection.protocol.is_connected()
+                        && rotation.poll_successor(*dial, address, cx)
+                    {
+                        connection.retire();
+                    }
+                    match ready!(connection.pump(core, cx)) {
+                        End::Lost(lost) => {
+                            rotation.forget_successor();
+                            lose(core, reconnect, connection, &lost, cx)
+                        }
+                        End::Closed if core.draining => finish(core, drained),
+                        End::Closed => succeed(core, reconnect, connection, rotation),
+                    }
+                }
                 LinkState::Off if core.intake.window.is_settled_whole() => finish(core, drained),
                 LinkState::Off | LinkState::Done => return Poll::Pending,
             };
         }
     }
-}
-
-/// Both at once: a broker may not wait long for CONNECT, nor a token be good for long.
-fn dial_broker(settings: Arc<Settings>, address: usize) -> Dialing {
-    Box::pin(async move {
-        let mqtt = &settings.mqtt;
-        let address = mqtt.addresses.get(address).unwrap_or(mqtt.first_address());
-        let dialed = dial::dial(mqtt, address, dead_after(mqtt.keep_alive));
-        tokio::try_join!(dialed, login::login(mqtt))
-    })
 }
 
 /// The connection is gone, and with it the right to acknowledge what it brought.
@@ -217,12 +230,8 @@ fn lose(
     connection.take_unread_qos0(core);
     let was_accepted = connection.protocol.is_connected();
     let intake = &mut core.intake;
-    intake.silence.connection_lost();
-    intake.full_since = None;
     // One without CONNACK was none: what came before is still what came directly before.
-    if was_accepted {
-        intake.window.connection_lost();
-    }
+    intake.connection_lost(was_accepted);
     if lost.taken_over {
         // The client that has the session now acknowledges what we know, and copies of it. What comes
         // under those packet ids then is another message, even if it is equal.
@@ -235,6 +244,24 @@ fn lose(
         connection.diagnosis(lost.reason)
     };
     if core.draining { LinkState::Off } else { pause(core, reconnect, lost, likely) }
+}
+
+/// The connection was given up in order, since its files have changed: the next one takes its place.
+fn succeed(
+    core: &mut Core,
+    reconnect: &mut Reconnect,
+    connection: &Connection,
+    rotation: &mut Rotation,
+) -> LinkState {
+    core.intake.connection_lost(true);
+    reconnect.rotated(connection.opened_at.elapsed(), core.session.failover.current());
+    match rotation.take_successor() {
+        Some(reached) => {
+            reconnect.dialing();
+            LinkState::Open(Box::new(Connection::new(reached, core)))
+        }
+        None => LinkState::at_once(),
+    }
 }
 
 fn pause(
@@ -263,9 +290,11 @@ impl Actor for MqttActor {
             ready: ctx.address().recipient(),
         };
         self.next.attach.do_send(attach);
+        self.rotation.look();
         ctx.run_interval(BEAT_EVERY, |actor, _| {
             actor.heartbeat.beat();
             actor.core.warn_of_silence();
+            actor.rotation.look();
         });
         ctx.spawn(Drive);
     }
@@ -281,9 +310,9 @@ impl Supervised for MqttActor {
             }
             connection.take_unread_qos0(&mut self.core);
         }
+        self.rotation.forget_successor();
         let intake = &mut self.core.intake;
-        intake.window.connection_lost();
-        intake.full_since = None;
+        intake.connection_lost(true);
         // Verdicts may have died with the mail that was being handled. When the stage answers the new
         // attachment, everything without a verdict is handed on again.
         intake.stage_unknown();

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::{BrokerAddress, Password, Protocol, Resubscribe};
 use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
-use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES};
+use crate::mqtt::attempt::Reached;
+use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES, RETIRE_WITHIN};
 use crate::mqtt::lost;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::route::Route;
@@ -253,10 +254,10 @@ thread_local! {
     static DIAL: Cell<Dial> = const { Cell::new(dial_broker) };
 }
 
-fn dial_slowly(settings: Arc<Settings>, address: usize) -> Dialing {
+fn dial_slowly(settings: Arc<Settings>, address: usize) -> Attempt {
     Box::pin(async move {
-        let (transport, login) = dial_broker(settings, address).await?;
-        Ok((Box::new(SlowTransport::new(transport)) as _, login))
+        let Reached { transport, login } = dial_broker(settings, address).await?;
+        Ok(Reached { transport: Box::new(SlowTransport::new(transport)), login })
     })
 }
 
@@ -1138,5 +1139,147 @@ fn a_password_is_made_afresh_for_each_connect_and_without_one_there_is_no_connec
         assert!(connect.ends_with(b"\0\x01u\0\x03two"), "{connect:?}");
         let line = &stage.logged("cannot connect to mqtt")[..];
         assert!(line.iter().any(|line| line.contains("mqtt.password_command sh: ")), "{line:?}");
+    });
+}
+
+/// With a password in a file, `one`.
+async fn with_password_file(adjust: impl FnOnce(&mut Config)) -> (Stage, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "one").expect("written");
+    let stage = Stage::new(|config| {
+        let mqtt = &mut config.connections[0];
+        mqtt.username = Some("u".to_owned());
+        mqtt.password = Some(Password::File(file.path().to_owned()));
+        mqtt.reconnect_min = Duration::from_secs(60);
+        mqtt.reconnect_max = Duration::from_secs(60);
+        adjust(config);
+    })
+    .await;
+    (stage, file)
+}
+
+/// The next transport, on which nothing was said yet.
+async fn accept_silent(stage: &Stage) -> Peer {
+    let accepted = timeout(PATIENCE, stage.listener.accept()).await;
+    Peer { stream: accepted.expect("in time").expect("accepted").0 }
+}
+
+#[test]
+fn a_changed_file_makes_a_new_connection_once_all_is_acknowledged_on_the_old_one() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let mut next = accept_silent(&stage).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        peer.end().await;
+        drop(peer);
+        let (kind, connect) = next.packet().await;
+        assert!(kind == 0x10 && connect.ends_with(b"\0\x03two"), "{connect:?}");
+        // The session goes on: clean session is not asked for.
+        assert_eq!(connect[7] & 2, 0);
+        next.send(&CONNACK_SESSION_PRESENT).await;
+        next.publish(0x32, 2, b"y").await;
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&messages[1..]);
+        assert_eq!(next.puback().await, 2);
+        assert_eq!(stage.metrics.connections()[0].reconnects().get("rotated"), Some(&1));
+        let lines = stage.lines.0.lock().expect("sound").clone();
+        assert!(!lines.iter().any(|line| line.contains("lost") || line.contains("cannot")));
+    });
+}
+
+#[test]
+fn a_connection_is_kept_while_its_changed_files_are_of_no_use() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        std::fs::write(file.path(), "").expect("written");
+        let complaint = "cannot connect with the changed files, keeping the connection";
+        let line = stage.until("said", |stage| stage.logged(complaint).pop()).await;
+        assert!(line.contains("reason=password_unavailable"), "{line}");
+        peer.publish(0x32, 1, b"x").await;
+        stage.deliver(&stage.handed_on(1).await);
+        assert_eq!(peer.puback().await, 1, "it works as before");
+        std::fs::write(file.path(), "three").expect("written");
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        drop(peer);
+        // What was dialed in vain is closed.
+        let connect = loop {
+            let mut next = accept_silent(&stage).await;
+            let mut bytes = vec![0; 100];
+            match timeout(PATIENCE, next.stream.read(&mut bytes)).await.expect("in time") {
+                Ok(count @ 1..) => break bytes[..count].to_vec(),
+                Ok(0) | Err(_) => {}
+            }
+        };
+        assert!(connect.ends_with(b"\0\x05three"), "{connect:?}");
+    });
+}
+
+#[test]
+fn a_changed_file_ends_the_pause_before_the_next_attempt() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        // The pause behind it is at least 30 s.
+        stage.accept().await.send(&[0x20, 2, 0, 4]).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let (_, connect) = accept_at(&stage.listener).await;
+        assert!(connect.ends_with(b"\0\x03two"), "{connect:?}");
+    });
+}
+
+#[test]
+fn what_kafka_does_not_confirm_in_10_s_is_recognised_on_the_new_connection() {
+    System::new().block_on(async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let mut next = accept_silent(&stage).await;
+        let begin = Instant::now();
+        let goodbye = timeout(2 * PATIENCE, peer.stream.read_u8()).await.expect("in time");
+        assert_eq!(goodbye.expect("DISCONNECT"), 0xE0);
+        assert!(begin.elapsed() > RETIRE_WITHIN - Duration::from_secs(1), "{:?}", begin.elapsed());
+        drop(peer);
+        assert_eq!(next.packet().await.0, 0x10, "CONNECT");
+        next.send(&CONNACK_SESSION_PRESENT).await;
+        next.publish(0x3A, 1, b"x").await;
+        stage.until("known", |s| (s.metrics.conservation().redelivered == 1).then_some(())).await;
+        stage.deliver(&messages);
+        assert_eq!(next.puback().await, 1);
+        assert_eq!(stage.handed_on(1).await.len(), 1, "forwarded once");
+    });
+}
+
+#[test]
+fn a_drain_while_the_connection_is_to_be_replaced_ends_with_it() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let mut next = accept_silent(&stage).await;
+        stage.actor.send(StopIntake).await.expect("alive");
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        drop(peer);
+        let drained = |stage: &Stage| {
+            let told = stage.told.lock().expect("sound");
+            matches!(told.last(), Some(Told::Drained)).then_some(())
+        };
+        stage.until("drained", drained).await;
+        // No CONNECT comes there any more.
+        drop(stage);
+        let mut byte = [0];
+        let nothing = timeout(Duration::from_millis(100), next.stream.read(&mut byte)).await;
+        assert!(!matches!(nothing, Ok(Ok(1))), "{nothing:?}");
     });
 }

@@ -10,16 +10,15 @@ use tokio::time::{Sleep, sleep, sleep_until};
 
 use crate::failpoint::{self, Site};
 use crate::message::{Qos, Stamp};
+use crate::mqtt::attempt::Reached;
 use crate::mqtt::channel::Channel;
 use crate::mqtt::core::Core;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
-use crate::mqtt::login::Login;
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{self, Incoming, Version};
 use crate::mqtt::protocol::{ConnectionProtocol, Reading};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::session_event::SessionEvent;
-use crate::mqtt::transport::Transport;
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::panics;
 
@@ -41,6 +40,8 @@ pub(super) const QUIET_AFTER: Duration = Duration::from_secs(1);
 const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
 /// This many of the first bytes tell that a peer does not speak MQTT.
 const FIRST_BYTES: usize = 5;
+/// How long a connection that is replaced waits for what is in flight.
+pub(super) const RETIRE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a broker may take to close its side after DISCONNECT.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -66,6 +67,9 @@ pub(super) struct Connection {
     /// The first bytes that came, until CONNACK: they show a peer that does not speak MQTT.
     first_bytes: Vec<u8>,
     timer: Pin<Box<Sleep>>,
+    /// It is to be replaced: nothing more is taken in, and DISCONNECT follows when all is acknowledged, at
+    /// this moment at the latest.
+    retires_at: Option<Instant>,
     /// DISCONNECT is written; runs until the broker closes its side or this timer ends.
     closing: Option<Pin<Box<Sleep>>>,
 }
@@ -73,7 +77,8 @@ pub(super) struct Connection {
 /// How the use of a connection ended.
 pub(super) enum End {
     Lost(Lost),
-    Drained,
+    /// In order, by our DISCONNECT.
+    Closed,
 }
 
 impl From<Lost> for End {
@@ -83,15 +88,16 @@ impl From<Lost> for End {
 }
 
 impl Connection {
-    /// Over `transport`, which leads to the broker's present address.
-    pub(super) fn new(transport: Box<dyn Transport>, login: &Login, core: &mut Core) -> Self {
+    /// With the broker's present address.
+    pub(super) fn new(reached: Reached, core: &mut Core) -> Self {
+        let Reached { transport, login } = reached;
         let now = Instant::now();
         let mut channel = Channel::new(transport);
         let version = core.session.version(core.settings.mqtt.protocol);
         core.session.connecting();
         let settings = Arc::clone(&core.settings);
         let (status, out) = (&core.session.status, channel.out());
-        let protocol = ConnectionProtocol::open(settings, version, login, status, now, out);
+        let protocol = ConnectionProtocol::open(settings, version, &login, status, now, out);
         Self {
             channel,
             protocol,
@@ -106,8 +112,20 @@ impl Connection {
             opened_at: now,
             first_bytes: Vec::new(),
             timer: Box::pin(sleep_until(now.into())),
+            retires_at: None,
             closing: None,
         }
+    }
+
+    /// Begins to end the connection in order, since another is to take its place: what is in flight is
+    /// acknowledged, for at most [`RETIRE_WITHIN`].
+    pub(super) fn retire(&mut self) {
+        self.retires_at.get_or_insert_with(|| Instant::now() + RETIRE_WITHIN);
+    }
+
+    /// Nothing more is taken in.
+    fn is_ending(&self, core: &Core) -> bool {
+        core.draining || self.retires_at.is_some()
     }
 
     /// Takes in, hands on, writes, reads; again and again until there is nothing to do.
@@ -117,7 +135,7 @@ impl Connection {
         }
         let mut events = Vec::new();
         for _ in 0..READS_PER_TURN {
-            if !core.draining
+            if !self.is_ending(core)
                 && let Err(lost) = self.take_in(core, &mut events)
             {
                 return Poll::Ready(lost.into());
@@ -126,13 +144,13 @@ impl Connection {
             if let Err(lost) = self.write(core, &mut events, cx) {
                 return Poll::Ready(lost.into());
             }
-            if core.draining && self.owes_nothing(core) {
+            if self.is_ending(core) && (self.owes_nothing(core) || self.is_late()) {
                 self.close(core);
                 return self.poll_closed(cx);
             }
             // The acknowledgements may have made room for the message that waits.
             if let Some(publish) = &self.blocked
-                && !core.draining
+                && !self.is_ending(core)
                 && core.intake.window.has_room(publish.qos, publish.window_bytes())
             {
                 continue;
@@ -334,7 +352,7 @@ impl Connection {
 
     /// How far what the broker sends reaches us now.
     fn reading(&self, core: &Core) -> Reading {
-        if core.draining || self.is_clogged() {
+        if self.is_ending(core) || self.is_clogged() {
             return Reading::Nothing;
         }
         if self.blocked.is_none() {
@@ -357,6 +375,11 @@ impl Connection {
         !self.is_clogged() && self.frames.unread() < READ_AHEAD_MAX_BYTES
     }
 
+    /// It waits no longer for what is in flight: the next connection recognises it.
+    fn is_late(&self) -> bool {
+        self.retires_at.is_some_and(|at| at <= Instant::now())
+    }
+
     fn owes_nothing(&self, core: &Core) -> bool {
         core.intake.window.is_settled_whole()
             && core.intake.window.owes_nothing()
@@ -375,17 +398,18 @@ impl Connection {
         if let (Some(full_since), Some(_)) = (core.intake.full_since, &self.blocked)
             && self.may_read_ahead()
             && reading == Reading::Nothing
-            && !core.draining
+            && !self.is_ending(core)
         {
             deadline = deadline.min(full_since + READ_AHEAD_AFTER);
         }
         // While draining nothing is taken in, so nothing is shed; that deadline would be long past.
-        if !core.draining
+        if !self.is_ending(core)
             && let Some(shed_at) =
                 self.blocked.as_ref().and_then(|waiting| core.intake.shed_at(waiting))
         {
             deadline = deadline.min(shed_at);
         }
+        deadline = self.retires_at.map_or(deadline, |at| deadline.min(at));
         let armed = self.timer.deadline().into_std();
         // A timer that fires early is cheaper than resetting it at every read.
         if self.timer.is_elapsed() || deadline < armed {
@@ -443,7 +467,7 @@ impl Connection {
             return Poll::Pending;
         }
         self.channel.shut_down(cx);
-        Poll::Ready(End::Drained)
+        Poll::Ready(End::Closed)
     }
 }
 

@@ -286,6 +286,16 @@ impl Intake {
         self.stage_epoch = None;
     }
 
+    /// The connection is gone; if the broker had accepted it, the right to acknowledge what came went with
+    /// it.
+    pub(super) fn connection_lost(&mut self, was_accepted: bool) {
+        self.silence.connection_lost();
+        self.full_since = None;
+        if was_accepted {
+            self.window.connection_lost();
+        }
+    }
+
     /// The broker has no session any more, or another client has it.
     pub(super) fn session_lost(&mut self) {
         self.window.session_lost();

@@ -10,7 +10,8 @@
 //!   in one function. [`dial`] opens the transport that an address asks for, [`login`] gets what CONNECT
 //!   says to be let in.
 //! - [`actor`] opens one connection after the other and translates mail; `reconnect` says how long to
-//!   pause in between, [`failover`] which of the broker's addresses is next.
+//!   pause in between, [`failover`] which of the broker's addresses is next,
+//!   `rotation` when files that it was made with have changed.
 
 pub mod wire;
 pub mod redelivery;
@@ -47,6 +48,8 @@ pub mod silence;
 mod intake;
 mod announce;
 mod core;
+mod attempt;
+mod rotation;
 mod connection;
 mod eviction;
 mod reconnect;

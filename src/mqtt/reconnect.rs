@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use slog::{Logger, warn};
+use slog::{Logger, info, warn};
 
 use crate::backoff::Backoff;
 use crate::mqtt::announce::WARN_EVERY;
@@ -81,6 +81,21 @@ impl Reconnect {
         }
         self.evicted = evicted;
         evicted.then_some(&diagnosis::MQTT_EVICTED)
+    }
+
+    /// A connection to the broker's address of this number, `lived` old, was ended by us to be replaced: its
+    /// files have changed.
+    pub(super) fn rotated(&mut self, lived: Duration, address: usize) {
+        self.accepted();
+        if lived >= STABLE_AFTER {
+            self.backoff.reset();
+        }
+        let counters = self.metrics.connection(self.settings.source);
+        counters.count_reconnect(lost::ROTATED);
+        counters.set_lost(format!("{}: connecting with changed files", lost::ROTATED));
+        info!(self.log, "mqtt files have changed, connecting with the new ones";
+            keys::REASON => lost::ROTATED,
+            keys::MQTT_BROKER => self.settings.broker(address));
     }
 
     /// Says what happened at the present address, goes on to the next one or back to the first, and returns
