@@ -24,8 +24,7 @@ use crate::mqtt::{MqttActor, Neighbours};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
 use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
-    Drain, Heartbeat, Readiness, ServiceManager, ServiceStatus, Supervise, SupervisorActor,
-    Watchdog, WatchedThread, guard,
+    Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
 };
 
 /// How long the arbiters may take to end.
@@ -36,11 +35,15 @@ struct Threads {
     /// Of the MqttActors and of KafkaProducerActor.
     arbiters: Vec<Arbiter>,
     watchdog: Watchdog,
-    /// Where readiness is shown.
-    probe: Option<Probe>,
-    http: Option<HttpServer>,
+    web: Option<Web>,
     /// Ends when it is dropped.
     _login: Option<LoginThread>,
+}
+
+/// The threads that serve health and metrics.
+struct Web {
+    probe: Probe,
+    server: HttpServer,
 }
 
 /// Runs the bridge on this thread until `shutdown` completes and everything is drained, or until the
@@ -127,9 +130,9 @@ fn live(
     if !join_within(JOIN_WITHIN, threads.arbiters) {
         warn!(log, "actor thread did not stop in time, exiting anyway"; keys::COMPONENT => "bridge");
     }
-    drop(threads.probe);
-    if let Some(http) = threads.http {
-        http.stop();
+    if let Some(web) = threads.web {
+        drop(web.probe);
+        web.server.stop();
     }
     Ok(code.map_or(Exit::Failed, Exit::of_code))
 }
@@ -185,15 +188,17 @@ impl From<io::Error> for NotStarted {
     }
 }
 
-/// Starts the HTTP server, if the configuration asks for it.
-fn start_http(
-    config: &Config,
-    readiness: &Arc<Readiness>,
+/// Starts the threads that serve health and metrics, if the configuration asks for them.
+fn start_web(
+    config: &Arc<Config>,
+    login: &Arc<Login>,
     logging: &Logging,
+    metrics: &Arc<Metrics>,
+    beats: Vec<Arc<Heartbeat>>,
     log: &Logger,
-) -> Result<Option<HttpServer>, NotStarted> {
+) -> Result<Option<Web>, NotStarted> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let pages = Arc::new(Pages::new(config, Arc::clone(readiness), logging.clone()));
+    let pages = Arc::new(Pages::new(config, Arc::clone(metrics), beats, logging.clone()));
     let server = HttpServer::start(address, &config.http, pages).map_err(|error| match error {
         NotServed::Address(error) => NotStarted::Http(address, error),
         NotServed::File(error) => NotStarted::HttpFile(error),
@@ -201,15 +206,7 @@ fn start_http(
     })?;
     info!(log, "http server listening";
         keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
-    Ok(Some(server))
-}
-
-/// The service manager, if one wants to be told.
-fn service_manager(log: &Logger) -> Option<ServiceManager> {
-    ServiceManager::from_env().unwrap_or_else(|error| {
-        warn!(log, "cannot tell the service manager"; keys::COMPONENT => "bridge", keys::ERROR => %error);
-        None
-    })
+    Ok(Some(Web { probe: Probe::start(config, login, Arc::clone(metrics))?, server }))
 }
 
 /// Starts everything, in the order that [`crate::supervisor`] documents.
@@ -230,32 +227,20 @@ fn start(
     let login = Arc::new(Login::new(Arc::clone(&config)));
     let beats = connections.iter().map(|connection| &connection.heartbeat);
     let beats: Vec<_> = beats.chain([&kafka_beat, &supervisor_beat]).map(Arc::clone).collect();
-    let readiness = Arc::new(Readiness::new(&config, Arc::clone(&metrics), beats.clone()));
     // First: if the address is taken, nothing else has begun.
-    let http = start_http(&config, &readiness, logging, log)?;
-    let manager = service_manager(log);
-    let probe = (http.is_some() || manager.is_some())
-        .then(|| Probe::start(&config, &login, Arc::clone(&metrics)))
-        .transpose()?;
+    let web = start_web(&config, &login, logging, &metrics, beats.clone(), log)?;
     let arbiters = connections.iter().map(|_| Arbiter::try_new());
     let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
     let login_thread = LoginThread::start(&login, log)?;
-    let hang_after = config.supervisor.hang_after;
-    let watchdog = Watchdog::start(beats, hang_after, manager.clone(), logging.clone())?;
-    let mut threads = watched_threads(logging, &watchdog);
-    threads.extend(http.as_ref().map(|it| WatchedThread::new("http", it.finished())));
-    threads.extend(probe.as_ref().map(|it| WatchedThread::new("kafka-probe", it.finished())));
-    threads
-        .extend(login_thread.as_ref().map(|it| WatchedThread::new("kafka-login", it.finished())));
+    let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
         config.delivery.drain_deadline,
         Arc::clone(&metrics),
         log.new(o!(keys::COMPONENT => "supervisor")),
         supervisor_beat,
-        threads,
-        manager.map(|manager| ServiceStatus::new(manager, readiness)),
+        watched_threads(logging, &watchdog, web.as_ref(), login_thread.as_ref()),
     )
     .start();
 
@@ -283,7 +268,7 @@ fn start(
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { arbiters, watchdog, probe, http, _login: login_thread })
+    Ok(Threads { arbiters, watchdog, web, _login: login_thread })
 }
 
 /// Logs what a person should know of the configuration before the start.
@@ -297,13 +282,29 @@ fn warn_of(config: &Config, log: &Logger) -> Result<(), NotStarted> {
     Ok(())
 }
 
-/// The threads whose end ends the bridge, that every bridge has.
-fn watched_threads(logging: &Logging, watchdog: &Watchdog) -> Vec<WatchedThread> {
+/// The threads whose end ends the bridge.
+fn watched_threads(
+    logging: &Logging,
+    watchdog: &Watchdog,
+    web: Option<&Web>,
+    login: Option<&LoginThread>,
+) -> Vec<WatchedThread> {
     let logging = logging.clone();
-    vec![
-        WatchedThread::new("watchdog", watchdog.finished()),
-        WatchedThread::new("log", move || logging.writer_finished()),
-    ]
+    let mut threads = vec![
+        WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
+        WatchedThread { name: "log", is_finished: Box::new(move || logging.writer_finished()) },
+    ];
+    if let Some(login) = login {
+        let is_finished = Box::new(login.finished());
+        threads.push(WatchedThread { name: "kafka-login", is_finished });
+    }
+    if let Some(web) = web {
+        threads.extend([
+            WatchedThread { name: "http", is_finished: Box::new(web.server.finished()) },
+            WatchedThread { name: "kafka-probe", is_finished: Box::new(web.probe.finished()) },
+        ]);
+    }
+    threads
 }
 
 /// An MqttActor that is about to start.

@@ -15,7 +15,6 @@ use super::guard::LastResort;
 use super::heartbeat::Heartbeat;
 use super::mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
 use super::policy::{Decision, RestartPolicy};
-use super::service_manager::ServiceStatus;
 use super::summary::Summary;
 use crate::config::SupervisorConfig;
 use crate::exit::{Cause as Why, Exit, Failure};
@@ -32,13 +31,6 @@ pub struct WatchedThread {
     pub name: &'static str,
     /// Whether it has ended.
     pub is_finished: Box<dyn Fn() -> bool>,
-}
-
-impl WatchedThread {
-    /// `is_finished` says whether it has ended.
-    pub fn new(name: &'static str, is_finished: impl Fn() -> bool + 'static) -> Self {
-        Self { name, is_finished: Box::new(is_finished) }
-    }
 }
 
 impl fmt::Debug for WatchedThread {
@@ -64,8 +56,6 @@ pub struct SupervisorActor {
     drained: BTreeMap<SourceId, u64>,
     phase: Phase,
     summary: Summary,
-    /// Where a service manager wants to know it.
-    status: Option<ServiceStatus>,
 }
 
 /// Where the system is in its life.
@@ -81,8 +71,7 @@ enum Phase {
 }
 
 impl SupervisorActor {
-    /// `drain_deadline` is how long a drain may take; `log` has its `component` already; `status` is
-    /// for the service manager that started the bridge.
+    /// `drain_deadline` is how long a drain may take; `log` has its `component` already.
     pub fn new(
         config: SupervisorConfig,
         drain_deadline: Duration,
@@ -90,7 +79,6 @@ impl SupervisorActor {
         log: Logger,
         heartbeat: Arc<Heartbeat>,
         threads: Vec<WatchedThread>,
-        status: Option<ServiceStatus>,
     ) -> Self {
         let summary = Summary::new(Instant::now(), &metrics);
         Self {
@@ -105,7 +93,6 @@ impl SupervisorActor {
             drained: BTreeMap::new(),
             phase: Phase::Running,
             summary,
-            status,
         }
     }
 
@@ -137,7 +124,6 @@ impl SupervisorActor {
         if self.phase == Phase::Stopping {
             return;
         }
-        self.status.iter_mut().for_each(ServiceStatus::look);
         let threads = std::mem::take(&mut self.threads);
         let (ended, alive) = threads.into_iter().partition(|thread| (thread.is_finished)());
         self.threads = alive;
@@ -156,7 +142,7 @@ impl SupervisorActor {
                     keys::IN_FLIGHT => self.metrics.conservation().in_flight,
                     keys::DEADLINE_MS => millis(self.drain_deadline));
                 self.phase = Phase::Draining { then };
-                self.set_stopping();
+                self.metrics.health().set_draining();
                 ctx.run_later(self.drain_deadline, |actor, _| actor.deadline_passed());
                 self.ask_to_stop_intake();
             }
@@ -185,15 +171,10 @@ impl SupervisorActor {
 
     fn stop(&mut self, exit: Exit) {
         self.phase = Phase::Stopping;
-        self.set_stopping();
+        self.metrics.health().set_draining();
         // The final counts of all messages.
         self.summary.log(Instant::now(), &self.metrics, &self.log);
         System::current().stop_with_code(exit.code());
-    }
-
-    fn set_stopping(&mut self) {
-        self.metrics.health().set_draining();
-        self.status.iter_mut().for_each(ServiceStatus::stopping);
     }
 
     /// Settled messages, as a proof that this actor works: those of its connection, or of all
@@ -281,7 +262,6 @@ impl Handler<Supervise> for SupervisorActor {
 
     fn handle(&mut self, mail: Supervise, _: &mut Self::Context) {
         self.intakes = mail.intakes;
-        self.status.iter_mut().for_each(ServiceStatus::started);
         self.ask_to_stop_intake();
     }
 }
