@@ -24,7 +24,8 @@ use crate::mqtt::{MqttActor, Neighbours};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
 use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
-    Drain, Heartbeat, Supervise, SupervisorActor, Watchdog, WatchedThread, guard,
+    Drain, Heartbeat, Readiness, ServiceManager, ServiceStatus, Supervise, SupervisorActor,
+    Watchdog, WatchedThread, guard,
 };
 
 /// How long the arbiters may take to end.
@@ -35,15 +36,11 @@ struct Threads {
     /// Of the MqttActors and of KafkaProducerActor.
     arbiters: Vec<Arbiter>,
     watchdog: Watchdog,
-    web: Option<Web>,
+    /// Where readiness is shown.
+    probe: Option<Probe>,
+    http: Option<HttpServer>,
     /// Ends when it is dropped.
     _login: Option<LoginThread>,
-}
-
-/// The threads that serve health and metrics.
-struct Web {
-    probe: Probe,
-    server: HttpServer,
 }
 
 /// Runs the bridge on this thread until `shutdown` completes and everything is drained, or until the
@@ -130,9 +127,9 @@ fn live(
     if !join_within(JOIN_WITHIN, threads.arbiters) {
         warn!(log, "actor thread did not stop in time, exiting anyway"; keys::COMPONENT => "bridge");
     }
-    if let Some(web) = threads.web {
-        drop(web.probe);
-        web.server.stop();
+    drop(threads.probe);
+    if let Some(http) = threads.http {
+        http.stop();
     }
     Ok(code.map_or(Exit::Failed, Exit::of_code))
 }
@@ -188,17 +185,15 @@ impl From<io::Error> for NotStarted {
     }
 }
 
-/// Starts the threads that serve health and metrics, if the configuration asks for them.
-fn start_web(
-    config: &Arc<Config>,
-    login: &Arc<Login>,
+/// Starts the HTTP server, if the configuration asks for it.
+fn start_http(
+    config: &Config,
+    readiness: &Arc<Readiness>,
     logging: &Logging,
-    metrics: &Arc<Metrics>,
-    beats: Vec<Arc<Heartbeat>>,
     log: &Logger,
-) -> Result<Option<Web>, NotStarted> {
+) -> Result<Option<HttpServer>, NotStarted> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let pages = Arc::new(Pages::new(config, Arc::clone(metrics), beats, logging.clone()));
+    let pages = Arc::new(Pages::new(config, Arc::clone(readiness), logging.clone()));
     let server = HttpServer::start(address, &config.http, pages).map_err(|error| match error {
         NotServed::Address(error) => NotStarted::Http(address, error),
         NotServed::File(error) => NotStarted::HttpFile(error),
@@ -206,7 +201,15 @@ fn start_web(
     })?;
     info!(log, "http server listening";
         keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
-    Ok(Some(Web { probe: Probe::start(config, login, Arc::clone(metrics))?, server }))
+    Ok(Some(server))
+}
+
+/// The service manager, if one wants to be told.
+fn service_manager(log: &Logger) -> Option<ServiceManager> {
+    ServiceManager::from_env().unwrap_or_else(|error| {
+        warn!(log, "cannot tell the service manager"; keys::COMPONENT => "bridge", keys::ERROR => %error);
+        None
+    })
 }
 
 /// Starts everything, in the order that [`crate::supervisor`] documents.
@@ -227,20 +230,32 @@ fn start(
     let login = Arc::new(Login::new(Arc::clone(&config)));
     let beats = connections.iter().map(|connection| &connection.heartbeat);
     let beats: Vec<_> = beats.chain([&kafka_beat, &supervisor_beat]).map(Arc::clone).collect();
+    let readiness = Arc::new(Readiness::new(&config, Arc::clone(&metrics), beats.clone()));
     // First: if the address is taken, nothing else has begun.
-    let web = start_web(&config, &login, logging, &metrics, beats.clone(), log)?;
+    let http = start_http(&config, &readiness, logging, log)?;
+    let manager = service_manager(log);
+    let probe = (http.is_some() || manager.is_some())
+        .then(|| Probe::start(&config, &login, Arc::clone(&metrics)))
+        .transpose()?;
     let arbiters = connections.iter().map(|_| Arbiter::try_new());
     let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
     let login_thread = LoginThread::start(&login, log)?;
-    let watchdog = Watchdog::start(beats, config.supervisor.hang_after, logging.clone())?;
+    let hang_after = config.supervisor.hang_after;
+    let watchdog = Watchdog::start(beats, hang_after, manager.clone(), logging.clone())?;
+    let mut threads = watched_threads(logging, &watchdog);
+    threads.extend(http.as_ref().map(|it| WatchedThread::new("http", it.finished())));
+    threads.extend(probe.as_ref().map(|it| WatchedThread::new("kafka-probe", it.finished())));
+    threads
+        .extend(login_thread.as_ref().map(|it| WatchedThread::new("kafka-login", it.finished())));
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
         config.delivery.drain_deadline,
         Arc::clone(&metrics),
         log.new(o!(keys::COMPONENT => "supervisor")),
         supervisor_beat,
-        watched_threads(logging, &watchdog, web.as_ref(), login_thread.as_ref()),
+        threads,
+        manager.map(|manager| ServiceStatus::new(manager, readiness)),
     )
     .start();
 
@@ -268,7 +283,7 @@ fn start(
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { arbiters, watchdog, web, _login: login_thread })
+    Ok(Threads { arbiters, watchdog, probe, http, _login: login_thread })
 }
 
 /// Logs what a person should know of the configuration before the start.
@@ -282,29 +297,13 @@ fn warn_of(config: &Config, log: &Logger) -> Result<(), NotStarted> {
     Ok(())
 }
 
-/// The threads whose end ends the bridge.
-fn watched_threads(
-    logging: &Logging,
-    watchdog: &Watchdog,
-    web: Option<&Web>,
-    login: Option<&LoginThread>,
-) -> Vec<WatchedThread> {
+/// The threads whose end ends the bridge, that every bridge has.
+fn watched_threads(logging: &Logging, watchdog: &Watchdog) -> Vec<WatchedThread> {
     let logging = logging.clone();
-    let mut threads = vec![
-        WatchedThread { name: "watchdog", is_finished: Box::new(watchdog.finished()) },
-        WatchedThread { name: "log", is_finished: Box::new(move || logging.writer_finished()) },
-    ];
-    if let Some(login) = login {
-        let is_finished = Box::new(login.finished());
-        threads.push(WatchedThread { name: "kafka-login", is_finished });
-    }
-    if let Some(web) = web {
-        threads.extend([
-            WatchedThread { name: "http", is_finished: Box::new(web.server.finished()) },
-            WatchedThread { name: "kafka-probe", is_finished: Box::new(web.probe.finished()) },
-        ]);
-    }
-    threads
+    vec![
+        WatchedThread::new("watchdog", watchdog.finished()),
+        WatchedThread::new("log", move || logging.writer_finished()),
+    ]
 }
 
 /// An MqttActor that is about to start.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
@@ -10,16 +10,10 @@ use serde_json::{Value, json};
 
 use super::exposition::{self, Connection, Scrape};
 use super::html;
-use crate::config::{Config, MqttConfig};
-use crate::observe::health::{
-    self, ActorHealth, ConnectionHealth, HeldPlace, Reason, Snapshot, Wanted,
-};
-use crate::observe::{Logging, Metrics};
-use crate::route::Route;
-use crate::supervisor::Heartbeat;
-
-/// An actor beats once a second; one that is silent for this long is not just late.
-const SILENT_MIN: Duration = Duration::from_secs(3);
+use crate::config::Config;
+use crate::observe::Logging;
+use crate::observe::health::{self, ConnectionHealth, HeldPlace, Reason, Snapshot};
+use crate::supervisor::Readiness;
 
 /// One answer.
 #[derive(Debug)]
@@ -27,14 +21,6 @@ pub(super) struct Page {
     pub(super) status: StatusCode,
     pub(super) content_type: &'static str,
     pub(super) body: String,
-}
-
-/// What the configuration says of an MQTT connection.
-#[derive(Debug)]
-struct Configured {
-    section: Arc<str>,
-    /// The subscriptions that it needs to be ready.
-    wanted: Vec<Wanted>,
 }
 
 /// An MQTT connection as `/readyz` shows it.
@@ -54,45 +40,30 @@ struct Shown<'a> {
 /// Everything that the pages are made of; they only read it.
 #[derive(Debug)]
 pub struct Pages {
-    metrics: Arc<Metrics>,
+    readiness: Arc<Readiness>,
     pub(super) logging: Logging,
-    /// In the order of the configuration.
-    connections: Vec<Configured>,
+    /// The section of each connection, in the order of the configuration.
+    sections: Vec<Arc<str>>,
     /// As they are configured, by [`RouteId`](crate::message::RouteId).
     filters: Vec<String>,
     /// Where messages can be held.
     places: BTreeSet<HeldPlace>,
     started: Instant,
-    heartbeats: Vec<Arc<Heartbeat>>,
-    silent_max: Duration,
 }
 
 impl Pages {
-    /// For the actors with these heartbeats.
-    pub fn new(
-        config: &Config,
-        metrics: Arc<Metrics>,
-        heartbeats: Vec<Arc<Heartbeat>>,
-        logging: Logging,
-    ) -> Self {
-        let hang_after = config.supervisor.hang_after;
-        let configured = |mqtt: &MqttConfig| Configured {
-            section: Arc::clone(&mqtt.section),
-            wanted: config.routes_of(mqtt).iter().map(wanted).collect(),
-        };
+    /// Of the bridge with this readiness.
+    pub fn new(config: &Config, readiness: Arc<Readiness>, logging: Logging) -> Self {
         let routes = config.routes.iter();
         let kafka_topics =
             routes.clone().map(|route| HeldPlace::KafkaTopic(Arc::clone(&route.kafka_topic)));
         Self {
-            metrics,
+            readiness,
             logging,
-            connections: config.connections.iter().map(configured).collect(),
+            sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),
             filters: routes.map(|route| route.filter.to_string()).collect(),
             places: kafka_topics.chain([HeldPlace::DeadLetter]).collect(),
             started: Instant::now(),
-            heartbeats,
-            // Before the watchdog ends the process.
-            silent_max: (hang_after / 2).max(SILENT_MIN).min(hang_after),
         }
     }
 
@@ -104,18 +75,18 @@ impl Pages {
 
     /// `/livez`
     pub(super) fn livez(&self) -> Page {
-        verdict("alive", &health::not_live(&self.actors(), self.silent_max), json!({}))
+        verdict("alive", &self.readiness.not_live(), json!({}))
     }
 
     /// `/readyz`
     pub(super) fn readyz(&self) -> Page {
-        let seen = self.metrics.snapshot(self.actors());
+        let seen = self.readiness.seen();
         let mut more = json!({ "connections": self.shown(&seen) });
         let warnings = health::warnings(&seen);
         if !warnings.is_empty() {
             more["warnings"] = json!(warnings);
         }
-        verdict("ready", &self.not_ready(&seen), more)
+        verdict("ready", &self.readiness.not_ready(&seen), more)
     }
 
     /// `/metrics`
@@ -133,26 +104,20 @@ impl Pages {
         }
     }
 
-    /// Why it is not ready.
-    fn not_ready(&self, seen: &Snapshot) -> Vec<Reason> {
-        let wanted = self.connections.iter().map(|connection| &*connection.wanted);
-        health::not_ready(seen, &wanted.collect::<Vec<_>>(), self.silent_max)
-    }
-
     fn shown<'a>(&'a self, seen: &'a Snapshot) -> Vec<Shown<'a>> {
-        let shown = |(seen, configured): (&'a ConnectionHealth, &'a Configured)| Shown {
+        let shown = |(seen, section): (&'a ConnectionHealth, &'a Arc<str>)| Shown {
             connection: &seen.name,
-            section: Some(&*configured.section).filter(|section| **section != *seen.name),
+            section: Some(&**section).filter(|section| **section != *seen.name),
             connected: seen.mqtt.connected,
             broker: seen.broker.as_ref().map(|broker| &*broker.address),
             insecure: seen.broker.as_ref().is_some_and(|broker| broker.insecure),
         };
-        seen.connections.iter().zip(&self.connections).map(shown).collect()
+        seen.connections.iter().zip(&self.sections).map(shown).collect()
     }
 
     fn scrape(&self) -> Scrape {
-        let metrics = &self.metrics;
-        let not_ready = self.not_ready(&metrics.snapshot(self.actors()));
+        let metrics = self.readiness.metrics();
+        let not_ready = self.readiness.not_ready(&self.readiness.seen());
         let mut held: BTreeMap<_, _> =
             self.places.iter().map(|place| (place.to_string(), false)).collect();
         held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
@@ -167,20 +132,6 @@ impl Pages {
             uptime_s: self.started.elapsed().as_secs_f64(),
         }
     }
-
-    fn actors(&self) -> Vec<ActorHealth> {
-        let actor = |beat: &Arc<Heartbeat>| ActorHealth {
-            actor: Arc::clone(beat.actor()),
-            restarting: beat.is_paused(),
-            silent: beat.silent_for(),
-        };
-        self.heartbeats.iter().map(actor).collect()
-    }
-}
-
-/// The subscription that a route asks for.
-fn wanted(route: &Route) -> Wanted {
-    Wanted { route: route.id, mqtt_filter: route.filter.to_string(), mqtt_qos: route.qos.level() }
 }
 
 /// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200; with `more`.
@@ -198,10 +149,11 @@ fn verdict(what: &str, reasons: &[Reason], mut more: Value) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::BrokerAddress;
+    use crate::config::{BrokerAddress, MqttConfig};
     use crate::message::RouteId;
     use crate::observe::test_support::json_log;
-    use crate::observe::{KafkaHealth, MqttHealth, Subscription};
+    use crate::observe::{KafkaHealth, Metrics, MqttHealth, Subscription};
+    use crate::route::Route;
     use crate::stage::SourceId;
 
     /// Two sections; a route from each, and one from both; `west` has two connections.
@@ -236,7 +188,8 @@ mod tests {
         let config = config();
         let metrics = Arc::new(Metrics::new(config.connection_names()));
         let (logging, _) = json_log();
-        let pages = Pages::new(&config, Arc::clone(&metrics), Vec::new(), logging);
+        let readiness = Readiness::new(&config, Arc::clone(&metrics), Vec::new());
+        let pages = Pages::new(&config, Arc::new(readiness), logging);
         metrics.health().set_kafka(KafkaHealth::Reachable([].into()));
         let grant = |source: u16, routes: &[usize]| {
             let granted = routes.iter().map(|id| (RouteId(*id), Subscription::Granted));
@@ -259,7 +212,8 @@ mod tests {
         let config = config();
         let metrics = Arc::new(Metrics::new(config.connection_names()));
         let (logging, _) = json_log();
-        let pages = Pages::new(&config, Arc::clone(&metrics), Vec::new(), logging);
+        let readiness = Readiness::new(&config, Arc::clone(&metrics), Vec::new());
+        let pages = Pages::new(&config, Arc::new(readiness), logging);
         let address = BrokerAddress { is_tls: true, ..BrokerAddress::tcp("plant", 8883) };
         metrics.connection(SourceId(1)).set_broker(&address, true);
         metrics.connection(SourceId(1)).change_health(|health| health.connected = true);

@@ -14,6 +14,7 @@ use crate::config::{Config, HttpConfig};
 use crate::observe::Metrics;
 use crate::observe::test_support::{Lines, json_log};
 use crate::pki::{Authority, Wish};
+use crate::supervisor::Readiness;
 
 const TOKEN: &str = "the-token-of-this-test";
 const SOON: Duration = Duration::from_secs(20);
@@ -41,7 +42,8 @@ impl Served {
 
     fn serve(config: &Config) -> (Result<HttpServer, NotServed>, Lines) {
         let (logging, lines) = json_log();
-        let pages = Pages::new(config, Arc::new(Metrics::default()), Vec::new(), logging);
+        let readiness = Readiness::new(config, Arc::new(Metrics::default()), Vec::new());
+        let pages = Pages::new(config, Arc::new(readiness), logging);
         let address = config.http.listen.expect("an address");
         (HttpServer::start(address, &config.http, Arc::new(pages)), lines)
     }
@@ -346,7 +348,7 @@ fn over_tls_the_certificate_is_the_one_that_the_files_have_now() {
     for garbage in [&b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"[..], &[0x16, 3, 1, 255, 255, 0]] {
         let mut stream = TcpStream::connect(served.address()).expect("it listens");
         stream.write_all(garbage).expect("sent");
-        stream.shutdown(std::net::Shutdown::Write).expect("shut down");
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         assert!(!answer.starts_with(b"HTTP"), "{answer:?}");

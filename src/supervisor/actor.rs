@@ -15,6 +15,7 @@ use super::guard::LastResort;
 use super::heartbeat::Heartbeat;
 use super::mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
 use super::policy::{Decision, RestartPolicy};
+use super::service_manager::ServiceStatus;
 use super::summary::Summary;
 use crate::config::SupervisorConfig;
 use crate::exit::{Cause as Why, Exit, Failure};
@@ -31,6 +32,13 @@ pub struct WatchedThread {
     pub name: &'static str,
     /// Whether it has ended.
     pub is_finished: Box<dyn Fn() -> bool>,
+}
+
+impl WatchedThread {
+    /// `is_finished` says whether it has ended.
+    pub fn new(name: &'static str, is_finished: impl Fn() -> bool + 'static) -> Self {
+        Self { name, is_finished: Box::new(is_finished) }
+    }
 }
 
 impl fmt::Debug for WatchedThread {
@@ -56,6 +64,8 @@ pub struct SupervisorActor {
     drained: BTreeMap<SourceId, u64>,
     phase: Phase,
     summary: Summary,
+    /// Where a service manager wants to know it.
+    status: Option<ServiceStatus>,
 }
 
 /// Where the system is in its life.
@@ -71,7 +81,8 @@ enum Phase {
 }
 
 impl SupervisorActor {
-    /// `drain_deadline` is how long a drain may take; `log` has its `component` already.
+    /// `drain_deadline` is how long a drain may take; `log` has its `component` already; `status` is
+    /// for the service manager that started the bridge.
     pub fn new(
         config: SupervisorConfig,
         drain_deadline: Duration,
@@ -79,6 +90,7 @@ impl SupervisorActor {
         log: Logger,
         heartbeat: Arc<Heartbeat>,
         threads: Vec<WatchedThread>,
+        status: Option<ServiceStatus>,
     ) -> Self {
         let summary = Summary::new(Instant::now(), &metrics);
         Self {
@@ -93,6 +105,7 @@ impl SupervisorActor {
             drained: BTreeMap::new(),
             phase: Phase::Running,
             summary,
+            status,
         }
     }
 
@@ -124,6 +137,7 @@ impl SupervisorActor {
         if self.phase == Phase::Stopping {
             return;
         }
+        self.status.iter_mut().for_each(ServiceStatus::look);
         let threads = std::mem::take(&mut self.threads);
         let (ended, alive) = threads.into_iter().partition(|thread| (thread.is_finished)());
         self.threads = alive;
@@ -142,7 +156,7 @@ impl SupervisorActor {
                     keys::IN_FLIGHT => self.metrics.conservation().in_flight,
                     keys::DEADLINE_MS => millis(self.drain_deadline));
                 self.phase = Phase::Draining { then };
-                self.metrics.health().set_draining();
+                self.set_stopping();
                 ctx.run_later(self.drain_deadline, |actor, _| actor.deadline_passed());
                 self.ask_to_stop_intake();
             }
@@ -171,10 +185,15 @@ impl SupervisorActor {
 
     fn stop(&mut self, exit: Exit) {
         self.phase = Phase::Stopping;
-        self.metrics.health().set_draining();
+        self.set_stopping();
         // The final counts of all messages.
         self.summary.log(Instant::now(), &self.metrics, &self.log);
         System::current().stop_with_code(exit.code());
+    }
+
+    fn set_stopping(&mut self) {
+        self.metrics.health().set_draining();
+        self.status.iter_mut().for_each(ServiceStatus::stopping);
     }
 
     /// Settled messages, as a proof that this actor works: those of its connection, or of all
@@ -262,6 +281,7 @@ impl Handler<Supervise> for SupervisorActor {
 
     fn handle(&mut self, mail: Supervise, _: &mut Self::Context) {
         self.intakes = mail.intakes;
+        self.status.iter_mut().for_each(ServiceStatus::started);
         self.ask_to_stop_intake();
     }
 }

@@ -12,8 +12,9 @@
 //!    otherwise only waits for signals.
 //! 4. [`guard::start`] for KafkaProducerActor, and `SystemRegistry::set` of its address, once;
 //!    `guard::start` for one MqttActor for each connection. All get `supervisor.recipient()`.
-//! 5. [`Supervise`] to SupervisorActor. Only now can a drain reach the MqttActors; a [`Drain`] that
-//!    came before is carried out now.
+//! 5. [`Supervise`] to SupervisorActor, which tells systemd, if that started the bridge, that it is up
+//!    ([`ServiceManager`]). Only now can a drain reach the MqttActors; a [`Drain`] that came before is carried
+//!    out now.
 //! 6. A task on the system arbiter that awaits the shutdown future and sends [`Drain`]; a second
 //!    signal flushes the log and leaves by `process::exit`.
 //! 7. `system.run_with_code()` (not `block_on` nor `#[actix::main]`, which ignore the code).
@@ -43,11 +44,15 @@ pub mod actor;
 mod summary;
 mod thread;
 pub mod watchdog;
+pub mod readiness;
+pub mod service_manager;
 #[cfg(test)]
 mod tests;
 
 pub use actor::{SupervisorActor, WatchedThread};
 pub use heartbeat::Heartbeat;
 pub use mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
+pub use readiness::Readiness;
+pub use service_manager::{ServiceManager, ServiceStatus};
 pub use thread::{Stop, StoppableThread};
 pub use watchdog::Watchdog;

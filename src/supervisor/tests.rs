@@ -247,7 +247,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
         let [mqtt_beat, west_beat, kafka_beat] =
             ["mqtt", "mqtt:west", "kafka"].map(Heartbeat::new).map(Arc::new);
         let beats = [&mqtt_beat, &west_beat, &kafka_beat].map(Arc::clone).to_vec();
-        let watchdog = Watchdog::start(beats, DEADLINE, logging.clone()).expect("a thread");
+        let watchdog = Watchdog::start(beats, DEADLINE, None, logging.clone()).expect("a thread");
         let arbiters = [Arbiter::new(), Arbiter::new(), Arbiter::new()];
         let thread_ended = Arc::new(AtomicU32::new(0));
         let ended = Arc::clone(&thread_ended);
@@ -270,6 +270,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
                     is_finished: Box::new(move || ended.load(SeqCst) > 0),
                 },
             ],
+            None,
         )
         .start();
 
@@ -453,7 +454,7 @@ fn what_one_connection_settles_proves_nothing_for_the_actor_of_another() {
     let config = crate::config::Config::for_test().supervisor;
     let log = slog::Logger::root(slog::Discard, o!());
     let beat = Arc::new(Heartbeat::new("supervisor"));
-    let actor = SupervisorActor::new(config, DEADLINE, metrics, log, beat, Vec::new());
+    let actor = SupervisorActor::new(config, DEADLINE, metrics, log, beat, Vec::new(), None);
     let settled = ["mqtt", "mqtt:west", "kafka"].map(|name| actor.settled(name));
     assert_eq!(settled, [3, 4, 7]);
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use slog::{error, o};
 
 use super::heartbeat::Heartbeat;
+use super::readiness::silent_max;
+use super::service_manager::ServiceManager;
 use super::thread::{Stop, StoppableThread};
 use crate::exit::Exit;
 use crate::observe::{Logging, keys};
@@ -28,14 +30,18 @@ impl Watchdog {
     ///
     /// An actor that waits for an unreachable broker does not hang: its timer goes on beating.
     ///
+    /// Tells `manager`, as often as it wants, that the bridge makes progress: as long as every actor does, and
+    /// this thread.
+    ///
     /// # Errors
     /// The system gives no thread.
     pub fn start(
         heartbeats: Vec<Arc<Heartbeat>>,
         hang_after: Duration,
+        manager: Option<ServiceManager>,
         logging: Logging,
     ) -> io::Result<Self> {
-        Self::start_with(heartbeats, hang_after, move |hang| {
+        Self::start_with(heartbeats, hang_after, manager, move |hang| {
             error!(logging.logger().new(o!(keys::COMPONENT => "watchdog")), "actor hangs";
                 keys::ACTOR => &*hang.actor,
                 keys::SILENT_MS => u64::try_from(hang.silent.as_millis()).unwrap_or(u64::MAX),
@@ -48,10 +54,11 @@ impl Watchdog {
     fn start_with(
         heartbeats: Vec<Arc<Heartbeat>>,
         hang_after: Duration,
+        manager: Option<ServiceManager>,
         on_hang: impl FnOnce(Hang) + Send + 'static,
     ) -> io::Result<Self> {
         let watching = StoppableThread::start("watchdog", move |stop| {
-            if let Some(hang) = watch(&heartbeats, hang_after, stop) {
+            if let Some(hang) = watch(&heartbeats, hang_after, manager.as_ref(), stop) {
                 on_hang(hang);
             }
         });
@@ -71,26 +78,38 @@ impl Watchdog {
 }
 
 /// Looks until it is stopped, or an actor hangs.
-fn watch(heartbeats: &[Arc<Heartbeat>], hang_after: Duration, stop: &Stop) -> Option<Hang> {
-    let interval = (hang_after / 8).clamp(Duration::from_millis(10), Duration::from_secs(1));
+fn watch(
+    heartbeats: &[Arc<Heartbeat>],
+    hang_after: Duration,
+    manager: Option<&ServiceManager>,
+    stop: &Stop,
+) -> Option<Hang> {
+    let manager = manager.and_then(|manager| Some((manager, manager.beat_every()?)));
+    let interval = (hang_after / 8).min(manager.map_or(hang_after, |(_, every)| every));
+    let interval = interval.clamp(Duration::from_millis(10), Duration::from_secs(1));
+    let mut beaten = Instant::now();
     loop {
         let slept = Instant::now();
         if stop.wait(interval) {
             return None;
         }
-        if slept.elapsed() > interval + hang_after / 2 {
-            // The whole process stood still, so no actor could beat.
-            continue;
+        let all = heartbeats.iter().map(|heartbeat| Hang {
+            actor: Arc::clone(heartbeat.actor()),
+            silent: heartbeat.silent_for(),
+        });
+        let longest = all.max_by_key(|hang| hang.silent);
+        let silent = longest.as_ref().map_or(Duration::ZERO, |hang| hang.silent);
+        // The whole process stood still, so no actor could beat.
+        let stood_still = slept.elapsed() > interval + hang_after / 2;
+        if silent > hang_after && !stood_still {
+            return longest;
         }
-        let hang = heartbeats
-            .iter()
-            .map(|heartbeat| Hang {
-                actor: Arc::clone(heartbeat.actor()),
-                silent: heartbeat.silent_for(),
-            })
-            .find(|hang| hang.silent > hang_after);
-        if hang.is_some() {
-            return hang;
+        if let Some((manager, every)) = manager
+            && (silent <= silent_max(hang_after) || stood_still)
+            && beaten.elapsed() + interval > every
+        {
+            manager.beat();
+            beaten = Instant::now();
         }
     }
 }
@@ -122,7 +141,7 @@ mod tests {
         let (found, hangs) = mpsc::channel();
         let hang_after = Duration::from_millis(300);
         let watchdog =
-            Watchdog::start_with(vec![beating, paused, silent], hang_after, move |hang| {
+            Watchdog::start_with(vec![beating, paused, silent], hang_after, None, move |hang| {
                 found.send(hang).expect("the test listens");
             })
             .expect("a thread");
@@ -143,7 +162,7 @@ mod tests {
     #[test]
     fn it_stops_at_once() {
         let heartbeats = vec![Arc::new(Heartbeat::new("any"))];
-        let watchdog = Watchdog::start_with(heartbeats, Duration::from_secs(3600), |hang| {
+        let watchdog = Watchdog::start_with(heartbeats, Duration::from_secs(3600), None, |hang| {
             panic!("{hang:?}");
         })
         .expect("a thread");
@@ -162,7 +181,7 @@ mod tests {
         let config = LogConfig { format: LogFormat::Json, ..Config::for_test().log };
         let heartbeats = vec![Arc::new(Heartbeat::new("stuck"))];
         let watchdog =
-            Watchdog::start(heartbeats, Duration::from_millis(50), Logging::start(&config));
+            Watchdog::start(heartbeats, Duration::from_millis(50), None, Logging::start(&config));
         thread::sleep(DEADLINE);
         drop(watchdog);
     }

@@ -32,6 +32,7 @@ mod refusals;
 mod restarts;
 mod rotation;
 mod secrets;
+mod service_manager;
 mod sizes;
 mod straight;
 mod subscription;

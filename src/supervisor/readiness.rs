@@ -1,0 +1,78 @@
+//! Whether the bridge is ready and alive now, for all that show it: the HTTP pages and systemd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::heartbeat::Heartbeat;
+use crate::config::{Config, MqttConfig};
+use crate::observe::Metrics;
+use crate::observe::health::{self, ActorHealth, Reason, Snapshot, Wanted};
+use crate::route::Route;
+
+/// An actor beats once a second; one that is silent for this long is not just late.
+const SILENT_MIN: Duration = Duration::from_secs(3);
+
+/// How long an actor may be silent and count as alive: less than `hang_after`, when the watchdog ends the
+/// process.
+pub fn silent_max(hang_after: Duration) -> Duration {
+    (hang_after / 2).max(SILENT_MIN).min(hang_after)
+}
+
+/// What readiness is made of; it only reads.
+#[derive(Debug)]
+pub struct Readiness {
+    metrics: Arc<Metrics>,
+    heartbeats: Vec<Arc<Heartbeat>>,
+    silent_max: Duration,
+    /// What each connection needs, in the order of the configuration.
+    wanted: Vec<Vec<Wanted>>,
+}
+
+impl Readiness {
+    /// Of a bridge with these actors.
+    pub fn new(config: &Config, metrics: Arc<Metrics>, heartbeats: Vec<Arc<Heartbeat>>) -> Self {
+        let wanted_by =
+            |mqtt: &MqttConfig| config.routes_of(mqtt).iter().map(wanted).collect::<Vec<_>>();
+        Self {
+            metrics,
+            heartbeats,
+            silent_max: silent_max(config.supervisor.hang_after),
+            wanted: config.connections.iter().map(wanted_by).collect(),
+        }
+    }
+
+    /// What the bridge counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The state of all parts at this moment.
+    pub fn seen(&self) -> Snapshot {
+        self.metrics.snapshot(self.actors())
+    }
+
+    /// Why it was not ready then; empty: it was.
+    pub fn not_ready(&self, seen: &Snapshot) -> Vec<Reason> {
+        let wanted: Vec<_> = self.wanted.iter().map(Vec::as_slice).collect();
+        health::not_ready(seen, &wanted, self.silent_max)
+    }
+
+    /// Why it is not alive; empty: it is.
+    pub fn not_live(&self) -> Vec<Reason> {
+        health::not_live(&self.actors(), self.silent_max)
+    }
+
+    fn actors(&self) -> Vec<ActorHealth> {
+        let actor = |beat: &Arc<Heartbeat>| ActorHealth {
+            actor: Arc::clone(beat.actor()),
+            restarting: beat.is_paused(),
+            silent: beat.silent_for(),
+        };
+        self.heartbeats.iter().map(actor).collect()
+    }
+}
+
+/// The subscription that a route asks for.
+fn wanted(route: &Route) -> Wanted {
+    Wanted { route: route.id, mqtt_filter: route.filter.to_string(), mqtt_qos: route.qos.level() }
+}

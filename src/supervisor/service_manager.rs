@@ -1,0 +1,205 @@
+//! Tells systemd that the bridge has started, whether it is ready, that it makes progress, and that it stops:
+//! sd_notify(3), for units with `Type=notify`.
+
+use std::env;
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use super::readiness::Readiness;
+use crate::observe::health::Reason;
+
+/// The longest status, in characters: one line of `systemctl status`.
+const STATUS_MAX: usize = 200;
+
+/// The service manager that started this process. It is told without waiting: when it takes nothing, a
+/// message is lost, and nothing of the bridge stands still.
+#[derive(Debug, Clone)]
+pub struct ServiceManager {
+    socket: Arc<UnixDatagram>,
+    watchdog: Option<Duration>,
+}
+
+impl ServiceManager {
+    /// From `NOTIFY_SOCKET` and `WATCHDOG_USEC`; `None` if nobody wants to be told.
+    ///
+    /// # Errors
+    /// The socket is not there.
+    pub fn from_env() -> io::Result<Option<Self>> {
+        let name = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty());
+        name.map(|name| Self::connect(&name, sd_notify::watchdog_enabled())).transpose()
+    }
+
+    fn connect(name: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
+        let address = match name.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(name)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect_addr(&address)?;
+        Ok(Self { socket: Arc::new(socket), watchdog })
+    }
+
+    /// How often it wants to be told that the bridge makes progress: twice in the time after which it would
+    /// kill the bridge.
+    pub fn beat_every(&self) -> Option<Duration> {
+        self.watchdog.map(|limit| limit / 2)
+    }
+
+    /// The bridge makes progress.
+    pub fn beat(&self) {
+        self.tell(&[NotifyState::Watchdog]);
+    }
+
+    fn tell(&self, states: &[NotifyState<'_>]) {
+        let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
+        // It is full, or gone: there is nobody to tell that.
+        let _ = self.socket.send(lines.as_bytes());
+    }
+}
+
+/// What the service manager is told of the bridge's state, whenever it changes.
+#[derive(Debug)]
+pub struct ServiceStatus {
+    manager: ServiceManager,
+    readiness: Arc<Readiness>,
+    told: String,
+    is_stopping: bool,
+}
+
+impl ServiceStatus {
+    /// By this readiness.
+    pub fn new(manager: ServiceManager, readiness: Arc<Readiness>) -> Self {
+        Self { manager, readiness, told: String::new(), is_stopping: false }
+    }
+
+    /// Everything is started. A unit is up then, also while a broker is away: the bridge waits for it.
+    pub fn started(&mut self) {
+        self.told = self.sentence();
+        self.manager.tell(&[NotifyState::Ready, NotifyState::Status(&self.told)]);
+    }
+
+    /// Looks whether the state has changed.
+    pub fn look(&mut self) {
+        let sentence = self.sentence();
+        if sentence != self.told {
+            self.told = sentence;
+            self.manager.tell(&[NotifyState::Status(&self.told)]);
+        }
+    }
+
+    /// The bridge stops.
+    pub fn stopping(&mut self) {
+        if !self.is_stopping {
+            self.is_stopping = true;
+            self.told = self.sentence();
+            self.manager.tell(&[NotifyState::Stopping, NotifyState::Status(&self.told)]);
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self.is_stopping {
+            true => "stopping".to_owned(),
+            false => sentence(&self.readiness.not_ready(&self.readiness.seen())),
+        }
+    }
+}
+
+/// One line: the first reason, and how many there are.
+fn sentence(reasons: &[Reason]) -> String {
+    let Some((first, more)) = reasons.split_first() else { return "ready".to_owned() };
+    // A reason is one line.
+    let first: String = format!("not ready: {first}").chars().take(STATUS_MAX).collect();
+    match more.len() {
+        0 => first,
+        more => format!("{first} (and {more} more)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::message::RouteId;
+    use crate::observe::{KafkaHealth, Metrics, Subscription};
+    use crate::stage::SourceId;
+
+    fn received(socket: &UnixDatagram) -> Option<String> {
+        let mut bytes = [0; 1024];
+        let length = socket.recv(&mut bytes).ok()?;
+        Some(String::from_utf8(bytes[..length].to_vec()).expect("UTF-8"))
+    }
+
+    fn manager() -> (ServiceManager, UnixDatagram, tempfile::TempDir) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("notify");
+        let socket = UnixDatagram::bind(&path).expect("a socket");
+        socket.set_nonblocking(true).expect("set");
+        let manager = ServiceManager::connect(path.as_os_str(), Some(Duration::from_secs(4)));
+        (manager.expect("it is there"), socket, directory)
+    }
+
+    #[test]
+    fn it_is_told_the_start_each_change_and_the_stop() {
+        let (manager, socket, _directory) = manager();
+        let config = Config::for_test();
+        let metrics = Arc::new(Metrics::default());
+        let readiness = Readiness::new(&config, Arc::clone(&metrics), Vec::new());
+        let mut status = ServiceStatus::new(manager, Arc::new(readiness));
+        status.started();
+        let told = received(&socket).expect("a message");
+        let first =
+            "READY=1\nSTATUS=not ready: mqtt: mqtt_disconnected: not connected yet (and 1 more)\n";
+        assert_eq!(told, first);
+        status.look();
+        assert_eq!(received(&socket), None, "nothing has changed");
+        metrics.health().set_kafka(KafkaHealth::Reachable([].into()));
+        metrics.connection(SourceId(0)).change_health(|health| {
+            health.connected = true;
+            health.subscriptions = [(RouteId(0), Subscription::Granted)].into();
+        });
+        status.look();
+        assert_eq!(received(&socket).as_deref(), Some("STATUS=ready\n"));
+        metrics.connection(SourceId(0)).set_lost("two\nlines\nREADY=0".to_owned());
+        status.look();
+        let told = received(&socket).expect("a message");
+        assert_eq!(told.lines().count(), 1, "a stranger's text is one line: {told}");
+        metrics.connection(SourceId(0)).set_lost("x".repeat(10_000));
+        status.look();
+        let told = received(&socket).expect("a message");
+        assert_eq!(told.len(), "STATUS=\n".len() + STATUS_MAX);
+        status.stopping();
+        status.stopping();
+        status.look();
+        assert_eq!(received(&socket).as_deref(), Some("STOPPING=1\nSTATUS=stopping\n"));
+        assert_eq!(received(&socket), None);
+    }
+
+    #[test]
+    fn a_manager_that_takes_nothing_stops_nobody() {
+        let (manager, socket, _directory) = manager();
+        assert_eq!(manager.beat_every(), Some(Duration::from_secs(2)));
+        (0..100_000).for_each(|_| manager.beat());
+        assert_eq!(received(&socket).as_deref(), Some("WATCHDOG=1\n"));
+        drop(socket);
+        manager.beat();
+    }
+
+    #[test]
+    fn an_abstract_socket_is_reached_too() {
+        let name = format!("bridge-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).expect("a name");
+        let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+        let manager = ServiceManager::connect(OsStr::new(&format!("@{name}")), None);
+        manager.expect("it is there").beat();
+        assert_eq!(received(&socket).as_deref(), Some("WATCHDOG=1\n"));
+        assert!(ServiceManager::connect(OsStr::new("/nobody/here"), None).is_err());
+    }
+}
