@@ -23,6 +23,7 @@ mod hostile_peers;
 mod metrics;
 mod kafka_away;
 mod kafka_cluster;
+mod kafka_logins;
 mod mosquitto_restarts;
 mod mqtt_failures;
 mod panics;
