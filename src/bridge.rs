@@ -1,9 +1,11 @@
 //! One run of the bridge: its threads, its actors, its end. [`crate::supervisor`] documents the order of
 //! start and stop.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use actix::{Addr, System, SystemRegistry};
 use actix_rt::Arbiter;
 use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::config::Config;
 use crate::exit::{Cause, Exit, Failure, is_exhausted};
@@ -57,13 +60,67 @@ pub fn run(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
 ) -> Exit {
+    run_until(config, logging, metrics, shutdown, None)
+}
+
+/// Leaves for good: runs the bridge until each connection of `config` has delivered all that its session
+/// still has, has unsubscribed everything and has ended the session; or until `interrupt` completes, or
+/// until nothing has moved for `delivery.drain_deadline` and `mqtt.connect_timeout`. What is not left
+/// then is kept by the broker: [`Exit::DeadlinePassed`]. Serves no HTTP, and says no status.
+///
+/// `metrics` as for [`run`].
+///
+/// # Panics
+/// Within another actix system.
+pub fn leave(
+    mut config: Config,
+    logging: Logging,
+    metrics: Arc<Metrics>,
+    interrupt: impl Future<Output = ()> + 'static,
+) -> Exit {
+    // Whoever still runs under this configuration has that address, or has said that it is gone.
+    config.http.listen = None;
+    config.connections.iter_mut().for_each(|mqtt| mqtt.status = None);
+    let leaving = config.connections.len();
+    let all_left = Rc::new(Cell::new(false));
+    let (departed, mut departures) = unbounded_channel();
+    let shutdown = {
+        let all_left = Rc::clone(&all_left);
+        async move {
+            let departing = async {
+                let mut left = true;
+                for _ in 0..leaving {
+                    left &= departures.recv().await.unwrap_or_default();
+                }
+                left
+            };
+            tokio::select! {
+                left = departing => all_left.set(left),
+                () = interrupt => {}
+            }
+        }
+    };
+    match run_until(config, logging, metrics, shutdown, Some(departed)) {
+        Exit::Drained if !all_left.get() => Exit::DeadlinePassed,
+        exit => exit,
+    }
+}
+
+/// See [`run`]; with `departed` see [`leave`].
+fn run_until(
+    config: Config,
+    logging: Logging,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + 'static,
+    departed: Option<UnboundedSender<bool>>,
+) -> Exit {
     let _flushed = logging.flush_guard();
     install_hook(&logging);
     bridge_log_crate(&logging);
     let log = logging.logger();
     info!(log, "starting"; keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
 
-    let exit = match live(config, &logging, &metrics, shutdown, &log) {
+    let exit = match live(config, &logging, &metrics, shutdown, departed, &log) {
         Ok(exit) => exit,
         Err(NotStarted::System(error)) => {
             metrics.health().set_failure(Failure::new(Cause::NotStarted, error));
@@ -111,6 +168,7 @@ fn live(
     logging: &Logging,
     metrics: &Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
+    departed: Option<UnboundedSender<bool>>,
     log: &Logger,
 ) -> Result<Exit, NotStarted> {
     let metrics = Arc::clone(metrics);
@@ -118,7 +176,8 @@ fn live(
     let started = panics::catch(|| {
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let system = System::with_tokio_rt(|| runtime);
-        let threads = system.block_on(async { start(config, logging, metrics, shutdown, log) })?;
+        let threads =
+            system.block_on(async { start(config, logging, metrics, shutdown, departed, log) })?;
         Ok::<_, NotStarted>((system, threads))
     });
     let (system, threads) = started.map_err(|panic| NotStarted::System(panic.message))??;
@@ -218,6 +277,7 @@ fn start(
     logging: &Logging,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
+    departed: Option<UnboundedSender<bool>>,
     log: &Logger,
 ) -> Result<Threads, NotStarted> {
     let config = Arc::new(config);
@@ -274,7 +334,8 @@ fn start(
     SystemRegistry::set(kafka.clone());
     let intakes = connections.into_iter().zip(&arbiters).map(|(connection, arbiter)| {
         let (next, metrics) = (NextStage::of(&kafka), Arc::clone(&metrics));
-        connection.start(arbiter, &config, next, &supervisor, metrics).recipient()
+        let departed = departed.clone();
+        connection.start(arbiter, &config, next, &supervisor, metrics, departed).recipient()
     });
     supervisor.do_send(Supervise { intakes: intakes.collect() });
     arbiters.push(kafka_arbiter);
@@ -350,6 +411,7 @@ impl Connection {
         next: NextStage,
         supervisor: &Addr<SupervisorActor>,
         metrics: Arc<Metrics>,
+        departed: Option<UnboundedSender<bool>>,
     ) -> Addr<MqttActor> {
         let Self { source, heartbeat, state, log } = self;
         let (config, drained) = (Arc::clone(config), supervisor.clone().recipient());
@@ -357,10 +419,15 @@ impl Connection {
         let make = move || {
             let mqtt = config.connections[usize::from(source.0)].clone();
             let neighbours = Neighbours { next, drained, log, metrics, heartbeat: beat };
+            let patience = config.delivery.drain_deadline + mqtt.connect_timeout;
             let actor = MqttActor::new(source, mqtt, &config, neighbours);
-            match state {
-                Some((file, held)) => actor.remembering(file, held),
-                None => actor,
+            match (departed, state) {
+                (None, None) => actor,
+                (None, Some((file, held))) => actor.remembering(file, held),
+                (Some(departed), None) => actor.leaving(None, Vec::new(), patience, departed),
+                (Some(departed), Some((file, held))) => {
+                    actor.leaving(Some(file), held, patience, departed)
+                }
             }
         };
         guard::start(&arbiter.handle(), supervisor.clone().recipient(), heartbeat, make)

@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Run the bridge. SIGTERM, SIGINT, SIGQUIT and SIGHUP make it drain and exit; a second signal
     /// other than SIGHUP makes it exit at once
     Run(ConfigArgs),
+    /// Leave for good: deliver what the broker still keeps for this client, unsubscribe everything and
+    /// end the session. Exit code 0 if it is gone, 3 if not all could be delivered: then it is kept
+    Leave(LeaveArgs),
     /// Print the configuration with all defaults, secrets redacted, or every error in it
     Check(ConfigArgs),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
@@ -50,6 +53,17 @@ pub(crate) enum Command {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     BenchSubject(crate::bench::SubjectArgs),
+}
+
+/// What to leave.
+#[derive(Debug, Args)]
+pub(crate) struct LeaveArgs {
+    /// Only this connection, or all that its section opens
+    #[arg(long, value_name = "NAME")]
+    pub connection: Option<String>,
+    /// The configuration of the bridge that leaves
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// What to ask the running bridge.

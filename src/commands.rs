@@ -1,4 +1,4 @@
-//! The subcommands `run`, `check`, `healthcheck`, `completions` and `man`.
+//! The subcommands `run`, `leave`, `check`, `healthcheck`, `completions` and `man`.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 
-use crate::cli::{Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs};
+use crate::cli::{Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs, LeaveArgs};
 use crate::manual;
 use crate::signals::shutdown_signal;
 
@@ -32,6 +32,36 @@ pub(crate) fn run(args: &ConfigArgs) -> Exit {
     let shutdown = shutdown_signal(logging.clone());
     let metrics = Arc::new(Metrics::new(config.connection_names()));
     mqtt_kafka_bridge::run(config, logging, metrics, shutdown)
+}
+
+/// Ends the sessions of one or all connections for good.
+pub(crate) fn leave(args: &LeaveArgs) -> Exit {
+    let mut config = match args.config.load() {
+        Ok(config) => config,
+        Err(errors) => return refused(&errors),
+    };
+    if let Some(name) = &args.connection {
+        let names: Vec<_> = config.connection_names().map(|name| name.to_string()).collect();
+        config.connections.retain(|mqtt| *mqtt.name == **name || *mqtt.section == **name);
+        if config.connections.is_empty() {
+            eprintln!("--connection: expected one of {}, found {name}", names.join(", "));
+            return Exit::Usage;
+        }
+    }
+    config.connections.retain(|mqtt| {
+        let has_session = mqtt.session_expiry_s > 0;
+        if !has_session {
+            eprintln!("{}: no session outlives its connection, nothing to leave", mqtt.name);
+        }
+        has_session
+    });
+    if config.connections.is_empty() {
+        return Exit::Drained;
+    }
+    let logging = Logging::start(&config.log);
+    let interrupt = shutdown_signal(logging.clone());
+    let metrics = Arc::new(Metrics::new(config.connection_names()));
+    mqtt_kafka_bridge::leave(config, logging, metrics, interrupt)
 }
 
 /// Prints what the configuration resolves to, or everything that is wrong with it.

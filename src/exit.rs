@@ -14,7 +14,8 @@ pub enum Exit {
     Unhealthy,
     /// The command line is wrong: 2.
     Usage,
-    /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged: 3.
+    /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged, or `leave`
+    /// ended before the session: 3.
     /// The broker sends the rest again at the next start.
     DeadlinePassed,
     /// The bridge itself failed, for one of the [`Cause`]s: 70.
@@ -62,7 +63,9 @@ impl Exit {
             Self::Drained => "drained: everything in flight is in Kafka or in the dead letter",
             Self::Unhealthy => "healthcheck: not ready, not alive, or not reachable",
             Self::Usage => "the command line is wrong",
-            Self::DeadlinePassed => "the drain deadline passed, or a second signal came",
+            Self::DeadlinePassed => {
+                "the drain deadline passed, or a second signal came; leave: not left"
+            }
             Self::Failed => "the bridge itself failed; the last log line names the cause",
             Self::Hung => "an actor made no progress (supervisor.hang_after)",
             Self::Configuration => {

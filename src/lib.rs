@@ -42,7 +42,7 @@ pub mod http;
 pub mod failpoint;
 pub mod exit;
 
-pub use bridge::run;
+pub use bridge::{leave, run};
 
 /// Certificates for the tests of TLS.
 #[cfg(test)]

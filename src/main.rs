@@ -36,6 +36,7 @@ fn main() -> ExitCode {
 fn obey(command: Command) -> ExitCode {
     match command {
         Command::Run(args) => commands::run(&args).into(),
+        Command::Leave(args) => commands::leave(&args).into(),
         Command::Check(args) => commands::check(&args).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),
         Command::Completions(args) => commands::completions(&args).into(),

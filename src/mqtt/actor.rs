@@ -12,10 +12,11 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Recipient, Supervised};
 use slog::{Logger, info, o};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Sleep, sleep};
 
 use crate::config::{Config, MqttConfig};
@@ -25,6 +26,7 @@ use crate::mqtt::attempt::{Attempt, Dial, dial_broker};
 use crate::mqtt::connection::{Connection, End};
 use crate::mqtt::core::Core;
 use crate::mqtt::intake::Intake;
+use crate::mqtt::leaving::{Leaving, Mark};
 use crate::mqtt::lost::Lost;
 use crate::mqtt::reconnect::Reconnect;
 use crate::mqtt::recorder::Recorder;
@@ -33,6 +35,7 @@ use crate::mqtt::session::Settings;
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
+use crate::mqtt::wire::Version;
 use crate::observe::diagnosis::Diagnosis;
 use crate::observe::{Metrics, keys};
 use crate::route::Router;
@@ -79,6 +82,8 @@ enum LinkState {
     Open(Box<Connection>),
     /// Draining, without a connection: only verdicts are waited for.
     Off,
+    /// The session is left: only [`StopIntake`] is waited for.
+    Left,
     /// Drained, and the supervisor knows.
     Done,
 }
@@ -122,6 +127,7 @@ impl MqttActor {
             announcer: Announcer::new(Arc::clone(&settings), log.clone(), Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
             draining: false,
+            leaving: None,
             settings: Arc::clone(&settings),
         };
         let rotation = Rotation::new(Arc::clone(&settings), log.clone());
@@ -152,6 +158,22 @@ impl MqttActor {
         self
     }
 
+    /// The same to leave: all of `held` and of the routes is unsubscribed, what the session still has is
+    /// delivered, and then it is ended and `file` removed. `departed` is told whether that succeeded; it has
+    /// not if nothing moves for `patience`. Then and afterwards the actor only waits for [`StopIntake`].
+    #[must_use]
+    pub fn leaving(
+        mut self,
+        file: Option<StateFile>,
+        held: Vec<Held>,
+        patience: Duration,
+        departed: UnboundedSender<bool>,
+    ) -> Self {
+        self.core.session = self.core.settings.session_to_leave(held);
+        self.core.leaving = Some(Leaving::new(departed, file, patience));
+        self
+    }
+
     /// Everything that can be done now. Never `Ready`: the actor lives until it is stopped.
     fn drive(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         self.heartbeat.beat();
@@ -166,6 +188,18 @@ impl MqttActor {
         moved
     }
 
+    /// Whether leaving gets on.
+    fn look_at_leaving(&mut self) {
+        let Some(leaving) = &mut self.core.leaving else { return };
+        let is_connected = matches!(&self.link, LinkState::Open(c) if c.protocol.is_connected());
+        let mark = Mark {
+            counts: self.core.intake.window.snapshot(),
+            held: self.core.session.subscriptions.held(),
+            is_connected,
+        };
+        leaving.look(Instant::now(), mark, &self.log);
+    }
+
     /// Writes down what is subscribed, if it has changed.
     fn record(&mut self, cx: &mut TaskContext<'_>) {
         if let Some(recorder) = &mut self.recorder {
@@ -174,7 +208,7 @@ impl MqttActor {
     }
 
     fn move_link(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
-        let Self { core, reconnect, drained, rotation, dial, link, .. } = self;
+        let Self { core, reconnect, drained, rotation, dial, link, log, .. } = self;
         loop {
             *link = match link {
                 LinkState::Paused(_) | LinkState::Dialing(_) if core.draining => LinkState::Off,
@@ -195,6 +229,7 @@ impl MqttActor {
                 LinkState::Open(connection) => {
                     let address = core.session.failover.current();
                     if !core.draining
+                        && core.leaving.is_none()
                         && connection.protocol.is_connected()
                         && rotation.poll_successor(*dial, address, cx)
                     {
@@ -206,11 +241,13 @@ impl MqttActor {
                             lose(core, reconnect, connection, &lost, cx)
                         }
                         End::Closed if core.draining => finish(core, drained),
+                        End::Closed if core.leaving.is_some() => leave(core, connection, log),
                         End::Closed => succeed(core, reconnect, connection, rotation),
                     }
                 }
                 LinkState::Off if core.intake.window.is_settled_whole() => finish(core, drained),
-                LinkState::Off | LinkState::Done => return Poll::Pending,
+                LinkState::Left if core.draining => finish(core, drained),
+                LinkState::Off | LinkState::Left | LinkState::Done => return Poll::Pending,
             };
         }
     }
@@ -244,6 +281,23 @@ fn lose(
         connection.diagnosis(lost.reason)
     };
     if core.draining { LinkState::Off } else { pause(core, reconnect, lost, likely) }
+}
+
+/// All that the session had is delivered, and DISCONNECT has ended it; in 3.1.1 it takes another
+/// connection, with a clean session, to do that.
+fn leave(core: &mut Core, connection: &Connection, log: &Logger) -> LinkState {
+    core.intake.connection_lost(true);
+    let is_over = connection.protocol.version() == Version::V5 || core.session.is_over;
+    match &mut core.leaving {
+        Some(leaving) if is_over => {
+            leaving.left(log);
+            LinkState::Left
+        }
+        _ => {
+            core.session.is_over = true;
+            LinkState::at_once()
+        }
+    }
 }
 
 /// The connection was given up in order, since its files have changed: the next one takes its place.
@@ -295,6 +349,7 @@ impl Actor for MqttActor {
             actor.heartbeat.beat();
             actor.core.warn_of_silence();
             actor.rotation.look();
+            actor.look_at_leaving();
         });
         ctx.spawn(Drive);
     }
@@ -304,7 +359,9 @@ impl Supervised for MqttActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         let link = std::mem::replace(&mut self.link, LinkState::at_once());
         self.core.intake.forget_routed();
-        if let LinkState::Open(mut connection) = link {
+        if let LinkState::Left = link {
+            self.link = link;
+        } else if let LinkState::Open(mut connection) = link {
             if connection.protocol.is_connected() {
                 self.reconnect.accepted();
             }

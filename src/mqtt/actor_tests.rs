@@ -9,6 +9,7 @@ use actix::{Addr, System};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use super::*;
@@ -17,6 +18,7 @@ use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::attempt::Reached;
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES, RETIRE_WITHIN};
 use crate::mqtt::lost;
+use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::route::Route;
 use crate::stage::{ForwardBatch, Verdict};
@@ -112,6 +114,18 @@ impl Stage {
 
     /// In a session in which all of `held` may be subscribed.
     async fn remembering(held: Vec<Held>, adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::built(adjust, |mut actor| {
+            actor.core.session = actor.core.settings.session(held, false);
+            actor
+        })
+        .await
+    }
+
+    /// With an actor that is changed before it starts.
+    async fn built(
+        adjust: impl FnOnce(&mut Config),
+        change: impl FnOnce(MqttActor) -> MqttActor,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut config = config(listener.local_addr().expect("bound").port());
         adjust(&mut config);
@@ -127,9 +141,8 @@ impl Stage {
             heartbeat: Arc::new(Heartbeat::new("mqtt")),
         };
         let mqtt = config.connections[0].clone();
-        let mut actor = MqttActor::new(SourceId(0), mqtt, &config, neighbours);
+        let mut actor = change(MqttActor::new(SourceId(0), mqtt, &config, neighbours));
         actor.dial = DIAL.get();
-        actor.core.session = actor.core.settings.session(held, false);
         Self { listener, actor: actor.start(), metrics, told, lines }
     }
 
@@ -1281,5 +1294,178 @@ fn a_drain_while_the_connection_is_to_be_replaced_ends_with_it() {
         let mut byte = [0];
         let nothing = timeout(Duration::from_millis(100), next.stream.read(&mut byte)).await;
         assert!(!matches!(nothing, Ok(Ok(1))), "{nothing:?}");
+    });
+}
+
+/// An actor that leaves a session where `old/#` may be subscribed, and what it tells of that.
+async fn leaving(
+    patience: Duration,
+    adjust: impl FnOnce(&mut Config),
+) -> (Stage, UnboundedReceiver<bool>) {
+    let (departed, departures) = unbounded_channel();
+    let filter = "old/#".parse().expect("legal");
+    let held = vec![Held { filter, qos: Qos::AtLeastOnce, id: None }];
+    let stage = Stage::built(
+        |config| {
+            config.connections[0].protocol = Protocol::V5;
+            config.connections[0].session_expiry_s = 3600;
+            adjust(config);
+        },
+        |actor| actor.leaving(None, held, patience, departed),
+    )
+    .await;
+    (stage, departures)
+}
+
+impl Peer {
+    /// The next packet is UNSUBSCRIBE for this filter; it is answered.
+    async fn unsubscribed(&mut self, mqtt_filter: &str, is_v5: bool) {
+        let (kind, body) = self.packet().await;
+        assert!(kind == 0xA2 && body.ends_with(mqtt_filter.as_bytes()), "{kind:#x} {body:?}");
+        match is_v5 {
+            true => self.send(&[0xB0, 4, body[0], body[1], 0, 0]).await,
+            false => self.send(&[0xB0, 2, body[0], body[1]]).await,
+        }
+    }
+
+    async fn ping(&mut self) {
+        assert_eq!(self.packet().await, (0xC0, vec![]), "PINGREQ");
+        self.send(&PINGRESP).await;
+    }
+}
+
+const GOODBYE: (u8, [u8; 7]) = (0xE0, [0, 5, 0x11, 0, 0, 0, 0]);
+
+#[test]
+fn one_that_leaves_unsubscribes_delivers_what_still_comes_and_ends_the_session() {
+    run(|| async {
+        let (stage, mut departures) = leaving(PATIENCE, |_| {}).await;
+        let (mut peer, connect) = accept_at(&stage.listener).await;
+        assert_eq!(connect[7], 0, "neither a clean start nor a will");
+        peer.send(&[0x20, 3, 1, 0, 0]).await;
+        peer.unsubscribed("#", true).await;
+        peer.unsubscribed("old/#", true).await;
+        // What waits in the session comes one by one, as the broker's window is small.
+        for id in 1..=3 {
+            peer.send(&[0x32, 9, 0, 3, b'a', b'/', b'b', 0, id, 0, id]).await;
+            let messages = stage.handed_on(usize::from(id)).await;
+            stage.deliver(&messages[usize::from(id) - 1..]);
+            assert_eq!(peer.puback().await, u16::from(id));
+        }
+        let begin = Instant::now();
+        // Asked twice, with a pause; a message between the answers begins that anew.
+        peer.ping().await;
+        peer.send(&[0x32, 9, 0, 3, b'a', b'/', b'b', 0, 4, 0, 4]).await;
+        let messages = stage.handed_on(4).await;
+        stage.deliver(&messages[3..]);
+        assert_eq!(peer.puback().await, 4);
+        peer.ping().await;
+        peer.ping().await;
+        assert!(begin.elapsed() >= quiet::PAUSE, "{:?}", begin.elapsed());
+        let (kind, body) = peer.packet().await;
+        assert_eq!((kind, &body[..]), (GOODBYE.0, &GOODBYE.1[..]), "DISCONNECT, expiry 0");
+        assert!(departures.try_recv().is_err(), "the broker has not closed yet");
+        drop(peer);
+        assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
+        // It stays, and connects no more, until the supervisor drains.
+        stage.actor.do_send(Panicked);
+        stage.actor.do_send(StopIntake);
+        let drained = |stage: &Stage| {
+            let told = stage.told.lock().expect("sound");
+            matches!(told.last(), Some(Told::Drained)).then_some(())
+        };
+        stage.until("drained", drained).await;
+        assert_eq!(stage.logged("left: all is delivered").len(), 1);
+    });
+}
+
+#[test]
+fn one_that_leaves_over_311_ends_the_session_by_a_clean_one_and_removes_its_state_file() {
+    run(|| async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut mqtt = config(1883).connections.remove(0);
+        mqtt.session_expiry_s = 3600;
+        let file = StateFile::of(Some(directory.path()), &mqtt).expect("a session");
+        file.save(&[]).expect("saved");
+        let (departed, mut departures) = unbounded_channel();
+        let path = file.path().to_owned();
+        let stage = Stage::built(
+            |config| config.connections[0].session_expiry_s = 3600,
+            |actor| actor.leaving(Some(file), Vec::new(), PATIENCE, departed),
+        )
+        .await;
+        let (mut peer, connect) = accept_at(&stage.listener).await;
+        assert_eq!(connect[7] & 2, 0, "the session is asked for");
+        peer.send(&CONNACK_SESSION_PRESENT).await;
+        // Before the UNSUBACK nothing is quiet.
+        peer.unsubscribed("#", false).await;
+        peer.ping().await;
+        peer.ping().await;
+        assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
+        drop(peer);
+        assert!(departures.try_recv().is_err() && path.exists(), "the session is still there");
+        let (mut peer, connect) = accept_at(&stage.listener).await;
+        assert_eq!(connect[7] & 2, 2, "a clean session");
+        peer.send(&CONNACK).await;
+        assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
+        drop(peer);
+        assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn one_that_leaves_where_the_broker_has_no_session_says_so() {
+    run(|| async {
+        let (stage, mut departures) = leaving(PATIENCE, |_| {}).await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 0, 0, 0]).await;
+        peer.ping().await;
+        peer.ping().await;
+        assert_eq!(peer.packet().await.1, GOODBYE.1, "DISCONNECT, expiry 0: CONNECT made one");
+        drop(peer);
+        assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
+        assert_eq!(stage.logged("left: the broker had no session").len(), 1);
+    });
+}
+
+#[test]
+fn one_that_cannot_deliver_all_says_so_and_keeps_the_session() {
+    run(|| async {
+        let (stage, mut departures) = leaving(Duration::from_millis(500), |_| {}).await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 1, 0, 0]).await;
+        peer.unsubscribed("#", true).await;
+        peer.unsubscribed("old/#", true).await;
+        peer.send(&[0x32, 9, 0, 3, b'a', b'/', b'b', 0, 1, 0, 1]).await;
+        let messages = stage.handed_on(1).await;
+        // Kafka says nothing.
+        assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(false));
+        stage.actor.send(StopIntake).await.expect("alive");
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT that keeps it");
+    });
+}
+
+#[test]
+fn a_connection_lost_while_leaving_is_made_again_and_unsubscribes_again() {
+    run(|| async {
+        let (stage, mut departures) = leaving(PATIENCE, |_| {}).await;
+        for _ in 0..2 {
+            let mut peer = stage.accept().await;
+            peer.send(&[0x20, 3, 1, 0, 0]).await;
+            peer.unsubscribed("#", true).await;
+            peer.unsubscribed("old/#", true).await;
+        }
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 1, 0, 0]).await;
+        peer.unsubscribed("#", true).await;
+        peer.unsubscribed("old/#", true).await;
+        peer.ping().await;
+        peer.ping().await;
+        assert_eq!(peer.packet().await.1, GOODBYE.1, "DISCONNECT, expiry 0");
+        drop(peer);
+        assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
     });
 }

@@ -18,6 +18,7 @@ use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::packet::{self, Incoming, Version};
 use crate::mqtt::protocol::{ConnectionProtocol, Reading};
 use crate::mqtt::publish::Publish;
+use crate::mqtt::quiet::{Quiet, Step};
 use crate::mqtt::session_event::SessionEvent;
 use crate::observe::diagnosis::{self, Diagnosis};
 use crate::observe::panics;
@@ -70,6 +71,10 @@ pub(super) struct Connection {
     /// It is to be replaced: nothing more is taken in, and DISCONNECT follows when all is acknowledged, at
     /// this moment at the latest.
     retires_at: Option<Instant>,
+    /// Of a session that is left: whether it has brought all that it had.
+    quiet: Quiet,
+    /// PINGREQs that were written and PINGRESPs that came.
+    pings: (u64, u64),
     /// DISCONNECT is written; runs until the broker closes its side or this timer ends.
     closing: Option<Pin<Box<Sleep>>>,
 }
@@ -96,8 +101,8 @@ impl Connection {
         let version = core.session.version(core.settings.mqtt.protocol);
         core.session.connecting();
         let settings = Arc::clone(&core.settings);
-        let (status, out) = (&core.session.status, channel.out());
-        let protocol = ConnectionProtocol::open(settings, version, &login, status, now, out);
+        let (session, out) = (&core.session, channel.out());
+        let protocol = ConnectionProtocol::open(settings, version, &login, session, now, out);
         Self {
             channel,
             protocol,
@@ -113,6 +118,8 @@ impl Connection {
             first_bytes: Vec::new(),
             timer: Box::pin(sleep_until(now.into())),
             retires_at: None,
+            quiet: Quiet::default(),
+            pings: (0, 0),
             closing: None,
         }
     }
@@ -145,8 +152,16 @@ impl Connection {
                 return Poll::Ready(lost.into());
             }
             if self.is_ending(core) && (self.owes_nothing(core) || self.is_late()) {
-                self.close(core);
+                self.close(core, false);
                 return self.poll_closed(cx);
+            }
+            match self.has_left(core, cx) {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.close(core, true);
+                    return self.poll_closed(cx);
+                }
+                Err(lost) => return Poll::Ready(lost.into()),
             }
             // The acknowledgements may have made room for the message that waits.
             if let Some(publish) = &self.blocked
@@ -240,7 +255,11 @@ impl Connection {
                 }
             };
             match incoming {
-                Incoming::PingResp => core.intake.window.ping_answered(),
+                Incoming::PingResp => {
+                    self.pings.1 += 1;
+                    core.intake.window.ping_answered();
+                }
+                Incoming::Publish(_) => self.quiet.disturbed(),
                 Incoming::PubRel(packet_id) => core.intake.window.released(packet_id),
                 _ => {}
             }
@@ -266,6 +285,7 @@ impl Connection {
         let now = Instant::now();
         let (session, out) = (&mut core.session, self.channel.out());
         if self.protocol.on_time(now, reading, session, out, events)? {
+            self.pings.0 += 1;
             core.intake.window.ping_written();
         }
         core.handle(events);
@@ -300,6 +320,7 @@ impl Connection {
 
     fn ping(&mut self, core: &mut Core, now: Instant) {
         self.protocol.ping(now, self.channel.out());
+        self.pings.0 += 1;
         core.intake.window.ping_written();
     }
 
@@ -375,6 +396,34 @@ impl Connection {
         !self.is_clogged() && self.frames.unread() < READ_AHEAD_MAX_BYTES
     }
 
+    /// Whether the session is to be left and has brought all that it had; asks the broker, to find out. The
+    /// clean connection behind it only begins, to end again.
+    fn has_left(&mut self, core: &mut Core, cx: &mut TaskContext<'_>) -> Result<bool, Lost> {
+        if core.leaving.is_none() || core.draining || !self.protocol.is_connected() {
+            return Ok(false);
+        }
+        if core.session.is_over {
+            return Ok(true);
+        }
+        let window = &core.intake.window;
+        let is_idle = core.session.subscriptions.held() == 0
+            && self.blocked.is_none()
+            && window.is_settled_whole()
+            && window.owes_nothing();
+        let (now, (written, answered)) = (Instant::now(), self.pings);
+        match self.quiet.step(now, is_idle, written, answered) {
+            Step::Wait => Ok(false),
+            Step::Over => Ok(true),
+            Step::Ask => {
+                self.ping(core, now);
+                if self.flush(cx)? {
+                    self.protocol.sent(now);
+                }
+                Ok(false)
+            }
+        }
+    }
+
     /// It waits no longer for what is in flight: the next connection recognises it.
     fn is_late(&self) -> bool {
         self.retires_at.is_some_and(|at| at <= Instant::now())
@@ -409,6 +458,7 @@ impl Connection {
         {
             deadline = deadline.min(shed_at);
         }
+        deadline = self.quiet.deadline().map_or(deadline, |at| deadline.min(at));
         deadline = self.retires_at.map_or(deadline, |at| deadline.min(at));
         let armed = self.timer.deadline().into_std();
         // A timer that fires early is cheaper than resetting it at every read.
@@ -452,11 +502,15 @@ impl Connection {
         let _ = self.channel.poll_flush(cx);
     }
 
-    /// Sends DISCONNECT, and begins to wait for the broker to close.
-    fn close(&mut self, core: &mut Core) {
+    /// Sends DISCONNECT, which ends the session too if it is `for_good` and the version knows such a
+    /// thing, and begins to wait for the broker to close.
+    fn close(&mut self, core: &mut Core, for_good: bool) {
         self.take_unread_qos0(core);
         self.protocol.say_farewell(&core.session.status, self.channel.out());
-        packet::encode_disconnect(self.protocol.version(), 0, self.channel.out());
+        match self.protocol.version() {
+            Version::V5 if for_good => packet::encode_disconnect_for_good(self.channel.out()),
+            version => packet::encode_disconnect(version, 0, self.channel.out()),
+        }
         self.closing = Some(Box::pin(sleep(CLOSE_WITHIN)));
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::message::Stamp;
 use crate::mqtt::announce::Announcer;
 use crate::mqtt::intake::Intake;
+use crate::mqtt::leaving::Leaving;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::session_event::SessionEvent;
@@ -21,6 +22,8 @@ pub(super) struct Core {
     pub(super) metrics: Arc<Metrics>,
     /// Nothing more is taken in; what is in flight is finished.
     pub(super) draining: bool,
+    /// The session is to be ended for good.
+    pub(super) leaving: Option<Leaving>,
 }
 
 impl Core {
@@ -50,8 +53,13 @@ impl Core {
     pub(super) fn handle(&mut self, events: &mut Vec<SessionEvent>) {
         for event in events.drain(..) {
             match &event {
-                SessionEvent::Connected { session_present: false, .. } => {
-                    self.intake.session_lost()
+                SessionEvent::Connected { session_present, .. } => {
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.connected(*session_present);
+                    }
+                    if !session_present {
+                        self.intake.session_lost();
+                    }
                 }
                 SessionEvent::Subscribed { route, .. }
                 | SessionEvent::StillSubscribed { route }
@@ -60,7 +68,9 @@ impl Core {
                     self.intake.silence.granted(*route, Instant::now());
                 }
                 // What it brought may come alone from now on, and must not be taken for copies.
-                SessionEvent::SubscriptionRefused { .. } | SessionEvent::Unsubscribed { .. } => {
+                SessionEvent::SubscriptionRefused { .. } | SessionEvent::Unsubscribed { .. }
+                    if self.leaving.is_none() =>
+                {
                     self.intake.forget_copies();
                 }
                 _ => {}

@@ -11,7 +11,8 @@
 //!   says to be let in.
 //! - [`actor`] opens one connection after the other and translates mail; `reconnect` says how long to
 //!   pause in between, [`failover`] which of the broker's addresses is next,
-//!   `rotation` when files that it was made with have changed.
+//!   `rotation` when files that it was made with have changed,
+//!   `leaving` and [`quiet`] when a session that is left for good may be ended.
 
 pub mod wire;
 pub mod redelivery;
@@ -32,6 +33,8 @@ pub mod state_file;
 mod recorder;
 pub mod status;
 pub mod session;
+pub mod quiet;
+mod leaving;
 pub mod protocol;
 pub mod transport;
 mod unconfirmed;

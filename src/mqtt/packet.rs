@@ -532,6 +532,11 @@ pub fn encode_disconnect(version: Version, reason: u8, out: &mut BytesMut) {
     }
 }
 
+/// Appends DISCONNECT that ends the session with the connection (MQTT 5, section 3.14.2.2.2).
+pub fn encode_disconnect_for_good(out: &mut BytesMut) {
+    out.put_slice(&[0xE0, 7, 0, 5, property::SESSION_EXPIRY_INTERVAL, 0, 0, 0, 0]);
+}
+
 #[cfg(test)]
 #[path = "packet_tests.rs"]
 mod tests;

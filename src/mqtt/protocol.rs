@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
-use crate::config::{MqttConfig, Secret};
+use crate::config::Secret;
 use crate::message::Qos;
 use crate::mqtt::login::Login;
 use crate::mqtt::lost::{self, Lost};
@@ -62,6 +62,8 @@ pub enum Reading {
 pub struct ConnectionProtocol {
     settings: Arc<Settings>,
     version: Version,
+    /// A session that the broker may have is not asked for.
+    is_clean: bool,
     connack: Option<ConnAck>,
     connack_due: Instant,
     keep_alive: Duration,
@@ -74,31 +76,33 @@ pub struct ConnectionProtocol {
 }
 
 impl ConnectionProtocol {
-    /// Begins a connection with CONNECT, with this login and the will of `status`.
+    /// Begins a connection with CONNECT, with this login, in this session and with its will.
     pub fn open(
         settings: Arc<Settings>,
         version: Version,
         login: &Login,
-        status: &Status,
+        session: &Session,
         now: Instant,
         out: &mut BytesMut,
     ) -> Self {
         let mqtt = &settings.mqtt;
+        let is_clean = mqtt.session_expiry_s == 0 || session.is_over;
         let keep_alive_s = u16::try_from(mqtt.keep_alive.as_secs()).unwrap_or(u16::MAX);
         let connect = Connect {
             client_id: &mqtt.client_id,
             keep_alive_s,
-            clean_start: is_clean(mqtt),
+            clean_start: is_clean,
             session_expiry_s: mqtt.session_expiry_s,
             receive_maximum: settings.receive_maximum,
             user_properties: &mqtt.user_properties,
-            will: status.will(version),
+            will: session.status.will(version),
             username: login.username.as_deref(),
             password: login.password.as_ref().map(Secret::expose),
         };
         packet::encode_connect(version, &connect, out);
         Self {
             version,
+            is_clean,
             connack: None,
             connack_due: now + mqtt.connect_timeout,
             keep_alive: Duration::from_secs(u64::from(keep_alive_s)),
@@ -187,7 +191,7 @@ impl ConnectionProtocol {
         session.accepted(self.version);
         let ack = self.connack.insert(ack);
         // 3.1.1: [MQTT-3.2.2-1]; 5: [MQTT-3.2.2-2]. The messages of such a session are not for us.
-        if ack.session_present && is_clean(&self.settings.mqtt) {
+        if ack.session_present && self.is_clean {
             return Err(Lost::protocol_error(
                 "a CONNACK with a session, though a clean one was asked for",
             ));
@@ -394,11 +398,6 @@ impl ConnectionProtocol {
 /// A connection on which nothing came for this long is dead.
 pub fn dead_after(keep_alive: Duration) -> Duration {
     keep_alive * 3 / 2
-}
-
-/// Whether no session is to outlive the connection.
-fn is_clean(mqtt: &MqttConfig) -> bool {
-    mqtt.session_expiry_s == 0
 }
 
 #[cfg(test)]

@@ -64,8 +64,8 @@ impl Client {
     /// The next connection in this session.
     fn opened(version: Version, settings: Arc<Settings>, session: Session) -> Self {
         let (now, mut out) = (Instant::now(), BytesMut::new());
-        let (login, status) = (Login::default(), &session.status);
-        let protocol = ConnectionProtocol::open(settings, version, &login, status, now, &mut out);
+        let login = Login::default();
+        let protocol = ConnectionProtocol::open(settings, version, &login, &session, now, &mut out);
         Self { protocol, session, out, events: Vec::new(), now }
     }
 
@@ -319,14 +319,8 @@ fn user_name_and_password_are_on_the_wire_as_they_are_configured() {
             let login =
                 Login { username: username.map(str::to_owned), password: secret.map(Secret::from) };
             let (now, mut out) = (Instant::now(), BytesMut::new());
-            ConnectionProtocol::open(
-                settings(&["a"]),
-                *version,
-                &login,
-                &Status::default(),
-                now,
-                &mut out,
-            );
+            let session = fresh();
+            ConnectionProtocol::open(settings(&["a"]), *version, &login, &session, now, &mut out);
             let written = login_on_the_wire(*version, &out);
             assert_eq!(
                 written,

@@ -54,6 +54,12 @@ impl Settings {
         Session::new(subscriptions.without(status.mqtt_topic()), status, self.mqtt.addresses.len())
     }
 
+    /// The session that is to be left, where all of `held` may be subscribed, and all that the routes say.
+    pub fn session_to_leave(&self, held: Vec<Held>) -> Session {
+        let subscriptions = self.subscriptions(held, false).leaving();
+        Session::new(subscriptions, Status::default(), self.mqtt.addresses.len())
+    }
+
     /// What is to be subscribed, in a session in which `held` may be subscribed; `is_recorded`: changes
     /// are written down before they are made.
     pub fn subscriptions(&self, held: Vec<Held>, is_recorded: bool) -> Subscriptions {
@@ -75,6 +81,8 @@ pub struct Session {
     unanswered: bool,
     /// What is said of us, and how far that is.
     pub status: Status,
+    /// The next CONNECT ends it: it asks for a clean one (MQTT 3.1.1).
+    pub is_over: bool,
     /// Which of the broker's addresses is tried or in use.
     pub failover: Failover,
     /// One for each address: what a proxy in front of one of them answers says nothing of the others.
@@ -87,6 +95,7 @@ impl Session {
         Self {
             subscriptions,
             status,
+            is_over: false,
             unanswered: false,
             failover: Failover::new(addresses),
             negotiations: (0..addresses).map(|_| Negotiation::default()).collect(),

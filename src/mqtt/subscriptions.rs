@@ -72,6 +72,8 @@ pub struct Subscriptions {
     excused: u64,
     /// Two that are held overlap.
     may_copy: bool,
+    /// The session is to be left.
+    is_leaving: bool,
     renewed_at: Option<Instant>,
     /// Of the present connection.
     version: Version,
@@ -195,6 +197,7 @@ impl Subscriptions {
             recorded: 0,
             excused: 0,
             may_copy: false,
+            is_leaving: false,
             renewed_at: None,
             version: Version::V5,
             limits: ServerLimits::default(),
@@ -212,6 +215,26 @@ impl Subscriptions {
             entry.no_local = !entry.filter.is_shared() && entry.filter.matches(own_mqtt_topic);
         }
         self
+    }
+
+    /// The same, so that nothing is wanted: all that routes subscribe, and all that is remembered, is
+    /// unsubscribed, on each connection anew.
+    #[must_use]
+    pub fn leaving(mut self) -> Self {
+        self.is_leaving = true;
+        self.routes = 0;
+        for entry in &mut self.entries {
+            entry.route = None;
+            entry.covered_by.clear();
+            entry.is_held = true;
+        }
+        self.see_changes();
+        self
+    }
+
+    /// How many filters may be subscribed in the session.
+    pub fn held(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.is_held).count()
     }
 
     /// What is to be written down next, and its number; `None` if it is.
@@ -290,7 +313,7 @@ impl Subscriptions {
         self.limits = limits.clone();
         self.asked.clear();
         for entry in &mut self.entries {
-            entry.is_held &= session_present;
+            entry.is_held = (entry.is_held || self.is_leaving) && session_present;
             entry.is_granted &= session_present;
             entry.has_failed = false;
             entry.downgrades = 0;
@@ -571,12 +594,10 @@ impl Subscriptions {
     fn see_changes(&mut self) {
         let held: Vec<_> =
             self.entries.iter().filter(|entry| entry.is_held).map(Entry::held).collect();
+        // What a session that is left still has came for all that was subscribed.
+        let brings = |entry: &Entry| (entry.is_held || self.is_leaving) && entry.id.is_some();
         let may_copy = self.entries.iter().any(|entry| {
-            let with = |other: &usize| {
-                let it = &self.entries[*other];
-                it.is_held && it.id.is_some()
-            };
-            entry.is_held && entry.id.is_some() && entry.overlaps.iter().any(with)
+            brings(entry) && entry.overlaps.iter().any(|other| brings(&self.entries[*other]))
         });
         self.may_copy = may_copy;
         if held == self.record {
