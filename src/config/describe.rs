@@ -46,7 +46,19 @@ impl Config {
             "mqtt" if self.count(section) > 1 => "[[mqtt]]\n".to_owned(),
             section => format!("[{section}]\n"),
         };
-        header + &lines
+        let members = if section == "mqtt" { self.members(at) } else { String::new() };
+        header + &lines + &members
+    }
+
+    /// The connections of a section that opens several, as comments.
+    fn members(&self, at: usize) -> String {
+        match self.mqtt_sections()[at].members() {
+            [_] => String::new(),
+            members => members
+                .iter()
+                .map(|mqtt| format!("# {} connects as {}\n", mqtt.name, quote(&mqtt.client_id)))
+                .collect(),
+        }
     }
 
     fn properties(&self) -> String {

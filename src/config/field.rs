@@ -1,5 +1,6 @@
 //! Where the value of a key is kept: how it gets there, and how it is printed.
 
+use super::client_id;
 use super::connections::MqttDraft;
 use super::form::Form;
 use super::mqtt_config::{MqttConfig, Password, ProxyConfig, ProxyKind};
@@ -220,8 +221,15 @@ fn read_urls(draft: &mut Draft, at: usize, urls: Vec<MqttUrl>) -> Result<(), Ref
     }
 }
 
-/// `mqtt.client_id`: printed without the number of the first connection in a group.
+/// `mqtt.client_id`: with the host's name filled in; printed without the number of the first connection
+/// in a group.
 pub(super) const CLIENT_ID: Field = Field {
+    read: |draft, at, value, form| {
+        let hostname = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let filled = client_id::fill(form.text(value)?, hostname).map_err(Refused::Because)?;
+        draft.mqtt[at].mqtt.client_id = filled;
+        Ok(())
+    },
     show: |config, at, _| Some(string(config.mqtt_sections()[at].client_id())),
     ..field!(mqtt.client_id)
 };

@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = keys! {
         "If an address fails, the bridge tries the next one.";
     "mqtt.client_id" => field::CLIENT_ID,
         Form::MqttString, Unset("bridge-1"),
-        "The name of the MQTT session. Keep it stable, and use it for one bridge only. Required unless session_expiry is 0s.",
+        "The name of the MQTT session. Keep it stable, and use it for one bridge only. Required unless session_expiry is 0s. {hostname} is replaced by the host's name, {pod_ordinal} by the number behind its last hyphen, as a StatefulSet's pods have it.",
         "If another client connects with the same name, it takes over the session, and the bridge backs off before it reconnects.";
     "mqtt.connections" => field::CONNECTIONS,
         Form::Count(1, 64), Value("1"),
@@ -421,8 +421,8 @@ pub const KEYS: &[Key] = keys! {
 
     "http.token_file" => field::TOKEN_FILE,
         Form::SecretFile, Unset("/run/secrets/http_token"),
-        "A file with the token that every page asks for except /livez and /readyz: at least 16 characters. Required where listen is not a loopback address.",
-        "If the file cannot be read, the bridge does not start (exit code 78).";
+        "A file with the token that every page asks for except /livez and /readyz: at least 16 characters. Without it, those pages are served on a loopback address only.",
+        "If the file cannot be read at the start, the bridge does not start (exit code 78).";
     "http.metrics_token" => field!(http.metrics_token),
         Form::Truth, Value("true"),
         "Whether /metrics asks for the token of token_file too.",

@@ -7,6 +7,7 @@
 mod authorities;
 mod brokers;
 mod client;
+mod client_id;
 mod connections;
 mod describe;
 mod errors;
@@ -41,6 +42,7 @@ mod toml_text;
 mod transport;
 mod url_authority;
 mod value;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

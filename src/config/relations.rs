@@ -31,22 +31,11 @@ fn dead_letter(reading: &Reading) -> Option<Complaint> {
     Some((path.to_owned(), text))
 }
 
-/// Who can reach the pages from elsewhere needs the token; a certificate needs its key.
+/// A certificate needs its key, and a key its certificate.
 fn http(reading: &Reading) -> Vec<Complaint> {
-    let http = &reading.draft.config.http;
-    let mut complaints = Vec::new();
-    let keys = ["http.listen", "http.token_file"];
-    let open = http.listen.filter(|at| !at.ip().is_loopback() && http.token_file.is_none());
-    if let Some(at) = open.filter(|_| reading.is_sound(&keys)) {
-        let text = format!(
-            "expected http.token_file too, because others than this machine can reach {at}, found none"
-        );
-        complaints.push((keys[0].to_owned(), text));
-    }
-    for (key, other) in [("http.cert_file", "http.key_file"), ("http.key_file", "http.cert_file")] {
-        if reading.is_written(key) && !reading.is_written(other) {
-            complaints.push((key.to_owned(), format!("expected {other} too, found none")));
-        }
-    }
-    complaints
+    let pairs = [("http.cert_file", "http.key_file"), ("http.key_file", "http.cert_file")];
+    let lone = |(key, other): &(&str, &str)| reading.is_written(key) && !reading.is_written(other);
+    let complaint =
+        |(key, other): (&str, &str)| (key.to_owned(), format!("expected {other} too, found none"));
+    pairs.into_iter().filter(lone).map(complaint).collect()
 }

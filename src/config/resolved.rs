@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::mqtt_config::{MqttConfig, Protocol};
+use super::mqtt_config::MqttConfig;
 use crate::route::Route;
 
 /// The whole configuration.
@@ -36,9 +36,6 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// Most warnings of one configuration: many routes make very many pairs.
-const WARNINGS_MAX: usize = 20;
-
 impl Config {
     /// The routes of one connection, with the filters that it subscribes: those whose `from` names its
     /// section, shared within its group if it has one.
@@ -56,77 +53,9 @@ impl Config {
         self.connections.iter().map(|mqtt| Arc::clone(&mqtt.name))
     }
 
-    /// Warnings about settings that are legal and may have unwanted consequences, one line each.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<_> = self.shared_warnings().chain(self.overlap_warnings()).collect();
-        let more = warnings.len().saturating_sub(WARNINGS_MAX);
-        warnings.truncate(WARNINGS_MAX);
-        if more > 0 {
-            warnings.push(format!("and {more} more warnings of this kind"));
-        }
-        warnings
-    }
-
-    /// Whether any connection may use MQTT 3.1.1.
-    fn may_speak_311(&self) -> bool {
-        self.connections.iter().any(|mqtt| mqtt.protocol != Protocol::V5)
-    }
-
     /// The largest payload that any connection forwards, in bytes.
     pub(super) fn max_payload_bytes(&self) -> usize {
         self.connections.iter().map(|mqtt| mqtt.max_payload_bytes).max().unwrap_or_default()
-    }
-
-    /// Overlapping subscriptions: the bridge can recognise the copies only over MQTT 5, and those of a
-    /// shared group not at all.
-    fn overlap_warnings(&self) -> impl Iterator<Item = String> {
-        let brings_all =
-            |one: &Route, other: &Route| one.qos >= other.qos && one.filter.covers(&other.filter);
-        let pairs = self.routes.iter().enumerate().flat_map(|(index, route)| {
-            self.routes[..index].iter().map(move |earlier| (earlier, route))
-        });
-        pairs
-            .filter(move |(one, other)| {
-                (self.may_speak_311() || one.filter.is_shared())
-                    && one.filter.overlaps(&other.filter)
-                    && !brings_all(one, other)
-                    && !brings_all(other, one)
-            })
-            .map(|(one, other)| {
-                let what = match one.filter.is_shared() {
-                    true => {
-                        "the broker sends the group a copy for each of them, perhaps to different \
-                         members, and each copy becomes a record"
-                    }
-                    false => {
-                        "over MQTT 3.1.1 the broker may send a copy for each of them, and each copy \
-                         becomes a record (over MQTT 5 the bridge recognises the copies)"
-                    }
-                };
-                format!(
-                    "{}.filter and {}.filter: {:?} and {:?} have MQTT topics in \
-                     common: {what}",
-                    one.id,
-                    other.id,
-                    one.filter.as_str(),
-                    other.filter.as_str()
-                )
-            })
-    }
-
-    /// Shared subscriptions, which some MQTT 3.1.1 brokers grant and never deliver to.
-    fn shared_warnings(&self) -> impl Iterator<Item = String> {
-        let may_be_none = self.may_speak_311();
-        let shared = move |route: &&Route| may_be_none && route.filter.is_shared();
-        self.routes.iter().filter(shared).map(|route| {
-            format!(
-                "{}.filter: {:?} is a shared subscription: over MQTT 3.1.1 a broker \
-                 without shared subscriptions may grant it and send nothing (see \
-                 mqtt.silence_warning; over MQTT 5 such a broker refuses it)",
-                route.id,
-                route.filter.as_str()
-            )
-        })
     }
 }
 

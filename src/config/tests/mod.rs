@@ -1,5 +1,6 @@
 //! The configuration, tested with whole files.
 
+mod connections;
 mod documents;
 mod properties;
 mod random;
@@ -183,7 +184,6 @@ fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_
             ("http.cert_file" | "http.key_file", _) => {
                 &[("BRIDGE_HTTP__CERT_FILE", "/dev/null"), ("BRIDGE_HTTP__KEY_FILE", "/dev/null")]
             }
-            ("http.listen", _) => &[("BRIDGE_HTTP__TOKEN_FILE", secret)],
             (_, "mqtt.tls") => &[("BRIDGE_MQTT__URL", "mqtts://localhost")],
             ("mqtt.status.mqtt_topic", _) => &[],
             (_, "mqtt.status") => &[("BRIDGE_MQTT__STATUS__MQTT_TOPIC", "status")],
