@@ -231,7 +231,6 @@ pub(super) const CLIENT_ID: Field = Field {
         Ok(())
     },
     show: |config, at, _| Some(string(config.mqtt_sections()[at].client_id())),
-    ..field!(mqtt.client_id)
 };
 
 /// `mqtt.connections`: how many.

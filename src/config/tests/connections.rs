@@ -265,7 +265,12 @@ fn a_route_never_forwards_our_own_status() {
         ("b/s", "b/+", "protocol = \"3.1.1\"", "over MQTT 3.1.1"),
         ("b/s", "$share/g/b/+", "protocol = \"5\"", "through a shared subscription"),
         ("b/s", "b/+", "protocol = \"5\"\ngroup = \"g\"", "through a shared subscription"),
-        ("b/{client_id}", "b/+", "protocol = \"5\"\nconnections = 2", "through a shared subscription"),
+        (
+            "b/{client_id}",
+            "b/+",
+            "protocol = \"5\"\nconnections = 2",
+            "through a shared subscription",
+        ),
     ] {
         let error = with(status, filter, more);
         assert!(
