@@ -82,6 +82,35 @@ fn the_limit_runs_beside_the_bridge_under_the_same_checks() {
 }
 
 #[test]
+fn tls_and_several_connections_run_beside_one_over_tcp_under_the_same_checks() {
+    for protocol in ["3.1.1", "5"] {
+        let args = ["--tls", "--connections", "3", "--count", "6000", "--protocol", protocol];
+        let results = results(&args);
+        let outcome = &results["results"][0];
+        // Each MQTT topic belongs to one of the connections.
+        assert_eq!(outcome["scenario"]["topics"], 66);
+        for subject in ["bridge", "tls", "connections"] {
+            let run = &outcome["subjects"][subject]["runs"][0];
+            assert_eq!(run["metrics"]["messages"], 6000, "{subject}");
+            let checks = &run["checks"];
+            assert_eq!(checks["bridge"]["delivered"], checks["published"], "{subject}");
+            for count in ["lost", "duplicated", "reordered", "misplaced"] {
+                assert_eq!(checks[count], 0, "{count} of {subject}");
+            }
+            assert!(run["metrics"]["latencies"]["publish_to_puback"].is_object(), "{subject}");
+        }
+    }
+    // A load by time and a rate: all connections end at the same point.
+    let args = ["--connections", "4", "--rate", "2000", "--duration", "1s", "--qos", "0,1"];
+    for outcome in results(&args)["results"].as_array().unwrap() {
+        let run = &outcome["subjects"]["connections"]["runs"][0];
+        assert_eq!(run["checks"]["lost"], 0, "{outcome}");
+        let rate = run["metrics"]["rate"].as_f64().unwrap();
+        assert!((1000.0..=2200.0).contains(&rate), "{rate}");
+    }
+}
+
+#[test]
 fn many_mqtt_topics_on_many_routes_all_arrive() {
     let results =
         results(&["--topics", "2000", "--routes", "20", "--size", "1KiB", "--count", "4000"]);
@@ -122,6 +151,8 @@ fn what_cannot_be_measured_is_said() {
         (&["--size", "3"], "--size"),
         (&["--steps", "--qos", "0"], "--steps"),
         (&["--count", "1", "--duration", "1s"], "--duration"),
+        (&["--tls", "--mqtt", "mqtt://localhost"], "--tls"),
+        (&["--connections", "65"], "--connections"),
     ] {
         let output = bench(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");

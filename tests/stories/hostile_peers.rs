@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use crate::support::hostile::{End, HostileServer, Victim, mqtt_answer};
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
+
+use crate::support::broker::Broker;
+use crate::support::hostile::*;
 use crate::support::mosquitto::Setup;
+use crate::support::transport::{Listener, Transport};
 use crate::support::*;
 
-/// Of each protocol version.
-const ANSWERS: u64 = 5_000;
+/// Of each kind of broker, of which there are four.
+const ANSWERS: u64 = 2_500;
 /// After these, memory has been taken that is kept.
-const FIRST_ANSWERS: u64 = 1_000;
+const FIRST_ANSWERS: u64 = 500;
 const GROWTH_MAX_KIB: u64 = 16 * 1024;
 const MESSAGES: u64 = 1_000;
 
@@ -39,7 +43,7 @@ fn bridge(
 /// With a Kafka topic for each bridge.
 fn mock_kafka() -> MockKafka {
     let kafka = MockKafka::start();
-    for name in ["mqtt4", "mqtt5", "bridge"] {
+    for name in ["mqtt4", "mqtt5", "mqtts", "ws", "bridge"] {
         kafka.order(move |cluster| cluster.create_topic(name, 4, 1)).expect("a new Kafka topic");
     }
     kafka
@@ -59,76 +63,131 @@ fn wait_answers(server: &HostileServer, answers: u64, bridge: &mut Bridge) {
     });
 }
 
-/// Puts a real broker behind the hostile server's address, and asserts that messages pass.
-#[track_caller]
-fn heals(
-    story: &Story,
+/// A hostile broker, a bridge that knows no other, and the real one that follows.
+struct Side {
     version: Version,
-    address: &str,
-    kafka: &str,
-    bridge: &mut Bridge,
-    http: &Http,
-) {
-    let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
-    let _proxy = Proxy::at(address, &mosquitto.address());
-    let reader = Reader::start(kafka, &format!("mqtt{}", version.level()));
-    mosquitto.wait_subscribed("bridge", 1);
-    http.wait_ready(SOON);
-    let publisher = Publisher::start(&mosquitto.address(), version, "a", Load::default());
-    publisher.publish(MESSAGES);
-    publisher.wait_done(PATIENT);
-    eventually("all are in Kafka", PATIENT, || reader.distinct() >= MESSAGES);
-    assert_eq!(http.get("/livez").unwrap().status, 200);
-    let told = bridge.log().count(|record| record["msg"] == "actor failed, will restart");
-    assert_eq!(told, 0, "an actor panicked");
-    assert_eq!(bridge.terminate(), 0, "the bridge drains");
-    bridge.assert_logs_sound();
-    let mut verdict = Verdict::of(&publisher.ledger(), &reader.read_to_end(SOON));
-    // What the hostile broker published is in the same Kafka topic.
-    verdict.wrong = 0;
-    verdict.report(story.name, version.name());
-    verdict.assert_exact();
+    name: &'static str,
+    listener: Listener,
+    mosquitto: Mosquitto,
+    server: HostileServer,
+    bridge: Bridge,
+    http: Http,
+}
+
+impl Side {
+    fn start(
+        story: &Story,
+        kafka: &MockKafka,
+        (name, version, transport): (&'static str, Version, Transport),
+        answer: impl Fn(&mut Victim) -> End + Send + Sync + 'static,
+        mosquitto: Mosquitto,
+    ) -> Self {
+        let server = HostileServer::start(answer);
+        let (bridge, http) = bridge(story, name, server.address(), kafka.bootstrap(), |config| {
+            config.set("mqtt", "protocol", version.name());
+            transport.configure(config, &mosquitto, server.address(), None);
+        });
+        Self { version, name, listener: transport.listener(), mosquitto, server, bridge, http }
+    }
+
+    /// Puts the real broker where the hostile one was, and asserts that messages pass.
+    #[track_caller]
+    fn heal(self, story: &Story, kafka: &MockKafka) {
+        let Self { version, name, listener, mosquitto, server, mut bridge, http } = self;
+        assert_eq!(http.get("/livez").unwrap().status, 200, "it is alive");
+        let address = server.address().to_owned();
+        drop(server);
+        let _proxy = Proxy::at(&address, &mosquitto.address_of(listener));
+        let reader = Reader::start(kafka.bootstrap(), name);
+        mosquitto.wait_subscribed("bridge", 1);
+        http.wait_ready(SOON);
+        let publisher = Publisher::start(&mosquitto.address(), version, "a", Load::default());
+        publisher.publish(MESSAGES);
+        publisher.wait_done(PATIENT);
+        eventually("all are in Kafka", PATIENT, || reader.distinct() >= MESSAGES);
+        let failed = bridge.log().count(|record| record["msg"] == "actor failed, will restart");
+        assert_eq!(failed, 0, "an actor panicked");
+        assert_eq!(bridge.terminate(), 0, "the bridge drains");
+        bridge.assert_logs_sound();
+        let mut verdict = Verdict::of(&publisher.ledger(), &reader.read_to_end(SOON));
+        // What the hostile broker published is in the same Kafka topic.
+        verdict.wrong = 0;
+        verdict.report(story.name, name);
+        verdict.assert_exact();
+    }
 }
 
 #[test]
 fn ten_thousand_answers_of_a_broker_that_says_anything() {
-    let story = Story::new("10,000 hostile answers, MQTT");
+    let story = Story::new("10,000 hostile answers");
     let kafka = mock_kafka();
-    let mut sides = Version::BOTH.map(|version| {
-        let server = HostileServer::start(move |victim: &mut Victim| {
+    let plain = |version: Version| {
+        move |victim: &mut Victim| {
             victim.listen();
             let (bytes, end) = mqtt_answer(version, victim.number);
             victim.say(&bytes);
             end
-        });
-        let name = format!("mqtt{}", version.level());
-        let (bridge, http) = bridge(&story, &name, server.address(), kafka.bootstrap(), |config| {
-            config.set("mqtt", "protocol", version.name());
-        });
-        (version, server, bridge, http)
-    });
+        }
+    };
+    let broker = |setup: Setup| Mosquitto::start(story.dir(), &setup);
+    let with_tls = broker(Setup::default().listen(Listener::Tls));
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    let [certificate, key] = Broker::certificates(&with_tls).expect("it has TLS").broker();
+    acceptor.set_certificate_file(certificate, SslFiletype::PEM).unwrap();
+    acceptor.set_private_key_file(key, SslFiletype::PEM).unwrap();
+    let acceptor = acceptor.build();
+    let by_tls = move |victim: &mut Victim| answer_by_tls(&acceptor, Version::V5, victim);
+    let sides = vec![
+        Side::start(
+            &story,
+            &kafka,
+            ("mqtt4", Version::V311, Transport::Tcp),
+            plain(Version::V311),
+            broker(Setup::default()),
+        ),
+        Side::start(
+            &story,
+            &kafka,
+            ("mqtt5", Version::V5, Transport::Tcp),
+            plain(Version::V5),
+            broker(Setup::default()),
+        ),
+        Side::start(&story, &kafka, ("mqtts", Version::V5, Transport::Tls), by_tls, with_tls),
+    ];
+    withstand(&story, &kafka, sides);
+}
+
+#[test]
+#[ignore = "there is no WebSocket yet"]
+fn thousands_of_answers_of_a_websocket_that_says_anything() {
+    let story = Story::new("hostile answers by WebSocket");
+    let kafka = mock_kafka();
+    let answer = |victim: &mut Victim| answer_by_websocket(Version::V5, victim);
+    let mosquitto = Mosquitto::start(story.dir(), &Setup::default().listen(Listener::WebSocket));
+    let side = ("ws", Version::V5, Transport::WebSocket);
+    withstand(&story, &kafka, vec![Side::start(&story, &kafka, side, answer, mosquitto)]);
+}
+
+/// Waits for [`ANSWERS`] of each side, and asserts that nothing grows and that it heals.
+#[track_caller]
+fn withstand(story: &Story, kafka: &MockKafka, mut sides: Vec<Side>) {
     let mut before = Vec::new();
-    for (_, server, bridge, _) in &mut sides {
-        wait_answers(server, FIRST_ANSWERS, bridge);
-        before.push((bridge.process().rss_kib(), threads(bridge)));
+    for side in &mut sides {
+        wait_answers(&side.server, FIRST_ANSWERS, &mut side.bridge);
+        before.push((side.bridge.process().rss_kib(), threads(&mut side.bridge)));
     }
-    for ((version, server, mut bridge, http), (rss, threads_before)) in
-        sides.into_iter().zip(before)
-    {
-        wait_answers(&server, ANSWERS, &mut bridge);
-        assert_eq!(http.get("/livez").unwrap().status, 200, "it is alive");
-        let now = bridge.process().rss_kib();
+    for (mut side, (rss, threads_before)) in sides.into_iter().zip(before) {
+        wait_answers(&side.server, ANSWERS, &mut side.bridge);
+        let now = side.bridge.process().rss_kib();
         tell(&format!(
             "{}, {}: {rss} KiB after {FIRST_ANSWERS} answers, {now} KiB after {}",
             story.name,
-            version.name(),
-            server.answers()
+            side.name,
+            side.server.answers()
         ));
-        assert!(now < rss + GROWTH_MAX_KIB, "{rss} KiB before, {now} KiB now");
-        assert!(threads(&mut bridge) <= threads_before + 2);
-        let address = server.address().to_owned();
-        drop(server);
-        heals(&story, version, &address, kafka.bootstrap(), &mut bridge, &http);
+        assert!(now < rss + GROWTH_MAX_KIB, "{}: {rss} KiB before, {now} KiB now", side.name);
+        assert!(threads(&mut side.bridge) <= threads_before + 2, "{}", side.name);
+        side.heal(story, kafka);
     }
 }
 
@@ -139,7 +198,7 @@ fn a_broker_that_sends_a_byte_now_and_then_holds_nobody_up() {
     let kafka = mock_kafka();
     let mut sides = Version::BOTH.map(|version| {
         // The first answers end in CONNACK, the others get as far as a PUBLISH that never ends.
-        let server = HostileServer::start(move |victim: &mut Victim| {
+        let answer = move |victim: &mut Victim| {
             victim.listen();
             let connack =
                 Packet::ConnAck { session_present: false, code: 0, properties: Vec::new() };
@@ -154,24 +213,18 @@ fn a_broker_that_sends_a_byte_now_and_then_holds_nobody_up() {
             victim.say(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 3]);
             victim.trickle(std::iter::repeat(b'x'), PAUSE);
             End::Close
-        });
-        let name = format!("mqtt{}", version.level());
-        let (bridge, http) = bridge(&story, &name, server.address(), kafka.bootstrap(), |config| {
-            config.set("mqtt", "protocol", version.name());
-        });
-        (version, server, bridge, http)
+        };
+        let name = if version == Version::V5 { "mqtt5" } else { "mqtt4" };
+        let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
+        Side::start(&story, &kafka, (name, version, Transport::Tcp), answer, mosquitto)
     });
-    for (_, server, bridge, http) in &mut sides {
-        wait_answers(server, 5, bridge);
+    for side in &mut sides {
+        wait_answers(&side.server, 5, &mut side.bridge);
         // By all that MQTT says this is a connection, and the bridge is ready.
-        bridge.log().wait_for("it subscribes", SOON, |record| record["msg"] == "subscribed");
-        http.wait_ready(SOON);
+        side.bridge.log().wait_for("it subscribes", SOON, |record| record["msg"] == "subscribed");
+        side.http.wait_ready(SOON);
     }
-    for (version, server, mut bridge, http) in sides {
-        let address = server.address().to_owned();
-        drop(server);
-        heals(&story, version, &address, kafka.bootstrap(), &mut bridge, &http);
-    }
+    sides.into_iter().for_each(|side| side.heal(&story, &kafka));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::log::{Log, Summary};
 use super::process::Process;
-use super::{ConfigFile, SOON, eventually_some};
+use super::{ConfigFile, PATIENT, SOON, eventually_some};
 
 /// The bridge, which a story may start, end and start again.
 #[derive(Debug)]
@@ -76,6 +76,14 @@ impl Bridge {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::start(command, &log));
         self.logs.push(Log::new(&log));
+    }
+
+    /// Runs `leave` with its configuration, and returns its exit code; its log is `leave.log`.
+    #[track_caller]
+    pub fn leave(&self) -> i32 {
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.dir).arg("leave").arg("--config").arg(&self.config);
+        Process::start(command, &self.dir.join("leave.log")).wait(PATIENT)
     }
 
     /// The log of the present run, or of the last.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Default)]
 pub struct ConfigFile {
     sections: BTreeMap<&'static str, BTreeMap<String, Value>>,
+    connections: Vec<BTreeMap<String, Value>>,
     routes: Vec<BTreeMap<&'static str, Value>>,
 }
 
@@ -38,6 +39,13 @@ impl ConfigFile {
         self.sections.get(section)?.get(key)
     }
 
+    /// Adds a `[[mqtt]]` with these keys; it has those of `[mqtt]` besides, except `url`.
+    pub fn connection(&mut self, keys: &[(&'static str, Value)]) -> &mut Self {
+        self.connections
+            .push(keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect());
+        self
+    }
+
     /// Adds a route at QoS 1.
     pub fn route(&mut self, filter: &str, kafka_topic: &str) -> &mut Self {
         self.route_with(&[
@@ -63,7 +71,14 @@ impl ConfigFile {
             }
             text.push('\n');
         };
-        for (name, keys) in &self.sections {
+        for own in &self.connections {
+            let shared = self.sections.get("mqtt").into_iter().flatten();
+            let mut keys: BTreeMap<_, _> = shared.filter(|(key, _)| *key != "url").collect();
+            keys.extend(own);
+            section("[[mqtt]]".into(), &mut keys.into_iter().map(|(key, value)| (&**key, value)));
+        }
+        let several = !self.connections.is_empty();
+        for (name, keys) in self.sections.iter().filter(|(name, _)| !several || **name != "mqtt") {
             section(format!("[{name}]"), &mut keys.iter().map(|(key, value)| (&**key, value)));
         }
         for keys in &self.routes {

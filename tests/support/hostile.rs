@@ -9,6 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use openssl::ssl::SslAcceptor;
+use tungstenite::handshake::derive_accept_key;
 
 use super::process::free_port;
 use super::wire::{Packet, Publish, Version};
@@ -92,10 +94,13 @@ impl Victim {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// Waits for what the peer says, at most 200 ms.
-    pub fn listen(&mut self) {
+    /// What the peer says first, within 200 ms.
+    pub fn listen(&mut self) -> Vec<u8> {
         let _ = self.stream.set_read_timeout(Some(Duration::from_millis(200)));
-        let _ = self.stream.read(&mut [0; 4096]);
+        let mut said = vec![0; 4096];
+        let count = self.stream.read(&mut said).unwrap_or(0);
+        said.truncate(count);
+        said
     }
 
     /// Writes one byte after the other, with a pause behind each, for ever if `bytes` are without end; returns
@@ -165,6 +170,91 @@ pub fn mqtt_answer(version: Version, number: u64) -> (Vec<u8>, End) {
         _ => End::Close,
     };
     (bytes, end)
+}
+
+/// Answers below MQTT as a broker with TLS does, or as one that is broken there; otherwise as [`mqtt_answer`].
+pub fn answer_by_tls(acceptor: &SslAcceptor, version: Version, victim: &mut Victim) -> End {
+    let (bytes, end) = mqtt_answer(version, victim.number);
+    let mut random = Rng::with_seed(!victim.number);
+    match random.u8(..8) {
+        // Instead of the handshake.
+        0 => victim.say(&bytes),
+        1 => {
+            // A record of TLS 1.2 with anything in it.
+            let mut content = Vec::new();
+            garbage(&mut random, 2_000, &mut content);
+            let [high, low] = u16::try_from(content.len()).expect("short").to_be_bytes();
+            victim.say(&[&[random.u8(20..25), 3, 3, high, low], &*content].concat());
+        }
+        kind => {
+            let _ = victim.stream.set_read_timeout(Some(Duration::from_millis(500)));
+            let stream = victim.stream.try_clone().expect("another handle");
+            let Ok(mut stream) = acceptor.accept(stream) else { return End::Close };
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(&bytes);
+            if kind == 2 {
+                // Into the middle of the records.
+                victim.say(&bytes);
+            }
+        }
+    }
+    end
+}
+
+/// Answers below MQTT as a broker with WebSocket does, or as one that is broken there; otherwise as
+/// [`mqtt_answer`].
+pub fn answer_by_websocket(version: Version, victim: &mut Victim) -> End {
+    let request = victim.listen();
+    let request = String::from_utf8_lossy(&request);
+    let key = request.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("sec-websocket-key").then(|| value.trim())
+    });
+    let accept = derive_accept_key(key.unwrap_or_default().as_bytes());
+    let (bytes, end) = mqtt_answer(version, victim.number);
+    let mut random = Rng::with_seed(!victim.number);
+    let switching =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    match random.u8(..8) {
+        0 => {
+            return {
+                victim.say(&bytes);
+                end
+            };
+        }
+        1 => {
+            let status = random.u16(100..600);
+            victim.say(format!("HTTP/1.1 {status} No\r\nLocation: /\r\n\r\n").as_bytes());
+            return end;
+        }
+        2 => victim.say(format!("{switching}Sec-WebSocket-Accept: {accept}x\r\n\r\n").as_bytes()),
+        3 => victim.say(format!("{switching}Sec-WebSocket-Accept: {accept}\r\n\r\n").as_bytes()),
+        _ => victim.say(
+            format!(
+                "{switching}Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+            )
+            .as_bytes(),
+        ),
+    }
+    let mut rest = &bytes[..];
+    while !rest.is_empty() {
+        let (part, others) = rest.split_at(random.usize(1..=rest.len()));
+        rest = others;
+        // Mostly a binary frame, whole and not masked.
+        let first = if random.u8(..8) == 0 { random.u8(..) } else { 0x82 };
+        let length = match part.len() {
+            short @ ..126 => vec![u8::try_from(short).expect("below 126")],
+            long => {
+                [&[126][..], &u16::try_from(long).expect("below 64 KiB").to_be_bytes()].concat()
+            }
+        };
+        victim.say(&[&[first], &*length, part].concat());
+        if random.u8(..16) == 0 {
+            // One of 2^62 bytes, masked or not.
+            victim.say(&[0x82, 127 | random.u8(..2) << 7, 0x40, 0, 0, 0, 0, 0, 0, 0]);
+        }
+    }
+    end
 }
 
 /// CONNACK, and SUBACK for the first SUBSCRIBE.

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
@@ -22,6 +22,8 @@ struct Shared {
     stalled: AtomicBool,
     accepted: AtomicU64,
     ended: AtomicBool,
+    /// More connections at once are refused; 0: no limit.
+    at_most: AtomicUsize,
     connections: Mutex<Vec<Weak<Connection>>>,
 }
 
@@ -61,6 +63,11 @@ impl Proxy {
     /// Forwards new connections to another `host:port`.
     pub fn redirect(&self, target: &str) {
         target.clone_into(&mut self.shared.target.lock().unwrap());
+    }
+
+    /// From here on it closes at once what goes beyond this many connections; 0: nothing.
+    pub fn admit(&self, at_most: usize) {
+        self.shared.at_most.store(at_most, Ordering::Relaxed);
     }
 
     /// How many connections were forwarded so far.
@@ -128,6 +135,10 @@ impl Shared {
             if self.ended.load(Ordering::Relaxed) {
                 return;
             }
+            let at_most = self.at_most.load(Ordering::Relaxed);
+            if at_most > 0 && self.living() >= at_most {
+                continue;
+            }
             let target = self.target.lock().unwrap().clone();
             let Ok(target) = TcpStream::connect(target) else { continue };
             self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -152,6 +163,11 @@ impl Shared {
                 }
             });
         }
+    }
+
+    fn living(&self) -> usize {
+        let connections = self.connections.lock().unwrap();
+        connections.iter().filter(|connection| connection.strong_count() > 0).count()
     }
 
     /// Copies until either side ends.
