@@ -18,6 +18,7 @@ use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openssl::x509::X509VerifyResult;
 use parking_lot::Mutex;
 use rdkafka::bindings as sys;
 use rdkafka::config::{ClientConfig, NativeClientConfig};
@@ -118,6 +119,7 @@ impl Client {
             KafkaError::ClientConfig(_, text, name, _) => format!("{name}: {text}"),
             other => other.to_string(),
         })?;
+        let verifies = settings.get("enable.ssl.certificate.verification") != Some("false");
         let mut text = [0; TEXT_MAX];
         let told = sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR;
         // SAFETY: the configuration is valid, and belongs to the client once there is one; the opaque is
@@ -126,6 +128,9 @@ impl Client {
             if let Some(sentences) = sentences {
                 let (name, opaque) = (SENTENCES.as_ptr(), opaque(sentences));
                 sys::rd_kafka_conf_interceptor_add_on_new(native.ptr(), name, Some(on_new), opaque);
+            }
+            if verifies {
+                sys::rd_kafka_conf_set_ssl_cert_verify_cb(native.ptr(), Some(why_not_trusted));
             }
             sys::rd_kafka_conf_set_events(native.ptr(), told);
             let kind = sys::rd_kafka_type_t::RD_KAFKA_PRODUCER;
@@ -627,6 +632,37 @@ impl KeyHash {
         let (key, length, null) = (key.as_ptr().cast(), key.len(), ptr::null_mut());
         // SAFETY: these functions read nothing but the key, and divide by the count.
         unsafe { choose(ptr::null(), key, length, count.max(1), null, null) }
+    }
+}
+
+/// Called by librdkafka for each certificate of a broker, with OpenSSL's verdict. Leaves the verdict as it
+/// is, and says why: without this, librdkafka tells an expired certificate and a wrong name in the same
+/// words as an unknown authority.
+unsafe extern "C" fn why_not_trusted(
+    _: *mut sys::rd_kafka_t,
+    _: *const c_char,
+    _: i32,
+    verdict: *mut c_int,
+    _: c_int,
+    _: *const c_char,
+    _: usize,
+    said: *mut c_char,
+    said_size: usize,
+    _: *mut c_void,
+) -> c_int {
+    // SAFETY: the verdict is a number of OpenSSL's, and there is so much room for the text, its end included.
+    unsafe {
+        let verdict = verdict.read();
+        if verdict == X509VerifyResult::OK.as_raw() {
+            return 1;
+        }
+        let why = X509VerifyResult::from_raw(verdict).error_string();
+        let length = why.len().min(said_size.saturating_sub(1));
+        if said_size > 0 {
+            ptr::copy_nonoverlapping(why.as_ptr().cast(), said, length);
+            said.add(length).write(0);
+        }
+        0
     }
 }
 

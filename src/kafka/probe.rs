@@ -39,6 +39,8 @@ const SASL_FAILED: i32 = 58;
 
 /// The facility under which librdkafka logs that a connection ended.
 const FAILED: &str = "FAIL";
+/// The same for why a broker's certificate is not trusted, which the errors do not say.
+const NOT_TRUSTED: &str = "SSLCERTVRFY";
 /// How long the leader of a partition may take to answer.
 const LEADER_WITHIN: Duration = Duration::from_secs(2);
 /// How long all of them may take together; the first that is left is asked first the next time.
@@ -94,6 +96,14 @@ impl Drop for Probe {
 struct Trouble {
     authentication: bool,
     detail: Option<String>,
+    certificate: Option<String>,
+}
+
+impl Trouble {
+    /// What says most.
+    fn heard(&self) -> Option<&String> {
+        self.certificate.as_ref().or(self.detail.as_ref())
+    }
 }
 
 /// Keeps the errors, and logs none: the producer's client logs the same.
@@ -108,10 +118,13 @@ impl Listener for Errors {
 
     /// Some failures, such as a listener that hangs up, appear only as a line for the log.
     fn log(&self, _: i32, facility: &str, line: &str) {
-        if facility == FAILED {
-            let detail = line.split_once("]: ").map_or(line, |(_thread, rest)| rest);
-            let mut trouble = self.trouble.borrow_mut();
-            trouble.detail.get_or_insert_with(|| self.secrets.hide(detail));
+        let detail =
+            || self.secrets.hide(line.split_once("]: ").map_or(line, |(_thread, rest)| rest));
+        let mut trouble = self.trouble.borrow_mut();
+        match facility {
+            FAILED => drop(trouble.detail.get_or_insert_with(detail)),
+            NOT_TRUSTED => trouble.certificate = Some(detail()),
+            _ => {}
         }
     }
 
@@ -200,9 +213,10 @@ impl Client {
                     TRANSPORT => "no connection to a broker".to_owned(),
                     code => classify::name(code).to_owned(),
                 };
-                let heard = trouble.detail.as_deref().unwrap_or_default();
+                let heard = trouble.heard().map_or("", String::as_str);
                 let likely = diagnosis::of_kafka(code, heard, self.answered.get());
-                let detail = [likely.map(ToString::to_string), Some(found), trouble.detail.clone()];
+                let detail =
+                    [likely.map(ToString::to_string), Some(found), trouble.heard().cloned()];
                 let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
                 let authentication = trouble.authentication || code == AUTHENTICATION;
                 KafkaHealth::Unreachable { authentication, detail }

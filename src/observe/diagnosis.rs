@@ -61,6 +61,22 @@ table! {
     KAFKA_CERTIFICATE: "Kafka: `certificate verify failed`",
         "the broker's certificate is from an authority that the bridge does not know, or for another name",
         "`ssl.ca.location` = the authority's file; in `kafka.brokers` a name that the certificate has";
+    /// A certificate out of its time.
+    KAFKA_EXPIRED: "Kafka: `certificate has expired`, or `certificate is not yet valid`",
+        "the broker's certificate is out of its time, or the clock of this machine is wrong",
+        "a new certificate for the broker; the clock";
+    /// A certificate for another name.
+    KAFKA_OTHER_NAME: "Kafka: `hostname mismatch`, or `IP address mismatch`",
+        "the broker's certificate is for another name",
+        "in `kafka.brokers`, and in the broker's `advertised.listeners`, a name that the certificate has";
+    /// A client without a certificate.
+    KAFKA_CLIENT_CERTIFICATE: "Kafka: `certificate required`, `bad certificate` or `unknown ca`",
+        "the listener asks for a certificate of the bridge, and got none, or one that it does not trust",
+        "`ssl.certificate.location` and `ssl.key.location`, from an authority that the broker trusts";
+    /// A token that is not accepted.
+    KAFKA_TOKEN: "Kafka: `invalid_token`",
+        "the listener does not accept the token: another issuer, another audience, or a clock that is wrong",
+        "`sasl.oauthbearer.*`; on the broker, whose tokens it accepts";
     /// A controller's port.
     KAFKA_CONTROLLER: "Kafka: `_UNSUPPORTED_FEATURE`, or `Idempotent producer not supported`",
         "that is the port of a controller, not of a broker",
@@ -123,12 +139,21 @@ table! {
 /// was last lost.
 pub fn of_kafka(code: i32, text: &str, answered: bool) -> Option<&'static Diagnosis> {
     const UNSUPPORTED_FEATURE: i32 = -165;
-    const SIGNS: [(&str, &Diagnosis); 11] = [
+    const SIGNS: [(&str, &Diagnosis); 20] = [
+        ("invalid_token", &KAFKA_TOKEN),
+        ("certificate has expired", &KAFKA_EXPIRED),
+        ("certificate is not yet valid", &KAFKA_EXPIRED),
+        ("hostname mismatch", &KAFKA_OTHER_NAME),
+        ("IP address mismatch", &KAFKA_OTHER_NAME),
+        ("certificate required", &KAFKA_CLIENT_CERTIFICATE),
+        ("bad certificate", &KAFKA_CLIENT_CERTIFICATE),
+        ("unknown ca", &KAFKA_CLIENT_CERTIFICATE),
         ("connecting to a PLAINTEXT broker listener", &KAFKA_PLAIN),
         ("not valid in current SASL state", &KAFKA_NO_SASL),
         ("Unsupported SASL mechanism", &KAFKA_MECHANISM),
         ("Authentication failed", &KAFKA_CREDENTIALS),
         ("certificate verify failed", &KAFKA_CERTIFICATE),
+        ("verification callback failed", &KAFKA_CERTIFICATE),
         ("Idempotent producer not supported", &KAFKA_CONTROLLER),
         ("Required feature not supported", &KAFKA_CONTROLLER),
         ("Failed to resolve", &KAFKA_NAME),

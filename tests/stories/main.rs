@@ -24,6 +24,7 @@ mod leaving;
 mod metrics;
 mod kafka_away;
 mod kafka_cluster;
+mod kafka_logins;
 mod mosquitto_restarts;
 mod mqtt_failures;
 mod panics;

@@ -41,6 +41,8 @@ pub struct Kafka {
     /// How many nodes hold each record.
     replicas: i32,
     dir: PathBuf,
+    /// Options of Java's own.
+    java: Vec<String>,
     process: Option<Process>,
 }
 
@@ -133,6 +135,54 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         (kafka, Listeners { tls, sasl, unresolved, controller })
     }
 
+    /// Starts one with these listeners beside the plain one: the name of each, and its protocol. `properties`
+    /// are made of their addresses, in the same order, which are returned too.
+    pub fn start_with(
+        dir: &Path,
+        listeners: &[(&str, &str)],
+        properties: impl FnOnce(&[String]) -> String,
+        java: Vec<String>,
+    ) -> (Self, Vec<String>) {
+        let [plain, controller] = std::array::from_fn(|_| free_port());
+        let here = |port: u16| format!("127.0.0.1:{port}");
+        let addresses: Vec<_> = listeners.iter().map(|_| here(free_port())).collect();
+        let each = |form: &dyn Fn(&str, &str, &str) -> String| {
+            let all = listeners.iter().zip(&addresses);
+            all.map(|((name, protocol), address)| form(name, protocol, address)).collect::<String>()
+        };
+        let at = each(&|name, _, address| format!(",{name}://{address}"));
+        let protocols = each(&|name, protocol, _| format!(",{name}:{protocol}"));
+        let properties = format!(
+            "
+listeners=PLAINTEXT://{plain},CONTROLLER://{controller}{at}
+advertised.listeners=PLAINTEXT://{plain}{at}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
+inter.broker.listener.name=PLAINTEXT
+controller.quorum.voters=0@{controller}
+{more}",
+            plain = here(plain),
+            controller = here(controller),
+            more = properties(&addresses),
+        );
+        let mut kafka = Self::prepare(dir, 0, &[(plain, controller)], &here(plain), &properties);
+        kafka.java = java;
+        kafka.begin_to_run();
+        kafka.wait_until_ready();
+        (kafka, addresses)
+    }
+
+    /// Gives a user this password for a mechanism, SCRAM-SHA-256 or SCRAM-SHA-512.
+    pub fn set_scram(&self, user: &str, mechanism: &str, password: &str) {
+        let config = format!("{mechanism}=[password={password}]");
+        let mut command = java();
+        command.args(["kafka.admin.ConfigCommand", "--bootstrap-server", &self.address()]);
+        command.args(["--alter", "--entity-type", "users", "--entity-name", user]);
+        command.args(["--add-config", &config]);
+        let log = self.dir.join("scram.log");
+        let code = Process::start(command, &log).wait(PATIENT);
+        assert_eq!(code, 0, "Kafka takes the passwords; the log: {}", log.display());
+    }
+
     fn start_nodes(dir: &Path, nodes: i32, settings: &[&str]) -> Vec<Self> {
         let more: String = settings.iter().map(|setting| format!("\n{setting}")).collect();
         let ports: Vec<_> = (0..nodes).map(|_| (free_port(), free_port())).collect();
@@ -155,7 +205,14 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
         let properties = server_properties(id, ports, &dir.join("data")) + more;
         fs::write(dir.join("server.properties"), properties).unwrap();
         let replicas = i32::try_from(ports.len()).expect("a few");
-        Self { port, bootstrap: bootstrap.to_owned(), replicas, dir, process: None }
+        Self {
+            port,
+            bootstrap: bootstrap.to_owned(),
+            replicas,
+            dir,
+            java: Vec::new(),
+            process: None,
+        }
     }
 
     /// Starts it again after [`Self::kill`] or [`Self::stop`], and waits until it answers.
@@ -168,6 +225,7 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
     pub fn begin_to_run(&mut self) {
         assert!(self.process.is_none(), "Kafka is already running");
         let mut command = java();
+        command.args(&self.java);
         command.arg("kafka.Kafka").arg("server.properties").current_dir(&self.dir);
         self.process = Some(Process::start(command, &self.dir.join("log")));
     }

@@ -14,6 +14,8 @@ pub mod forward_proxy;
 pub mod hostile;
 pub mod http;
 pub mod kafka;
+pub mod kafka_logins;
+pub mod issuer;
 pub mod ledger;
 pub mod line;
 pub mod log;
