@@ -4,6 +4,7 @@ mod connections;
 mod documents;
 mod properties;
 mod random;
+mod recipes;
 mod secrecy;
 mod sentences;
 

@@ -53,17 +53,19 @@ fn signed_url(
     let host = format!("kafka.{region}.amazonaws.com");
     let (date, time) = date_and_time(now_s);
     let scope = format!("{date}/{region}/{SERVICE}/aws4_request");
-    // In the order of their names.
-    let mut query = format!(
+    let first = format!(
         "Action={}&X-Amz-Algorithm={ALGORITHM}&X-Amz-Credential={}&X-Amz-Date={time}&X-Amz-Expires={}",
         encoded("kafka-cluster:Connect"),
         encoded(&format!("{}/{scope}", credentials.key_id)),
         LIFETIME.as_secs(),
     );
-    if let Some(token) = &credentials.session_token {
-        query += &format!("&X-Amz-Security-Token={}", encoded(token.expose()));
-    }
-    query += "&X-Amz-SignedHeaders=host";
+    let headers = "&X-Amz-SignedHeaders=host";
+    let session = credentials.session_token.as_ref();
+    let session = session.map_or_else(String::new, |token| {
+        format!("&X-Amz-Security-Token={}", encoded(token.expose()))
+    });
+    // What is signed is in the order of the names; the URL is as Amazon's signer writes it.
+    let query = format!("{first}{session}{headers}");
     let request = format!("GET\n/\n{query}\nhost:{host}\n\nhost\n{}", hex(&Sha256::digest("")));
     let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex(&Sha256::digest(request)));
     let mut key = format!("AWS4{}", credentials.secret.expose()).into_bytes();
@@ -72,7 +74,7 @@ fn signed_url(
     }
     let signature = hex(&hmac(&key, &to_sign)?);
     Ok(format!(
-        "https://{host}/?{query}&X-Amz-Signature={signature}&User-Agent={}",
+        "https://{host}/?{first}{headers}{session}&X-Amz-Signature={signature}&User-Agent={}",
         encoded(user_agent)
     ))
 }
