@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+#[path = "deploy/bill.rs"]
+mod bill;
 #[path = "deploy/manifests.rs"]
 mod manifests;
 #[path = "deploy/unit.rs"]

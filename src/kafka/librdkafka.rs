@@ -757,7 +757,8 @@ fn ms(within: Duration) -> c_int {
 
 /// What librdkafka wrote to a buffer.
 fn sentence(buffer: &[c_char; TEXT_MAX]) -> String {
-    let bytes = buffer.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned());
+    // Signed on some architectures, and unsigned on others.
+    let bytes = buffer.iter().take_while(|byte| **byte != 0).flat_map(|byte| byte.to_ne_bytes());
     String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).trim_end().to_owned()
 }
 

@@ -13,6 +13,8 @@ mod support;
 
 mod compose;
 mod docker;
+mod stack_arm64;
 mod stack_edge;
 mod stack_faults;
+mod stack_package;
 mod stack_starts;
