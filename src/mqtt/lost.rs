@@ -60,6 +60,9 @@ pub const SESSION_TAKEN_OVER: &str = "session_taken_over";
 /// The broker sent DISCONNECT.
 pub const SERVER_DISCONNECT: &str = "server_disconnect";
 
+/// The broker's word alone names neither the side nor the cure.
+const NOT_LET_IN: &str = "the broker does not let the bridge in; mqtt.username and its password \
+    (mqtt.password, mqtt.password_file or mqtt.password_command), or the broker's users and permissions";
 /// What the bridge cannot do (MQTT 5, section 4.12).
 pub const NO_AUTH: &str = "the broker wants enhanced authentication (AUTH), which the bridge does not support \
     yet: give it a user name and password, a token by mqtt.password_command, or a certificate";
@@ -189,7 +192,7 @@ impl From<ConnectRefused> for Lost {
         const BAD_AUTHENTICATION_METHOD: u8 = 0x8C;
         let (reason, text) = match code {
             0x01 | 0x84 => (PROTOCOL_REFUSED, text),
-            0x04 | 0x05 | 0x86 | 0x87 => (LOGIN_REFUSED, text),
+            0x04 | 0x05 | 0x86 | 0x87 => (LOGIN_REFUSED, format!("{text}: {NOT_LET_IN}")),
             BAD_AUTHENTICATION_METHOD => (LOGIN_REFUSED, format!("{text}; {NO_AUTH}")),
             _ => (CONNECTION_REFUSED, text),
         };

@@ -34,6 +34,8 @@ pub struct Tls {
     peer: TlsPeer,
     /// The peer sent its end, or what cannot be read.
     end: Option<Result<(), Lost>>,
+    /// A write failed, and what the peer said before that is looked for.
+    write_error: Option<io::Error>,
     is_shut: bool,
     /// OpenSSL's, when it last waited for the peer's handshake.
     state: &'static str,
@@ -47,7 +49,8 @@ impl Tls {
     pub async fn connect(below: Box<dyn Transport>, ssl: Ssl, peer: TlsPeer) -> Result<Self, Lost> {
         let stream = SslStream::new(ssl, Wire::default())
             .map_err(|error| Lost::new(lost::TLS_FAILED, error.to_string()))?;
-        let mut tls = Self { stream, below, peer, end: None, is_shut: false, state: "" };
+        let mut tls =
+            Self { stream, below, peer, end: None, write_error: None, is_shut: false, state: "" };
         poll_fn(|cx| tls.poll_handshake(cx)).await?;
         Ok(tls)
     }
@@ -124,21 +127,42 @@ impl Tls {
     }
 
     /// A broker that refuses our certificate says so, over TLS 1.3, behind the handshake, and closes;
-    /// the write that fails comes first then.
-    fn write_failed(&mut self, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+    /// the write that fails comes first then. What the broker said may not have been seen yet, or is; after
+    /// that comes the end.
+    fn poll_write_failed(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
         let mut last = BytesMut::with_capacity(LAST_BYTES_MAX);
         loop {
             self.decrypt(cx, &mut last);
             match &self.end {
-                Some(Err(lost)) => return lost.clone().into(),
-                Some(Ok(())) => return error,
-                None if last.len() == last.capacity() => return error,
+                Some(Err(lost)) => return Poll::Ready(lost.clone().into()),
+                Some(Ok(())) => return Poll::Ready(error),
+                None if last.len() == last.capacity() => return Poll::Ready(error),
                 None => match self.poll_fill(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) | Poll::Pending => return error,
+                    Poll::Ready(Err(_)) => return Poll::Ready(error),
+                    Poll::Pending => {
+                        self.write_error = Some(error);
+                        return Poll::Pending;
+                    }
                 },
             }
         }
+    }
+
+    /// `attempt`, if no write has failed before it.
+    fn poll_checked<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        attempt: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let error = match self.write_error.take() {
+            Some(error) => error,
+            None => match ready!(attempt(self, cx)) {
+                Ok(done) => return Poll::Ready(Ok(done)),
+                Err(error) => error,
+            },
+        };
+        Poll::Ready(Err(ready!(self.poll_write_failed(cx, error))))
     }
 
     fn try_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -166,13 +190,11 @@ impl Tls {
 
 impl Transport for Tls {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(self.try_write(cx, bytes));
-        Poll::Ready(written.map_err(|error| self.write_failed(cx, error)))
+        self.poll_checked(cx, |tls, cx| tls.try_write(cx, bytes))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = ready!(self.try_flush(cx));
-        Poll::Ready(flushed.map_err(|error| self.write_failed(cx, error)))
+        self.poll_checked(cx, Self::try_flush)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut BytesMut) -> Poll<io::Result<usize>> {

@@ -28,6 +28,7 @@ mod code {
 /// Results of the verification (`x509_vfy.h`).
 mod verdict {
     pub(super) const ISSUER_UNKNOWN: i32 = 2;
+    pub(super) const NOT_SIGNED_BY_ISSUER: i32 = 7;
     pub(super) const NOT_YET_VALID: i32 = 9;
     pub(super) const EXPIRED: i32 = 10;
     pub(super) const SELF_SIGNED: i32 = 18;
@@ -136,6 +137,13 @@ impl Refused {
                      must send the certificates between"
                 ),
             ),
+            verdict::NOT_SIGNED_BY_ISSUER => Lost::new(
+                lost::TLS_UNTRUSTED,
+                format!(
+                    "{whose} is not signed with the key of the trusted {issuer} ({authorities}): that \
+                     authority has another key now, and mqtt.tls.ca_file needs its new certificate"
+                ),
+            ),
             _ => Lost::new(
                 lost::TLS_UNTRUSTED,
                 format!("{whose}, from {issuer}, cannot be trusted: {}", self.why),
@@ -232,6 +240,10 @@ impl TlsPeer {
             SslAlert::HANDSHAKE_FAILURE if state.is_none_or(|state| state.contains("finished")) => {
                 self.refused_ours(alert)
             }
+            // It knows an authority by the name of ours, and that has another key.
+            SslAlert::DECRYPT_ERROR if self.certificate.is_some() && state.is_none() => {
+                self.refused_ours(alert)
+            }
             SslAlert::PROTOCOL_VERSION => version(&alert.to_string()),
             SslAlert::UNRECOGNIZED_NAME => Lost::new(
                 lost::TLS_NAME,
@@ -257,6 +269,11 @@ impl TlsPeer {
     }
 
     fn refused_ours(&self, alert: SslAlert) -> Lost {
+        let alert = match alert {
+            // OpenSSL has no text for it.
+            SslAlert::CERTIFICATE_REQUIRED => "certificate required".to_owned(),
+            _ => alert.to_string(),
+        };
         let detail = match &self.certificate {
             None => format!(
                 "the broker wants a certificate of the bridge ({alert}): mqtt.tls.cert_file and \
