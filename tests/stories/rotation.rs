@@ -2,6 +2,7 @@
 //! one does no harm once it is mended.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -12,6 +13,13 @@ use crate::support::*;
 
 /// The load under which everything is replaced.
 const LOAD: Load = Load { mqtt_topics: 20, qos: 1, rate: 1_000, window: 500, filler: 100 };
+
+/// The bridge has no connection.
+fn is_lost(record: &Value) -> bool {
+    ["mqtt connection lost, reconnecting", "cannot connect to mqtt, retrying"]
+        .iter()
+        .any(|line| record["msg"] == **line)
+}
 
 impl Line {
     fn connects(&self) -> usize {
@@ -46,7 +54,6 @@ impl Line {
 }
 
 #[test]
-#[ignore = "until TLS is there"]
 fn certificates_keys_and_authorities_are_replaced_on_both_sides_under_load() {
     let story = Story::new("certificates replaced");
     let transport = Transport::MutualTls(ClientKey::Encrypted);
@@ -69,33 +76,31 @@ fn certificates_keys_and_authorities_are_replaced_on_both_sides_under_load() {
             line.broker.certificates().issue_client(ClientKey::Encrypted);
         });
         line.rotate("only the next authority", |line| line.broker.certificates().trust(false));
-        assert_eq!(line.bridge.log().count(|record| record["level"] == "WARN"), 0);
-
-        // Half a file, as an operator may leave it.
+        // Half a file, as an operator may leave it: the connection is kept.
         let [certificate, _] = line.broker.certificates().client(ClientKey::Encrypted);
         let good = fs::read(&certificate).unwrap();
         put(&certificate, &good[..good.len() / 2]);
         line.wait_reason("tls_files");
-        let connects = line.connects();
-        put(&certificate, &good);
-        eventually("it connects again", PATIENT, || line.connects() > connects);
+        line.wait_delivered(line.reader.distinct() + 500);
+        line.rotate("the whole file", |_| put(&certificate, &good));
+        assert_eq!(line.bridge.log().count(is_lost), 0, "no connection was lost");
     }
     lines.iter_mut().for_each(Line::settle_exactly);
 }
 
 #[test]
-#[ignore = "until TLS and password_file are there"]
 fn a_password_is_replaced_on_both_sides_under_load() {
     let story = Story::new("password replaced");
     let file = |version: Version| story.dir().join(format!("password{}", version.level()));
     let lines = Version::BOTH.map(|version| {
         put(&file(version), b"first\n");
         let path = file(version).to_str().expect("UTF-8").to_owned();
-        let acl = "topic write devices/#\nuser bridge\ntopic read devices/#\n";
         let plan = Plan {
             load: LOAD,
             transport: Transport::Tls,
-            mosquitto: Setup::default().user("bridge", "first").acl(acl),
+            // Without an `acl_file`: with one, Mosquitto 2.0.11 drops what comes for a session between the reload
+            // that changed its user's password and its next login.
+            mosquitto: Setup::default().user("bridge", "first"),
             config: vec![
                 ("mqtt", "username", "bridge".into()),
                 ("mqtt", "password_file", path.into()),
@@ -118,11 +123,10 @@ fn a_password_is_replaced_on_both_sides_under_load() {
         });
 
         // A password that only the bridge has, and then the right one again.
+        let (connects, rotations) = (line.connects(), line.rotations());
         put(&file, b"wrong\n");
-        let refused = |record: &Value| record["reason"] == "login_refused";
-        let before = line.bridge.log().count(refused);
-        eventually("refused again", PATIENT, || line.bridge.log().count(refused) > before);
-        let connects = line.connects();
+        eventually("it uses the wrong one", PATIENT, || line.rotations() > rotations);
+        throughout("refused", Duration::from_secs(1), || line.connects() == connects);
         put(&file, b"second\n");
         eventually("it connects again", PATIENT, || line.connects() > connects);
         line.wait_delivered(line.reader.distinct() + 500);

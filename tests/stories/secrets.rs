@@ -153,6 +153,13 @@ fn mark_all(config: &mut ConfigFile, dir: &Path, number: usize, kafka: &str) {
             }
         };
     }
+    // Signed URLs carry their signature in the query.
+    if let Some(url) = config.get("mqtt", "url").and_then(|url| url.as_str())
+        && url.starts_with("ws")
+    {
+        let url = format!("{url}/mqtt?signature={HEAD}/query");
+        config.set("mqtt", "url", url);
+    }
     config.set("mqtt.websocket_headers", "Authorization", format!("Bearer {HEAD}/header"));
     // It goes into a header.
     put(&dir.join("http-token"), HTTP_TOKEN.as_bytes());
