@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{BrokerAddress, Password, Protocol, Resubscribe};
+use crate::config::{BrokerAddress, Password, Protocol, Resubscribe, StatusConfig};
 use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::attempt::Reached;
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES, RETIRE_WITHIN};
@@ -1467,5 +1467,34 @@ fn a_connection_lost_while_leaving_is_made_again_and_unsubscribes_again() {
         assert_eq!(peer.packet().await.1, GOODBYE.1, "DISCONNECT, expiry 0");
         drop(peer);
         assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
+    });
+}
+
+#[test]
+fn our_own_retained_status_is_acknowledged_and_not_forwarded() {
+    run(|| async {
+        let stage = Stage::new(|config| {
+            config.connections[0].status = Some(StatusConfig {
+                mqtt_topic: "a/b".to_owned(),
+                online: "online".to_owned(),
+                offline: "offline".to_owned(),
+                retain: true,
+                qos: Qos::AtMostOnce,
+            });
+            config.connections[0].protocol = Protocol::V5;
+        })
+        .await;
+        let mut peer = accept_granting(&stage, 1).await;
+        assert_eq!(peer.packet().await.0, 0x31, "the birth message");
+        // Retained, by the will of a process before this one; and one that another client sends.
+        peer.send(b"\x33\x0f\0\x03a/b\0\x01\0offline").await;
+        assert_eq!(peer.puback().await, 1);
+        peer.send(b"\x32\x09\0\x03a/b\0\x02\0x").await;
+        let messages = stage.handed_on(1).await;
+        assert_eq!((messages.len(), &messages[0].1[..]), (1, &b"x"[..]));
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 2);
+        let counts = stage.metrics.conservation();
+        assert!(counts.filtered == 1 && counts.balances(), "{counts:?}");
     });
 }

@@ -211,6 +211,9 @@ impl Intake {
         if let Some(refusal) = &publish.refusal {
             return Destinations::One(Destination::DeadLetter(refusal.clone()));
         }
+        if publish.retain && self.is_own_status(&publish.mqtt_topic) {
+            return Destinations::None;
+        }
         match self.route_catching_panics(publish) {
             Destinations::None => self.unmatched(publish, subscriptions),
             destinations => {
@@ -218,6 +221,13 @@ impl Intake {
                 destinations
             }
         }
+    }
+
+    /// Whether a retained message is our own status of earlier. No Local keeps away what we publish while we
+    /// are subscribed, but not, on Mosquitto for one, what a new subscription finds retained.
+    fn is_own_status(&self, mqtt_topic: &[u8]) -> bool {
+        let status = self.settings.mqtt.status.as_ref();
+        status.is_some_and(|status| status.mqtt_topic.as_bytes() == mqtt_topic)
     }
 
     /// Routes a message. A panic on the way is this one message's fault: it goes to the dead letter.

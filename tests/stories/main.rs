@@ -37,6 +37,7 @@ mod secrets;
 mod service_manager;
 mod several_brokers;
 mod sizes;
+mod status;
 mod straight;
 mod subscription;
 mod transports;
