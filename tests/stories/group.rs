@@ -98,7 +98,7 @@ pub(crate) fn wait_share(member: &Bridge) {
 }
 
 #[test]
-fn members_of_a_group_are_killed_stopped_joined_and_nothing_is_lost() {
+fn members_of_a_group_are_killed_stopped_joined_and_leave_and_nothing_is_lost() {
     let story = Story::new("three bridges in one group");
     let field = Field::start(&story, Version::V5, &Setup::default());
     let mut members: Vec<_> = (0..3).map(|number| field.join(&story, number)).collect();
@@ -116,6 +116,12 @@ fn members_of_a_group_are_killed_stopped_joined_and_nothing_is_lost() {
     wait_share(&members[1]);
 
     members.push(field.join(&story, 3));
+    members.iter().for_each(wait_share);
+
+    let mut leaver = members.remove(2);
+    assert_eq!(leaver.terminate(), 0, "it drains");
+    field.wait_more(STRETCH);
+    assert_eq!(leaver.leave(), 0, "it leaves under the load of the others");
     members.iter().for_each(wait_share);
 
     field.wait_all();

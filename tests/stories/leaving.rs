@@ -34,7 +34,6 @@ fn state_files(bridge: &Bridge) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "there is no `leave` yet"]
 fn three_replicas_are_made_two() {
     let story = Story::new("three replicas made two");
     for version in Version::BOTH {
@@ -74,7 +73,6 @@ fn three_replicas_are_made_two() {
 }
 
 #[test]
-#[ignore = "there is no `leave` yet"]
 fn a_member_that_cannot_deliver_does_not_leave() {
     const MESSAGES: u64 = 500;
     let story = Story::new("leave without Kafka");
@@ -90,7 +88,7 @@ fn a_member_that_cannot_deliver_does_not_leave() {
         let mut config = field.config("bridge-0", "$share/bridge/devices/#");
         let nobody = format!("127.0.0.1:{}", free_port());
         member.reconfigure(config.clone().set("kafka", "brokers", json!([nobody])).set(
-            "supervisor",
+            "delivery",
             "drain_deadline",
             "2s",
         ));
