@@ -89,6 +89,10 @@ fn check_files(config: &Config) -> Result<(), Exit> {
             return Err(Exit::Configuration);
         }
     }
+    if let Err(error) = http::check_files(&config.http) {
+        eprintln!("{error}");
+        return Err(Exit::Configuration);
+    }
     let data_dir = config.data_dir.as_deref();
     for file in config.connections.iter().filter_map(|mqtt| StateFile::of(data_dir, mqtt)) {
         match file.load() {

@@ -19,4 +19,5 @@ pub mod check;
 mod tests;
 
 pub use pages::Pages;
+pub use renewal::check_files;
 pub use server::{HttpServer, NotServed};

@@ -21,6 +21,14 @@ pub(super) struct Files {
     certificate: Option<Watched<Certificate>>,
 }
 
+/// Whether the server could use the files that the configuration names.
+///
+/// # Errors
+/// A readable sentence.
+pub fn check_files(config: &HttpConfig) -> Result<(), String> {
+    Files::read(config).map(drop)
+}
+
 /// What was read from some files.
 struct Watched<T> {
     watch: FileWatch,

@@ -265,6 +265,17 @@ fn too_many_attempts_in_the_form_have_to_wait_and_the_header_does_not() {
 }
 
 #[test]
+fn a_form_that_never_comes_to_its_end_is_not_waited_for() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let served =
+        Served::start(|http| http.token_file = Some(file(directory.path(), "token", TOKEN)));
+    let head = "POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100";
+    let started = Instant::now();
+    assert_eq!(served.raw(&format!("{head}\r\n\r\ntoken=")).status, 408);
+    assert!(started.elapsed() < SOON / 2, "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_changed_token_is_taken_and_an_unusable_one_is_not() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = file(directory.path(), "token", TOKEN);

@@ -37,7 +37,6 @@ keys! {
 
     MQTT_BROKER = "mqtt_broker";
     MQTT_PROTOCOL = "mqtt_protocol";
-    MQTT_TRANSPORT = "mqtt_transport";
     INSECURE = "insecure";
     MQTT_TOPIC = "mqtt_topic";
     MQTT_FILTER = "mqtt_filter";

@@ -1,11 +1,16 @@
 //! A hostile HTTP client can keep others from asking, and can do nothing else.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::support::certificates::Certificates;
 use crate::support::line::Plan;
 use crate::support::*;
 
@@ -13,17 +18,46 @@ const MESSAGES: u64 = 20_000;
 /// More connections than the server accepts at once.
 const SLOW: usize = 48;
 const RSS_MAX_KIB: u64 = 64 * 1024;
+/// A warning in 10 s, of each kind.
+const LINES_MAX: usize = 20;
+const TOKEN: &str = "m4rk3dS3cret-of-http";
+
+type Key = (&'static str, &'static str, Value);
+type Attack = fn(&Http, &AtomicBool) -> Option<()>;
 
 #[test]
 fn hostile_clients_slow_nothing_and_cost_little() {
     let story = Story::new("hostile HTTP clients");
     let http = Http::free();
-    let plan = Plan {
-        config: vec![("http", "listen", http.address().into())],
-        load: Load { rate: 4_000, ..Load::default() },
-        ..Plan::default()
-    };
-    let mut line = Line::start(&story, Kafka::shared(), Version::V5, &plan);
+    let config = vec![("http", "listen", http.address().into())];
+    let attacks = [huge_header, endless_body, connect_only, garbage, wrong_host];
+    endure(&story, &http, config, slow_head, &attacks);
+}
+
+#[test]
+fn hostile_clients_get_nothing_without_the_token_and_cost_little_over_tls() {
+    let story = Story::new("hostile HTTP clients over TLS");
+    let certificates = Certificates::new(&story.dir().join("tls"));
+    let [cert_file, key_file] = certificates.broker();
+    let token_file = story.dir().join("token");
+    fs::write(&token_file, TOKEN).unwrap();
+    let http = Http::free().over_tls(&certificates.authorities()).with_token(TOKEN);
+    let text = |path: &Path| path.to_str().unwrap().into();
+    let config = vec![
+        ("http", "listen", http.address().into()),
+        ("http", "token_file", text(&token_file)),
+        ("http", "cert_file", text(&cert_file)),
+        ("http", "key_file", text(&key_file)),
+    ];
+    let attacks = [connect_only, garbage, tls_garbage, wrong_token, forged_cookie, slow_form];
+    endure(&story, &http, config, slow_handshake, &attacks);
+}
+
+/// A line under load whose pages are attacked forwards as before, and answers in between. `slow` takes all
+/// slots.
+fn endure(story: &Story, http: &Http, config: Vec<Key>, slow: Attack, attacks: &[Attack]) {
+    let plan = Plan { config, load: Load { rate: 4_000, ..Load::default() }, ..Plan::default() };
+    let mut line = Line::start(story, Kafka::shared(), Version::V5, &plan);
     line.publisher.publish(1_000);
     line.wait_delivered(1_000);
     http.wait_ready(SOON);
@@ -32,10 +66,10 @@ fn hostile_clients_slow_nothing_and_cost_little() {
     let harm = AtomicU64::new(0);
     thread::scope(|scope| {
         for _ in 0..SLOW {
-            scope.spawn(|| repeat(&stop, &harm, || slow_head(&http, &stop)));
+            scope.spawn(|| repeat(&stop, &harm, || slow(http, &stop)));
         }
-        for attack in [huge_header, endless_body, connect_only] {
-            let (http, stop, harm) = (&http, &stop, &harm);
+        for attack in attacks {
+            let (stop, harm) = (&stop, &harm);
             scope.spawn(move || repeat(stop, harm, || attack(http, stop)));
         }
         let ended = Ended(&stop);
@@ -57,6 +91,13 @@ fn hostile_clients_slow_nothing_and_cost_little() {
     tell(&format!("{}: {} attacks, peak RSS {rss} KiB", story.name, harm.into_inner()));
     assert!(rss < RSS_MAX_KIB, "peak RSS {rss} KiB");
     http.wait_ready(SOON);
+    http.metrics().assert_balances();
+    let of_http = |record: &Value| {
+        let component = record["component"].as_str().unwrap_or_default();
+        component == "http" || component.starts_with("actix")
+    };
+    let lines = line.bridge.log().count(of_http);
+    assert!(lines < LINES_MAX, "{lines} lines of strangers' making");
     line.settle().assert_exact();
 }
 
@@ -118,6 +159,77 @@ fn endless_body(http: &Http, stop: &AtomicBool) -> Option<()> {
 fn connect_only(http: &Http, _: &AtomicBool) -> Option<()> {
     let mut stream = connect(http)?;
     stream.read(&mut [0]).ok().map(drop)
+}
+
+/// Not HTTP.
+fn garbage(http: &Http, _: &AtomicBool) -> Option<()> {
+    let mut stream = connect(http)?;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(2_000).collect();
+    stream.write_all(&bytes).ok()?;
+    ended(&mut stream)
+}
+
+/// What begins as TLS does, and goes on as nothing does.
+fn tls_garbage(http: &Http, _: &AtomicBool) -> Option<()> {
+    let mut stream = connect(http)?;
+    let length = fastrand::u16(..=16_384);
+    let mut bytes = vec![fastrand::u8(20..=24), 3, fastrand::u8(..=4)];
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(std::iter::repeat_with(|| fastrand::u8(..)).take(usize::from(length)));
+    stream.write_all(&bytes).ok()?;
+    ended(&mut stream)
+}
+
+/// A TLS record, one byte at a time.
+fn slow_handshake(http: &Http, stop: &AtomicBool) -> Option<()> {
+    let mut stream = connect(http)?;
+    stream.write_all(&[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3]).ok()?;
+    while !stop.load(Ordering::Relaxed) {
+        stream.write_all(&[0]).ok()?;
+        thread::sleep(Duration::from_millis(50));
+    }
+    Some(())
+}
+
+/// Another site's page, by DNS rebinding.
+fn wrong_host(http: &Http, _: &AtomicBool) -> Option<()> {
+    refused(http, "GET /metrics HTTP/1.1\r\nHost: rebound.example\r\n\r\n", &[421])
+}
+
+fn wrong_token(http: &Http, _: &AtomicBool) -> Option<()> {
+    let head = "Host: localhost\r\nAuthorization: Bearer 0123456789abcdef0123456789abcdef";
+    refused(http, &format!("GET /metrics HTTP/1.1\r\n{head}\r\n\r\n"), &[401])?;
+    let body = "token=0123456789abcdef0123456789abcdef";
+    let head = format!("Host: localhost\r\nContent-Length: {}", body.len());
+    refused(http, &format!("POST /login HTTP/1.1\r\n{head}\r\n\r\n{body}"), &[401, 429])
+}
+
+fn forged_cookie(http: &Http, _: &AtomicBool) -> Option<()> {
+    let port = http.address().rsplit(':').next()?;
+    let proof = "0".repeat(64);
+    let cookie = format!("Cookie: bridge-login-{port}=99999999-{proof}");
+    refused(http, &format!("GET / HTTP/1.1\r\nHost: localhost\r\n{cookie}\r\n\r\n"), &[401])
+}
+
+/// A form of which the body never comes.
+fn slow_form(http: &Http, _: &AtomicBool) -> Option<()> {
+    let head = "Host: localhost\r\nContent-Length: 100";
+    refused(http, &format!("POST /login HTTP/1.1\r\n{head}\r\n\r\ntoken="), &[408])
+}
+
+/// Asks, and holds the bridge to one of these answers, if it answers at all.
+fn refused(http: &Http, request: &str, expected: &[u16]) -> Option<()> {
+    let status = http.ask(request).ok()?.status;
+    assert!(expected.contains(&status), "{status} for {request}");
+    Some(())
+}
+
+/// Reads until the bridge ends the connection.
+fn ended(stream: &mut TcpStream) -> Option<()> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).ok()?;
+    assert!(!bytes.starts_with(b"HTTP/1.1 200"), "an answer to garbage");
+    Some(())
 }
 
 /// Stops the attackers, also if the story fails.

@@ -21,6 +21,7 @@ mod health;
 mod hostile_http;
 mod hostile_peers;
 mod leaving;
+mod many_connections;
 mod metrics;
 mod kafka_away;
 mod kafka_cluster;

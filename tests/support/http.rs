@@ -3,17 +3,23 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use openssl::ssl::{SslConnector, SslMethod};
 use serde_json::Value;
 
 use super::process::free_port;
 use super::{ConfigFile, eventually, eventually_some};
 
-/// A bridge's HTTP address.
+/// A bridge's HTTP address, and how to ask there.
 #[derive(Debug, Clone)]
 pub struct Http {
     address: String,
+    /// Trusts the server's authority, if it serves TLS.
+    tls: Option<SslConnector>,
+    /// What the pages ask for.
+    token: Option<String>,
 }
 
 /// A whole answer.
@@ -31,7 +37,21 @@ pub struct Samples(BTreeMap<String, f64>);
 impl Http {
     /// A free address.
     pub fn free() -> Self {
-        Self { address: format!("127.0.0.1:{}", free_port()) }
+        Self { address: format!("127.0.0.1:{}", free_port()), tls: None, token: None }
+    }
+
+    /// Over TLS, with a certificate of this authority.
+    pub fn over_tls(mut self, authority: &Path) -> Self {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        connector.set_ca_file(authority).unwrap();
+        self.tls = Some(connector.build());
+        self
+    }
+
+    /// With this token.
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// `host:port`
@@ -54,11 +74,26 @@ impl Http {
 
     /// The same with more header lines, each with its end.
     pub fn get_with(&self, path: &str, headers: &str) -> io::Result<Answer> {
-        let mut stream = TcpStream::connect(&self.address)?;
+        let token = self.token.as_ref();
+        let token = token.map(|token| format!("Authorization: Bearer {token}\r\n"));
+        let token = token.unwrap_or_default();
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{token}{headers}\r\n", self.address))
+    }
+
+    /// Sends a whole request, and reads its answer.
+    ///
+    /// # Errors
+    /// Nobody answers within ten seconds.
+    pub fn ask(&self, request: &str) -> io::Result<Answer> {
+        let stream = TcpStream::connect(&self.address)?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.address)?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
+        let text = match &self.tls {
+            None => exchange(stream, request)?,
+            Some(tls) => {
+                let stream = tls.connect("127.0.0.1", stream).map_err(io::Error::other)?;
+                exchange(stream, request)?
+            }
+        };
         let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         Ok(Answer {
@@ -114,6 +149,13 @@ impl Http {
         assert!(answer.status == 200 && answer.head.contains(kind), "{}", answer.head);
         Samples::parse(&answer.body)
     }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> io::Result<String> {
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 impl Samples {
