@@ -216,12 +216,15 @@ fn the_bridge_takes_the_configuration_and_has_time_to_drain() {
     let text = configuration();
     assert!(text.contains(SECRETS), "{text}");
     let config = written(&dir, "config.toml", &text.replace(SECRETS, here));
-    let mut check = Command::new(BRIDGE);
     // As the pod whose ordinal is 2.
-    check.args(["check", "--config"]).arg(config).env("HOSTNAME", "mqtt-kafka-bridge-2");
+    let as_pod = "hostname mqtt-kafka-bridge-2 && exec \"$0\" check --config \"$1\"";
+    let mut check = Command::new("unshare");
+    check.args(["--map-root-user", "--uts", "sh", "-c", as_pod, BRIDGE]).arg(config);
     let output = check.current_dir(here).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let resolved = said(&output);
+    assert!(resolved.contains("client_id = \"bridge-2\""), "{resolved}");
+    assert!(resolved.contains("group = \"bridge\""), "{resolved}");
     assert!(!resolved.contains("change-me"), "a secret: {resolved}");
 
     let seconds_of = |text: &str, key: &str| -> u64 {
