@@ -28,7 +28,7 @@ RUN groupadd --system --gid 10001 bridge \
  && install -d -o bridge -g bridge /var/lib/mqtt-kafka-bridge \
  && install -d /etc/mqtt-kafka-bridge \
  && echo '# Empty: mount a file here, or give every key in the environment.' >/etc/mqtt-kafka-bridge/config.toml
-# Where librdkafka looks for the public certificate authorities.
+# The public certificate authorities, for TLS to MQTT and to Kafka without a file of one's own.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /build/target/release/mqtt-kafka-bridge /usr/local/bin/
 
@@ -40,8 +40,8 @@ VOLUME /var/lib/mqtt-kafka-bridge
 # Else nothing outside the container could ask for /readyz and /metrics.
 ENV BRIDGE_HTTP__LISTEN=0.0.0.0:8080
 EXPOSE 8080
-# SIGTERM drains. The bridge handles its signals itself and starts no processes, so that it can be
-# process 1 without an init.
+# SIGTERM drains. The bridge handles its signals itself, and waits for the only process that it may start
+# (mqtt.password_command), so that it can be process 1 without an init.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=8s --start-period=30s --retries=3 \
     CMD ["mqtt-kafka-bridge", "healthcheck", "--config", "/etc/mqtt-kafka-bridge/config.toml"]

@@ -69,6 +69,27 @@ fn assert_image() {
     assert!(beyond < BEYOND_BASE_MAX, "{beyond} bytes beyond the base");
     let version = &image["Config"]["Labels"]["org.opencontainers.image.version"];
     assert_eq!(version, env!("CARGO_PKG_VERSION"), "the Dockerfile's VERSION");
+    assert_finds_authorities();
+}
+
+/// With TLS and no file of one's own, the bridge trusts the authorities that the image has; `check` would say if it
+/// found none.
+fn assert_finds_authorities() {
+    // A stand-in's base names a file of its own.
+    let check = "unset SSL_CERT_FILE; exec mqtt-kafka-bridge check";
+    let mut in_image = docker(&["run", "--rm", "--entrypoint", "sh"]);
+    for variable in [
+        "BRIDGE_MQTT__URL=mqtts://mqtt.example.com",
+        "BRIDGE_MQTT__CLIENT_ID=bridge",
+        "BRIDGE_ROUTES__0__FILTER=sensors/#",
+        "BRIDGE_ROUTES__0__KAFKA_TOPIC=sensors",
+        "BRIDGE_KAFKA__BROKERS=kafka.example.com:9093",
+        "BRIDGE_KAFKA__PROPERTIES__SECURITY_PROTOCOL=SSL",
+    ] {
+        in_image.args(["--env", variable]);
+    }
+    let config = format!("{check} --config /etc/mqtt-kafka-bridge/config.toml");
+    run(in_image.args([IMAGE, "-c", &config]));
 }
 
 #[test]
