@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::compose::{IMAGE, KAFKA_TOPIC, Stack};
-use crate::docker::{compose_words, inspect, run};
+use crate::docker::{compose_words, docker, inspect, run};
 use crate::support::kafka::records;
 use crate::support::*;
 
