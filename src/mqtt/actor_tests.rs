@@ -8,18 +8,18 @@ use std::time::Instant;
 use actix::{Addr, System};
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::{BrokerAddress, Password, Protocol, Resubscribe, StatusConfig};
+use crate::config::{Password, Protocol, Resubscribe, StatusConfig};
 use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::attempt::Reached;
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES, RETIRE_WITHIN};
 use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
+use crate::mqtt::test_host::{self, Host, Over};
 use crate::route::Route;
 use crate::stage::{ForwardBatch, Verdict};
 
@@ -28,10 +28,10 @@ const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const PINGRESP: [u8; 2] = [0xD0, 0];
 const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
 
-fn config(port: u16) -> Config {
+fn config(host: &Host) -> Config {
     let mut config = Config::for_test();
     let mqtt = &mut config.connections[0];
-    mqtt.addresses = vec![BrokerAddress::tcp("127.0.0.1", port)];
+    host.configure(mqtt);
     mqtt.protocol = Protocol::V311;
     mqtt.resubscribe = Resubscribe::NewSession;
     mqtt.max_payload_bytes = 1000;
@@ -100,7 +100,7 @@ impl Handler<Drained> for Neighbour {
 }
 
 struct Stage {
-    listener: TcpListener,
+    listener: Host,
     actor: Addr<MqttActor>,
     metrics: Arc<Metrics>,
     told: Arc<Mutex<Vec<Told>>>,
@@ -126,8 +126,9 @@ impl Stage {
         adjust: impl FnOnce(&mut Config),
         change: impl FnOnce(MqttActor) -> MqttActor,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let mut config = config(listener.local_addr().expect("bound").port());
+        let over = OVER.get();
+        let listener = Host::bind(over).await;
+        let mut config = config(&listener);
         adjust(&mut config);
         let told = Arc::new(Mutex::new(Vec::new()));
         let neighbour = Neighbour { epoch: Epoch(1_000_000), told: Arc::clone(&told) }.start();
@@ -142,7 +143,7 @@ impl Stage {
         };
         let mqtt = config.connections[0].clone();
         let mut actor = change(MqttActor::new(SourceId(0), mqtt, &config, neighbours));
-        actor.dial = DIAL.get();
+        actor.dial = if over.is_slow() { dial_slowly } else { dial_broker };
         Self { listener, actor: actor.start(), metrics, told, lines }
     }
 
@@ -196,7 +197,7 @@ impl Stage {
 }
 
 /// The next connection at one of the broker's addresses, and its CONNECT.
-async fn accept_at(listener: &TcpListener) -> (Peer, Vec<u8>) {
+async fn accept_at(listener: &Host) -> (Peer, Vec<u8>) {
     let (stream, _) =
         timeout(PATIENCE, listener.accept()).await.expect("in time").expect("accepted");
     let mut peer = Peer { stream };
@@ -207,12 +208,13 @@ async fn accept_at(listener: &TcpListener) -> (Peer, Vec<u8>) {
 
 /// The broker's end of a connection.
 struct Peer {
-    stream: TcpStream,
+    stream: Box<dyn test_host::Peer>,
 }
 
 impl Peer {
     async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("sent");
+        self.stream.flush().await.expect("sent");
     }
 
     async fn publish(&mut self, first_byte: u8, packet_id: u16, payload: &[u8]) {
@@ -235,6 +237,19 @@ impl Peer {
             (kind, body)
         };
         timeout(PATIENCE, read).await.expect("a packet in time")
+    }
+
+    /// CONNECT, unless the connection is closed without one.
+    async fn connect(&mut self) -> Option<Vec<u8>> {
+        let read = async {
+            let kind = self.stream.read_u8().await.ok()?;
+            assert_eq!(kind, 0x10, "CONNECT comes first");
+            let length = self.stream.read_u8().await.expect("its length");
+            let mut body = vec![0; usize::from(length)];
+            self.stream.read_exact(&mut body).await.expect("its body");
+            Some(body)
+        };
+        timeout(PATIENCE, read).await.expect("in time")
     }
 
     /// The packet id of the next PUBACK; PINGREQ before it is answered.
@@ -263,8 +278,8 @@ impl Peer {
 }
 
 thread_local! {
-    /// What the actors of this thread connect through.
-    static DIAL: Cell<Dial> = const { Cell::new(dial_broker) };
+    /// What the actors of this thread connect over.
+    static OVER: Cell<Over> = const { Cell::new(Over::Tcp) };
 }
 
 fn dial_slowly(settings: Arc<Settings>, address: usize) -> Attempt {
@@ -274,11 +289,12 @@ fn dial_slowly(settings: Arc<Settings>, address: usize) -> Attempt {
     })
 }
 
-/// Tells the story over TCP, and over a transport that keeps back, splits and delays.
+/// Tells the story over every transport, and over one that keeps back, splits and delays.
 fn run<F: Future<Output = ()>>(story: impl Fn() -> F) {
-    for (name, dial) in [("TCP", dial_broker as Dial), ("slow", dial_slowly)] {
-        eprintln!("over {name}");
-        DIAL.set(dial);
+    // What is slow above TLS costs time here, and tells no more than what is slow above TCP.
+    for over in test_host::ALL.into_iter().filter(|over| *over != Over::SlowTls) {
+        eprintln!("over {over:?}");
+        OVER.set(over);
         System::new().block_on(story());
     }
 }
@@ -590,7 +606,7 @@ fn a_reset_is_noticed_while_the_window_is_full() {
         let mut peer = stage.accept_subscribed(CONNACK).await;
         let messages = fill(&stage, &mut peer, 5_000_000).await;
         // Closed like this, it sends a reset and no end.
-        peer.stream.set_zero_linger().expect("an option");
+        peer.stream.reset_when_closed();
         drop(peer);
         lost_while_full(stage, messages).await;
     });
@@ -604,7 +620,8 @@ fn nothing_is_acknowledged_to_a_broker_whose_end_waits_behind_5_mb_that_nobody_r
         let messages = fill(&stage, &mut peer, 5_000_000).await;
         // Its end is queued behind what our side has no room for.
         drop(peer);
-        actix_rt::time::sleep(QUIET_AFTER).await;
+        // A slow transport brings for a while what had come before.
+        actix_rt::time::sleep(2 * QUIET_AFTER).await;
         stage.deliver(&messages);
         lost_while_full(stage, messages).await;
     });
@@ -1024,11 +1041,10 @@ fn what_comes_after_another_client_had_the_session_is_new() {
 
 impl Stage {
     /// With a second address of the broker.
-    async fn with_two_addresses(adjust: impl FnOnce(&mut Config)) -> (Self, TcpListener) {
-        let second = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = second.local_addr().expect("bound").port();
+    async fn with_two_addresses(adjust: impl FnOnce(&mut Config)) -> (Self, Host) {
+        let second = Host::bind(OVER.get()).await;
         let stage = Self::new(|config| {
-            config.connections[0].addresses.push(BrokerAddress::tcp("127.0.0.1", port));
+            config.connections[0].addresses.push(second.address());
             adjust(config);
         })
         .await;
@@ -1051,8 +1067,8 @@ fn the_next_address_is_tried_after_a_failed_attempt_and_the_first_after_a_lost_c
             config.connections[0].reconnect_max = Duration::from_secs(20);
         })
         .await;
-        let [first, next] = [&stage.listener, &second]
-            .map(|l| format!("mqtt_broker=mqtt://{}", l.local_addr().expect("bound")));
+        let [first, next] =
+            [&stage.listener, &second].map(|host| format!("mqtt_broker={}", host.address()));
         stage.accept().await.send(&[0x20, 2, 0, 5]).await;
         let (mut peer, _) = accept_at(&second).await;
         peer.send(&CONNACK).await;
@@ -1142,11 +1158,8 @@ fn a_password_is_made_afresh_for_each_connect_and_without_one_there_is_no_connec
         std::fs::write(&path, "two").expect("written");
         // Dialed while there was no password, and left again without a CONNECT.
         let connect = loop {
-            let (mut stream, _) = stage.listener.accept().await.expect("accepted");
-            let mut bytes = vec![0; 64];
-            match timeout(PATIENCE, stream.read(&mut bytes)).await.expect("in time") {
-                Ok(count @ 1..) => break bytes[..count].to_vec(),
-                Ok(0) | Err(_) => {}
+            if let Some(connect) = accept_silent(&stage).await.connect().await {
+                break connect;
             }
         };
         assert!(connect.ends_with(b"\0\x01u\0\x03two"), "{connect:?}");
@@ -1223,11 +1236,8 @@ fn a_connection_is_kept_while_its_changed_files_are_of_no_use() {
         drop(peer);
         // What was dialed in vain is closed.
         let connect = loop {
-            let mut next = accept_silent(&stage).await;
-            let mut bytes = vec![0; 100];
-            match timeout(PATIENCE, next.stream.read(&mut bytes)).await.expect("in time") {
-                Ok(count @ 1..) => break bytes[..count].to_vec(),
-                Ok(0) | Err(_) => {}
+            if let Some(connect) = accept_silent(&stage).await.connect().await {
+                break connect;
             }
         };
         assert!(connect.ends_with(b"\0\x05three"), "{connect:?}");
@@ -1383,7 +1393,7 @@ fn one_that_leaves_unsubscribes_delivers_what_still_comes_and_ends_the_session()
 fn one_that_leaves_over_311_ends_the_session_by_a_clean_one_and_removes_its_state_file() {
     run(|| async {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut mqtt = config(1883).connections.remove(0);
+        let mut mqtt = config(&Host::bind(Over::Tcp).await).connections.remove(0);
         mqtt.session_expiry_s = 3600;
         let file = StateFile::of(Some(directory.path()), &mqtt).expect("a session");
         file.save(&[]).expect("saved");

@@ -1,4 +1,5 @@
-//! Opens the transport that an address asks for: TCP, on it TLS, on that WebSocket.
+//! Opens the transport that an address asks for: TCP, directly or through a proxy, or a Unix socket; on it
+//! TLS; on that WebSocket.
 
 use std::time::Duration;
 
@@ -7,10 +8,16 @@ use tokio::time::timeout;
 
 use crate::config::{BrokerAddress, Endpoint, MqttConfig};
 use crate::mqtt::lost::{self, Lost};
+use crate::mqtt::proxy;
 use crate::mqtt::tcp::{self, Tcp};
 use crate::mqtt::tls::Tls;
 use crate::mqtt::tls_files;
 use crate::mqtt::transport::Transport;
+use crate::mqtt::unix::Unix;
+use crate::mqtt::websocket::WebSocket;
+
+/// How long a proxy may take for its answer; it connects to the broker in that time.
+const PROXY_ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Opens a transport to `address`. The kernel ends the connection when the peer has answered nothing for
 /// `silence_max`.
@@ -26,10 +33,10 @@ pub async fn dial(
     if address.is_tls {
         transport = secure(mqtt, &address.endpoint, transport).await?;
     }
-    match &address.websocket {
-        None => Ok(transport),
-        Some(_) => Err(Lost::new(lost::CONNECT_FAILED, format!("{address}: not supported yet"))),
+    if let Some(path) = &address.websocket {
+        transport = upgrade(mqtt, address, path, transport).await?;
     }
+    Ok(transport)
 }
 
 async fn connect(
@@ -37,14 +44,30 @@ async fn connect(
     endpoint: &Endpoint,
     silence_max: Duration,
 ) -> Result<Box<dyn Transport>, Lost> {
-    match endpoint {
-        Endpoint::Tcp(host, port) => {
-            let stream = tcp::connect(host, *port, mqtt.connect_timeout, silence_max).await;
-            let stream = stream.map_err(|detail| Lost::new(lost::CONNECT_FAILED, detail))?;
+    let within = mqtt.connect_timeout;
+    let failed = |detail: String| Lost::new(lost::CONNECT_FAILED, detail);
+    match (endpoint, &mqtt.proxy) {
+        (Endpoint::Tcp(host, port), None) => {
+            let stream = tcp::connect(host, *port, within, silence_max).await.map_err(failed)?;
             Ok(Box::new(Tcp::new(stream)))
         }
-        Endpoint::Unix(path) => {
-            Err(Lost::new(lost::CONNECT_FAILED, format!("{}: not supported yet", path.display())))
+        (Endpoint::Tcp(host, port), Some(proxy)) => {
+            let stream = tcp::connect(&proxy.host, proxy.port, within, silence_max).await;
+            let mut stream = stream.map_err(|detail| failed(format!("the proxy: {detail}")))?;
+            let opened = proxy::open(&mut stream, proxy, host, *port);
+            match timeout(PROXY_ANSWER_WITHIN, opened).await {
+                Ok(opened) => opened?,
+                Err(_) => {
+                    let at = proxy::at(proxy);
+                    let detail =
+                        format!("the proxy {at} gave no answer within {PROXY_ANSWER_WITHIN:?}");
+                    return Err(Lost::new(lost::PROXY_REFUSED, detail));
+                }
+            }
+            Ok(Box::new(Tcp::through_proxy(stream)))
+        }
+        (Endpoint::Unix(path), _) => {
+            Ok(Box::new(Unix::connect(path, within).await.map_err(failed)?))
         }
     }
 }
@@ -77,9 +100,45 @@ async fn secure(
     }
 }
 
+/// WebSocket on `below`.
+async fn upgrade(
+    mqtt: &MqttConfig,
+    address: &BrokerAddress,
+    path: &str,
+    below: Box<dyn Transport>,
+) -> Result<Box<dyn Transport>, Lost> {
+    let within = mqtt.connect_timeout;
+    let host = match (&address.endpoint, address.is_tls) {
+        // The port that the scheme stands for is not named (RFC 9110, section 7.2).
+        (Endpoint::Tcp(host, 80), false) | (Endpoint::Tcp(host, 443), true) => {
+            match host.contains(':') {
+                true => format!("[{host}]"),
+                false => host.clone(),
+            }
+        }
+        (Endpoint::Tcp(..), _) => address.endpoint.to_string(),
+        (Endpoint::Unix(_), _) => "localhost".to_owned(),
+    };
+    let upgraded = WebSocket::connect(below, &host, path, &mqtt.websocket_headers);
+    match timeout(within, upgraded).await {
+        Ok(websocket) => Ok(Box::new(websocket?)),
+        Err(_) => Err(Lost::new(
+            lost::WEBSOCKET_REFUSED,
+            format!(
+                "the server did not answer the upgrade to WebSocket within {within:?}: most likely the port \
+                 is for MQTT without WebSocket (`mqtt://` or `mqtts://` in mqtt.url), or for TLS (`wss://`)"
+            ),
+        )),
+    }
+}
+
 fn host_of(endpoint: &Endpoint) -> &str {
     match endpoint {
         Endpoint::Tcp(host, _) => host,
         Endpoint::Unix(_) => "localhost",
     }
 }
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

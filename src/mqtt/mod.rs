@@ -5,7 +5,7 @@
 //!   MQTT session that outlives it, with its [`subscriptions`] and the [`negotiation`] of the version. The
 //!   [`window`] has what was received and is not yet acknowledged.
 //! - `intake` decides what becomes of each message that arrives: known, shed, a copy, routed where.
-//! - A [`transport`] ([`tcp`], perhaps [`tls`] above) carries the bytes of one connection; a `channel` is one with what is to be
+//! - A [`transport`] ([`tcp`] or [`unix`], perhaps [`tls`] and [`websocket`] above) carries the bytes of one connection; a `channel` is one with what is to be
 //!   written to it. `connection` orders what goes in and out of it,
 //!   in one function. [`dial`] opens the transport that an address asks for, [`login`] gets what CONNECT
 //!   says to be let in.
@@ -38,14 +38,23 @@ mod leaving;
 pub mod protocol;
 pub mod transport;
 mod unconfirmed;
+mod socket;
 pub mod tcp;
+pub mod unix;
+mod http_head;
+mod proxy;
 pub mod tls_failure;
 mod tls_files;
 pub mod tls;
+mod websocket_frames;
+mod websocket_upgrade;
+pub mod websocket;
 pub mod dial;
 pub mod login;
 #[cfg(test)]
 mod slow_transport;
+#[cfg(test)]
+mod test_host;
 mod channel;
 pub mod silence;
 mod intake;

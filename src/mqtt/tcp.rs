@@ -7,13 +7,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
+use crate::mqtt::socket::has_ended;
 use crate::mqtt::transport::Transport;
 use crate::mqtt::unconfirmed::{Unconfirmed, unconfirmed};
 
@@ -91,14 +91,21 @@ pub struct Tcp {
     /// The kernel knew it, under its addresses, when it was new: not so where something below translates
     /// them.
     is_known: bool,
+    /// The peer is a proxy: what its kernel has confirmed says nothing about the broker.
+    is_proxied: bool,
 }
 
 impl Tcp {
     /// Over this stream.
     pub fn new(stream: TcpStream) -> Self {
-        let mut tcp = Self { stream, is_known: false };
+        let mut tcp = Self { stream, is_known: false, is_proxied: false };
         tcp.is_known = matches!(tcp.unconfirmed(), Unconfirmed::Bytes(_));
         tcp
+    }
+
+    /// Over this stream, on which a proxy has connected us to the broker.
+    pub fn through_proxy(stream: TcpStream) -> Self {
+        Self { is_proxied: true, ..Self::new(stream) }
     }
 
     fn unconfirmed(&self) -> Unconfirmed {
@@ -127,23 +134,14 @@ impl Transport for Tcp {
         0
     }
 
-    /// Asks the kernel, which tells an end behind unread bytes too. What it has told the runtime may be
-    /// older than the last write.
     fn ended(&mut self) -> Option<io::Result<()>> {
-        #[cfg(target_os = "linux")]
-        let end = PollFlags::RDHUP;
-        #[cfg(not(target_os = "linux"))]
-        let end = PollFlags::empty();
-        let mut asked = [PollFd::new(&self.stream, end)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let answered = poll(&mut asked, Some(&at_once)) == Ok(1);
-        let has_ended = asked[0].revents().intersects(end | PollFlags::HUP | PollFlags::ERR);
-        (answered && has_ended)
+        has_ended(&self.stream)
             .then(|| self.stream.take_error().and_then(|error| error.map_or(Ok(()), Err)))
     }
 
     fn is_confirmed(&self) -> Option<bool> {
         match self.unconfirmed() {
+            Unconfirmed::Bytes(0) if self.is_proxied => None,
             Unconfirmed::Bytes(count) => Some(count == 0),
             Unconfirmed::NoSuchConnection if self.is_known => Some(false),
             Unconfirmed::NoSuchConnection | Unconfirmed::Unknown => None,
