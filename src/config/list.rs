@@ -118,7 +118,7 @@ pub(super) fn headers(value: &Value) -> Result<Vec<(String, Secret)>, Refused> {
         if !is_field_value(text) {
             return refuse(
                 "expected values of visible ASCII characters, with spaces only between them \
-                 (RFC 9110), found another",
+                 (RFC 9110)",
             );
         }
     }

@@ -130,7 +130,7 @@ pub enum Unmatched {
 }
 
 /// Where an MQTT broker listens, and what it speaks there.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct BrokerAddress {
     /// Where.
     pub endpoint: Endpoint,
@@ -177,6 +177,13 @@ impl fmt::Display for BrokerAddress {
             Some(Ok((path, _))) => write!(f, "{path}?{REDACTED}"),
             Some(Err(path)) => f.write_str(path),
         }
+    }
+}
+
+/// As it is displayed.
+impl fmt::Debug for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -246,7 +253,7 @@ pub enum ProxyKind {
 }
 
 /// Where a password comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Password {
     /// From `password` or the URL.
     Fixed(Secret),
@@ -262,6 +269,17 @@ impl Password {
         match self {
             Self::Fixed(secret) => Some(secret.expose()),
             Self::File(_) | Self::Command(_) => None,
+        }
+    }
+}
+
+/// Shows neither a password nor the arguments of a command.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(secret) => f.debug_tuple("Fixed").field(secret).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Command(command) => f.debug_tuple("Command").field(&command.first()).finish(),
         }
     }
 }

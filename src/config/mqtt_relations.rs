@@ -137,6 +137,7 @@ impl Section<'_> {
             // One error is enough.
             let mut tls = KEYS.iter().filter(|key| key.section() == "mqtt.tls");
             let set = tls.find(|key| self.reading.is_changed(key, self.at));
+            let set = set.filter(|key| self.is_sound(&[key.path]));
             if let Some(key) = set.filter(|_| none(|address| address.is_tls)) {
                 complaints.push(self.complain(
                     key.path,

@@ -345,6 +345,8 @@ fn nearest_section(section: &str, name: &str) -> String {
         distance(name, known).min(distance(name, tail))
     });
     match near.as_str() {
+        // Other clients' names for it.
+        _ if ["birth", "last_will", "lwt", "will"].contains(&name) => "[mqtt.status]".to_owned(),
         "routes" => "[[routes]]".to_owned(),
         near => format!("[{near}]"),
     }
@@ -463,8 +465,56 @@ fn value_of(value: &DeValue<'_>) -> Value {
     }
 }
 
+/// What other MQTT clients call our keys, without `_` and `-` and without tls, ssl or mqtt in front.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("address", "mqtt.url"),
+    ("broker", "mqtt.url"),
+    ("host", "mqtt.url"),
+    ("port", "mqtt.url"),
+    ("server", "mqtt.url"),
+    ("brokers", "mqtt.urls"),
+    ("servers", "mqtt.urls"),
+    ("user", "mqtt.username"),
+    ("cleansession", "mqtt.session_expiry"),
+    ("cleanstart", "mqtt.session_expiry"),
+    ("topic", "routes.filter"),
+    ("topics", "routes.filter"),
+    ("willtopic", "mqtt.status.mqtt_topic"),
+    ("willpayload", "mqtt.status.offline"),
+    ("ca", "mqtt.tls.ca_file"),
+    ("cacert", "mqtt.tls.ca_file"),
+    ("cafile", "mqtt.tls.ca_file"),
+    ("cert", "mqtt.tls.cert_file"),
+    ("certfile", "mqtt.tls.cert_file"),
+    ("certificate", "mqtt.tls.cert_file"),
+    ("key", "mqtt.tls.key_file"),
+    ("keyfile", "mqtt.tls.key_file"),
+    ("privatekey", "mqtt.tls.key_file"),
+    ("keypassword", "mqtt.tls.key_password_file"),
+    ("insecure", "mqtt.tls.insecure_skip_verify"),
+    ("verify", "mqtt.tls.insecure_skip_verify"),
+    ("sni", "mqtt.tls.server_name"),
+    ("servername", "mqtt.tls.server_name"),
+    ("version", "mqtt.tls.min_version"),
+];
+
+/// The key that other MQTT clients call `name`.
+fn other_name(section: &str, name: &str) -> Option<&'static str> {
+    if !["mqtt", "mqtt.tls"].contains(&section) {
+        return None;
+    }
+    let plain: String = name.chars().filter(|c| !matches!(c, '_' | '-')).collect();
+    let plain = plain.to_ascii_lowercase();
+    let bare = ["tls", "ssl", "mqtt"].iter().find_map(|prefix| plain.strip_prefix(prefix));
+    let bare = bare.unwrap_or(&plain);
+    OTHER_NAMES.iter().find(|(other, _)| *other == bare).map(|(_, key)| *key)
+}
+
 /// The path of the key that the user probably meant by `name` in `section`.
 fn nearest_key(section: &str, name: &str) -> String {
+    if let Some(key) = other_name(section, name) {
+        return key.to_owned();
+    }
     let candidates = KEYS.iter().map(|key| key.path.to_owned());
     nearest(name, candidates, |name, path| {
         let (of, key) = path.rsplit_once('.').unwrap_or(("", path));

@@ -43,6 +43,13 @@ const PLACES: &[(&str, &str)] = &[
     ("mqtt", "passwrd"),
     ("mqtt", "username"),
     ("mqtt", "password_file"),
+    ("mqtt", "websocket_headers"),
+    ("mqtt", "websocket_header"),
+    ("mqtt", "password_comand"),
+    ("mqtt.tls", "key_password_file"),
+    ("mqtt.tls", "key_password"),
+    ("http", "token_file"),
+    ("http", "token"),
     ("kafka.properties", "sasl.password"),
     ("kafka.properties", "sasl.pasword"),
     ("kafka.properties", "SASL.PASSWORD"),
@@ -115,6 +122,54 @@ fn what_a_variable_filled_in_is_in_no_error() {
         let text = MINIMAL.replacen(from, to, 1);
         let error = load(&text, &[("SECRET", "!/# hunter2")]).expect_err(to).to_string();
         assert!(!error.contains(SECRET), "{to}: {error}");
+    }
+}
+
+/// Whether they are legal or refused, in `check` and in a debug print.
+#[test]
+fn what_leads_to_a_broker_is_shown_without_what_opens_it() {
+    let ws = "url = \"wss://localhost/mqtt?token=hunter2\"";
+    for (url, lines, shown) in [
+        (ws, "", "url = \"wss://localhost:443/mqtt?[redacted]\""),
+        (ws, "proxy = \"http://hunter2:hunter2@p:1\"", "proxy = \"http://[redacted]@p:1\""),
+        (ws, "proxy = \"http://u:hunter2@p\"", "http://[redacted]@p"),
+        (ws, "proxy = \"http://u:${SECRET}@p\"", "http://[redacted]@p"),
+        (
+            ws,
+            "websocket_headers = { Authorization = \"Bearer hunter2\", X = \"${SECRET}\" }",
+            "websocket_headers = { \"Authorization\" = \"[redacted]\", \"X\" = \"[redacted]\" }",
+        ),
+        (ws, "websocket_headers = { X = \"hunter2\\n\" }", "RFC 9110"),
+        (
+            "urls = [\"mqtts://u:hunter2@a\", \"mqtts://u:hunter2@b\"]",
+            "",
+            "urls = [\"mqtts://a:8883\", \"mqtts://b:8883\"]",
+        ),
+        ("urls = [\"mqtts://u:hunter2@a\", \"mqtts://u:hunter2@b:x\"]", "", "b:[redacted]"),
+        (
+            ws,
+            "protocol = \"5\"\npassword_command = [\"/bin/token\", \"--secret\", \"hunter2\"]",
+            "password_command = [\"/bin/token\", \"[redacted]\", \"[redacted]\"]",
+        ),
+        (
+            ws,
+            "username = \"u\"\npassword = \"x\"\npassword_command = [\"/bin/token\", \"hunter2\"]",
+            "found it in mqtt.password and mqtt.password_command",
+        ),
+        (ws, "password_command = [\"hunter2\", 1]", "expected a list of a program"),
+        (ws, "password_command = [\"\", \"hunter2\"]", "expected a list of a program"),
+    ] {
+        let text = MINIMAL
+            .replace("url = \"mqtt://localhost:1883\"", url)
+            .replace("[kafka]", &format!("{lines}\n[kafka]"));
+        let said = match load(&text, &[("SECRET", "!/# hunter2")]) {
+            Ok(config) => format!("{}{:?}", config.describe(), config.connections),
+            Err(errors) => errors.to_string(),
+        };
+        let is_user = lines.contains("http://hunter2");
+        let describes = said.split("[MqttConfig").next().unwrap_or_default();
+        assert!(!(if is_user { describes } else { &said }).contains(SECRET), "{lines}: {said}");
+        assert!(said.contains(shown), "{lines}: {said}");
     }
 }
 
