@@ -1,5 +1,6 @@
 //! What docs/deploy promises: the chart and the manifests, the systemd unit, the bill of materials, other
-//! architectures. tests/run has the tools at hand; what needs containers is in tests/stack.
+//! architectures. tests/run has the tools at hand; what needs containers is in tests/stack. All have `deploy` in their
+//! names: `tests/run deploy`.
 
 #![expect(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
 
@@ -7,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 #[path = "deploy/bill.rs"]
-mod bill;
+mod deploy_bill;
 #[path = "deploy/manifests.rs"]
-mod manifests;
+mod deploy_manifests;
 #[path = "deploy/unit.rs"]
-mod unit;
+mod deploy_unit;
 
 const BRIDGE: &str = env!("CARGO_BIN_EXE_mqtt-kafka-bridge");
 
