@@ -158,7 +158,6 @@ fn ten_thousand_answers_of_a_broker_that_says_anything() {
 }
 
 #[test]
-#[ignore = "there is no WebSocket yet"]
 fn thousands_of_answers_of_a_websocket_that_says_anything() {
     let story = Story::new("hostile answers by WebSocket");
     let kafka = mock_kafka();
