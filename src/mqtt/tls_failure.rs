@@ -161,7 +161,7 @@ impl TlsPeer {
         match handshake.first_bytes {
             [] => return not_answered(handshake),
             // A record of the handshake, or an alert.
-            [0x16 | 0x15 | 0x14, 3, ..] => {}
+            [0x14..=0x16, 3, ..] => {}
             [b'H', b'T', b'T', b'P', ..] => {
                 return Lost::new(
                     lost::TLS_FAILED,

@@ -224,7 +224,8 @@ fn assert_each_connection_keeps_order(bridge: &Bridge, field: &Field) {
         let key = record.key.expect("the MQTT topic");
         numbers.entry(record.kafka_partition).or_default().push((key, number));
     }
-    let mut delivered: BTreeMap<(String, Vec<u8>), Vec<(u64, u64)>> = BTreeMap::new();
+    // By connection and MQTT topic.
+    let mut delivered = BTreeMap::<_, Vec<_>>::new();
     let log = fs::read_to_string(bridge.dir().join("run-1.log")).unwrap();
     for line in log.lines().filter(|line| line.contains("\"total_us\"")) {
         let record: Value = serde_json::from_str(line).unwrap();
