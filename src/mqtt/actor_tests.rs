@@ -1098,6 +1098,7 @@ fn the_next_address_is_tried_after_a_failed_attempt_and_the_first_after_a_lost_c
         drop(stage.accept_subscribed(CONNACK).await);
         let counts = stage.metrics.connections()[0].reconnects();
         assert_eq!(counts.get("login_refused"), Some(&3), "{counts:?}");
+        assert_eq!(counts.get("connack_timeout"), None, "the second was not tried again");
     });
 }
 
