@@ -62,7 +62,8 @@ fn three_replicas_are_made_two() {
         let before = received(&members);
         field.publisher.publish(STRETCH);
         field.wait_all_published();
-        eventually("the two have them all", SOON, || received(&members) == before + STRETCH);
+        // The record that `before` was read from may have been a second old.
+        eventually("the two have them all", SOON, || received(&members) >= before + STRETCH);
         for member in &mut members {
             assert_eq!(member.terminate(), 0, "it drains");
             member.assert_logs_sound();
