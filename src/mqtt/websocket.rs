@@ -266,3 +266,7 @@ impl Transport for WebSocket {
         self.below.poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "websocket_tests.rs"]
+mod tests;
