@@ -257,6 +257,28 @@ fn a_dead_letter_file_that_cannot_be_written_ends_check_and_run_with_78() {
     }
 }
 
+#[test]
+fn a_file_of_http_that_cannot_be_used_ends_check_and_run_with_78() {
+    let (config, short, empty) = (file(MINIMAL), file("m4rk3d\n"), file(""));
+    for (keys, why) in [
+        (vec![("TOKEN_FILE", path(&short))], "of at least 16 "),
+        (
+            vec![("CERT_FILE", path(&empty)), ("KEY_FILE", path(&short))],
+            "http.cert_file: cannot use ",
+        ),
+    ] {
+        for command in ["check", "run"] {
+            let mut command = bridge(&[command, "--config", path(&config)]);
+            command.env("BRIDGE_HTTP__LISTEN", "127.0.0.1:0");
+            command.envs(keys.iter().map(|(key, path)| (format!("BRIDGE_HTTP__{key}"), path)));
+            let output = ends(&mut command);
+            let text = stderr(&output);
+            assert_eq!(output.status.code(), Some(78), "{text}");
+            assert!(text.contains(why) && !text.contains("m4rk3d"), "{text}");
+        }
+    }
+}
+
 /// `healthcheck`, with this for `http.listen`.
 fn healthcheck(listen: &str, args: &[&str]) -> Output {
     let config = file(MINIMAL);

@@ -140,7 +140,8 @@ pub struct SupervisorConfig {
 pub struct HttpConfig {
     /// The address of health and metrics; `None` is `"off"`. Port 0 takes a free port.
     pub listen: Option<SocketAddr>,
-    /// The file with the token that pages other than `/livez` and `/readyz` ask for. Required off loopback.
+    /// The file with the token that pages other than `/livez` and `/readyz` ask for; without it they are
+    /// served on loopback alone.
     pub token_file: Option<PathBuf>,
     /// Whether `/metrics` asks for the token too.
     pub metrics_token: bool,

@@ -89,7 +89,9 @@ impl Files {
         if let Some(Watched { watch, paths, found }) = &mut self.token
             && watch.has_changed()
         {
-            let read = paths.iter().try_for_each(|path| Ok(found.replace(Token::read(path)?)));
+            let read = paths
+                .iter()
+                .try_for_each(|path| Token::read(path).map(|token| found.replace(token)));
             tell(log, "http token", read);
         }
         if let Some(Watched { watch, paths, found }) = &mut self.certificate

@@ -65,12 +65,12 @@ fn context(cert_file: &Path, key_file: &Path) -> Result<SslContext, String> {
 
     let chain = X509::stack_from_pem(&read("http.cert_file", cert_file)?)
         .map_err(|error| bad_cert(&reason(&error)))?;
+    let mut chain = chain.into_iter();
+    let own = chain.next().ok_or_else(|| bad_cert("expected a certificate in PEM, found none"))?;
     // OpenSSL would ask for a password on the terminal.
     let key = PKey::private_key_from_pem_callback(&read("http.key_file", key_file)?, |_| Ok(0))
         .map_err(|error| bad_key(&reason(&error)))?;
     let mut builder = builder().map_err(|error| reason(&error))?;
-    let mut chain = chain.into_iter();
-    let own = chain.next().ok_or_else(|| bad_cert("expected a certificate in PEM, found none"))?;
     builder.set_certificate(&own).map_err(|error| bad_cert(&reason(&error)))?;
     for above in chain {
         builder.add_extra_chain_cert(above).map_err(|error| bad_cert(&reason(&error)))?;

@@ -21,8 +21,8 @@ impl Summary {
         Self { at: now, counted: metrics.conservation(), connections }
     }
 
-    /// Logs what happened since the last call: of each connection, where there are several, and of all
-    /// of them.
+    /// Logs what happened since the last call: of each connection that counted something, where there are
+    /// several, and of all of them.
     pub(super) fn log(&mut self, now: Instant, metrics: &Metrics, log: &Logger) {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
         let mut sum = metrics.conservation();
@@ -31,11 +31,14 @@ impl Summary {
             sum = Conservation::default();
             for (before, connection) in self.connections.iter_mut().zip(several(metrics)) {
                 let counted = connection.conservation();
-                let reconnects = connection.reconnects().values().sum::<u64>();
-                info!(log, "summary"; Counted { before, counted: &counted, seconds },
-                    keys::RECONNECTS => reconnects,
-                    keys::CONNECTION => &**connection.name());
                 sum = sum + counted;
+                // There may be many, and most of them may be idle.
+                if counted != *before {
+                    let reconnects = connection.reconnects().values().sum::<u64>();
+                    info!(log, "summary"; Counted { before, counted: &counted, seconds },
+                        keys::RECONNECTS => reconnects,
+                        keys::CONNECTION => &**connection.name());
+                }
                 *before = counted;
             }
         }
@@ -179,6 +182,9 @@ mod tests {
             metrics.connection(source).set_conservation(counted);
         }
         summary.log(start + Duration::from_secs(2), &metrics, &logging.logger());
+        let more = Conservation { received: 33, delivered: 33, ..Default::default() };
+        metrics.connection(SourceId(1)).set_conservation(more);
+        summary.log(start + Duration::from_secs(3), &metrics, &logging.logger());
         logging.flush();
         let records = json_lines(&lines);
         let told = |record: &serde_json::Value| {
@@ -188,6 +194,8 @@ mod tests {
         let told: Vec<_> = records.iter().map(told).collect();
         let east = (Some("east".to_owned()), Some(10), Some(5));
         let west = (Some("west".to_owned()), Some(32), Some(16));
-        assert_eq!(told, [east, west, (None, Some(42), Some(21))]);
+        let later = [(Some("west".to_owned()), Some(33), Some(1)), (None, Some(43), Some(1))];
+        let first = [east, west, (None, Some(42), Some(21))];
+        assert_eq!(told, [&first[..], &later].concat(), "east was idle in the last second");
     }
 }
