@@ -225,7 +225,7 @@ mod tests {
             format!("{longer}-{proof}"),
             format!("{end}-{}", "0".repeat(64)),
             format!("{end}-"),
-            format!("{end}"),
+            end.to_owned(),
             TOKEN.to_owned(),
             String::new(),
             another.cookie(now).expect("HMAC"),
