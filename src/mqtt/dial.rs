@@ -53,7 +53,8 @@ async fn connect(
         }
         (Endpoint::Tcp(host, port), Some(proxy)) => {
             let stream = tcp::connect(&proxy.host, proxy.port, within, silence_max).await;
-            let mut stream = stream.map_err(|detail| failed(format!("the proxy: {detail}")))?;
+            let mut stream =
+                stream.map_err(|detail| failed(format!("the proxy in mqtt.proxy: {detail}")))?;
             let opened = proxy::open(&mut stream, proxy, host, *port);
             match timeout(PROXY_ANSWER_WITHIN, opened).await {
                 Ok(opened) => opened?,

@@ -149,7 +149,8 @@ async fn a_proxy_that_refuses_is_told_in_words_and_without_the_password() {
     let lost = dialed.err().expect("nobody there");
     assert_eq!(lost.reason, lost::CONNECT_FAILED);
     assert!(
-        lost.detail.contains("the proxy: ") && lost.detail.contains(&port.to_string()),
+        lost.detail.contains("the proxy in mqtt.proxy: ")
+            && lost.detail.contains(&port.to_string()),
         "{lost}"
     );
 }

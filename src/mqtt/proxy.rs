@@ -86,7 +86,8 @@ async fn connect(
     let status = head.told();
     let why = match head.status {
         200..300 => return Ok(()),
-        407 if login.is_some() => {
+        // tinyproxy says 401 of a wrong password.
+        401 | 407 if login.is_some() => {
             format!("refuses the login ({status}): user and password in mqtt.proxy")
         }
         407 => format!("wants a login ({status}): `http://USER:PASSWORD@HOST:PORT` in mqtt.proxy"),

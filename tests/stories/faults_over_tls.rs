@@ -5,10 +5,11 @@ use super::{connection, mosquitto_restarts, restarts};
 use crate::support::*;
 
 /// TLS has records, WebSocket has frames: both split MQTT packets, and end in their own way.
-const TRANSPORTS: [Transport; 1] = [Transport::Tls];
+const TRANSPORTS: [Transport; 2] = [Transport::Tls, Transport::WebSocketTls];
 
 /// Debian's Mosquitto serves WebSocket without TLS on a path of its own (libwebsockets).
-const BOTH_WEBSOCKETS: [Transport; 1] = [Transport::Tls];
+const BOTH_WEBSOCKETS: [Transport; 3] =
+    [Transport::Tls, Transport::WebSocket, Transport::WebSocketTls];
 
 #[test]
 fn kill_9_twenty_times_with_a_full_window_loses_nothing() {

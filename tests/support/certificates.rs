@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::ConfigFile;
 use super::pki::{Authority, Identity, Wish};
@@ -25,6 +26,8 @@ pub struct Certificates {
     dir: PathBuf,
     authority: Authority,
     next: Authority,
+    /// Held while a client's certificate is issued.
+    issuing: Mutex<()>,
 }
 
 impl std::fmt::Debug for Certificates {
@@ -41,6 +44,7 @@ impl Certificates {
             dir: dir.to_owned(),
             authority: Authority::new("Stories"),
             next: Authority::new("Stories, the next"),
+            issuing: Mutex::new(()),
         };
         let both = [certificates.authority.pem(), certificates.next.pem()];
         put(&certificates.authorities(), &both[0]);
@@ -119,16 +123,20 @@ impl Certificates {
         put(key, &key_pem(&identity));
     }
 
-    /// `[mqtt.tls]` of a bridge that trusts the authority, and perhaps shows a certificate that is issued to
-    /// it now.
+    /// `[mqtt.tls]` of a bridge that trusts the authority, and perhaps shows a certificate, which is issued
+    /// now if it was not before: a bridge that has it would take a new one.
     pub fn configure(&self, config: &mut ConfigFile, client: Option<ClientKey>) {
         let mut set = |key, path: PathBuf| {
             config.set("mqtt.tls", key, path.to_str().expect("a path in UTF-8"));
         };
         set("ca_file", self.authorities());
         if let Some(client) = client {
-            self.issue_client(client);
             let [certificate, key] = self.client(client);
+            let issuing = self.issuing.lock().unwrap();
+            if !certificate.exists() {
+                self.issue_client(client);
+            }
+            drop(issuing);
             set("cert_file", certificate);
             set("key_file", key);
             if client == ClientKey::Encrypted {

@@ -13,7 +13,7 @@ use super::process::{Process, free_port, with_sbin};
 const USER: &str = "dialer";
 const PASSWORD: &str = "proxy-password";
 
-/// A proxy that a story may stop and start again on its port.
+/// A proxy that a story may start late.
 #[derive(Debug)]
 pub struct ForwardProxy {
     kind: Kind,
@@ -42,7 +42,12 @@ impl ForwardProxy {
 
     /// A running microsocks.
     pub fn socks5(dir: &Path) -> Self {
-        Self::new(Kind::Socks5, dir).running()
+        Self::socks5_stopped(dir).running()
+    }
+
+    /// The same, not started yet.
+    pub fn socks5_stopped(dir: &Path) -> Self {
+        Self::new(Kind::Socks5, dir)
     }
 
     fn new(kind: Kind, dir: &Path) -> Self {
@@ -55,40 +60,39 @@ impl ForwardProxy {
         self
     }
 
-    /// Starts it, also again after [`Self::stop`].
+    /// Starts it.
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "the proxy is already running");
-        let port = self.port.to_string();
         let mut command;
         match self.kind {
             Kind::Http => {
-                let config = self.dir.join(format!("tinyproxy-{port}.conf"));
-                let lines = [
-                    format!("Port {port}"),
-                    "Listen 127.0.0.1".to_owned(),
-                    "Allow 127.0.0.1".to_owned(),
-                    format!("BasicAuth {USER} {}", self.password),
-                    "Timeout 600".to_owned(),
-                    "MaxClients 100".to_owned(),
-                    "LogLevel Connect".to_owned(),
-                ];
-                fs::write(&config, lines.join("\n") + "\n").unwrap();
                 command = with_sbin(Command::new("tinyproxy"));
-                command.arg("-d").arg("-c").arg(config);
+                command.arg("-d").arg("-c").arg(self.write_config());
             }
             Kind::Socks5 => {
+                let port = self.port.to_string();
                 command = with_sbin(Command::new("microsocks"));
                 command.args(["-i", "127.0.0.1", "-p", &port, "-u", USER, "-P", &self.password]);
             }
         }
-        let log = self.dir.join(format!("proxy-{port}.log"));
+        let log = self.dir.join(format!("proxy-{}.log", self.port));
         let serves = || TcpStream::connect(("127.0.0.1", self.port)).is_ok();
         self.process = Some(Process::serving(command, &log, SOON, serves));
     }
 
-    /// Ends it, and with it the connections through it.
-    pub fn stop(&mut self) {
-        self.process.take().expect("the proxy runs").kill();
+    fn write_config(&self) -> PathBuf {
+        let config = self.dir.join(format!("tinyproxy-{}.conf", self.port));
+        let lines = [
+            format!("Port {}", self.port),
+            "Listen 127.0.0.1".to_owned(),
+            "Allow 127.0.0.1".to_owned(),
+            format!("BasicAuth {USER} {}", self.password),
+            "Timeout 600".to_owned(),
+            "MaxClients 100".to_owned(),
+            "LogLevel Connect".to_owned(),
+        ];
+        fs::write(&config, lines.join("\n") + "\n").unwrap();
+        config
     }
 
     /// Whether it has neither been stopped nor ended.
@@ -96,9 +100,21 @@ impl ForwardProxy {
         self.process.as_mut().is_some_and(|process| process.exit_status().is_none())
     }
 
-    /// Takes this password instead, from its next start on; `url` has it then.
+    /// Takes this password from here on; `url` has it then.
     pub fn set_password(&mut self, password: &str) {
         password.clone_into(&mut self.password);
+        let Some(mut process) = self.process.take() else { return };
+        match self.kind {
+            Kind::Http => {
+                self.write_config();
+                process.signal(libc::SIGUSR1);
+                self.process = Some(process);
+            }
+            Kind::Socks5 => {
+                process.kill();
+                self.run();
+            }
+        }
     }
 
     /// As in `mqtt.proxy`, with the login.
@@ -107,6 +123,6 @@ impl ForwardProxy {
             Kind::Http => "http",
             Kind::Socks5 => "socks5",
         };
-        format!("{scheme}://{USER}:{}@127.0.0.1:{}", self.password.replace('/', "%2F"), self.port)
+        format!("{scheme}://{USER}:{}@127.0.0.1:{}", self.password, self.port)
     }
 }
