@@ -110,7 +110,10 @@ async fn exchange(mqtt: &MqttConfig, address: &BrokerAddress) -> Result<(), Lost
     let count = poll_fn(|cx| transport.poll_read(cx, &mut read)).await;
     match count.map_err(|error| Lost::of_io(lost::READ_FAILED, error))? {
         0 => Err(Lost::new(lost::CLOSED, "end of stream")),
-        _ => Ok(assert_eq!(read[..], [2])),
+        _ => {
+            assert_eq!(read[..], [2]);
+            Ok(())
+        }
     }
 }
 
@@ -253,7 +256,7 @@ async fn keys_are_read_in_every_form_that_tools_write() {
     };
     let cipher = Cipher::aes_256_cbc();
     for is_rsa in [false, true] {
-        let forms: [(&str, fn(&Identity) -> Vec<u8>, Option<&[u8]>); 4] = [
+        let forms: [(&str, Form, Option<&[u8]>); 4] = [
             ("PKCS#8", Identity::key_pem, None),
             ("PKCS#1 or SEC1", traditional, None),
             ("PKCS#8, encrypted", |identity| identity.encrypted_key_pem("secret"), Some(b"secret")),
@@ -295,6 +298,9 @@ async fn keys_are_read_in_every_form_that_tools_write() {
         assert!(!detail.contains("wrong"), "{detail}");
     }
 }
+
+/// How a key is written.
+type Form = fn(&Identity) -> Vec<u8>;
 
 /// PKCS#1 or SEC1.
 fn traditional(identity: &Identity) -> Vec<u8> {
