@@ -1,5 +1,6 @@
 //! Which properties are secrets, and how their values are removed from librdkafka's texts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,6 +61,9 @@ pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name, value) { REDACTED } else { value }
 }
 
+/// How many secrets are remembered: far more than are in use.
+const SECRETS_MAX: usize = 256;
+
 /// Removes the secrets of `[kafka.properties]`, and of files, from librdkafka's texts. Clones learn from
 /// one another.
 #[derive(Clone, Default)]
@@ -73,25 +77,28 @@ impl Secrets {
         secrets
     }
 
-    /// The secrets among these properties, too. Older ones stay secret.
+    /// The secrets among these properties, too. Older ones stay secret, up to [`SECRETS_MAX`] in all: a text
+    /// about one that was replaced so many times ago comes no more.
     pub fn learn(&self, properties: &BTreeMap<String, String>) {
         let secret = |(name, value): (&String, &String)| {
             (!value.is_empty() && is_secret(name, value)).then(|| value.clone())
         };
         let mut values = self.0.lock();
         for value in properties.iter().filter_map(secret) {
-            if !values.contains(&value) {
-                values.push(value);
-            }
+            // What is in use is the youngest.
+            values.retain(|known| *known != value);
+            values.push(value);
         }
-        // The longest first: one secret may be a part of another.
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        let surplus = values.len().saturating_sub(SECRETS_MAX);
+        values.drain(..surplus);
     }
 
     /// `text` without the secrets.
     pub fn hide(&self, text: &str) -> String {
-        let hide = |text: String, secret: &String| text.replace(secret, REDACTED);
-        self.0.lock().iter().fold(text.to_owned(), hide)
+        let mut secrets = self.0.lock().clone();
+        // The longest first: one secret may be a part of another.
+        secrets.sort_by_key(|secret| Reverse(secret.len()));
+        secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, REDACTED))
     }
 }
 
@@ -133,5 +140,20 @@ mod tests {
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let hidden = Secrets::of(&properties).hide("abcdef or abc");
         assert_eq!(hidden, "[redacted] or [redacted]");
+    }
+
+    #[test]
+    fn what_is_replaced_again_and_again_takes_a_bounded_place_and_the_youngest_is_hidden() {
+        let password = |text: String| [("sasl.password".to_owned(), text)].into();
+        let secrets = Secrets::default();
+        secrets.learn(&[("ssl.key.password".to_owned(), "in use".to_owned())].into());
+        for change in 0..10 * SECRETS_MAX {
+            secrets.learn(&password(format!("secret-{change}-")));
+            secrets.learn(&[("ssl.key.password".to_owned(), "in use".to_owned())].into());
+        }
+        assert_eq!(secrets.0.lock().len(), SECRETS_MAX);
+        let last = 10 * SECRETS_MAX - 1;
+        let text = format!("secret-{last}- secret-{}- in use", last - 1);
+        assert_eq!(secrets.hide(&text), "[redacted] [redacted] [redacted]");
     }
 }

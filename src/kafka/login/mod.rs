@@ -1,6 +1,6 @@
 //! What the clients of librdkafka log in with: the same for all of them, and renewed while they live.
 //!
-//! [`Login::client`] makes every client, so that each begins with the secrets and certificates that are in
+//! `Login::client` makes every client, so that each begins with the secrets and certificates that are in
 //! the files at that time, and with the present token. `thread.rs` watches the files and fetches tokens, and
 //! hands what is new to the clients that live. Certificates are the exception: librdkafka reads them only
 //! when it makes a client, so a change of them asks for new clients.
