@@ -77,7 +77,7 @@ impl Secrets {
         secrets
     }
 
-    /// The secrets among these properties, too. Older ones stay secret, up to [`SECRETS_MAX`] in all: a text
+    /// The secrets among these properties, too. Older ones stay secret, up to 256 in all: a text
     /// about one that was replaced so many times ago comes no more.
     pub fn learn(&self, properties: &BTreeMap<String, String>) {
         let secret = |(name, value): (&String, &String)| {
