@@ -73,11 +73,11 @@ impl Leaving {
             warn!(log, "state file not removed"; keys::PATH => %file.path().display(), keys::ERROR => %error);
         }
         let had_session = self.had_session.unwrap_or_default();
-        let what = match had_session {
-            true => "left: all is delivered, and the session is ended",
-            false => "left: the broker had no session for this client id",
-        };
-        info!(log, "{}", what; keys::SESSION_PRESENT => had_session);
+        if had_session {
+            info!(log, "left: all is delivered, and the session is ended"; keys::SESSION_PRESENT => true);
+        } else {
+            info!(log, "left: the broker had no session for this client id"; keys::SESSION_PRESENT => false);
+        }
         if let Some(departed) = self.departed.take() {
             let _ = departed.send(true);
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 
 /// Lines without a limiter, and what bounds them.
-const BOUNDED: [(&str, &str); 18] = [
+const BOUNDED: [(&str, &str); 26] = [
     (
         "shared subscription granted, but no message has arrived",
         "one a route and mqtt.silence_warning",
@@ -23,6 +23,14 @@ const BOUNDED: [(&str, &str); 18] = [
     ("connected to mqtt", "one a connection: the backoff between connections"),
     ("the broker keeps the session for less time than asked", "one a connection"),
     ("subscribed", "one a connection and route, or the backoff of a subscription"),
+    ("{} read again", "one a change of the file"),
+    ("{} changed and cannot be used, the one before stays", "one a change of the file"),
+    ("cannot make a cookie", "one a login with the right token"),
+    ("mqtt files have changed, connecting with the new ones", "one a change of the files"),
+    ("nothing has moved for too long, not left: the session is kept", "once, before the end"),
+    ("state file not removed", "once, before the end"),
+    ("left: all is delivered, and the session is ended", "once, before the end"),
+    ("left: the broker had no session for this client id", "once, before the end"),
     ("all kafka brokers still unreachable", "once in AWAY_INTERVAL"),
     ("batch for another epoch", "debug; one a batch that was under way when a producer ended"),
     ("producer started", "the backoff of producers that deliver nothing"),
