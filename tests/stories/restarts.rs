@@ -26,13 +26,14 @@ fn freeze_until_windows_are_full(kafka: &mut Kafka, lines: &[Line]) {
 
 #[test]
 fn kill_9_twenty_times_with_a_full_window_loses_nothing() {
-    kill_9_twenty_times(&Story::new("kill -9, 20 times"), &[Transport::Tcp]);
+    kill_9_twenty_times(&Story::new("kill -9, 20 times"), &[Transport::Tcp], 1_000);
 }
 
-/// Over each of these transports.
-pub fn kill_9_twenty_times(story: &Story, transports: &[Transport]) {
+/// Over each of these transports, with so many messages a second.
+pub fn kill_9_twenty_times(story: &Story, transports: &[Transport], rate: u32) {
     let mut kafka = Kafka::start(story.dir());
-    let mut lines = Line::over_each(story, &kafka, &plan(), transports);
+    let plan = Plan { load: Load { rate, ..Load::default() }, ..plan() };
+    let mut lines = Line::over_each(story, &kafka, &plan, transports);
     lines.iter().for_each(|line| line.publisher.keep_publishing());
     let mut unacknowledged = vec![0; lines.len()];
     for _ in 0..TIMES {
