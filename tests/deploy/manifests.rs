@@ -11,6 +11,8 @@ use crate::{BRIDGE, ask, read, root, run, said, tool};
 
 const CHART: &str = "docs/deploy/helm";
 const PLAIN: &str = "docs/deploy/kubernetes";
+/// Written by hand; in the directory that is applied as a whole it would replace the real one.
+const EXAMPLE_OF_SECRET: &str = "on-demand/secret.yaml";
 /// Where pods find the keys of their Secret.
 const SECRETS: &str = "/run/secrets/mqtt-kafka-bridge";
 
@@ -20,6 +22,10 @@ const KUBERNETES: &str = "1.30";
 /// What a user may set beyond the defaults; none of it may make a manifest wrong.
 const EVERYTHING: &str = r#"
 replicas: 5
+http: { scheme: https, tlsConfig: { serverName: bridge, ca: { secret: { name: ca, key: ca.crt } } } }
+serviceAccount: { create: true, name: iot, annotations: { example.com/role: "arn:1" } }
+extraVolumes: [{ name: certificates, secret: { secretName: kafka-client, defaultMode: 0440 } }]
+extraVolumeMounts: [{ name: certificates, mountPath: /etc/certificates, readOnly: true }]
 image: { repository: registry.example.com/iot/bridge, tag: "1.2.3", pullPolicy: Always }
 imagePullSecrets: [registry, other]
 env:
@@ -38,7 +44,7 @@ affinity:
       nodeSelectorTerms: [{ matchExpressions: [{ key: zone, operator: In, values: [a, b] }] }]
 podLabels: { team: iot }
 podAnnotations: { example.com/owner: iot }
-networkPolicy: { enabled: true, ports: [443], metricsFrom: [{ podSelector: {} }] }
+networkPolicy: { enabled: true, ports: [443], dnsPorts: [53, 5353], metricsFrom: [{ podSelector: {} }] }
 serviceMonitor: { enabled: true, interval: 1m, labels: { release: prometheus } }
 leave: { ordinal: 0 }
 "#;
@@ -99,6 +105,12 @@ fn the_chart_refuses_values_that_it_does_not_know() {
         ("image.pullPolicy=Sometimes", "pullPolicy"),
         ("config=", "config"),
         ("networkPolicy.ports[0]=mqtts", "networkPolicy.ports"),
+        ("networkPolicy.dnsPorts[0]=0", "networkPolicy.dnsPorts"),
+        ("http.scheme=ftp", "http.scheme"),
+        ("serviceAccountName=iot", "serviceAccountName"),
+        ("serviceAccount.create=often", "serviceAccount.create"),
+        ("extraVolumes[0].emptyDir=any", "extraVolumes"),
+        ("extraVolumeMounts[0].name=certificates", "extraVolumeMounts"),
         ("topologySpread.whenUnsatisfiable=Maybe", "whenUnsatisfiable"),
         ("terminationGracePeriodSeconds=0", "terminationGracePeriodSeconds"),
         ("leave.ordinal=-1", "leave.ordinal"),
@@ -127,8 +139,93 @@ fn the_plain_manifests_are_what_the_chart_renders() {
         assert_eq!(rendered, kept, "{}: run tests/deploy/render", name.display());
     }
     // The chart makes no Secret.
-    expected.insert("secret.yaml".into());
+    expected.insert(EXAMPLE_OF_SECRET.into());
     assert_eq!(names(&plain), expected);
+}
+
+/// Of what `kubectl apply -f docs/deploy/kubernetes` takes: the files there, and none below.
+#[test]
+fn to_apply_the_plain_manifests_replaces_no_secret_and_starts_no_job() {
+    let entries = fs::read_dir(root().join(PLAIN)).unwrap().map(|entry| entry.unwrap().path());
+    let applied: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
+    assert!(applied.len() >= 6, "{applied:?}");
+    for path in applied {
+        let text = fs::read_to_string(&path).unwrap();
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("kind: "));
+        for kind in kinds {
+            assert!(!["Secret", "Job"].contains(&kind), "a {kind} in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn probes_and_prometheus_ask_by_tls_where_the_bridge_serves_it() {
+    let with_http = |keys: &str| {
+        let config = configuration().replace("[http]\n", &format!("[http]\n{keys}"));
+        format!(
+            "config: |\n{}",
+            config.lines().map(|line| format!("  {line}\n")).collect::<String>()
+        )
+    };
+    let certificate = "cert_file = \"/c\"\nhost_names = [\"a\"]\nkey_file = \"/k\"\n";
+    let in_array = "host_names = [\n\"a\",\n]\n  cert_file=\"/c\"\n  key_file=\"/k\"\n";
+    for (values, scheme) in [
+        (String::new(), "HTTP"),
+        (with_http(certificate), "HTTPS"),
+        (with_http(in_array), "HTTPS"),
+        // Certificates of another section.
+        (with_http("# cert_file = \"/c\"\n[[mqtt]]\n[mqtt.tls]\ncert_file = \"/c\"\n"), "HTTP"),
+        (format!("{}http: {{ scheme: http }}\n", with_http(certificate)), "HTTP"),
+        ("http: { scheme: https }\n".to_owned(), "HTTPS"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let file = written(&dir, "values.yaml", &values);
+        let monitor = ["--set", "serviceMonitor.enabled=true", "--values"];
+        let rendered = run(template(&monitor).arg(file));
+        for path in ["livez", "readyz"] {
+            let probe = format!("httpGet: {{ path: /{path}, port: http, scheme: {scheme} }}");
+            assert!(rendered.contains(&probe), "no {probe} of {values}\n{rendered}");
+        }
+        let of_monitor = format!("      scheme: {}\n", scheme.to_lowercase());
+        assert!(rendered.contains(&of_monitor), "no {of_monitor} of {values}\n{rendered}");
+    }
+}
+
+/// The Job stands in for a pod, and so needs whatever that had.
+#[test]
+fn pods_and_the_job_have_the_account_the_volumes_and_the_network_that_are_set() {
+    let dir = TempDir::new().unwrap();
+    let everything = written(&dir, "values.yaml", EVERYTHING);
+    for manifest in ["statefulset", "leave"] {
+        let show = format!("templates/{manifest}.yaml");
+        let rendered = run(template(&["--show-only", &show, "--values"]).arg(&everything));
+        for set in [
+            "serviceAccountName: iot",
+            "- name: registry",
+            "kubernetes.io/arch: arm64",
+            "mountPath: /etc/certificates",
+            "secretName: kafka-client",
+            "name: BRIDGE_MQTT__PASSWORD",
+        ] {
+            assert!(rendered.contains(set), "no {set} in {rendered}");
+        }
+    }
+    let plain = run(&mut template(&[]));
+    assert!(!plain.contains("serviceAccountName"), "{plain}");
+    let create = ["--set", "serviceAccount.create=true"];
+    let own = run(&mut template(&create));
+    assert!(own.contains("serviceAccountName: bridge-mqtt-kafka-bridge\n"), "{own}");
+
+    let policy = read(&format!("{PLAIN}/networkpolicy.yaml"));
+    let (_, names) = policy.split_once("operator: In, values: [").expect("names of pods");
+    let names: Vec<&str> = names.split(']').next().unwrap().split(", ").collect();
+    for file in ["statefulset.yaml", "on-demand/leave.yaml"] {
+        let manifest = read(&format!("{PLAIN}/{file}"));
+        let (_, pod) = manifest.split_once("  template:\n").expect("a template");
+        let (_, name) = pod.split_once("app.kubernetes.io/name: ").expect("a name");
+        let name = name.lines().next().unwrap();
+        assert!(names.contains(&name), "{file}: {name} is not in {names:?}");
+    }
 }
 
 #[test]
@@ -137,7 +234,7 @@ fn all_manifests_fit_the_schemas_of_kubernetes() {
     let dir = TempDir::new().unwrap();
     let everything = written(&dir, "values.yaml", EVERYTHING);
     let rendered = run(template(&["--values"]).arg(everything));
-    assert_eq!(rendered.matches("\nkind: ").count(), 7, "{rendered}");
+    assert_eq!(rendered.matches("\nkind: ").count(), 8, "{rendered}");
     let bare = run(&mut template(&[]));
     assert_eq!(bare.matches("\nkind: ").count(), 4, "{bare}");
     run(&mut validate(&[written(&dir, "a.yaml", &rendered), written(&dir, "b.yaml", &bare)]));
@@ -162,6 +259,7 @@ fn one_wrong_word_in_a_manifest_is_refused() {
             "drop",
         ),
         ("statefulset.yaml", "path: /livez", "url: /livez", "url"),
+        ("statefulset.yaml", "scheme: HTTP", "protocol: HTTP", "protocol"),
         ("statefulset.yaml", "whenScaled: Retain", "whenShrunk: Retain", "whenShrunk"),
         ("configmap.yaml", "data:", "content:", "content"),
         (
@@ -173,9 +271,11 @@ fn one_wrong_word_in_a_manifest_is_refused() {
         ("poddisruptionbudget.yaml", "maxUnavailable:", "maxUnavailble:", "maxUnavailble"),
         ("networkpolicy.yaml", "podSelector:", "selector:", "selector"),
         ("networkpolicy.yaml", "protocol: UDP", "proto: UDP", "proto"),
+        ("networkpolicy.yaml", "operator: In", "operand: In", "operand"),
         ("servicemonitor.yaml", "interval: 15s", "interval: 15 seconds", "interval"),
+        ("servicemonitor.yaml", "scheme: http", "scheme: ftp", "scheme"),
         ("servicemonitor.yaml", "port: http", "port: 8080", "port"),
-        ("secret.yaml", "stringData:", "strings:", "strings"),
+        (EXAMPLE_OF_SECRET, "stringData:", "strings:", "strings"),
         ("on-demand/leave.yaml", "backoffLimit: 10", "backoffLimit: many", "backoffLimit"),
         ("on-demand/leave.yaml", "restartPolicy:", "restart:", "restart"),
         ("on-demand/leave.yaml", "kind: Job", "kind: Jobs", "Jobs"),
@@ -200,7 +300,7 @@ fn configuration() -> String {
 
 /// The keys of the Secret.
 fn secret_keys() -> Vec<String> {
-    let manifest = read(&format!("{PLAIN}/secret.yaml"));
+    let manifest = read(&format!("{PLAIN}/{EXAMPLE_OF_SECRET}"));
     let (_, data) = manifest.split_once("stringData:\n").expect("stringData");
     let keys = data.lines().filter_map(|line| line.trim().split_once(": "));
     keys.filter(|(key, _)| !key.starts_with('#')).map(|(key, _)| key.to_owned()).collect()
