@@ -40,8 +40,9 @@ VOLUME /var/lib/mqtt-kafka-bridge
 # Else nothing outside the container could ask for /readyz and /metrics.
 ENV BRIDGE_HTTP__LISTEN=0.0.0.0:8080
 EXPOSE 8080
-# SIGTERM drains. The bridge handles its signals itself, and waits for the only process that it may start
-# (mqtt.password_command), so that it can be process 1 without an init.
+# SIGTERM drains. The bridge handles its signals itself, and waits for the programs that it may start
+# (mqtt.password_command, an AWS profile's credential_process), so that it can be process 1 without an init. What such
+# a program leaves behind, nobody waits for: then run it with an init (docker run --init).
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=8s --start-period=30s --retries=3 \
     CMD ["mqtt-kafka-bridge", "healthcheck", "--config", "/etc/mqtt-kafka-bridge/config.toml"]

@@ -11,6 +11,8 @@ use std::process::{Command, Output};
 mod deploy_bill;
 #[path = "deploy/manifests.rs"]
 mod deploy_manifests;
+#[path = "deploy/scripts.rs"]
+mod deploy_scripts;
 #[path = "deploy/unit.rs"]
 mod deploy_unit;
 

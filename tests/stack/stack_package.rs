@@ -88,6 +88,10 @@ fn the_stacks_package_installs_runs_as_a_service_and_goes_without_a_trace() {
         "/etc/mqtt-kafka-bridge/config.toml"
     );
     assert_eq!(machine.say("stat -c '%a %U' /etc/mqtt-kafka-bridge/secrets"), "700 root");
+    // There may be a password in it.
+    let owner = machine.say("stat -c '%a %U %G' /etc/mqtt-kafka-bridge/config.toml");
+    assert_eq!(owner, format!("640 root {SERVICE}"));
+    machine.say("! setpriv --reuid nobody --clear-groups cat /etc/mqtt-kafka-bridge/config.toml");
     assert_eq!(machine.say(&format!("systemctl is-enabled {SERVICE} || true")), "disabled");
     assert_eq!(machine.property("ActiveState"), "inactive");
 
