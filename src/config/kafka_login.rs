@@ -80,11 +80,20 @@ pub fn filled(kafka: &KafkaConfig) -> Result<Properties, String> {
     let mut properties = kafka.properties.clone();
     for (key, file, name) in secret_files(kafka) {
         if let Some(file) = file {
-            let secret = secret_file::read(file).map_err(|error| format!("{key}: {error}"))?;
+            let secret = read(file).map_err(|error| format!("{key}: {error}"))?;
             properties.insert(name.to_owned(), secret);
         }
     }
     Ok(properties)
+}
+
+/// A file that is being replaced may be empty for a moment, and no login takes an empty secret.
+fn read(file: &PathBuf) -> Result<String, String> {
+    let secret = secret_file::read(file)?;
+    if secret.is_empty() {
+        return Err("expected a file with a secret, found an empty one".to_owned());
+    }
+    Ok(secret)
 }
 
 /// The key of each file with a secret, the file, and the property that it stands for.
@@ -122,6 +131,11 @@ impl KafkaConfig {
             AWS_MSK_IAM => Some(TokenSource::MskIam { region: region(self)? }),
             _ => None,
         }
+    }
+
+    /// Whether secrets are in files.
+    pub fn has_secret_files(&self) -> bool {
+        secret_files(self).iter().any(|(_, file, _)| file.is_some())
     }
 
     /// The files whose change needs a new client: certificates, keys, and the key's password.
@@ -213,7 +227,7 @@ impl Check<'_> {
                 let text = format!("expected either {key} or {name}, found both");
                 self.said.push((key.to_owned(), text));
             }
-            if let Err(text) = secret_file::read(file) {
+            if let Err(text) = read(file) {
                 self.said.push((key.to_owned(), text));
             }
         }
@@ -345,13 +359,17 @@ impl Check<'_> {
             return;
         }
         let endpoint = self.properties.get(ENDPOINT).and_then(|url| Url::parse(url).ok());
-        let is_web = endpoint.is_some_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.host_str().is_some()
+        // The URL is shown in errors: nothing in it may open anything.
+        let is_bare = endpoint.is_some_and(|url| {
+            let has_login = !url.username().is_empty() || url.password().is_some();
+            let is_web = matches!(url.scheme(), "http" | "https") && url.host_str().is_some();
+            is_web && !has_login && url.query().is_none() && url.fragment().is_none()
         });
-        if !is_web {
+        if !is_bare {
             let found = if self.has(ENDPOINT) { "something else" } else { "nothing" };
             let text = format!(
-                "expected a URL such as https://idp.example/token, without user and password, found {found}"
+                "expected a URL such as https://idp.example/token, without user, password, query and \
+                 fragment, found {found}"
             );
             self.say(ENDPOINT, text);
         }
@@ -447,7 +465,15 @@ mod tests {
         one(&[SASL, plain, OIDC[3]], "expected sasl.mechanism = OAUTHBEARER with it");
         let with = |more: &[(&'static str, &'static str)]| [&OIDC[..], more].concat();
         one(&with(&[("sasl.username", "hunter2")]), "OAUTHBEARER logs in by a token");
-        one(&with(&[(ENDPOINT, "ftp://hunter2")]), "expected a URL such as");
+        for url in [
+            "ftp://hunter2",
+            "https://u:hunter2@idp.example/token",
+            "https://hunter2@idp.example/token",
+            "https://idp.example/token?client_secret=hunter2",
+            "https://idp.example/token#hunter2",
+        ] {
+            one(&with(&[(ENDPOINT, url)]), "expected a URL such as");
+        }
         one(&with(&[(CLIENT_SECRET[1], "other")]), "another name of the same property");
         one(&with(&[(EXTENSIONS, "auth=x")]), "expected key=value");
         one(&with(&[(EXTENSIONS, "a1=x")]), "expected key=value");
@@ -490,6 +516,10 @@ mod tests {
             "{gone:?}"
         );
         assert!(!gone[0].contains("hunter2"));
+        let half = directory.path().join("half");
+        std::fs::write(&half, "\n").expect("written");
+        let empty = said(&login, |kafka| kafka.sasl_password_file = Some(half));
+        assert!(empty[0].ends_with("found an empty one"), "{empty:?}");
         let mut kafka = KafkaConfig::default();
         file(&mut kafka);
         let filled = filled(&kafka).expect("read");

@@ -13,6 +13,9 @@ pub(super) const REDACTED: &str = "[redacted]";
 const SECRET_PARTS: &[&str] =
     &["password", "passwd", "secret", "passphrase", "private", "key.pem", "token", "credential"];
 
+/// The URL of the token endpoint; one with a login or a query is refused.
+const ENDPOINT: &str = "sasl.oauthbearer.token.endpoint.url";
+
 /// The properties of `sasl.`, `ssl.` and `https.` that are not secrets; all others there are.
 const OPEN: &[&str] = &[
     "https.ca.location",
@@ -23,7 +26,7 @@ const OPEN: &[&str] = &[
     "sasl.oauthbearer.client.id",
     "sasl.oauthbearer.method",
     "sasl.oauthbearer.scope",
-    "sasl.oauthbearer.token.endpoint.url",
+    ENDPOINT,
     "sasl.username",
     "ssl.ca.location",
     "ssl.ca.pem",
@@ -50,6 +53,9 @@ pub(super) fn is_private(name: &str) -> bool {
 
 /// Whether no output may show the value.
 fn is_secret(name: &str, value: &str) -> bool {
+    if name == ENDPOINT && value.contains(['@', '?', '#']) {
+        return true; // Refused, and perhaps with a login in it.
+    }
     // A private key instead of a path, or next to a certificate.
     let is_key =
         value.contains("PRIVATE KEY") || value.contains('\n') && name.ends_with(".location");

@@ -14,7 +14,7 @@ use super::dead_letter::file::DeadLetterFile;
 use super::delivery::Delivery;
 use super::delivery::item::Item;
 use super::delivery::output::{Output, Told};
-use super::login::{FilesChanged, Login};
+use super::login::{FilesChanged, Login, NotMade};
 use super::partition_queue::Path;
 use super::producer::{Extras, Outgoing, Producer, Report, Target};
 use super::producer_event::{Event, ProducerEvent};
@@ -183,10 +183,16 @@ impl Output for Commands<'_> {
         match Producer::start(self.config, self.login, (epoch, path), actor, self.log) {
             Ok(producer) => {
                 *self.producers.of(path) = Some(producer);
+                self.teller.started();
                 true
             }
-            Err(error) => {
-                self.teller.not_started(&error);
+            // Not a failure of this actor: it would spend the budget of restarts on somebody's file.
+            Err(NotMade { why, may_pass: true }) => {
+                self.teller.not_started_yet(&why);
+                false
+            }
+            Err(NotMade { why, may_pass: false }) => {
+                self.teller.not_started(&why);
                 self.ctx.stop();
                 false
             }

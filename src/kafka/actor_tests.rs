@@ -372,6 +372,31 @@ fn each_message_gets_its_verdict_and_each_key_its_order() {
 }
 
 #[test]
+fn a_file_that_cannot_be_used_is_waited_for_and_readiness_says_so() {
+    story(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("password");
+        let stage = Stage::new(|config| config.kafka.sasl_password_file = Some(path.clone()));
+        let failing = |stage: &Stage| stage.metrics.snapshot(Vec::new()).producer_failing;
+        stage.until("it is told", |stage| failing(stage).is_some()).await;
+        let why = failing(&stage).expect("just now");
+        assert!(why.contains("kafka.sasl_password_file: expected a file"), "{why}");
+        assert_eq!(stage.epochs(), 0);
+        std::fs::write(&path, "hunter2").expect("written");
+        stage.until("a producer", |stage| stage.epochs() == 1).await;
+        assert_eq!(failing(&stage), None);
+        let all = messages("a", 10);
+        stage.publish(all.clone());
+        stage.settled(10).await;
+        // A secret that is unmounted is the last that was there.
+        std::fs::remove_file(&path).expect("removed");
+        stage.kafka.do_send(FilesChanged);
+        stage.until("another", |stage| stage.epochs() == 2).await;
+        assert_eq!(failing(&stage), None);
+    });
+}
+
+#[test]
 fn a_key_stays_in_its_partition_whichever_partitioner_chose_it_before_their_number_was_known() {
     story(|| async {
         for partitioner in [

@@ -22,7 +22,7 @@ use crate::observe::{HeldPlace, Hold};
 use crate::stage::{ForwardBatch, ForwardMsg, SourceId, Verdict};
 use item::{InFlight, Item};
 use kafka_topics::KafkaTopics;
-use lifecycle::{Lifecycle, ProducerSet, ProducerSlot};
+use lifecycle::{Lifecycle, ProducerSet, ProducerSlot, SERIAL_PAUSE};
 use output::{Outbox, Output, Told};
 
 pub(super) mod item;
@@ -156,6 +156,9 @@ impl Delivery {
     /// Something is to be tried again: see [`Delivery::next_alarm`].
     pub(super) fn alarm(&mut self, now: Stamp, out: &mut impl Output) {
         self.replace_producer(now.instant, out);
+        if let Some(producers) = self.lifecycle.running_mut() {
+            producers.serial_at.take_if(|at| now.instant >= *at);
+        }
         self.pump(now, out);
     }
 
@@ -241,7 +244,9 @@ impl Delivery {
         let full = self.full.then(|| now + FULL_RETRY);
         let dead_letters = [&self.dead_letters, &self.unmatched].into_iter();
         let dead_letters = dead_letters.filter_map(DeadLetterQueue::next_try).min();
-        let at = [self.round_due(now), queues, full, self.lifecycle.next_step(), dead_letters];
+        let serial = self.lifecycle.running().and_then(|producers| producers.serial_at);
+        let lifecycle = self.lifecycle.next_step();
+        let at = [self.round_due(now), queues, full, serial, lifecycle, dead_letters];
         at.into_iter().flatten().min()
     }
 
@@ -363,11 +368,12 @@ impl Delivery {
             let held: Vec<_> = self.held().collect();
             self.replay.begin_epoch(held);
         }
-        if let Some(epoch) = self.lifecycle.begin(now)
-            && out.start(epoch, Path::Pipelined)
-        {
+        let Some(epoch) = self.lifecycle.begin(now) else { return };
+        if out.start(epoch, Path::Pipelined) {
             out.tell(Told::Started(epoch));
             out.announce(epoch);
+        } else {
+            self.lifecycle.not_begun(now);
         }
     }
 
@@ -381,7 +387,7 @@ impl Delivery {
     }
 
     /// Whether there is a producer for this path to send through; the serial one is made now if need be.
-    fn ensure(&mut self, path: Path, out: &mut impl Output) -> bool {
+    fn ensure(&mut self, path: Path, now: Instant, out: &mut impl Output) -> bool {
         let Some(producers) = self.lifecycle.running_mut() else { return false };
         if path == Path::Pipelined {
             return true;
@@ -390,8 +396,10 @@ impl Delivery {
         if producers.serial.take_if(is_worn).is_some() {
             out.end(Path::Serial);
         }
-        if producers.serial.is_none() && out.start(producers.epoch, Path::Serial) {
-            producers.serial = Some(ProducerSlot::default());
+        if producers.serial.is_none() && producers.serial_at.is_none_or(|at| at <= now) {
+            let is_started = out.start(producers.epoch, Path::Serial);
+            producers.serial = is_started.then(ProducerSlot::default);
+            producers.serial_at = (!is_started).then(|| now + SERIAL_PAUSE);
         }
         producers.serial.is_some()
     }

@@ -40,6 +40,9 @@ struct Kafka {
     writes: Vec<(DeadLetterKind, usize)>,
     flushes: usize,
     holds: Vec<Hold>,
+    /// No producer of these can be made.
+    cannot_start: Vec<Path>,
+    starts: usize,
 }
 
 impl Kafka {
@@ -84,6 +87,10 @@ impl Kafka {
 
 impl Output for Kafka {
     fn start(&mut self, _: Epoch, path: Path) -> bool {
+        self.starts += 1;
+        if self.cannot_start.contains(&path) {
+            return false;
+        }
         self.pending(path).clear();
         true
     }
@@ -328,6 +335,64 @@ fn a_producer_that_is_replaced_for_new_certificates_delivers_what_is_in_flight_f
     let log: Vec<_> = stage.kafka.log.into_values().flatten().collect();
     assert_eq!(log.len(), 15);
     assert!(log.is_sorted_by(|a, b| a < b), "{log:?}");
+}
+
+#[test]
+fn a_producer_that_cannot_be_made_is_waited_for_and_everything_comes_again_in_order() {
+    let mut stage = Stage::new(|_| {});
+    let messages: Vec<_> = (0..10).flat_map(|_| message(1, 1)).collect();
+    stage.hand_on(ONE, messages.clone());
+    stage.kafka.cannot_start = vec![Path::Pipelined];
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.trouble(-150, "fatal", Some("fenced"), now.instant, kafka);
+    stage.wait(Duration::from_secs(5));
+    for _ in 0..20 {
+        let next = stage.delivery.next_alarm(stage.now.instant).expect("it is tried again");
+        stage.wait(next - stage.now.instant);
+        stage.hand_on(ONE, messages.clone());
+    }
+    assert_eq!((stage.kafka.epochs.len(), stage.kafka.verdicts.len()), (1, 0));
+    assert!(stage.kafka.starts < 30, "{}", stage.kafka.starts);
+    stage.kafka.cannot_start.clear();
+    stage.wait(Duration::from_secs(10));
+    stage.hand_on(ONE, messages);
+    stage.run();
+    let log: Vec<_> = stage.kafka.log.into_values().flatten().collect();
+    assert!(log.len() == 10 && log.is_sorted_by(|a, b| a < b), "{log:?}");
+}
+
+#[test]
+fn a_serial_producer_that_cannot_be_made_stops_only_what_needs_it() {
+    let mut stage = Stage::new(|_| {});
+    // So that it knows the partitions.
+    stage.hand_on(ONE, message(0, 1));
+    stage.run();
+    let refused = message(1, 1);
+    stage.hand_on(ONE, refused.clone());
+    // A gap ends the pipelined producer, and the record goes alone from then on.
+    stage.report(Path::Pipelined, &[TOO_LARGE], Some("gapless"));
+    stage.kafka.cannot_start = vec![Path::Serial];
+    stage.kafka.starts = 0;
+    stage.hand_on(ONE, refused);
+    // Whichever partitions these have, only one of them waits.
+    (2..40).for_each(|mqtt_topic| stage.hand_on(ONE, message(mqtt_topic, 1)));
+    for _ in 0..100 {
+        stage.report(Path::Pipelined, &[0; 100], None);
+        stage.wait(Duration::from_millis(100));
+        let next = stage.delivery.next_alarm(stage.now.instant).expect("it is tried again");
+        assert!(next > stage.now.instant, "it does not spin");
+    }
+    let starts = stage.kafka.starts;
+    assert!((10..=12).contains(&starts), "once a second: {starts}");
+    let delivered = stage.kafka.verdicts.len();
+    assert!((2..40).contains(&delivered), "{delivered}");
+    stage.kafka.cannot_start.clear();
+    for _ in 0..10 {
+        stage.report(Path::Serial, &[TOO_LARGE], None);
+        stage.run();
+    }
+    assert_eq!(stage.kafka.verdicts.len(), 40);
+    assert_eq!(stage.kafka.epochs.len(), 2);
 }
 
 #[test]

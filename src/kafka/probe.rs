@@ -158,7 +158,9 @@ struct Client {
 impl Client {
     fn new(config: &Config, login: &Arc<Login>) -> io::Result<Self> {
         let version = login.version();
-        let inner = login.client(KafkaClient::Probe, None).map_err(io::Error::other)?;
+        let inner = login
+            .client(KafkaClient::Probe, None)
+            .map_err(|not_made| io::Error::other(not_made.why))?;
         let names = config.routes.iter().map(|route| &*route.kafka_topic);
         let topics = names
             .chain(config.dead_letter.kafka_topic.as_deref())

@@ -15,7 +15,7 @@ use super::classify;
 use super::events::Listener;
 pub use super::events::Report;
 use super::librdkafka::{Batch, Client, Topic, UNASSIGNED};
-use super::login::Login;
+use super::login::{Login, NotMade};
 pub use super::outgoing::{Extras, Outgoing};
 use super::partition_queue::{Path, ROUND_BELOW};
 use super::partitions::{Chooser, Partitions};
@@ -253,7 +253,7 @@ impl Producer {
         name: (Epoch, Path),
         actor: Recipient<ProducerEvent>,
         log: &Logger,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NotMade> {
         let context = Context {
             name,
             brokers: brokers(config),
@@ -279,7 +279,10 @@ impl Producer {
         thread::Builder::new()
             .name("kafka-poll".to_owned())
             .spawn(move || poll_until_stopped(&polled))
-            .map_err(|error| format!("cannot start the poll thread: {error}"))?;
+            .map_err(|error| NotMade {
+                why: format!("cannot start the poll thread: {error}"),
+                may_pass: false,
+            })?;
         let flushes = name.1 == Path::Pipelined && !lingers(config);
         Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
     }

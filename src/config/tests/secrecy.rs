@@ -58,6 +58,7 @@ const PLACES: &[(&str, &str)] = &[
     ("kafka.properties", "sasl.mechanism"),
     ("kafka.properties", "sasl.oauthbearer.config"),
     ("kafka.properties", "sasl.oauthbearer.client.secret"),
+    ("kafka.properties", "sasl.oauthbearer.token.endpoint"),
     ("kafka", "sasl_password_file"),
     ("kafka", "oauth_client_secret_file"),
     ("kafka.properties", "ssl.key.pem"),
@@ -173,6 +174,29 @@ fn what_leads_to_a_broker_is_shown_without_what_opens_it() {
         let describes = said.split("[MqttConfig").next().unwrap_or_default();
         assert!(!(if is_user { describes } else { &said }).contains(SECRET), "{lines}: {said}");
         assert!(said.contains(shown), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn a_login_in_the_url_of_the_token_endpoint_is_refused_and_not_told() {
+    for url in [
+        "https://id:hunter2@idp.example/token",
+        "https://hunter2@idp.example/token",
+        "https://idp.example/token?client_secret=hunter2",
+        "https://idp.example/token?hunter2",
+        "https://idp.example/token#hunter2",
+        "https://id:${SECRET}@idp.example/token",
+    ] {
+        let text = format!(
+            "{MINIMAL}[kafka.properties]\nsecurity.protocol = \"sasl_ssl\"\nsasl.mechanism = \"OAUTHBEARER\"\n\
+             sasl.oauthbearer.method = \"oidc\"\nsasl.oauthbearer.client.id = \"b\"\n\
+             sasl.oauthbearer.client.secret = \"x\"\nsasl.oauthbearer.token.endpoint.url = \"{url}\"\n"
+        );
+        assert_hidden(url, &text, &[("SECRET", SECRET)]);
+        let error = load(&text, &[("SECRET", SECRET)]).expect_err(url).to_string();
+        assert!(error.contains("without user, password, query and fragment"), "{error}");
+        let without = text.replace("sasl_ssl", "ssl").replace("sasl.mechanism", "# ");
+        assert_hidden(url, &without, &[("SECRET", SECRET)]);
     }
 }
 

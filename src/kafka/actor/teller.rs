@@ -29,6 +29,9 @@ pub(super) struct Teller {
     still_away: LogLimiter,
     failures: LogLimiter,
     dropped: LogLimiter,
+    waiting: LogLimiter,
+    /// A producer cannot be made, because of a file, and readiness says so.
+    waits_for_files: bool,
     /// The log says that Kafka is unreachable: then it will also say that this is over.
     away_is_told: bool,
     /// The next producer's start is logged, because the end of the last one was.
@@ -54,6 +57,8 @@ impl Teller {
             still_away: LogLimiter::every(AWAY_INTERVAL),
             failures: LogLimiter::every(WARN_INTERVAL),
             dropped: LogLimiter::every(WARN_INTERVAL),
+            waiting: LogLimiter::every(WARN_INTERVAL),
+            waits_for_files: false,
             away_is_told: false,
             tells_start: true,
         }
@@ -75,6 +80,23 @@ impl Teller {
 
     pub(super) fn not_started(&self, error: &str) {
         error!(self.log, "producer not started"; keys::ERROR => error);
+    }
+
+    /// It will be tried again.
+    pub(super) fn not_started_yet(&mut self, why: &str) {
+        self.waits_for_files = true;
+        if let Some(suppressed) = self.waiting.pass(Instant::now()) {
+            error!(self.log, "producer cannot be made, messages wait until it can";
+                keys::ERROR => why, keys::SUPPRESSED => suppressed);
+        }
+        self.metrics.health().set_producer_failing(Some(format!("it cannot be made: {why}")));
+    }
+
+    pub(super) fn started(&mut self) {
+        if std::mem::take(&mut self.waits_for_files) {
+            self.waiting.reset();
+            self.metrics.health().set_producer_failing(None);
+        }
     }
 
     pub(super) fn tell(&mut self, told: Told<'_>) {

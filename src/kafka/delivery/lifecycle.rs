@@ -21,6 +21,8 @@ const LAST_REPORTS_OF_A_ROTATION: Duration = Duration::from_secs(10);
 const START_PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause before a new producer.
 const START_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Pause before a serial producer that could not be made is tried again.
+pub(super) const SERIAL_PAUSE: Duration = Duration::from_secs(1);
 /// A producer that confirms nothing at all for so long, of a Kafka that answers, is replaced by a new one
 /// (docs/decisions/0015-a-producer-that-is-stuck.md). The time doubles, so often, while that helps nothing.
 const STUCK_AFTER: Duration = Duration::from_secs(300);
@@ -43,6 +45,8 @@ pub(super) struct ProducerSet {
     pub(super) serial: Option<ProducerSlot>,
     /// Queues with a record that may have been overtaken: what is behind it is sent again too.
     pub(super) to_replay: BTreeSet<usize>,
+    /// The serial producer could not be made, and is not tried before this time.
+    pub(super) serial_at: Option<Instant>,
     /// When it delivered a record the last time.
     pub(super) delivered_at: Option<Instant>,
     /// librdkafka may never find some partition's leader again.
@@ -55,6 +59,7 @@ impl ProducerSet {
             epoch,
             pipelined: ProducerSlot::default(),
             serial: None,
+            serial_at: None,
             to_replay: BTreeSet::new(),
             delivered_at: None,
             leader_lost: false,
@@ -170,6 +175,11 @@ impl Lifecycle {
         })
     }
 
+    /// The producer that was to begin could not be made. The next attempt comes after a pause.
+    pub(super) fn not_begun(&mut self, now: Instant) {
+        self.state = State::Starting { at: now + self.backoff.pause(0.0) };
+    }
+
     /// The producer failed. Its epoch, and whether it is one more that delivered nothing; `None` if that is
     /// known already.
     pub(super) fn fail(&mut self, now: Instant) -> Option<(Epoch, bool)> {
@@ -262,6 +272,22 @@ mod tests {
             now += Duration::from_secs(1);
             assert!(lifecycle.finish(now), "nothing is in flight");
         }
+    }
+
+    #[test]
+    fn a_producer_that_cannot_be_made_is_tried_again_after_pauses_that_grow() {
+        let mut now = Instant::now();
+        let mut lifecycle = Lifecycle::new(now);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            lifecycle.begin(now).expect("it is time");
+            lifecycle.not_begun(now);
+            assert!(lifecycle.producers().is_none());
+            let next = lifecycle.next_step().expect("it is tried again");
+            pauses.push((next - now).as_millis());
+            now = next;
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
     }
 
     #[test]

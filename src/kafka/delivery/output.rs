@@ -15,8 +15,8 @@ use crate::stage::{SourceId, Verdict};
 /// Commands, each carried out before it returns. They are methods and not values, so that a record costs no
 /// allocation on its way.
 pub(crate) trait Output {
-    /// Starts the producer of this path. `false` if that is impossible: the stage is restarted then, and
-    /// everything handed on again.
+    /// Starts the producer of this path. `false` if that is impossible: either it is to be tried again
+    /// later, or the stage is restarted then, and everything handed on again.
     fn start(&mut self, epoch: Epoch, path: Path) -> bool;
 
     /// Ends the producer of this path, whatever it has in flight.

@@ -56,6 +56,11 @@ impl Delivery {
                     *room = room.saturating_sub(item.bytes());
                     round.push(item);
                 }
+                // Only this queue waits for its producer.
+                Some((Path::Serial, item)) if !self.ensure(Path::Serial, now.instant, out) => {
+                    self.put_back(queue, Path::Serial, vec![item]);
+                    break;
+                }
                 Some((Path::Serial, item)) => {
                     self.produce(queue, Path::Serial, vec![item], now, out);
                 }
@@ -75,11 +80,6 @@ impl Delivery {
         produced_at: Stamp,
         out: &mut impl Output,
     ) -> usize {
-        if !self.ensure(path, out) {
-            self.put_back(queue, path, items);
-            self.full = true;
-            return 0;
-        }
         let mut taken = 0;
         let mut items = items.into_iter().peekable();
         while let Some(first) = items.next() {
@@ -156,7 +156,7 @@ impl Delivery {
     ) {
         while !self.full && self.lifecycle.running().is_some() {
             let Some(dead_letter) = self.dead_letters_of(kind).next(now.instant) else { return };
-            if !self.ensure(Path::Serial, out) {
+            if !self.ensure(Path::Serial, now.instant, out) {
                 self.dead_letters_of(kind).put_back(dead_letter);
                 return;
             }

@@ -5,6 +5,7 @@
 //! hands what is new to the clients that live. Certificates are the exception: librdkafka reads them only
 //! when it makes a client, so a change of them asks for new clients.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
@@ -30,6 +31,15 @@ pub use thread::LoginThread;
 #[rtype(result = "()")]
 pub struct FilesChanged;
 
+/// There is no client.
+#[derive(Debug)]
+pub struct NotMade {
+    /// What librdkafka refuses, or which file cannot be read; without secrets.
+    pub why: String,
+    /// The same may succeed later: files take part, and somebody may be about to replace them.
+    pub may_pass: bool,
+}
+
 /// See the module.
 pub struct Login {
     config: Arc<Config>,
@@ -41,6 +51,8 @@ pub struct Login {
 struct State {
     clients: Vec<Weak<Client>>,
     token: Option<Token>,
+    /// Those of the last client, with the secrets that were in the files.
+    properties: Option<BTreeMap<String, String>>,
     /// Why there is no token, or no new one.
     trouble: Option<String>,
     /// How often certificates have changed.
@@ -58,19 +70,27 @@ impl Login {
     /// Makes a client, and keeps its login up to date while it lives.
     ///
     /// # Errors
-    /// Why librdkafka refuses the properties, or why a file cannot be read; without secrets.
+    /// librdkafka refuses the properties, or a certificate that they name. A secret whose file cannot be
+    /// read is the last that could be.
     pub(super) fn client(
         &self,
         which: KafkaClient,
         sentences: Option<&Arc<Sentences>>,
-    ) -> Result<Arc<Client>, String> {
+    ) -> Result<Arc<Client>, NotMade> {
         // All the time: what changes meanwhile reaches the new client too.
         let mut state = self.state.lock();
-        let properties = filled(&self.config.kafka)?;
+        let not_made = |why: String| {
+            let kafka = self.kafka();
+            let may_pass = kafka.has_secret_files() || !kafka.tls_files().is_empty();
+            NotMade { why: self.secrets.hide(&why), may_pass }
+        };
+        let properties = filled(self.kafka());
+        let properties = properties.or_else(|why| state.properties.clone().ok_or(why));
+        let properties = properties.map_err(not_made)?;
         self.secrets.learn(&properties);
         let settings = kafka_client(&self.config, &properties, which);
-        let client =
-            Client::new(&settings, sentences).map_err(|error| self.secrets.hide(&error))?;
+        let client = Client::new(&settings, sentences).map_err(not_made)?;
+        state.properties = Some(properties);
         let client = Arc::new(client);
         if let Some(token) = &state.token {
             // It may have expired. Then there is trouble already, and the next one is on its way.
