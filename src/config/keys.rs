@@ -227,7 +227,7 @@ pub const KEYS: &[Key] = keys! {
         "If the file cannot be read at the start, the bridge does not start (exit code 78); if not later, it logs a warning and retries.";
     "mqtt.password_command" => field::PASSWORD_COMMAND,
         Form::List(Item::Argument), Unset("/usr/local/bin/token,--for,broker"),
-        "A program and its arguments, run for each connect without a shell; what it writes to stdout is the password. For tokens that expire.",
+        "A program and its arguments, run for each connect without a shell; what it writes to stdout is the password. For tokens that expire. Each argument is an entry of its own; the program's name, without spaces, is shown in errors, the arguments are not.",
         "If it fails or takes longer than connect_timeout, the bridge logs a warning and retries.";
     "mqtt.user_properties" => field!(mqtt.user_properties),
         Form::UserProperties, Unset("{ site = \"plant-1\" }"),

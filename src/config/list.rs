@@ -66,6 +66,12 @@ pub(super) fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(legal)
 }
 
+/// Whether `text` names a program alone. Errors and logs show the program, so that a whole command line,
+/// with secrets in it perhaps, must not pass for one.
+fn is_program(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 /// Reads a list, or one string with commas.
 pub(super) fn list(value: &Value, item: Item) -> Result<Vec<String>, Refused> {
     let items = value.list().ok_or(Refused::Form)?;
@@ -73,9 +79,15 @@ pub(super) fn list(value: &Value, item: Item) -> Result<Vec<String>, Refused> {
         let found = items.len();
         return Err(Refused::Because(format!("expected 1 to {ITEMS_MAX} entries, found {found}")));
     }
-    let wrong = items.iter().any(|text| !item.is_legal(text));
-    if wrong || item == Item::Argument && items[0].is_empty() {
+    if items.iter().any(|text| !item.is_legal(text)) {
         return Err(Refused::Form);
+    }
+    if item == Item::Argument && !is_program(items[0]) {
+        return Err(Refused::Because(
+            "expected the program and each of its arguments as an entry of its own, such as \
+             [\"prog\", \"arg\"], the program without spaces, found another (not shown)"
+                .to_owned(),
+        ));
     }
     Ok(items.into_iter().map(str::to_owned).collect())
 }

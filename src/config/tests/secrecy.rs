@@ -161,7 +161,16 @@ fn what_leads_to_a_broker_is_shown_without_what_opens_it() {
             "found it in mqtt.password and mqtt.password_command",
         ),
         (ws, "password_command = [\"hunter2\", 1]", "expected a list of a program"),
-        (ws, "password_command = [\"\", \"hunter2\"]", "expected a list of a program"),
+        (ws, "password_command = [\"\", \"hunter2\"]", "an entry of its own"),
+        (
+            ws,
+            "password_command = \"curl -H Authorization:hunter2 https://t\"",
+            "an entry of its own",
+        ),
+        (ws, "password_command = [\"curl\\thunter2\"]", "an entry of its own"),
+        (ws, "password_command = [\" hunter2\"]", "an entry of its own"),
+        (ws, "password_command = [\"curl\\u0007hunter2\"]", "an entry of its own"),
+        (ws, "password_command = [\"${SECRET}\"]", "an entry of its own"),
     ] {
         let text = MINIMAL
             .replace("url = \"mqtt://localhost:1883\"", url)

@@ -55,6 +55,7 @@ const CASES: &[Case] = &[
     Case("[kafka]", "user_properties = { a = 1 }\n[kafka]", &[]),
     Case("[kafka]", "password_command = \"token\"\n[kafka]", &[]),
     Case("[kafka]", "password_command = []\n[kafka]", &[]),
+    Case("[kafka]", "password_command = \"curl -H A:hunter2 https://h\"\n[kafka]", &[]),
     Case("[kafka]", "connections = 65\n[kafka]", &[]),
     Case("[kafka]", "group = \"a/b\"\n[kafka]", &[]),
     Case("[kafka]", "name = \"a b\"\n[kafka]", &[]),
