@@ -600,6 +600,31 @@ fn an_end_behind_more_than_is_read_ahead_is_noticed_while_the_window_is_full() {
 }
 
 #[test]
+fn a_ping_of_the_websocket_is_answered_while_the_window_is_full_and_there_is_nothing_to_write() {
+    for over in [Over::WebSocket, Over::SecureWebSocket] {
+        OVER.set(over);
+        System::new().block_on(async {
+            let stage = Stage::new(|config| config.delivery.window_messages = 1).await;
+            let mut peer = stage.accept_subscribed(CONNACK).await;
+            fill(&stage, &mut peer, READ_AHEAD_MAX_BYTES + 1000).await;
+            for _ in 0..3 {
+                peer.stream.ping();
+                peer.stream.flush().await.expect("sent");
+                // Well before the keep-alive.
+                let answered = timeout(Duration::from_secs(10), async {
+                    while !peer.stream.is_answered() {
+                        let moment = Duration::from_millis(10);
+                        let said = timeout(moment, peer.stream.read_u8()).await;
+                        assert!(said.is_err(), "{over:?}: {said:?} is no answer");
+                    }
+                });
+                answered.await.expect("a pong in time");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_reset_is_noticed_while_the_window_is_full() {
     run(|| async {
         let stage = Stage::new(|config| config.delivery.window_messages = 1).await;

@@ -65,6 +65,15 @@ impl Channel {
         Poll::Ready(Ok(std::mem::take(&mut self.accepted)))
     }
 
+    /// For while nothing is read: has the transport answer what asks for an answer (a WebSocket's ping, a
+    /// TLS key update) and write what it keeps back. Wakes the task when there is more of it.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub(super) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.transport.poll_flush(cx)
+    }
+
     /// Reads once into the spare room of `space`; 0 is the peer's end of stream.
     ///
     /// # Errors

@@ -173,6 +173,9 @@ impl Connection {
             // Evaluated once: the wait below must be for what was tried here.
             let reading = self.reading(core);
             if reading == Reading::Nothing {
+                if let Poll::Ready(Err(error)) = self.channel.poll_answer(cx) {
+                    return Poll::Ready(Lost::of_io(lost::WRITE_FAILED, error).into());
+                }
                 if let Err(lost) = self.look_for_end_at_times() {
                     return Poll::Ready(lost.into());
                 }

@@ -54,6 +54,8 @@ pub mod login;
 #[cfg(test)]
 mod slow_transport;
 #[cfg(test)]
+mod cut_transport;
+#[cfg(test)]
 mod test_host;
 mod channel;
 pub mod silence;

@@ -64,6 +64,12 @@ impl Over {
 pub(super) trait Peer: AsyncRead + AsyncWrite + Unpin + Send {
     /// Its closing is to be a reset, where there is such a thing.
     fn reset_when_closed(&self);
+    /// With the next flush, asks for an answer of the transport, where it has such a thing.
+    fn ping(&mut self) {}
+    /// Whether the last ping is answered, as far as has been read.
+    fn is_answered(&self) -> bool {
+        true
+    }
 }
 
 impl Peer for TcpStream {
@@ -83,6 +89,14 @@ impl<S: Peer> Peer for SslStream<S> {
 }
 
 impl Peer for Box<dyn Peer> {
+    fn ping(&mut self) {
+        (**self).ping();
+    }
+
+    fn is_answered(&self) -> bool {
+        (**self).is_answered()
+    }
+
     fn reset_when_closed(&self) {
         (**self).reset_when_closed();
     }
@@ -256,10 +270,7 @@ impl WebSocketPeer {
             FrameHeader { is_final, opcode: OpCode::from(opcode), ..FrameHeader::default() };
         self.put(&header, payload);
         if self.random.u8(..8) == 0 {
-            let ping = self.random.u8(..);
-            self.pings.push_back(ping);
-            let opcode = OpCode::Control(Control::Ping);
-            self.put(&FrameHeader { opcode, ..FrameHeader::default() }, &[ping]);
+            self.ping();
         }
     }
 
@@ -312,6 +323,17 @@ impl WebSocketPeer {
 impl Peer for WebSocketPeer {
     fn reset_when_closed(&self) {
         self.below.reset_when_closed();
+    }
+
+    fn ping(&mut self) {
+        let ping = self.random.u8(..);
+        self.pings.push_back(ping);
+        let opcode = OpCode::Control(Control::Ping);
+        self.put(&FrameHeader { opcode, ..FrameHeader::default() }, &[ping]);
+    }
+
+    fn is_answered(&self) -> bool {
+        self.pings.is_empty()
     }
 }
 

@@ -128,7 +128,7 @@ impl Tls {
 
     /// A broker that refuses our certificate says so, over TLS 1.3, behind the handshake, and closes;
     /// the write that fails comes first then. What the broker said may not have been seen yet, or is; after
-    /// that comes the end.
+    /// that comes the end. Nothing is handed on any more, since what is read here is not.
     fn poll_write_failed(&mut self, cx: &mut Context<'_>, error: io::Error) -> Poll<io::Error> {
         let mut last = BytesMut::with_capacity(LAST_BYTES_MAX);
         loop {
@@ -136,10 +136,10 @@ impl Tls {
             match &self.end {
                 Some(Err(lost)) => return Poll::Ready(lost.clone().into()),
                 Some(Ok(())) => return Poll::Ready(error),
-                None if last.len() == last.capacity() => return Poll::Ready(error),
+                None if last.len() == last.capacity() => break,
                 None => match self.poll_fill(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(error),
+                    Poll::Ready(Err(_)) => break,
                     Poll::Pending => {
                         self.write_error = Some(error);
                         return Poll::Pending;
@@ -147,6 +147,9 @@ impl Tls {
                 },
             }
         }
+        // What was read here is gone, and nothing may be read behind it.
+        self.end = Some(Err(Lost::new(lost::WRITE_FAILED, error.to_string())));
+        Poll::Ready(error)
     }
 
     /// `attempt`, if no write has failed before it.
@@ -198,6 +201,9 @@ impl Transport for Tls {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut BytesMut) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.write_error.take() {
+            return Poll::Ready(Err(ready!(self.poll_write_failed(cx, error))));
+        }
         if space.len() == space.capacity() {
             space.reserve(1);
         }

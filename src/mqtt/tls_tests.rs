@@ -1,6 +1,7 @@
 //! TLS against OpenSSL's server: what is verified, what is shown, and what each failure is told as.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use openssl::pkey::PKey;
@@ -15,7 +16,10 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{BrokerAddress, Config, MqttConfig, TlsVersion};
+use crate::mqtt::cut_transport::CutTransport;
 use crate::mqtt::dial::dial;
+use crate::mqtt::tcp::Tcp;
+use crate::mqtt::tls_files;
 use crate::pki::{Authority, Identity, Wish};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -474,5 +478,70 @@ async fn session_tickets_change_nothing() {
             }
         };
         timeout(PATIENCE, exchange).await.expect("in time");
+    }
+}
+
+#[actix_rt::test]
+async fn nothing_is_handed_on_behind_what_a_failed_write_has_thrown_away() {
+    const MORE_THAN_IS_LOOKED_THROUGH: usize = 3 * LAST_BYTES_MAX;
+    for sent_before in [0, 1000, MORE_THAN_IS_LOOKED_THROUGH] {
+        let scene = Scene::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let acceptor = scene.server.build();
+        let serve = async {
+            let (stream, _) = listener.accept().await.expect("accepted");
+            let ssl = Ssl::new(acceptor.context()).expect("of a sound context");
+            let mut stream = SslStream::new(ssl, stream).expect("sound");
+            Pin::new(&mut stream).accept().await.expect("shaken");
+            stream.read_u8().await.expect("the first byte");
+            stream
+        };
+        let connect = async {
+            let below = TcpStream::connect(address).await.expect("it listens");
+            let (below, is_cut) = CutTransport::new(Box::new(Tcp::new(below)));
+            let prepared = tls_files::prepare(&scene.mqtt.tls, "localhost").expect("sound files");
+            let tls = Tls::connect(Box::new(below), prepared.ssl, prepared.peer);
+            let mut tls = tls.await.expect("shaken");
+            poll_fn(|cx| {
+                ready!(tls.poll_write(cx, &[1]))?;
+                tls.poll_flush(cx)
+            })
+            .await
+            .expect("written");
+            (tls, is_cut)
+        };
+        let ((mut tls, is_cut), mut server) = tokio::join!(connect, serve);
+        is_cut.store(true, Ordering::Relaxed);
+        // As a failed answer of the transport above, after which that reads on.
+        let read = async {
+            let mut read = BytesMut::new();
+            poll_fn(|cx| {
+                let _ = tls.poll_write(cx, &[1]);
+                let _ = tls.poll_flush(cx);
+                Poll::Ready(())
+            })
+            .await;
+            for _ in 0..2 {
+                let count = poll_fn(|cx| tls.poll_read(cx, &mut read)).await;
+                let error = count.expect_err("nothing is read any more");
+                let lost = Lost::of_io(lost::WRITE_FAILED, error);
+                assert_eq!(lost.reason, lost::WRITE_FAILED, "{sent_before}");
+            }
+            assert!(read.is_empty() && tls.ended().is_some(), "{sent_before}");
+        };
+        let send = async {
+            server.write_all(&vec![7; sent_before]).await.expect("sent");
+            tokio::task::yield_now().await;
+            let _ = server.write_all(&vec![8; MORE_THAN_IS_LOOKED_THROUGH]).await;
+        };
+        timeout(PATIENCE, async {
+            tokio::select! {
+                () = read => {}
+                () = async { send.await; std::future::pending::<()>().await } => {}
+            }
+        })
+        .await
+        .expect("in time");
     }
 }

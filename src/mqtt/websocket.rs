@@ -104,21 +104,22 @@ impl WebSocket {
     }
 
     /// Reads once below.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let raw = &mut self.incoming.raw;
         raw.reserve(READ_BYTES);
-        if ready!(self.below.poll_read(cx, raw))? == 0 {
-            self.incoming.end = Some(Ok(()));
+        match ready!(self.below.poll_read(cx, raw)) {
+            Ok(0) => self.incoming.end = Some(Ok(())),
+            Ok(_) => {}
+            Err(error) => self.incoming.end = Some(Err(Lost::of_io(lost::READ_FAILED, error))),
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(())
     }
 
     /// Reads ahead, as far as there is room: a server that pings and gets no answer closes.
     fn look_for_signals(&mut self, cx: &mut Context<'_>) {
         while self.incoming.end.is_none() && self.kept.len() < KEPT_MAX {
             self.incoming.take(&mut self.kept, KEPT_MAX);
-            // An error in reading is the reader's.
-            if self.kept.len() >= KEPT_MAX || !matches!(self.poll_fill(cx), Poll::Ready(Ok(()))) {
+            if self.kept.len() >= KEPT_MAX || self.poll_fill(cx).is_pending() {
                 return;
             }
         }
@@ -233,14 +234,21 @@ impl Transport for WebSocket {
                 self.incoming.take(space, limit);
             }
             self.answer();
-            if self.is_answering && self.poll_send(cx).is_ready() {
+            if self.is_answering
+                && let Poll::Ready(sent) = self.poll_send(cx)
+            {
                 self.is_answering = false;
+                if let Err(error) = sent {
+                    // The transport below may have thrown away what it had read.
+                    let lost = Lost::of_io(lost::WRITE_FAILED, error);
+                    self.incoming.end.get_or_insert(Err(lost));
+                }
             }
             match &self.incoming.end {
                 _ if space.len() > before => return Poll::Ready(Ok(space.len() - before)),
                 Some(Ok(())) => return Poll::Ready(Ok(0)),
                 Some(Err(lost)) => return Poll::Ready(Err(lost.clone().into())),
-                None => ready!(self.poll_fill(cx))?,
+                None => ready!(self.poll_fill(cx)),
             }
         }
     }

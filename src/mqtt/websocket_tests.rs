@@ -1,5 +1,7 @@
 //! WebSocket against a server that pings, and one that sends what it may not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,12 +10,19 @@ use tokio::time::timeout;
 use tungstenite::handshake::derive_accept_key;
 
 use super::*;
+use crate::mqtt::cut_transport::CutTransport;
 use crate::mqtt::tcp::Tcp;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An upgraded connection, and the server's end.
 async fn upgraded() -> (WebSocket, TcpStream) {
+    let (websocket, stream, _) = upgraded_to_be_cut().await;
+    (websocket, stream)
+}
+
+/// The same, and what makes our writes fail.
+async fn upgraded_to_be_cut() -> (WebSocket, TcpStream, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
     let serve = async {
@@ -34,10 +43,11 @@ async fn upgraded() -> (WebSocket, TcpStream) {
     };
     let connect = async {
         let stream = TcpStream::connect(address).await.expect("it listens");
-        WebSocket::connect(Box::new(Tcp::new(stream)), "host", "/mqtt", &[]).await
+        let (below, is_cut) = CutTransport::new(Box::new(Tcp::new(stream)));
+        (WebSocket::connect(Box::new(below), "host", "/mqtt", &[]).await, is_cut)
     };
-    let (websocket, stream) = tokio::join!(connect, serve);
-    (websocket.expect("upgraded"), stream)
+    let ((websocket, is_cut), stream) = tokio::join!(connect, serve);
+    (websocket.expect("upgraded"), stream, is_cut)
 }
 
 /// Header and unmasked payload of the next frame of ours, a short one.
@@ -80,6 +90,27 @@ async fn a_ping_is_answered_while_nobody_reads_what_the_server_sends() {
         poll_fn(|cx| websocket.poll_read(cx, &mut read)).await.expect("read");
     }
     assert_eq!(read[..], *b"datamore");
+}
+
+#[actix_rt::test]
+async fn an_answer_that_cannot_be_written_ends_the_connection() {
+    let (mut websocket, mut stream, is_cut) = upgraded_to_be_cut().await;
+    is_cut.store(true, Ordering::Relaxed);
+    stream.write_all(b"\x82\x04data\x89\x04ping").await.expect("sent");
+    let mut read = BytesMut::with_capacity(100);
+    let end = async {
+        loop {
+            match poll_fn(|cx| websocket.poll_read(cx, &mut read)).await {
+                Ok(count) => assert!(count > 0, "an end in order"),
+                Err(error) => return Lost::of_io(lost::READ_FAILED, error),
+            }
+        }
+    };
+    let end = timeout(PATIENCE, end).await.expect("in time");
+    assert_eq!((&read[..], end.reason), (&b"data"[..], lost::WRITE_FAILED), "{end}");
+    stream.write_all(b"\x82\x04more").await.expect("sent");
+    assert!(poll_fn(|cx| websocket.poll_read(cx, &mut read)).await.is_err(), "for good");
+    assert_eq!(read[..], *b"data");
 }
 
 #[actix_rt::test]
