@@ -60,7 +60,7 @@ pub fn run(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
 ) -> Exit {
-    run_until(config, logging, metrics, shutdown, None)
+    run_until(config, logging, metrics, shutdown, None, std::convert::identity)
 }
 
 /// Leaves for good: runs the bridge until each connection of `config` has delivered all that its session
@@ -100,19 +100,21 @@ pub fn leave(
             }
         }
     };
-    match run_until(config, logging, metrics, shutdown, Some(departed)) {
+    let judge = move |exit| match exit {
         Exit::Drained if !all_left.get() => Exit::DeadlinePassed,
         exit => exit,
-    }
+    };
+    run_until(config, logging, metrics, shutdown, Some(departed), judge)
 }
 
-/// See [`run`]; with `departed` see [`leave`].
+/// See [`run`]; with `departed` see [`leave`]. `judge` has the last word on how it ended.
 fn run_until(
     config: Config,
     logging: Logging,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
     departed: Option<UnboundedSender<bool>>,
+    judge: impl FnOnce(Exit) -> Exit,
 ) -> Exit {
     let _flushed = logging.flush_guard();
     install_hook(&logging);
@@ -121,7 +123,7 @@ fn run_until(
     info!(log, "starting"; keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
 
     let exit = match live(config, &logging, &metrics, shutdown, departed, &log) {
-        Ok(exit) => exit,
+        Ok(exit) => judge(exit),
         Err(NotStarted::System(error)) => {
             metrics.health().set_failure(Failure::new(Cause::NotStarted, error));
             Exit::Failed

@@ -333,11 +333,6 @@ pub const KEYS: &[Key] = keys! {
         Form::Brokers, Required("localhost:9092"),
         "The brokers to contact first; they name the others.",
         "While no broker is reachable, the bridge stays up, waits and logs a warning.";
-    "kafka.properties" => field::PROPERTIES,
-        Form::Properties, Unset(""),
-        "Producer properties of librdkafka, for example for TLS and SASL. Each is passed on, checked, or refused with a reason.",
-        "If a property is unknown or breaks a guarantee of the bridge, the bridge does not start (exit code 78).";
-
     "kafka.sasl_password_file" => field!(kafka.sasl_password_file),
         Form::SecretFile, Unset("/run/secrets/kafka_password"),
         "A file with the password, to be used instead of sasl.password. One newline at its end is removed. A change is noticed within a few seconds and used at the next login.",
@@ -354,6 +349,10 @@ pub const KEYS: &[Key] = keys! {
         Form::MqttString, Unset("eu-central-1"),
         "Only for sasl.mechanism = AWS_MSK_IAM: the region of the cluster. Without it: the one in a broker's name, or the environment variable AWS_REGION.",
         "With a wrong region Amazon MSK refuses the login.";
+    "kafka.properties" => field::PROPERTIES,
+        Form::Properties, Unset(""),
+        "Producer properties of librdkafka, for example for TLS and SASL. Each is passed on, checked, or refused with a reason.",
+        "If a property is unknown or breaks a guarantee of the bridge, the bridge does not start (exit code 78).";
 
     "delivery.window_messages" => field!(delivery.window_messages),
         Form::Count(1, 65_535), Value("1000"),

@@ -67,7 +67,7 @@ const WHOLE_ROUND: &str =
     "a round is sent as one request, and the rest of a divided one keeps a thread busy";
 const MECHANISMS: Rule = Rule::Only(
     &["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER", AWS_MSK_IAM],
-    "this build comes without Kerberos (GSSAPI)",
+    "Kafka compares capitals too, and this build comes without Kerberos (GSSAPI)",
 );
 
 /// The mechanism of Amazon MSK. To librdkafka it is OAUTHBEARER, with a token that the bridge signs.

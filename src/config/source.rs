@@ -7,7 +7,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::errors::{ConfigError, Location};
-use super::keys::{KEYS, PREFIX, PROPERTIES, SECTIONS};
+use super::keys::{KEYS, Key, PREFIX, PROPERTIES, SECTIONS};
+use super::property_table;
 use super::suggest::{distance, nearest};
 use super::value::Value;
 
@@ -83,11 +84,9 @@ impl Source {
         let (document, syntax) = DeTable::parse_recoverable(text);
         for error in &syntax {
             let location = error.span().map_or(Location::File, |span| lines.location(span));
-            self.refuse(
-                location,
-                "",
-                format!("invalid TOML: {}", error.message().replace('\n', ", ")),
-            );
+            let more = if mixes_one_and_several(text) { MIXED } else { "" };
+            let what = error.message().replace('\n', ", ");
+            self.refuse(location, "", format!("invalid TOML: {what}{more}"));
         }
         if !syntax.is_empty() {
             return Err(std::mem::take(&mut self.errors));
@@ -209,8 +208,15 @@ impl Source {
                     self.refuse(location, &path, format!("unknown section, did you mean {near}?"));
                 }
                 _ => {
-                    let near = nearest_key(section, name_of);
-                    self.refuse(location, &path, format!("unknown key, did you mean {near}?"));
+                    let text = match property_of(section, name_of) {
+                        Some(property) => format!(
+                            "it is a property of librdkafka: write {property} below [{PROPERTIES}]"
+                        ),
+                        None => {
+                            format!("unknown key, did you mean {}?", nearest_key(section, name_of))
+                        }
+                    };
+                    self.refuse(location, &path, text);
                 }
             }
         }
@@ -226,6 +232,12 @@ impl Source {
                 }
                 value => {
                     let location = lines.location(name.span());
+                    let is_key = |key: &Key| key.section() == "kafka" && key.name() == property;
+                    if KEYS.iter().any(is_key) {
+                        let text = "it is a key of [kafka]: write it above [kafka.properties]";
+                        self.refuse(location, &format!("{PROPERTIES}.{property}"), text.to_owned());
+                        continue;
+                    }
                     self.properties.insert(property, Entry { location, value: value_of(value) });
                 }
             }
@@ -361,6 +373,15 @@ fn is_index(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u32>().is_ok()
 }
 
+/// What the error for a duplicate key says too where `[mqtt]` stands beside `[[mqtt]]`.
+const MIXED: &str = " (of several connections each is written [[mqtt]], the first too)";
+
+/// Whether `[mqtt]` and `[[mqtt]]` are both in this text.
+fn mixes_one_and_several(text: &str) -> bool {
+    let has = |header: &str| text.lines().any(|line| line.trim_start().starts_with(header));
+    has("[mqtt]") && has("[[mqtt]]")
+}
+
 /// How many sections `[mqtt]` or `[[mqtt]]` there are: those of the file, and those that the environment
 /// appends.
 fn count_mqtt(document: &DeTable<'_>, env: &BTreeMap<String, String>) -> usize {
@@ -374,6 +395,15 @@ fn count_mqtt(document: &DeTable<'_>, env: &BTreeMap<String, String>) -> usize {
         let from = env.range(prefix.to_owned()..).next();
         from.is_some_and(|(name, _)| name.starts_with(prefix))
     };
+    // A variable without an index is of the first.
+    let unindexed = format!("{PREFIX}MQTT__");
+    let is_unindexed = |name: &String| {
+        name.strip_prefix(&unindexed)
+            .is_some_and(|key| !key.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    if count == 0 && env.keys().any(is_unindexed) {
+        count = 1;
+    }
     while begins(&format!("{PREFIX}MQTT__{count}__")) {
         count += 1;
     }
@@ -508,6 +538,12 @@ fn other_name(section: &str, name: &str) -> Option<&'static str> {
     let bare = ["tls", "ssl", "mqtt"].iter().find_map(|prefix| plain.strip_prefix(prefix));
     let bare = bare.unwrap_or(&plain);
     OTHER_NAMES.iter().find(|(other, _)| *other == bare).map(|(_, key)| *key)
+}
+
+/// The property of librdkafka that the user meant by `name` in `[kafka]`: `sasl_username` is `sasl.username`.
+fn property_of(section: &str, name: &str) -> Option<String> {
+    let property = name.replace('_', ".");
+    (section == "kafka" && property_table::rule(&property).is_some()).then_some(property)
 }
 
 /// The path of the key that the user probably meant by `name` in `section`.

@@ -93,7 +93,11 @@ fn a_member_that_cannot_deliver_does_not_leave() {
             "drain_deadline",
             "2s",
         ));
-        assert_eq!(member.leave(), 3, "see {}", member.dir().join("leave.log").display());
+        let log = member.dir().join("leave.log");
+        assert_eq!(member.leave(), 3, "see {}", log.display());
+        let log = fs::read_to_string(log).unwrap();
+        let last = log.lines().last().unwrap_or_default();
+        assert!(last.contains(r#""exit_code":3"#), "{last}");
         assert_eq!(field.reader.distinct(), MESSAGES);
         assert!(has_session(&field, "bridge-0"), "its session is kept");
 

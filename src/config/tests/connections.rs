@@ -171,6 +171,20 @@ fn the_environment_reaches_each_section_and_appends_one_past_the_end() {
     assert!(error.contains("expected the index of a connection, 0 to 2"), "{error}");
     let error = refused(TWO, &[("BRIDGE_MQTT__1__ULR", "mqtt://h")]);
     assert!(error.contains("this variable names no key, did you mean"), "{error}");
+    // Of the environment alone: the one without an index is the first.
+    let alone = [
+        ("BRIDGE_MQTT__URL", "mqtt://a"),
+        ("BRIDGE_MQTT__NAME", "one"),
+        ("BRIDGE_MQTT__CLIENT_ID", "c"),
+        ("BRIDGE_MQTT__1__URL", "mqtt://b"),
+        ("BRIDGE_MQTT__1__NAME", "two"),
+        ("BRIDGE_MQTT__1__CLIENT_ID", "c"),
+        ("BRIDGE_KAFKA__BROKERS", "k:9092"),
+        ("BRIDGE_ROUTES__0__FILTER", "t/#"),
+        ("BRIDGE_ROUTES__0__KAFKA_TOPIC", "t"),
+    ];
+    let names: Vec<_> = legal("", &alone).connection_names().collect();
+    assert_eq!(names, ["one".into(), "two".into()]);
     // A single section has an index too.
     let config = legal(MINIMAL, &[("BRIDGE_MQTT__0__URL", "mqtt://h")]);
     assert_eq!(config.connections[0].addresses, [BrokerAddress::tcp("h", 1883)]);

@@ -62,7 +62,7 @@ fn properties() -> String {
     format!(
         "\n{}[kafka.properties]\n#compression.type = \"lz4\"\n#security.protocol = \"SASL_SSL\"\n\
          #sasl.mechanism = \"SCRAM-SHA-256\"\n#sasl.username = \"bridge\"\n\
-         #sasl.password = \"${{KAFKA_PASSWORD}}\"\n#ssl.ca.location = \"probe\"\n",
+         #sasl.password = \"${{KAFKA_PASSWORD}}\"\n#ssl.ca.location = \"/etc/ssl/private-ca.pem\"\n",
         comment(&format!(
             "{} The bridge sets these itself, and refuses other values: {}. Examples:",
             key.why,
