@@ -3,7 +3,7 @@
 use super::client_id;
 use super::connections::MqttDraft;
 use super::form::Form;
-use super::mqtt_config::{MqttConfig, Password, ProxyConfig, ProxyKind};
+use super::mqtt_config::{MQTT_STRING_MAX, MqttConfig, Password, ProxyConfig, ProxyKind};
 use super::mqtt_url::{self, MqttUrl};
 use super::proxy_url;
 use super::resolved::{
@@ -227,6 +227,12 @@ pub(super) const CLIENT_ID: Field = Field {
     read: |draft, at, value, form| {
         let hostname = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         let filled = client_id::fill(form.text(value)?, hostname).map_err(Refused::Because)?;
+        if filled.len() > MQTT_STRING_MAX {
+            return Err(Refused::Because(format!(
+                "expected at most {MQTT_STRING_MAX} bytes once the host's name is filled in, found {}",
+                filled.len()
+            )));
+        }
         draft.mqtt[at].mqtt.client_id = filled;
         Ok(())
     },

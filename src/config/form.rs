@@ -7,12 +7,10 @@ use bytesize::ByteSize;
 
 use super::kafka_topic;
 use super::list::{self, Item};
+use super::mqtt_config::MQTT_STRING_MAX;
 use super::mqtt_url;
 use super::proxy_url;
 use super::value::{Refused, Value};
-
-/// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
-pub(super) const MQTT_STRING_MAX: usize = 65_535;
 
 /// What a connection may be called.
 const NAME: &str = "a name of 1 to 64 letters, digits, dots, hyphens and underscores";
@@ -93,7 +91,7 @@ impl fmt::Display for Form {
             Self::Proxy => proxy_url::LEGAL,
             Self::Name => NAME,
             Self::Group => GROUP,
-            Self::ServerName => "a host name, without a port",
+            Self::ServerName => "a host name or an IP address, without brackets and a port",
             Self::MqttTopic => "an MQTT topic without wildcards",
             Self::List(item) => return write!(f, "a list of {}", item.what()),
             Self::UserProperties | Self::Headers => {
@@ -183,7 +181,7 @@ impl Form {
                 Err(Refused::Form)
             }
             Self::Name if !list::is_name(text) => Err(Refused::Form),
-            Self::ServerName if !list::is_host(text) => Err(Refused::Form),
+            Self::ServerName if !list::is_host(text) || text.starts_with('[') => Err(Refused::Form),
             Self::Group if text.is_empty() || text.contains(['/', '+', '#', '\0']) => {
                 Err(Refused::Form)
             }

@@ -2,14 +2,13 @@
 
 use std::net::Ipv6Addr;
 
+use super::mqtt_config::MQTT_STRING_MAX;
 use super::secret::Secret;
 use super::suggest::quoted;
 use super::value::{Refused, Value};
 
 /// Most entries of one list or table.
 const ITEMS_MAX: usize = 100;
-/// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
-const MQTT_STRING_MAX: usize = 65_535;
 /// The longest name of a protocol, in bytes (RFC 7301, section 3.1).
 const ALPN_MAX: usize = 255;
 /// The longest name of a connection, in bytes: it is a label of metrics.
@@ -56,8 +55,12 @@ impl Item {
 /// Whether `text` may be a host's name, or its address; that of IPv6 may be in brackets.
 pub(super) fn is_host(text: &str) -> bool {
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-    bare.parse::<Ipv6Addr>().is_ok() || !text.is_empty() && text.bytes().all(legal)
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    // A name may end with a dot, and has no other empty part: OpenSSL takes a certificate of any name
+    // below `example.com` for `.example.com`.
+    let name = text.strip_suffix('.').unwrap_or(text);
+    bare.parse::<Ipv6Addr>().is_ok()
+        || name.split('.').all(|part| !part.is_empty() && part.bytes().all(legal))
 }
 
 /// Whether `text` may name a connection: letters, digits, `.`, `-` and `_`.

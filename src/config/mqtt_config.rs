@@ -9,6 +9,9 @@ use super::secret::Secret;
 use super::secrets::REDACTED;
 use crate::message::Qos;
 
+/// The longest string of MQTT, in bytes (MQTT 5, section 1.5.4).
+pub(super) const MQTT_STRING_MAX: usize = 65_535;
+
 /// `[mqtt]`: one connection to an MQTT broker.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MqttConfig {

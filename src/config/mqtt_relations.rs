@@ -2,7 +2,7 @@
 
 use super::connections::{CLIENT_ID, MqttDraft};
 use super::keys::KEYS;
-use super::mqtt_config::{BrokerAddress, Endpoint, MqttConfig, Protocol};
+use super::mqtt_config::{BrokerAddress, Endpoint, MQTT_STRING_MAX, MqttConfig, Protocol};
 use super::reading::{Complaint, Reading};
 use super::suggest::quoted;
 
@@ -18,6 +18,7 @@ pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
         complaints.extend(section.files());
         complaints.extend(section.without_effect());
         complaints.extend(section.status());
+        complaints.extend(section.lengths());
     }
     complaints.extend(names(reading));
     complaints.extend(clients(reading));
@@ -210,6 +211,26 @@ impl Section<'_> {
         }
         None
     }
+
+    /// What each connection makes of its texts is still a string of MQTT.
+    fn lengths(&self) -> Option<Complaint> {
+        let keys = ["mqtt.client_id", "mqtt.status.mqtt_topic"];
+        if !self.is_sound(&keys) || !self.is_sound(&["mqtt.connections", "mqtt.name"]) {
+            return None;
+        }
+        self.draft.connections().iter().find_map(|mqtt| {
+            let mqtt_topic = mqtt.status.as_ref().map_or("", |status| &status.mqtt_topic);
+            let mut texts = keys.into_iter().zip([mqtt.client_id.as_str(), mqtt_topic]);
+            let (key, text) = texts.find(|(_, text)| text.len() > MQTT_STRING_MAX)?;
+            let text = format!(
+                "expected at most {MQTT_STRING_MAX} bytes for connection {}, whose number or client id \
+                 is filled in, found {}",
+                quoted(&mqtt.name),
+                text.len()
+            );
+            Some(self.complain(key, text))
+        })
+    }
 }
 
 /// Each connection has a name of its own.
@@ -250,19 +271,21 @@ fn clients(reading: &Reading) -> Vec<Complaint> {
     for (at, draft) in reading.draft.mqtt.iter().enumerate() {
         let mine = draft.connections();
         let taken = mine.iter().find_map(|mqtt| {
-            let same = |other: &&(usize, MqttConfig)| {
-                !mqtt.client_id.is_empty()
-                    && other.1.client_id == mqtt.client_id
-                    && same_broker(&other.1, mqtt)
-            };
-            earlier.iter().find(same).map(|(other, _)| (*other, mqtt))
+            earlier.iter().find_map(|(at, other)| {
+                let is_taken = !mqtt.client_id.is_empty() && other.client_id == mqtt.client_id;
+                let (its, mine) = same_broker(other, mqtt).filter(|_| is_taken)?;
+                Some((*at, its.clone(), mine.clone(), mqtt))
+            })
         });
-        if let Some((other, mqtt)) = taken {
+        if let Some((other, its, mine, mqtt)) = taken {
+            let why = match its.scheme() == mine.scheme() {
+                true => format!("both connect to {mine} and"),
+                false => format!("{its} and {mine} are most likely one broker, where both"),
+            };
             let text = format!(
-                "expected another client id than that of {}, because both connect to {} and would \
-                 take the session from each other, found {}",
+                "expected another client id than that of {}, because {why} would take the session \
+                 from each other, found {}",
                 reading.source.label("mqtt", other),
-                mqtt.addresses[0],
                 quoted(&mqtt.client_id)
             );
             complaints.push((reading.sibling("mqtt.client_id", at), text));
@@ -272,8 +295,24 @@ fn clients(reading: &Reading) -> Vec<Complaint> {
     complaints
 }
 
-/// Whether the two have an address in common.
-pub(super) fn same_broker(one: &MqttConfig, other: &MqttConfig) -> bool {
-    let is_its = |at: &BrokerAddress| other.addresses.iter().any(|its| its.endpoint == at.endpoint);
-    one.addresses.iter().any(is_its)
+/// An address of each at which, as far as can be known, one broker listens.
+pub(super) fn same_broker<'a>(
+    one: &'a MqttConfig,
+    other: &'a MqttConfig,
+) -> Option<(&'a BrokerAddress, &'a BrokerAddress)> {
+    let all = one.addresses.iter();
+    let mut pairs = all.flat_map(|mine| other.addresses.iter().map(move |its| (mine, its)));
+    pairs.find(|(mine, its)| may_be_one_broker(mine, its))
+}
+
+/// A broker has a port for each scheme. Two ports of one host with the same scheme are two brokers.
+fn may_be_one_broker(one: &BrokerAddress, other: &BrokerAddress) -> bool {
+    // Names of hosts are the same in capitals, and with the dot that ends a full name.
+    let name = |host: &str| host.trim_end_matches('.').to_ascii_lowercase();
+    match (&one.endpoint, &other.endpoint) {
+        (Endpoint::Tcp(host, port), Endpoint::Tcp(its_host, its_port)) => {
+            name(host) == name(its_host) && (port == its_port || one.scheme() != other.scheme())
+        }
+        (one, other) => one == other,
+    }
 }

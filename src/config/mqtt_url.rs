@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::mqtt_config::{BrokerAddress, Endpoint};
+use super::mqtt_config::{BrokerAddress, Endpoint, MQTT_STRING_MAX};
 use super::url_authority;
 pub(super) use super::url_authority::redacted;
 
@@ -53,6 +53,12 @@ pub fn parse(text: &str) -> Result<MqttUrl, String> {
     let known = SCHEMES.iter().find(|(name, ..)| *name == scheme);
     let (_, port, is_tls, is_websocket) = *known.ok_or_else(|| refuse(""))?;
     let url = url_authority::parse(rest).map_err(|why| refuse(&why))?;
+    let is_string = |text: &String| text.len() <= MQTT_STRING_MAX && !text.contains('\0');
+    if ![&url.username, &url.password].into_iter().flatten().all(is_string) {
+        return Err(refuse(&format!(
+            "(user and password of at most {MQTT_STRING_MAX} bytes, without the NUL character)"
+        )));
+    }
     let websocket = match (is_websocket, url.path.as_str()) {
         (false, "" | "/") => None,
         (false, _) => return Err(refuse("(nothing after the port: only ws and wss have a path)")),
@@ -101,6 +107,16 @@ mod tests {
         for wrong in ["%", "%4", "%zz", "%4%31", "%ff", "a%+1b"] {
             let error = parse(&format!("mqtt://u:{wrong}@h")).expect_err(wrong);
             assert!(error.contains("(user and password percent-encoded)"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_login_is_of_strings_that_mqtt_has() {
+        let long = "a".repeat(MQTT_STRING_MAX);
+        parse(&format!("mqtt://{long}:{long}@h")).expect("as long as may be");
+        for wrong in ["u%00@h", "u:%00@h", &format!("{long}a@h"), &format!("u:{long}a@h")] {
+            let error = parse(&format!("mqtt://{wrong}")).expect_err("no string of MQTT");
+            assert!(error.contains("at most 65535 bytes, without the NUL"), "{error}");
         }
     }
 

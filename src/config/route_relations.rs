@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::mqtt_config::{MqttConfig, Protocol};
+use super::mqtt_config::{MQTT_STRING_MAX, MqttConfig, Protocol};
 use super::mqtt_relations::same_broker;
 use super::reading::{Complaint, Reading};
 use super::resolved::Config;
@@ -29,6 +29,7 @@ pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
             wrong.extend(filters(reading, &config.routes_of(section.first())));
         }
         complaints.extend(wrong);
+        complaints.extend(exclusive(reading, &config));
         complaints.extend(statuses(reading, &config));
     }
     complaints
@@ -69,6 +70,15 @@ fn filters(reading: &Reading, all: &[Route]) -> Vec<Complaint> {
     let path = |route: &Route| format!("{}.filter", route.id);
     let sound: Vec<_> = all.iter().filter(|route| reading.is_sound(&[path(route)])).collect();
     let mut complaints = Vec::new();
+    for route in &sound {
+        let found = route.filter.as_str().len();
+        if found > MQTT_STRING_MAX {
+            let text = format!(
+                "expected at most {MQTT_STRING_MAX} bytes with the group before it, found {found}"
+            );
+            complaints.push((path(route), text));
+        }
+    }
     let mut first = BTreeMap::new();
     for route in &sound {
         if let Some(earlier) = first.insert(route.filter.as_str(), route.id) {
@@ -90,6 +100,40 @@ fn filters(reading: &Reading, all: &[Route]) -> Vec<Complaint> {
             );
             (path(route), text)
         }));
+    }
+    complaints
+}
+
+/// What only one client may subscribe is subscribed by one connection.
+fn exclusive(reading: &Reading, config: &Config) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    for route in config.routes.iter().filter(|route| route.filter.is_exclusive()) {
+        let path = format!("{}.filter", route.id);
+        let mut subscribers: Vec<&MqttConfig> = Vec::new();
+        for mqtt in config.connections.iter().filter(|mqtt| route.is_from(&mqtt.section)) {
+            let other = subscribers.iter().find(|other| same_broker(other, mqtt).is_some());
+            let why = match (&mqtt.group, other) {
+                (Some(group), _) => {
+                    format!("the members of group {} would have it", quoted(group))
+                }
+                (None, Some(other)) => {
+                    format!("{} and {} would have it", quoted(&other.name), quoted(&mqtt.name))
+                }
+                (None, None) => {
+                    subscribers.push(mqtt);
+                    continue;
+                }
+            };
+            if reading.is_sound(&[&path]) {
+                let text = format!(
+                    "expected a filter for several clients, because {why} and the broker grants an \
+                     exclusive subscription to one only, found {}",
+                    quoted(route.filter.as_str())
+                );
+                complaints.push((path, text));
+            }
+            break;
+        }
     }
     complaints
 }
@@ -116,7 +160,8 @@ fn statuses(reading: &Reading, config: &Config) -> Vec<Complaint> {
     for publisher in &config.connections {
         let Some(status) = &publisher.status else { continue };
         let path = reading.sibling("mqtt.status.mqtt_topic", at_of(publisher));
-        let subscribers = config.connections.iter().filter(|other| same_broker(publisher, other));
+        let subscribers =
+            config.connections.iter().filter(|other| same_broker(publisher, other).is_some());
         let matching = subscribers.flat_map(|subscriber| {
             let routes = config.routes_of(subscriber).into_iter();
             let matching = routes.filter(|route| route.filter.matches(&status.mqtt_topic));

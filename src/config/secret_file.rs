@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::form::MQTT_STRING_MAX;
+use super::mqtt_config::MQTT_STRING_MAX;
 use super::suggest::quoted;
 use super::text;
 

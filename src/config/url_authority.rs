@@ -3,6 +3,8 @@
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::list::is_host;
+
 /// What it says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Authority {
@@ -35,8 +37,7 @@ pub(super) fn parse(rest: &str) -> Result<Authority, String> {
     }
     let host = url.host_str().unwrap_or_default();
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
-    if host.is_empty() || !host.bytes().all(legal) {
+    if !is_host(host) {
         return Err("(a host consists of letters, digits, dots and hyphens)".to_owned());
     }
     if url.port() == Some(0) {

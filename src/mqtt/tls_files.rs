@@ -98,7 +98,9 @@ fn expect(context: &SslContext, server_name: &str) -> Result<Ssl, ErrorStack> {
         // The dot that ends a full name is no part of it here (RFC 6066, section 3).
         let name = server_name.trim_end_matches('.');
         ssl.set_hostname(name)?;
-        ssl.param_mut().set_hostflags(X509CheckFlags::NO_PARTIAL_WILDCARDS);
+        ssl.param_mut().set_hostflags(
+            X509CheckFlags::NO_PARTIAL_WILDCARDS | X509CheckFlags::SINGLE_LABEL_SUBDOMAINS,
+        );
         ssl.param_mut().set_host(name)?;
     }
     Ok(ssl)

@@ -45,6 +45,11 @@ impl Filter {
         matches!(self.kind, Kind::Shared | Kind::Queue)
     }
 
+    /// Whether only one client may have it, at brokers that know such a thing.
+    pub fn is_exclusive(&self) -> bool {
+        self.kind == Kind::Exclusive
+    }
+
     /// Whether this subscription alone brings every message that `other` would bring, so that `other` need
     /// not be subscribed. Never between a plain and a shared one, nor between two groups: each brings
     /// messages of its own. If in doubt, no: that costs a copy, not a message.

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::{MINIMAL, legal, load};
 use crate::config::{BrokerAddress, Config, Password};
 
@@ -83,7 +85,7 @@ fn errors_name_the_section_and_its_line() {
         (
             "\"plant.example\"",
             "1",
-            ":12: mqtt[1].tls.server_name: expected a host name, without a port, found 1",
+            ":12: mqtt[1].tls.server_name: expected a host name or an IP address, without brackets and a port, found 1",
         ),
         ("url = \"mqtts://two\"", "", ":7: mqtt[1].url: expected mqtts://host"),
         (
@@ -425,4 +427,81 @@ fn a_description_of_every_kind_of_connection_loads_again() {
         let described = config.describe();
         assert_eq!(legal(&described, &[]), config, "{described}");
     }
+}
+
+#[test]
+fn one_broker_is_known_by_its_host_whatever_its_spelling_and_scheme() {
+    let same = TWO.replace("mqtt://one", "mqtt://one.example");
+    let with = |url: &str| load(&same.replace("mqtts://two", url), &[]);
+    for (url, why) in [
+        ("mqtt://ONE.example.", "both connect to"),
+        (
+            "mqtts://one.example",
+            "mqtt://one.example:1883 and mqtts://one.example:8883 are most likely",
+        ),
+        (
+            "wss://One.Example/mqtt",
+            "mqtt://one.example:1883 and wss://One.Example:443/mqtt are most",
+        ),
+        ("ws://one.example:9001", "are most likely one broker, where both would take the session"),
+    ] {
+        let error = with(url).expect_err(url).to_string();
+        assert!(error.contains("mqtt[1].client_id: expected another client id"), "{error}");
+        assert!(error.contains(why), "{error}");
+    }
+    for url in ["mqtts://two.example", "mqtts://one.example.org"] {
+        with(url).expect(url);
+    }
+}
+
+#[test]
+fn an_exclusive_subscription_is_for_one_connection() {
+    let exclusive = TWO.replace("sensors/#", "$exclusive/t");
+    legal(&exclusive, &[]);
+    let error = refused(
+        &exclusive.replace("mqtts://two", "mqtts://one").replacen("\"bridge\"", "\"a\"", 1),
+        &[],
+    );
+    assert!(error.contains("\"plant-1\" and \"plant-2\" would have it"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// MQTT has no longer strings, and what is put into a packet is not looked at again.
+    #[test]
+    fn what_connections_make_of_their_texts_fits_into_packets_or_is_refused(
+        client_id in length(),
+        group in length(),
+        filter in length(),
+        mqtt_topic in length(),
+        connections in 1..=64_usize,
+        names_client in any::<bool>(),
+    ) {
+        let text = |length: usize| "x".repeat(length);
+        let more = if names_client { "{client_id}" } else { "" };
+        let file = MINIMAL
+            .replace("bridge-1", &text(client_id))
+            .replace("sensors/#", &text(filter))
+            .replace("[kafka]", &format!(
+                "connections = {connections}\ngroup = \"{}\"\n[mqtt.status]\nmqtt_topic = \"{}{more}\"\n[kafka]",
+                text(group),
+                text(mqtt_topic),
+            ));
+        if let Ok(config) = load(&file, &[]) {
+            for mqtt in &config.connections {
+                prop_assert!(mqtt.client_id.len() <= 65_535);
+                let status = mqtt.status.as_ref().expect("it has one");
+                prop_assert!(status.mqtt_topic.len() <= 65_535);
+                for route in config.routes_of(mqtt) {
+                    prop_assert!(route.filter.as_str().len() <= 65_535);
+                }
+            }
+        }
+    }
+}
+
+/// Short, or about as long as may be.
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 1..10_usize, 1 => 65_500..=65_535_usize]
 }
