@@ -35,7 +35,6 @@ use crate::mqtt::session::Settings;
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
-use crate::mqtt::wire::Version;
 use crate::observe::diagnosis::Diagnosis;
 use crate::observe::{Metrics, keys};
 use crate::route::Router;
@@ -191,13 +190,13 @@ impl MqttActor {
     /// Whether leaving gets on.
     fn look_at_leaving(&mut self) {
         let Some(leaving) = &mut self.core.leaving else { return };
-        let is_connected = matches!(&self.link, LinkState::Open(c) if c.protocol.is_connected());
+        let counts = self.core.intake.window.snapshot();
         let mark = Mark {
-            counts: self.core.intake.window.snapshot(),
             held: self.core.session.subscriptions.held(),
-            is_connected,
+            done: counts.delivered + counts.dead_lettered + counts.filtered,
+            is_over: self.core.session.is_over,
         };
-        leaving.look(Instant::now(), mark, &self.log);
+        leaving.look(Instant::now(), mark, counts.in_flight, &self.log);
     }
 
     /// Writes down what is subscribed, if it has changed.
@@ -240,13 +239,17 @@ impl MqttActor {
                             rotation.forget_successor();
                             lose(core, reconnect, connection, &lost, cx)
                         }
-                        End::Closed if core.draining => finish(core, drained),
-                        End::Closed if core.leaving.is_some() => leave(core, connection, log),
+                        // One that was to be replaced may have left something for the next one.
+                        End::Closed if core.draining => {
+                            core.intake.connection_lost(true);
+                            LinkState::Off
+                        }
+                        End::Closed if core.leaving.is_some() => leave(core, log),
                         End::Closed => succeed(core, reconnect, connection, rotation),
                     }
                 }
                 LinkState::Off if core.intake.window.is_settled_whole() => finish(core, drained),
-                LinkState::Left if core.draining => finish(core, drained),
+                LinkState::Left if core.draining => LinkState::Off,
                 LinkState::Off | LinkState::Left | LinkState::Done => return Poll::Pending,
             };
         }
@@ -283,13 +286,12 @@ fn lose(
     if core.draining { LinkState::Off } else { pause(core, reconnect, lost, likely) }
 }
 
-/// All that the session had is delivered, and DISCONNECT has ended it; in 3.1.1 it takes another
-/// connection, with a clean session, to do that.
-fn leave(core: &mut Core, connection: &Connection, log: &Logger) -> LinkState {
+/// All that the session had is delivered. That DISCONNECT was read, and in MQTT 5 has ended the session, is not
+/// known; so another connection asks for a clean one, and its CONNACK is the proof.
+fn leave(core: &mut Core, log: &Logger) -> LinkState {
     core.intake.connection_lost(true);
-    let is_over = connection.protocol.version() == Version::V5 || core.session.is_over;
     match &mut core.leaving {
-        Some(leaving) if is_over => {
+        Some(leaving) if core.session.is_over => {
             leaving.left(log);
             LinkState::Left
         }

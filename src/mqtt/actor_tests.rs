@@ -58,8 +58,12 @@ impl Handler<Panicked> for MqttActor {
 /// What the actor handed on and told, in order.
 #[derive(Debug)]
 enum Told {
-    Batch { epoch: Epoch, messages: Vec<(Seq, Bytes)> },
-    Drained,
+    Batch {
+        epoch: Epoch,
+        messages: Vec<(Seq, Bytes)>,
+    },
+    /// With so many messages unacknowledged.
+    Drained(u64),
 }
 
 /// Stands in for KafkaProducerActor and SupervisorActor.
@@ -94,8 +98,8 @@ impl Handler<ForwardBatch> for Neighbour {
 impl Handler<Drained> for Neighbour {
     type Result = ();
 
-    fn handle(&mut self, _: Drained, _: &mut Self::Context) {
-        self.told.lock().expect("sound").push(Told::Drained);
+    fn handle(&mut self, drained: Drained, _: &mut Self::Context) {
+        self.told.lock().expect("sound").push(Told::Drained(drained.unacknowledged));
     }
 }
 
@@ -181,7 +185,7 @@ impl Stage {
             let told = stage.told.lock().expect("sound");
             let batches = told.iter().filter_map(|told| match told {
                 Told::Batch { messages, .. } => Some(messages.clone()),
-                Told::Drained => None,
+                Told::Drained(_) => None,
             });
             let messages: Vec<_> = batches.flatten().collect();
             (messages.len() >= count).then_some(messages)
@@ -751,14 +755,19 @@ fn a_drain_settles_acknowledges_says_goodbye_and_closes() {
         stage.actor.send(StopIntake).await.expect("twice does not matter");
         // Too late: it stays the broker's.
         peer.publish(0x32, 2, b"y").await;
+        // This one no broker sends again.
+        peer.publish(0x30, 0, b"z").await;
         stage.deliver(&messages);
         assert_eq!(peer.puback().await, 1);
         assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
+        // Nothing follows DISCONNECT, not even the answer to PUBREL.
+        peer.send(&[0x62, 2, 0, 9]).await;
         peer.end().await;
+        stage.until("counted", |s| (s.metrics.conservation().shed == 1).then_some(())).await;
         drop(peer);
         let drained = |stage: &Stage| {
             let told = stage.told.lock().expect("sound");
-            matches!(told.last(), Some(Told::Drained)).then_some(())
+            matches!(told.last(), Some(Told::Drained(_))).then_some(())
         };
         stage.until("drained", drained).await;
         assert_eq!(stage.handed_on(1).await.len(), 1);
@@ -783,7 +792,7 @@ fn after_disconnect_the_broker_closes_first() {
         drop(peer);
         let drained = |stage: &Stage| {
             let told = stage.told.lock().expect("sound");
-            matches!(told.last(), Some(Told::Drained)).then_some(())
+            matches!(told.last(), Some(Told::Drained(_))).then_some(())
         };
         stage.until("drained", drained).await;
         assert!(begin.elapsed() < CLOSE_WITHIN / 2, "it does not wait longer than it must");
@@ -840,7 +849,7 @@ fn a_drain_without_a_connection_waits_for_verdicts_only() {
         stage.deliver(&messages);
         let drained = |stage: &Stage| {
             let told = stage.told.lock().expect("sound");
-            matches!(told.last(), Some(Told::Drained)).then_some(())
+            matches!(told.last(), Some(Told::Drained(_))).then_some(())
         };
         stage.until("drained", drained).await;
     });
@@ -1076,6 +1085,20 @@ impl Stage {
         (stage, second)
     }
 
+    fn is_drained(&self) -> bool {
+        let told = self.told.lock().expect("sound");
+        told.iter().any(|told| matches!(told, Told::Drained(_)))
+    }
+
+    /// Waits until it is drained; with how many messages unacknowledged.
+    async fn drained(&self) -> u64 {
+        let drained = |stage: &Self| match stage.told.lock().expect("sound").last() {
+            Some(Told::Drained(unacknowledged)) => Some(*unacknowledged),
+            _ => None,
+        };
+        self.until("drained", drained).await
+    }
+
     /// The lines that were logged with this beginning.
     fn logged(&self, beginning: &str) -> Vec<String> {
         let lines = self.lines.0.lock().expect("sound");
@@ -1228,7 +1251,6 @@ fn a_changed_file_makes_a_new_connection_once_all_is_acknowledged_on_the_old_one
         stage.deliver(&messages);
         assert_eq!(peer.puback().await, 1);
         assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
-        peer.end().await;
         drop(peer);
         let (kind, connect) = next.packet().await;
         assert!(kind == 0x10 && connect.ends_with(b"\0\x03two"), "{connect:?}");
@@ -1322,7 +1344,7 @@ fn a_drain_while_the_connection_is_to_be_replaced_ends_with_it() {
         drop(peer);
         let drained = |stage: &Stage| {
             let told = stage.told.lock().expect("sound");
-            matches!(told.last(), Some(Told::Drained)).then_some(())
+            matches!(told.last(), Some(Told::Drained(_))).then_some(())
         };
         stage.until("drained", drained).await;
         // No CONNECT comes there any more.
@@ -1330,6 +1352,114 @@ fn a_drain_while_the_connection_is_to_be_replaced_ends_with_it() {
         let mut byte = [0];
         let nothing = timeout(Duration::from_millis(100), next.stream.read(&mut byte)).await;
         assert!(!matches!(nothing, Ok(Ok(1))), "{nothing:?}");
+    });
+}
+
+#[test]
+fn a_drain_takes_the_place_of_the_10_s_in_which_a_connection_is_replaced() {
+    System::new().block_on(async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let _next = accept_silent(&stage).await;
+        stage.actor.send(StopIntake).await.expect("alive");
+        let early = timeout(RETIRE_WITHIN + Duration::from_secs(1), peer.stream.read_u8()).await;
+        assert!(early.is_err(), "nothing is confirmed, and yet: {early:?}");
+        assert!(!stage.is_drained());
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        drop(peer);
+        assert_eq!(stage.drained().await, 0);
+    });
+}
+
+#[test]
+fn a_drain_behind_the_disconnect_of_a_replaced_connection_waits_for_what_is_in_flight() {
+    System::new().block_on(async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let _next = accept_silent(&stage).await;
+        let goodbye = timeout(2 * PATIENCE, peer.stream.read_u8()).await.expect("in time");
+        assert_eq!(goodbye.expect("DISCONNECT"), 0xE0);
+        stage.actor.send(StopIntake).await.expect("alive");
+        drop(peer);
+        // Until the connection is given up and all mail is read.
+        actix_rt::time::sleep(Duration::from_millis(200)).await;
+        assert!(!stage.is_drained());
+        stage.deliver(&messages);
+        assert_eq!(stage.drained().await, 1, "the broker has no acknowledgement of it");
+        assert!(stage.metrics.conservation().balances());
+    });
+}
+
+#[test]
+fn the_next_connection_waits_until_the_broker_has_read_the_goodbye_of_the_one_before() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let mut next = accept_silent(&stage).await;
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        // A busy broker: the acknowledgements before it may wait as long.
+        let early = timeout(CLOSE_WITHIN + CLOSE_WITHIN / 2, next.stream.read_u8()).await;
+        assert!(early.is_err(), "{early:?}");
+        drop(peer);
+        assert_eq!(next.packet().await.0, 0x10, "CONNECT");
+    });
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_broker_that_is_slow_to_let_a_connection_be_replaced() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let _next = accept_silent(&stage).await;
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        let begin = Instant::now();
+        stage.actor.send(StopIntake).await.expect("alive");
+        assert_eq!(stage.drained().await, 0);
+        assert!(begin.elapsed() < RETIRE_WITHIN / 2, "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn qos_0_that_waits_while_a_connection_is_replaced_is_taken_in_and_overtakes_nothing() {
+    run(|| async {
+        let (stage, file) = with_password_file(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let messages = stage.handed_on(1).await;
+        std::fs::write(file.path(), "two").expect("written");
+        let mut next = accept_silent(&stage).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        assert_eq!(peer.acknowledgement().await, (0xE0, vec![]), "DISCONNECT");
+        // The broker has sent more before it reads that.
+        peer.publish(0x30, 0, b"before").await;
+        peer.publish(0x32, 2, b"again").await;
+        peer.publish(0x30, 0, b"behind").await;
+        peer.send(b"\x30\x07\0\x03a/cz").await;
+        peer.send(b"z").await;
+        drop(peer);
+        assert_eq!(next.packet().await.0, 0x10, "CONNECT");
+        let messages = stage.handed_on(3).await;
+        let payloads: Vec<_> = messages.iter().map(|(_, payload)| &payload[..]).collect();
+        assert_eq!(payloads, [&b"x"[..], b"before", b"zz"]);
+        let counts = stage.metrics.conservation();
+        assert!(counts.shed == 1 && counts.received == 4, "{counts:?}");
+        next.send(&CONNACK_SESSION_PRESENT).await;
+        next.publish(0x3A, 2, b"again").await;
+        let messages = stage.handed_on(4).await;
+        stage.deliver(&messages[1..]);
+        assert_eq!(next.puback().await, 2);
+        assert!(stage.metrics.conservation().balances());
     });
 }
 
@@ -1370,6 +1500,19 @@ impl Peer {
     }
 }
 
+/// The next connection asks for a clean session, which is the end of the one before; then it goes.
+async fn ended_by_a_clean_session(stage: &Stage, connack: &[u8]) {
+    let (mut peer, connect) = accept_at(&stage.listener).await;
+    assert_eq!(connect[7] & 2, 2, "a clean session");
+    if connect[6] == 5 {
+        // Properties: the session is over with the connection.
+        assert!(!connect.windows(5).any(|bytes| bytes == [0x11, 0, 0, 0x0E, 0x10]), "{connect:?}");
+    }
+    peer.send(connack).await;
+    assert_eq!(peer.packet().await.0, 0xE0, "DISCONNECT");
+}
+
+const CONNACK_V5: [u8; 5] = [0x20, 3, 0, 0, 0];
 const GOODBYE: (u8, [u8; 7]) = (0xE0, [0, 5, 0x11, 0, 0, 0, 0]);
 
 #[test]
@@ -1400,15 +1543,16 @@ fn one_that_leaves_unsubscribes_delivers_what_still_comes_and_ends_the_session()
         assert!(begin.elapsed() >= quiet::PAUSE, "{:?}", begin.elapsed());
         let (kind, body) = peer.packet().await;
         assert_eq!((kind, &body[..]), (GOODBYE.0, &GOODBYE.1[..]), "DISCONNECT, expiry 0");
-        assert!(departures.try_recv().is_err(), "the broker has not closed yet");
         drop(peer);
+        assert!(departures.try_recv().is_err(), "nothing says that the broker has read it");
+        ended_by_a_clean_session(&stage, &CONNACK_V5).await;
         assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
         // It stays, and connects no more, until the supervisor drains.
         stage.actor.do_send(Panicked);
         stage.actor.do_send(StopIntake);
         let drained = |stage: &Stage| {
             let told = stage.told.lock().expect("sound");
-            matches!(told.last(), Some(Told::Drained)).then_some(())
+            matches!(told.last(), Some(Told::Drained(_))).then_some(())
         };
         stage.until("drained", drained).await;
         assert_eq!(stage.logged("left: all is delivered").len(), 1);
@@ -1440,11 +1584,7 @@ fn one_that_leaves_over_311_ends_the_session_by_a_clean_one_and_removes_its_stat
         assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
         drop(peer);
         assert!(departures.try_recv().is_err() && path.exists(), "the session is still there");
-        let (mut peer, connect) = accept_at(&stage.listener).await;
-        assert_eq!(connect[7] & 2, 2, "a clean session");
-        peer.send(&CONNACK).await;
-        assert_eq!(peer.packet().await, (0xE0, vec![]), "DISCONNECT");
-        drop(peer);
+        ended_by_a_clean_session(&stage, &CONNACK).await;
         assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
         assert!(!path.exists());
     });
@@ -1460,6 +1600,7 @@ fn one_that_leaves_where_the_broker_has_no_session_says_so() {
         peer.ping().await;
         assert_eq!(peer.packet().await.1, GOODBYE.1, "DISCONNECT, expiry 0: CONNECT made one");
         drop(peer);
+        ended_by_a_clean_session(&stage, &CONNACK_V5).await;
         assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
         assert_eq!(stage.logged("left: the broker had no session").len(), 1);
     });
@@ -1502,12 +1643,91 @@ fn a_connection_lost_while_leaving_is_made_again_and_unsubscribes_again() {
         peer.ping().await;
         assert_eq!(peer.packet().await.1, GOODBYE.1, "DISCONNECT, expiry 0");
         drop(peer);
+        ended_by_a_clean_session(&stage, &CONNACK_V5).await;
         assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
     });
 }
 
 #[test]
-fn our_own_retained_status_is_acknowledged_and_not_forwarded() {
+fn one_that_leaves_a_broker_that_is_reset_before_it_reads_the_goodbye_ends_the_session_behind_it() {
+    run(|| async {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut mqtt = config(&Host::bind(Over::Tcp).await).connections.remove(0);
+        mqtt.session_expiry_s = 3600;
+        let file = StateFile::of(Some(directory.path()), &mqtt).expect("a session");
+        file.save(&[]).expect("saved");
+        let (departed, mut departures) = unbounded_channel();
+        let path = file.path().to_owned();
+        let stage = Stage::built(
+            |config| {
+                config.connections[0].protocol = Protocol::V5;
+                config.connections[0].session_expiry_s = 3600;
+            },
+            |actor| actor.leaving(Some(file), Vec::new(), PATIENCE, departed),
+        )
+        .await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 1, 0, 0]).await;
+        peer.unsubscribed("#", true).await;
+        peer.ping().await;
+        peer.ping().await;
+        peer.stream.reset_when_closed();
+        drop(peer);
+        // The first of those behind it is not accepted, and proves nothing.
+        drop(stage.accept().await);
+        assert!(departures.try_recv().is_err() && path.exists(), "the session is still there");
+        ended_by_a_clean_session(&stage, &CONNACK_V5).await;
+        assert_eq!(timeout(PATIENCE, departures.recv()).await.expect("in time"), Some(true));
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn one_that_leaves_gives_up_without_an_unsuback_although_messages_come() {
+    run(|| async {
+        let (stage, mut departures) = leaving(Duration::from_millis(1500), |_| {}).await;
+        let mut peer = stage.accept().await;
+        peer.send(&[0x20, 3, 1, 0, 0]).await;
+        assert_eq!(peer.packet().await.0, 0xA2, "UNSUBSCRIBE");
+        assert_eq!(peer.packet().await.0, 0xA2, "UNSUBSCRIBE");
+        let end = Instant::now() + PATIENCE;
+        let mut count = 0_u8;
+        let outcome = loop {
+            if let Ok(outcome) = departures.try_recv() {
+                break outcome;
+            }
+            assert!(Instant::now() < end, "it stays for ever");
+            count = count.wrapping_add(1).max(1);
+            peer.send(&[0x32, 9, 0, 3, b'a', b'/', b'b', 0, count, 0, count]).await;
+            let messages = stage.handed_on(usize::from(count)).await;
+            stage.deliver(&messages[usize::from(count) - 1..]);
+            assert_eq!(peer.puback().await, u16::from(count));
+            actix_rt::time::sleep(Duration::from_millis(50)).await;
+        };
+        assert!(!outcome, "the session is kept");
+    });
+}
+
+#[test]
+fn what_another_address_without_the_session_brings_is_no_redelivery() {
+    run(|| async {
+        let (stage, second) = Stage::with_two_addresses(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        stage.handed_on(1).await;
+        drop(peer);
+        stage.accept().await.send(&[0x20, 2, 0, 5]).await;
+        let (mut peer, _) = accept_at(&second).await;
+        peer.send(&CONNACK).await;
+        // Same id, same content, and DUP.
+        peer.publish(0x3A, 1, b"x").await;
+        assert_eq!(stage.handed_on(2).await.len(), 2);
+        assert_eq!(stage.metrics.conservation().redelivered, 0);
+    });
+}
+
+#[test]
+fn our_own_status_is_acknowledged_and_neither_forwarded_nor_a_dead_letter() {
     run(|| async {
         let stage = Stage::new(|config| {
             config.connections[0].status = Some(StatusConfig {
@@ -1522,15 +1742,18 @@ fn our_own_retained_status_is_acknowledged_and_not_forwarded() {
         .await;
         let mut peer = accept_granting(&stage, 1).await;
         assert_eq!(peer.packet().await.0, 0x31, "the birth message");
-        // Retained, by the will of a process before this one; and one that another client sends.
+        // Retained, by the will of a process before this one; and not, as an older subscription brings our
+        // birth, and the will that the broker queued for our own session.
         peer.send(b"\x33\x0f\0\x03a/b\0\x01\0offline").await;
-        assert_eq!(peer.puback().await, 1);
-        peer.send(b"\x32\x09\0\x03a/b\0\x02\0x").await;
+        peer.send(b"\x32\x0e\0\x03a/b\0\x02\0online").await;
+        peer.send(b"\x3a\x0f\0\x03a/b\0\x03\0offline").await;
+        assert_eq!([peer.puback().await, peer.puback().await, peer.puback().await], [1, 2, 3]);
+        peer.send(b"\x32\x09\0\x03a/c\0\x04\0x").await;
         let messages = stage.handed_on(1).await;
         assert_eq!((messages.len(), &messages[0].1[..]), (1, &b"x"[..]));
         stage.deliver(&messages);
-        assert_eq!(peer.puback().await, 2);
+        assert_eq!(peer.puback().await, 4);
         let counts = stage.metrics.conservation();
-        assert!(counts.filtered == 1 && counts.balances(), "{counts:?}");
+        assert!(counts.filtered == 3 && counts.balances(), "{counts:?}");
     });
 }

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::time::{Sleep, sleep, sleep_until};
+use bytes::Bytes;
+use tokio::time::{Sleep, sleep_until};
 
 use crate::failpoint::{self, Site};
 use crate::message::{Qos, Stamp};
@@ -43,7 +44,9 @@ const LOOK_FOR_SIGN_EVERY: Duration = Duration::from_millis(5);
 const FIRST_BYTES: usize = 5;
 /// How long a connection that is replaced waits for what is in flight.
 pub(super) const RETIRE_WITHIN: Duration = Duration::from_secs(10);
-/// How long a broker may take to close its side after DISCONNECT.
+/// How long a broker may take to close its side after DISCONNECT. That of a connection that is replaced may
+/// take what is left of [`RETIRE_WITHIN`], if that is more: before it has read our acknowledgements, it would
+/// send those messages again on the next connection.
 pub(super) const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// A connection in use.
@@ -75,8 +78,18 @@ pub(super) struct Connection {
     quiet: Quiet,
     /// PINGREQs that were written and PINGRESPs that came.
     pings: (u64, u64),
-    /// DISCONNECT is written; runs until the broker closes its side or this timer ends.
-    closing: Option<Pin<Box<Sleep>>>,
+    /// DISCONNECT is written.
+    closing: Option<Closing>,
+}
+
+/// Waiting for the broker to close its side.
+struct Closing {
+    /// For so long at most.
+    end: Pin<Box<Sleep>>,
+    /// What comes can be read; if not, it is thrown away.
+    is_readable: bool,
+    /// The MQTT topics of the QoS 1 messages that were left to come again.
+    left: HashSet<Bytes>,
 }
 
 /// How the use of a connection ended.
@@ -137,8 +150,12 @@ impl Connection {
 
     /// Takes in, hands on, writes, reads; again and again until there is nothing to do.
     pub(super) fn pump(&mut self, core: &mut Core, cx: &mut TaskContext<'_>) -> Poll<End> {
+        if core.draining {
+            // The drain has a deadline of its own.
+            self.retires_at = None;
+        }
         if self.closing.is_some() {
-            return self.poll_closed(cx);
+            return self.poll_closed(core, cx);
         }
         let mut events = Vec::new();
         for _ in 0..READS_PER_TURN {
@@ -153,13 +170,13 @@ impl Connection {
             }
             if self.is_ending(core) && (self.owes_nothing(core) || self.is_late()) {
                 self.close(core, false);
-                return self.poll_closed(cx);
+                return self.poll_closed(core, cx);
             }
             match self.has_left(core, cx) {
                 Ok(false) => {}
                 Ok(true) => {
                     self.close(core, true);
-                    return self.poll_closed(cx);
+                    return self.poll_closed(core, cx);
                 }
                 Err(lost) => return Poll::Ready(lost.into()),
             }
@@ -268,7 +285,12 @@ impl Connection {
             }
             let now = self.read_at.instant;
             let out = self.channel.out();
+            let written = out.len();
             let publish = self.protocol.on_packet(incoming, now, &mut core.session, out, events);
+            if self.closing.is_some() {
+                // Nothing is sent behind DISCONNECT [MQTT-3.14.4-2].
+                out.truncate(written);
+            }
             // At once: CONNACK says whether the session is there, and with it what the next PUBLISH is.
             core.handle(events);
             if let Some(publish) = publish? {
@@ -478,13 +500,18 @@ impl Connection {
     /// messages are left, since the broker sends those again. A QoS 0 message behind one of them in the
     /// same MQTT topic is shed: it must not overtake.
     pub(super) fn take_unread_qos0(&mut self, core: &mut Core) {
+        let _ = self.take_qos0(core, &mut HashSet::new());
+    }
+
+    /// The same; `left` are the MQTT topics of the messages that were left.
+    fn take_qos0(&mut self, core: &mut Core, left: &mut HashSet<Bytes>) -> Result<(), Lost> {
         let mut events = Vec::new();
-        let mut left = HashSet::new();
         let mut next = self.blocked.take();
         loop {
             if let Some(publish) = next {
                 if publish.qos == Qos::AtLeastOnce {
-                    left.insert(publish.mqtt_topic);
+                    // A copy: a piece of what was read would keep all of it.
+                    left.insert(Bytes::copy_from_slice(&publish.mqtt_topic));
                 } else if core.draining
                     || left.contains(&publish.mqtt_topic)
                     || core.receive(publish, self.read_at, &mut self.passed).is_some()
@@ -492,10 +519,10 @@ impl Connection {
                     core.intake.shed_qos0();
                 }
             }
-            next = match self.next_publish(core, &mut events) {
-                Ok(Some(publish)) => Some(publish),
-                Ok(None) | Err(_) => return,
-            };
+            next = self.next_publish(core, &mut events)?;
+            if next.is_none() {
+                return Ok(());
+            }
         }
     }
 
@@ -508,23 +535,59 @@ impl Connection {
     /// Sends DISCONNECT, which ends the session too if it is `for_good` and the version knows such a
     /// thing, and begins to wait for the broker to close.
     fn close(&mut self, core: &mut Core, for_good: bool) {
-        self.take_unread_qos0(core);
+        let mut left = HashSet::new();
+        let is_readable = self.take_qos0(core, &mut left).is_ok();
         self.protocol.say_farewell(&core.session.status, self.channel.out());
         match self.protocol.version() {
             Version::V5 if for_good => packet::encode_disconnect_for_good(self.channel.out()),
             version => packet::encode_disconnect(version, 0, self.channel.out()),
         }
-        self.closing = Some(Box::pin(sleep(CLOSE_WITHIN)));
+        let soon = Instant::now() + CLOSE_WITHIN;
+        let end = self.retires_at.map_or(soon, |at| at.max(soon));
+        self.closing = Some(Closing { end: Box::pin(sleep_until(end.into())), is_readable, left });
     }
 
-    fn poll_closed(&mut self, cx: &mut TaskContext<'_>) -> Poll<End> {
+    /// A broker that has read DISCONNECT has read the acknowledgements before it, and closes.
+    fn poll_closed(&mut self, core: &mut Core, cx: &mut TaskContext<'_>) -> Poll<End> {
+        let Some(mut closing) = self.closing.take() else { return Poll::Ready(End::Closed) };
+        // A drain that has begun meanwhile does not wait for so long.
+        let soon = Instant::now() + CLOSE_WITHIN;
+        if core.draining && closing.end.deadline().into_std() > soon {
+            closing.end.as_mut().reset(soon.into());
+        }
         // The clock first: a broker that goes on sending must not keep us here.
-        let expired = self.closing.as_mut().is_none_or(|end| end.as_mut().poll(cx).is_ready());
-        if !expired && self.channel.poll_close(cx).is_pending() {
+        let is_late = closing.end.as_mut().poll(cx).is_ready();
+        self.closing = Some(closing);
+        if !is_late && self.poll_end(core, cx).is_pending() {
             return Poll::Pending;
         }
         self.channel.shut_down(cx);
         Poll::Ready(End::Closed)
+    }
+
+    /// Writes what is left and reads to the broker's end; what comes at QoS 0 is taken in.
+    fn poll_end(&mut self, core: &mut Core, cx: &mut TaskContext<'_>) -> Poll<()> {
+        for _ in 0..READS_PER_TURN {
+            if self.closing.as_ref().is_none_or(|closing| !closing.is_readable) {
+                return self.channel.poll_close(cx).map(|_| ());
+            }
+            if let Poll::Ready(Err(_)) = self.channel.poll_flush(cx) {
+                return Poll::Ready(());
+            }
+            match ready!(self.channel.poll_read(cx, self.frames.space())) {
+                Ok(1..) => self.read_at = Stamp::now(),
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+            let Some(closing) = &mut self.closing else { continue };
+            let mut left = std::mem::take(&mut closing.left);
+            let is_readable = self.take_qos0(core, &mut left).is_ok();
+            core.intake.forward();
+            if let Some(closing) = &mut self.closing {
+                (closing.is_readable, closing.left) = (is_readable, left);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -208,11 +208,11 @@ impl Intake {
 
     /// Where a message goes.
     fn destinations(&mut self, publish: &Publish, subscriptions: &Subscriptions) -> Destinations {
+        if self.is_own_status(&publish.mqtt_topic) {
+            return Destinations::None;
+        }
         if let Some(refusal) = &publish.refusal {
             return Destinations::One(Destination::DeadLetter(refusal.clone()));
-        }
-        if publish.retain && self.is_own_status(&publish.mqtt_topic) {
-            return Destinations::None;
         }
         match self.route_catching_panics(publish) {
             Destinations::None => self.unmatched(publish, subscriptions),
@@ -223,8 +223,9 @@ impl Intake {
         }
     }
 
-    /// Whether a retained message is our own status of earlier. No Local keeps away what we publish while we
-    /// are subscribed, but not, on Mosquitto for one, what a new subscription finds retained.
+    /// Whether it is our own status, of now or earlier. No Local keeps away what we publish while we are
+    /// subscribed, but not, on Mosquitto for one, what a new subscription finds retained; nor what an older
+    /// subscription without it brings, nor the will that a broker queues for our own session.
     fn is_own_status(&self, mqtt_topic: &[u8]) -> bool {
         let status = self.settings.mqtt.status.as_ref();
         status.is_some_and(|status| status.mqtt_topic.as_bytes() == mqtt_topic)

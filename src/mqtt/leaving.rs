@@ -7,7 +7,7 @@ use slog::{Logger, info, warn};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::mqtt::state_file::StateFile;
-use crate::observe::{Conservation, keys};
+use crate::observe::keys;
 
 /// See the module.
 pub(super) struct Leaving {
@@ -18,18 +18,44 @@ pub(super) struct Leaving {
     had_session: Option<bool>,
     /// How long nothing may move.
     patience: Duration,
-    /// What had moved at the last look, and when it last did.
-    seen: (Mark, Instant),
+    /// How far it is, and since when.
+    reached: (Reached, Instant),
 }
 
-/// What changes while something moves.
+/// How far it is. Each of these gets there once, or only grows: a session that is not left in the end does
+/// not move for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Mark {
-    pub(super) counts: Conservation,
-    /// CONNACK has come.
-    pub(super) is_connected: bool,
-    /// Filters that are still subscribed.
+    /// Filters that may still be subscribed. While there are any, new messages come, and delivering them
+    /// gets it no further.
     pub(super) held: usize,
+    /// Messages that Kafka, the dead letter or nobody is to have, and has.
+    pub(super) done: u64,
+    /// All is delivered, and the session is being ended.
+    pub(super) is_over: bool,
+}
+
+/// The furthest that it was. A lost connection makes the filters doubtful again: that, and what comes again
+/// then, is no movement.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    had_answer: bool,
+    held: Option<usize>,
+    done: u64,
+    is_over: bool,
+}
+
+impl Reached {
+    /// Whether it is further now.
+    fn advance(&mut self, has_answer: bool, mark: Mark) -> bool {
+        let first_answer = has_answer && !std::mem::replace(&mut self.had_answer, true);
+        let fewer_held = self.held.is_none_or(|held| mark.held < held);
+        let more_done = mark.held == 0 && mark.done > self.done;
+        let newly_over = mark.is_over && !std::mem::replace(&mut self.is_over, true);
+        self.held = Some(self.held.map_or(mark.held, |held| held.min(mark.held)));
+        self.done = self.done.max(mark.done);
+        first_answer || fewer_held || more_done || newly_over
+    }
 }
 
 impl Leaving {
@@ -40,8 +66,8 @@ impl Leaving {
         file: Option<StateFile>,
         patience: Duration,
     ) -> Self {
-        let seen = (Mark::default(), Instant::now());
-        Self { departed: Some(departed), file, had_session: None, patience, seen }
+        let reached = (Reached::default(), Instant::now());
+        Self { departed: Some(departed), file, had_session: None, patience, reached }
     }
 
     /// CONNACK came.
@@ -50,16 +76,16 @@ impl Leaving {
     }
 
     /// Looks whether something has moved since the last look; after too long it says that the session
-    /// could not be left.
-    pub(super) fn look(&mut self, now: Instant, mark: Mark, log: &Logger) {
-        let (before, since) = self.seen;
-        if before != mark {
-            self.seen = (mark, now);
-        } else if now.saturating_duration_since(since) >= self.patience
+    /// could not be left. `in_flight` is for that line.
+    pub(super) fn look(&mut self, now: Instant, mark: Mark, in_flight: u64, log: &Logger) {
+        let (reached, since) = &mut self.reached;
+        if reached.advance(self.had_session.is_some(), mark) {
+            *since = now;
+        } else if now.saturating_duration_since(*since) >= self.patience
             && let Some(departed) = self.departed.take()
         {
             warn!(log, "nothing has moved for too long, not left: the session is kept";
-                keys::IN_FLIGHT => mark.counts.in_flight,
+                keys::IN_FLIGHT => in_flight,
                 keys::ELAPSED_MS => u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX));
             let _ = departed.send(false);
         }
@@ -80,6 +106,50 @@ impl Leaving {
         }
         if let Some(departed) = self.departed.take() {
             let _ = departed.send(true);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOT_OVER: Mark = Mark { held: 2, done: 0, is_over: false };
+
+    #[test]
+    fn while_filters_are_subscribed_only_fewer_of_them_are_movement() {
+        let mut reached = Reached::default();
+        assert!(reached.advance(false, NOT_OVER), "the first look");
+        assert!(reached.advance(true, NOT_OVER), "CONNACK");
+        assert!(!reached.advance(true, Mark { done: 7, ..NOT_OVER }), "what comes is delivered");
+        assert!(reached.advance(true, Mark { held: 1, done: 8, ..NOT_OVER }));
+        assert!(reached.advance(true, Mark { held: 0, done: 8, ..NOT_OVER }));
+        assert!(reached.advance(true, Mark { held: 0, done: 9, ..NOT_OVER }), "the rest");
+    }
+
+    #[test]
+    fn a_connection_that_comes_and_goes_is_no_movement() {
+        let mut reached = Reached::default();
+        reached.advance(true, Mark { held: 0, done: 3, ..NOT_OVER });
+        assert!(!reached.advance(true, Mark { done: 3, ..NOT_OVER }));
+        assert!(!reached.advance(true, Mark { held: 0, done: 3, ..NOT_OVER }));
+        assert!(reached.advance(true, Mark { held: 0, done: 3, is_over: true }));
+        assert!(!reached.advance(true, Mark { held: 0, done: 3, is_over: true }));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_it_moves_only_as_often_as_there_are_filters_and_messages(
+            looks in prop::collection::vec((any::<bool>(), 0_usize..4, 0_u64..5, any::<bool>()), 0..300),
+        ) {
+            let mut reached = Reached::default();
+            let moved = looks.into_iter().filter(|(answer, held, done, is_over)| {
+                let mark = Mark { held: *held, done: *done, is_over: *is_over };
+                reached.advance(*answer, mark)
+            });
+            prop_assert!(moved.count() <= 1 + 4 + 4 + 1);
         }
     }
 }

@@ -75,6 +75,11 @@ pub struct ConnectionProtocol {
     owes_puback: bool,
 }
 
+/// For how long the broker is to keep the session behind the connection, in seconds.
+fn asked_expiry_s(settings: &Settings, session: &Session) -> u32 {
+    if session.is_over { 0 } else { settings.mqtt.session_expiry_s }
+}
+
 impl ConnectionProtocol {
     /// Begins a connection with CONNECT, with this login, in this session and with its will.
     pub fn open(
@@ -92,7 +97,7 @@ impl ConnectionProtocol {
             client_id: &mqtt.client_id,
             keep_alive_s,
             clean_start: is_clean,
-            session_expiry_s: mqtt.session_expiry_s,
+            session_expiry_s: asked_expiry_s(&settings, session),
             receive_maximum: settings.receive_maximum,
             user_properties: &mqtt.user_properties,
             will: session.status.will(version),
@@ -206,7 +211,7 @@ impl ConnectionProtocol {
             keep_alive_s: u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX),
             limits: ack.limits.clone(),
         });
-        let asked_s = self.settings.mqtt.session_expiry_s;
+        let asked_s = asked_expiry_s(&self.settings, session);
         if let Some(granted_s) = ack.limits.session_expiry_s.filter(|granted| *granted < asked_s) {
             events.push(SessionEvent::SessionExpiryShortened { asked_s, granted_s });
         }

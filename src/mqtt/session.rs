@@ -81,7 +81,7 @@ pub struct Session {
     unanswered: bool,
     /// What is said of us, and how far that is.
     pub status: Status,
-    /// The next CONNECT ends it: it asks for a clean one (MQTT 3.1.1).
+    /// The next CONNECT ends it: it asks for a clean one, which is gone with its connection.
     pub is_over: bool,
     /// Which of the broker's addresses is tried or in use.
     pub failover: Failover,
