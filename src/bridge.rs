@@ -296,13 +296,14 @@ fn start(
     // First: if the address is taken, nothing else has begun.
     let http = start_http(&config, &readiness, logging, log)?;
     let manager = service_manager(log);
+    // Before the first client is made: a change after its first look at the files is noticed.
+    let login_thread = LoginThread::start(&login, log)?;
     let probe = (http.is_some() || manager.is_some())
         .then(|| Probe::start(&config, &login, Arc::clone(&metrics)))
         .transpose()?;
     let arbiters = connections.iter().map(|_| Arbiter::try_new());
     let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
-    let login_thread = LoginThread::start(&login, log)?;
     let hang_after = config.supervisor.hang_after;
     let watchdog = Watchdog::start(beats, hang_after, manager.clone(), logging.clone())?;
     let mut threads = watched_threads(logging, &watchdog);

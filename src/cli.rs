@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use mqtt_kafka_bridge::config::{Config, ConfigErrors, environment};
+use mqtt_kafka_bridge::config::{Config, ConfigErrors, HttpConfig, environment};
 use mqtt_kafka_bridge::exit::Exit;
 
 const EXAMPLES: &str = "\
@@ -99,6 +99,14 @@ impl ConfigArgs {
     /// All errors in it.
     pub(crate) fn load(&self) -> Result<Config, ConfigErrors> {
         Config::load(&self.config, environment())
+    }
+
+    /// Reads only where the bridge's pages are.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub(crate) fn load_pages(&self) -> Result<HttpConfig, ConfigErrors> {
+        Config::load_pages(&self.config, environment())
     }
 }
 

@@ -114,8 +114,8 @@ fn refused(errors: &ConfigErrors) -> Exit {
 
 /// Asks the running bridge whether it is ready or alive.
 pub(crate) fn healthcheck(args: &HealthcheckArgs) -> Exit {
-    let config = args.config.load().map_err(|errors| errors.to_string());
-    match config.and_then(|config| http::check::check(&config, args.live)) {
+    let pages = args.config.load_pages().map_err(|errors| errors.to_string());
+    match pages.and_then(|pages| http::check::check(&pages, args.live)) {
         Ok(()) => Exit::Drained,
         Err(why) => {
             eprintln!("{why}");

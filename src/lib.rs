@@ -37,6 +37,7 @@ pub mod bridge;
 pub mod backoff;
 pub mod visible;
 pub mod observe;
+mod command;
 pub mod file_watch;
 pub mod http;
 pub mod failpoint;

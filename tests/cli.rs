@@ -304,6 +304,26 @@ fn healthcheck_of_what_is_not_there_is_1_and_says_why() {
 }
 
 #[test]
+fn healthcheck_reads_only_where_the_pages_are() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("bound").to_string();
+    drop(taken);
+    let mqtt = "password_file = \"/nowhere\"\nusername = \"${NOWHERE}\"\n\n[kafka]";
+    let http = format!("\"{address}\"\ntoken_file = \"/nowhere\"\ncert_file = \"${{NOWHERE}}/x\"");
+    let kafka = "[kafka.properties]\nsecurity.protocol = \"ssl\"\nssl.ca.location = \"/nowhere\"\n";
+    let text = MINIMAL.replace("[kafka]", mqtt).replace("\"off\"", &http) + kafka;
+    let config = file(&text);
+    let run =
+        |command: &str| bridge(&[command, "--config", path(&config)]).output().expect("it starts");
+    assert_eq!(run("check").status.code(), Some(78));
+    let output = run("healthcheck");
+    assert_eq!(output.status.code(), Some(1));
+    let expected =
+        format!("no answer from https://{address}/readyz (http.listen): Connection refused");
+    assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+}
+
+#[test]
 fn healthcheck_of_one_that_does_not_answer_gives_up() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let output = healthcheck(&silent.local_addr().expect("bound").to_string(), &["--live"]);

@@ -24,6 +24,8 @@ const CLIENT_ID: [&str; 2] =
     ["sasl.oauthbearer.client.id", "sasl.oauthbearer.client.credentials.client.id"];
 const CLIENT_SECRET: [&str; 2] =
     ["sasl.oauthbearer.client.secret", "sasl.oauthbearer.client.credentials.client.secret"];
+const VERIFICATION: &str = "enable.ssl.certificate.verification";
+const NAME_CHECK: &str = "ssl.endpoint.identification.algorithm";
 const SCOPE: &str = "sasl.oauthbearer.scope";
 const EXTENSIONS: &str = "sasl.oauthbearer.extensions";
 const HTTPS_CA: [&str; 2] = ["https.ca.location", "https.ca.pem"];
@@ -191,6 +193,41 @@ fn region_in(broker: &str) -> Option<String> {
     is_msk.then(|| region.to_owned())
 }
 
+/// What is legal and lets others read or change what goes to Kafka.
+pub(super) fn warnings(kafka: &KafkaConfig) -> Vec<String> {
+    let mut all = Vec::new();
+    let value = |name: &str| kafka.properties.get(name).map_or("", String::as_str);
+    if value("security.protocol").to_ascii_uppercase().ends_with("SSL") {
+        // librdkafka takes "false", "f" and "0".
+        if ["false", "f", "0"].contains(&&*value(VERIFICATION).to_ascii_lowercase()) {
+            all.push(format!(
+                "{PROPERTIES}.{VERIFICATION} is false: neither the certificates of Kafka's brokers nor their \
+                 names are checked, so that anybody on the way can read and change everything, the login \
+                 included"
+            ));
+        } else if value(NAME_CHECK).eq_ignore_ascii_case("none") {
+            all.push(format!(
+                "{PROPERTIES}.{NAME_CHECK} is none: the names in the certificates of Kafka's brokers are not \
+                 checked, so that whoever has any certificate of a trusted authority can stand for a broker"
+            ));
+        }
+    }
+    let is_oidc = mechanism(&kafka.properties) == Some("OAUTHBEARER");
+    let endpoint = Url::parse(value(ENDPOINT)).ok().filter(|url| is_oidc && url.scheme() == "http");
+    let is_here = |host: url::Host<&str>| match host {
+        url::Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
+        url::Host::Ipv4(ip) => ip.is_loopback(),
+        url::Host::Ipv6(ip) => ip.is_loopback(),
+    };
+    if endpoint.is_some_and(|url| !url.host().is_some_and(is_here)) {
+        all.push(format!(
+            "{PROPERTIES}.{ENDPOINT} begins with http://: the client's secret and the tokens go over the \
+             network in the clear"
+        ));
+    }
+    all
+}
+
 /// The contradictions, each with the path of its key.
 pub(super) fn check(kafka: &KafkaConfig) -> Vec<(String, String)> {
     let mut check = Check { kafka, properties: &kafka.properties, said: Vec::new() };
@@ -236,10 +273,7 @@ impl Check<'_> {
     fn certificates(&mut self) {
         let protocol = self.properties.get("security.protocol").map_or("", String::as_str);
         let is_tls = protocol.to_ascii_uppercase().ends_with("SSL");
-        let verifies = self
-            .properties
-            .get("enable.ssl.certificate.verification")
-            .is_none_or(|value| value != "false");
+        let verifies = self.properties.get(VERIFICATION).is_none_or(|value| value != "false");
         if is_tls && verifies && !self.has_any(TRUST) && authorities::found().is_none() {
             self.say(
                 TRUST[0],
@@ -488,6 +522,34 @@ mod tests {
             said(&with(&[(EXTENSIONS, "logicalCluster=lkc-1, identityPoolId=p")]), |_| {}),
             [""; 0]
         );
+    }
+
+    #[test]
+    fn what_is_not_verified_or_goes_in_the_clear_is_a_warning() {
+        let warned = |lines: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let properties = lines.iter().map(owned).collect();
+            warnings(&KafkaConfig { properties, ..KafkaConfig::default() }).join("\n")
+        };
+        let tls = ("security.protocol", "sasl_ssl");
+        for value in ["false", "0", "F"] {
+            let said = warned(&[tls, (VERIFICATION, value), (NAME_CHECK, "none")]);
+            assert!(said.contains("verification is false: neither") && said.lines().count() == 1);
+        }
+        assert!(warned(&[tls, (NAME_CHECK, "none")]).contains("is none: the names"));
+        assert_eq!(warned(&[tls, (VERIFICATION, "true"), (NAME_CHECK, "https")]), "");
+        assert_eq!(warned(&[(NAME_CHECK, "none")]), "", "it is without meaning");
+        for (url, is_warned) in [
+            ("http://idp.example/token", true),
+            ("http://10.0.0.1/token", true),
+            ("http://localhost:8080/token", false),
+            ("http://127.0.0.1/token", false),
+            ("http://[::1]/token", false),
+            ("https://idp.example/token", false),
+        ] {
+            let lines = [&OIDC[..3], &[(ENDPOINT, url)]].concat();
+            assert_eq!(warned(&lines).contains("in the clear"), is_warned, "{url}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::errors::{ConfigError, ConfigErrors, Location};
 use super::keys;
 use super::properties;
-use super::resolve::resolve;
-use super::resolved::Config;
+use super::resolve::{resolve, resolve_pages};
+use super::resolved::{Config, HttpConfig};
 use super::source::Source;
 use super::text;
 
@@ -20,17 +20,24 @@ impl Config {
         path: &Path,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        let name = path.display().to_string();
-        let read = std::fs::read(path)
-            .map_err(|error| format!("expected a file that can be read: {error}"));
-        let read = read.as_ref().map_err(String::clone).and_then(|bytes| text::decode(bytes));
-        match read {
-            Ok(text) => Self::from_toml(text, &name, env),
-            Err(text) => {
-                let error = ConfigError { location: Location::File, key: String::new(), text };
-                Err(ConfigErrors::new(&name, vec![error]))
-            }
-        }
+        with_text(path, |text, name| Self::from_toml(text, name, env))
+    }
+
+    /// Only what it takes to ask the bridge that runs with this file and this environment: the address of its
+    /// pages, and `cert_file` if they are served over TLS, without its path. No other key is judged, and no
+    /// other file is read.
+    ///
+    /// # Errors
+    /// What is wrong with `http.listen`, or that the file cannot be read.
+    pub fn load_pages(
+        path: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<HttpConfig, ConfigErrors> {
+        let env = env.into_iter().collect();
+        with_text(path, |text, name| {
+            let source = Source::read(text, &env);
+            source.and_then(resolve_pages).map_err(|errors| ConfigErrors::new(name, errors))
+        })
     }
 
     /// Loads `text`, which errors call `name`, overridden by the environment `env`. If it has librdkafka
@@ -56,6 +63,24 @@ impl Config {
             })?;
         }
         Ok(config)
+    }
+}
+
+/// What `then` makes of the text of a file and its name.
+fn with_text<T>(
+    path: &Path,
+    then: impl FnOnce(&str, &str) -> Result<T, ConfigErrors>,
+) -> Result<T, ConfigErrors> {
+    let name = path.display().to_string();
+    let read =
+        std::fs::read(path).map_err(|error| format!("expected a file that can be read: {error}"));
+    let read = read.as_ref().map_err(String::clone).and_then(|bytes| text::decode(bytes));
+    match read {
+        Ok(text) => then(text, &name),
+        Err(text) => {
+            let error = ConfigError { location: Location::File, key: String::new(), text };
+            Err(ConfigErrors::new(&name, vec![error]))
+        }
     }
 }
 

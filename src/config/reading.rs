@@ -21,11 +21,11 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Reads every key.
-    pub(super) fn of(source: Source) -> Self {
+    /// Reads every key that is `wanted`.
+    pub(super) fn of(source: Source, wanted: impl Fn(&Key) -> bool) -> Self {
         let draft = Draft::new(source.count("mqtt"), source.count("routes"));
         let mut reading = Self { source, draft, refused: BTreeSet::new() };
-        for key in KEYS {
+        for key in KEYS.iter().filter(|key| wanted(key)) {
             for at in 0..reading.source.count(key.root()) {
                 reading.read(key, at);
             }

@@ -2,6 +2,7 @@
 //! checks `[kafka.properties]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use super::client;
 use super::errors::{ConfigError, Location};
@@ -11,7 +12,7 @@ use super::properties;
 use super::property_table::Limits;
 use super::reading::Reading;
 use super::relations;
-use super::resolved::{Config, KafkaConfig};
+use super::resolved::{Config, HttpConfig, KafkaConfig};
 use super::source::Source;
 use super::transport;
 use super::value::Value;
@@ -21,7 +22,7 @@ use super::value::Value;
 /// # Errors
 /// Everything that is wrong, in no particular order.
 pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
-    let mut reading = Reading::of(source);
+    let mut reading = Reading::of(source, |_| true);
     if reading.source.routes == 0 {
         let text = "expected at least one [[routes]] with filter and kafka_topic, found none";
         reading.refuse("routes", text.to_owned());
@@ -36,6 +37,23 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let mut config = reading.draft.finish();
     config.kafka.properties = properties;
     Ok(config)
+}
+
+/// Where the pages are, and whether over TLS: `http.listen` and `http.cert_file`. Nothing else is read, so that
+/// neither another key nor a file can make it impossible to ask a bridge that runs.
+///
+/// # Errors
+/// What is wrong with `http.listen`.
+pub(super) fn resolve_pages(mut source: Source) -> Result<HttpConfig, Vec<ConfigError>> {
+    const LISTEN: &str = "http.listen";
+    // Among them a variable that is set for the service only.
+    source.errors.retain(|error| error.key == "http" || error.key == LISTEN);
+    let reading = Reading::of(source, |key| key.path == LISTEN);
+    let cert_file = reading.is_written("http.cert_file").then(PathBuf::new);
+    if !reading.source.errors.is_empty() {
+        return Err(reading.source.errors);
+    }
+    Ok(HttpConfig { cert_file, ..reading.draft.config.http })
 }
 
 /// What other keys require of `[kafka.properties]`, if they are legal.

@@ -4,7 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use parking_lot::Mutex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use url::form_urlencoded;
 
 /// The text in place of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
@@ -42,6 +46,9 @@ const OPEN: &[&str] = &[
     "ssl.sigalgs.list",
 ];
 
+/// All but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Whether errors must not show the value of this property: it is about encryption or login, so the value
 /// may be a secret that was pasted in the wrong place.
 pub(super) fn is_private(name: &str) -> bool {
@@ -67,7 +74,7 @@ pub(super) fn shown<'a>(name: &str, value: &'a str) -> &'a str {
     if is_secret(name, value) { REDACTED } else { value }
 }
 
-/// How many secrets are remembered: far more than are in use.
+/// How many secrets are remembered, each way to write one counted: far more than are in use.
 const SECRETS_MAX: usize = 256;
 
 /// Removes the secrets of `[kafka.properties]`, and of files, from librdkafka's texts. Clones learn from
@@ -86,11 +93,38 @@ impl Secrets {
     /// The secrets among these properties, too. Older ones stay secret, up to 256 in all: a text
     /// about one that was replaced so many times ago comes no more.
     pub fn learn(&self, properties: &BTreeMap<String, String>) {
-        let secret = |(name, value): (&String, &String)| {
-            (!value.is_empty() && is_secret(name, value)).then(|| value.clone())
+        for (name, value) in properties {
+            if !value.is_empty() && is_secret(name, value) {
+                self.learn_forms(value);
+            }
+        }
+    }
+
+    /// The secret of a login, and the two together as HTTP's Basic authentication has them.
+    pub fn learn_login(&self, id: &str, secret: &str) {
+        if !secret.is_empty() {
+            self.learn_forms(secret);
+            self.learn_forms(&format!("{id}:{secret}"));
+        }
+    }
+
+    /// As it is, and as it is written in URLs, forms and headers, which others may quote.
+    fn learn_forms(&self, secret: &str) {
+        let form: String = form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let percent = utf8_percent_encode(secret, RESERVED).to_string();
+        let lower = |text: &str| {
+            let mut parts = text.split('%');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |text, part| {
+                let (code, rest) = part.split_at_checked(2).unwrap_or((part, ""));
+                format!("{text}%{}{rest}", code.to_ascii_lowercase())
+            })
         };
+        let base64 = [STANDARD.encode(secret), URL_SAFE.encode(secret)];
+        let base64 = base64.map(|text| text.trim_end_matches('=').to_owned());
+        let forms = [lower(&form), lower(&percent), form, percent, secret.to_owned()];
         let mut values = self.0.lock();
-        for value in properties.iter().filter_map(secret) {
+        for value in base64.into_iter().chain(forms) {
             // What is in use is the youngest.
             values.retain(|known| *known != value);
             values.push(value);
@@ -146,6 +180,23 @@ mod tests {
         let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let hidden = Secrets::of(&properties).hide("abcdef or abc");
         assert_eq!(hidden, "[redacted] or [redacted]");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_however_a_request_writes_it() {
+        let secrets = Secrets::default();
+        secrets.learn_login("bridge", "a~b+c/d= é");
+        for text in [
+            "a~b+c/d= é",
+            "a%7Eb%2Bc%2Fd%3D+%C3%A9",
+            "a~b%2Bc%2Fd%3D%20%C3%A9",
+            "a~b%2bc%2fd%3d%20%c3%a9",
+            &STANDARD.encode("a~b+c/d= é"),
+            &STANDARD.encode("bridge:a~b+c/d= é"),
+        ] {
+            let hidden = secrets.hide(&format!("<{text}>"));
+            assert!(hidden.starts_with("<[redacted]"), "{text}: {hidden}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What is legal and may have unwanted consequences.
 
 use super::connections::MqttSection;
+use super::kafka_login;
 use super::mqtt_config::Protocol;
 use super::resolved::Config;
 use super::suggest::quoted;
@@ -14,6 +15,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut all: Vec<String> = self.http_warning().into_iter().collect();
         let sections = self.mqtt_sections();
+        all.extend(kafka_login::warnings(&self.kafka));
         all.extend(sections.iter().filter_map(|section| insecure_warning(*section)));
         all.extend(sections.iter().filter_map(|section| group_warning(*section)));
         for section in &sections {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslStream, SslVerifyMode};
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::HttpConfig;
 use crate::visible::Visible;
 
 /// Time limit for connection, request and answer together.
@@ -21,8 +21,8 @@ const ANSWER_MAX: u64 = 1 << 20;
 ///
 /// # Errors
 /// Why it is not so, or why it cannot be asked; a readable sentence.
-pub fn check(config: &Config, live: bool) -> Result<(), String> {
-    let listen = config.http.listen.ok_or(
+pub fn check(http: &HttpConfig, live: bool) -> Result<(), String> {
+    let listen = http.listen.ok_or(
         "http.listen: expected an address to ask, found \"off\": there is no health to check",
     )?;
     if listen.port() == 0 {
@@ -32,7 +32,7 @@ pub fn check(config: &Config, live: bool) -> Result<(), String> {
     }
     let path = if live { "/livez" } else { "/readyz" };
     let address = reachable(listen);
-    let is_tls = config.http.cert_file.is_some();
+    let is_tls = http.cert_file.is_some();
     let scheme = if is_tls { "https" } else { "http" };
     let answer = get(address, path, is_tls).map_err(|error| {
         format!("no answer from {scheme}://{address}{path} (http.listen): {error}")

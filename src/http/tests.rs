@@ -383,17 +383,17 @@ fn healthcheck_asks_over_tls_and_without_a_token() {
         http.token_file = Some(file(directory.path(), "token", TOKEN));
         (http.cert_file, http.key_file) = (Some(cert_file), Some(key_file));
     });
-    assert_eq!(check::check(&served.config, true), Ok(()));
-    let why = check::check(&served.config, false).expect_err("not ready");
+    assert_eq!(check::check(&served.config.http, true), Ok(()));
+    let why = check::check(&served.config.http, false).expect_err("not ready");
     assert!(why.contains("mqtt_disconnected") && why.contains("kafka_pending"), "{why}");
 
     let mut plain = served.config.clone();
     (plain.http.cert_file, plain.http.key_file) = (None, None);
-    assert!(check::check(&plain, true).is_err(), "it serves TLS alone");
+    assert!(check::check(&plain.http, true).is_err(), "it serves TLS alone");
     let open = Served::start(|_| {});
-    assert_eq!(check::check(&open.config, true), Ok(()));
+    assert_eq!(check::check(&open.config.http, true), Ok(()));
     let mut encrypted = open.config.clone();
     encrypted.http.cert_file = Some("/any".into());
-    let why = check::check(&encrypted, true).expect_err("it serves no TLS");
+    let why = check::check(&encrypted.http, true).expect_err("it serves no TLS");
     assert!(why.starts_with("no answer from https://127.0.0.1:"), "{why}");
 }

@@ -37,6 +37,17 @@ pub const WITHOUT_OFFSET: i32 = -1001;
 /// librdkafka can reach no broker.
 pub const ALL_BROKERS_DOWN: i32 = -187;
 
+/// librdkafka's `_AUTHENTICATION`.
+pub const AUTHENTICATION: i32 = -169;
+
+/// Kafka's SASL_AUTHENTICATION_FAILED.
+const SASL_FAILED: i32 = 58;
+
+/// Whether Kafka has refused a login.
+pub fn is_login_refused(code: i32) -> bool {
+    matches!(code, AUTHENTICATION | SASL_FAILED)
+}
+
 /// A record over `message.max.bytes` (from `send`) or over the Kafka topic's limit (from a report).
 const MSG_SIZE_TOO_LARGE: i32 = 10;
 /// The same, of the request that it is alone in.

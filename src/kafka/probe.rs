@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::classify;
 use super::events::{Listener, Report};
 use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
-use super::login::Login;
+use super::login::{Doubt, Login};
 use super::producer::brokers;
 use crate::config::{Config, KafkaClient, Secrets};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
@@ -29,13 +29,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 const EVENTS_WITHIN: Duration = Duration::from_millis(10);
 
 /// librdkafka's codes, and Kafka's.
-const AUTHENTICATION: i32 = -169;
 const TIMED_OUT: i32 = -185;
 const TRANSPORT: i32 = -195;
 const UNKNOWN_TOPIC: i32 = 3;
 const TOPIC_DENIED: i32 = 29;
-/// Kafka's SASL_AUTHENTICATION_FAILED.
-const SASL_FAILED: i32 = 58;
 
 /// The facility under which librdkafka logs that a connection ended.
 const FAILED: &str = "FAIL";
@@ -48,7 +45,7 @@ const LEADERS_WITHIN: Duration = Duration::from_secs(4);
 /// librdkafka's codes for a broker that is unreachable: `_RESOLVE`, `_SSL`, `_ALL_BROKERS_DOWN` and three
 /// of those above.
 const UNREACHABLE: [i32; 6] =
-    [-193, -181, classify::ALL_BROKERS_DOWN, AUTHENTICATION, TIMED_OUT, TRANSPORT];
+    [-193, -181, classify::ALL_BROKERS_DOWN, classify::AUTHENTICATION, TIMED_OUT, TRANSPORT];
 
 /// The probe's thread.
 #[derive(Debug)]
@@ -111,6 +108,7 @@ impl Trouble {
 struct Errors {
     trouble: RefCell<Trouble>,
     secrets: Secrets,
+    doubt: Doubt,
 }
 
 impl Listener for Errors {
@@ -133,7 +131,8 @@ impl Listener for Errors {
             return; // It does not say why.
         }
         let mut trouble = self.trouble.borrow_mut();
-        trouble.authentication |= matches!(code, AUTHENTICATION | SASL_FAILED);
+        trouble.authentication |= classify::is_login_refused(code);
+        self.doubt.heard(code);
         trouble.detail = Some(self.secrets.hide(detail));
     }
 }
@@ -170,7 +169,11 @@ impl Client {
             inner,
             _topics: topics,
             brokers: brokers(config),
-            errors: Errors { secrets: login.secrets().clone(), ..Errors::default() },
+            errors: Errors {
+                secrets: login.secrets().clone(),
+                doubt: login.doubt().clone(),
+                ..Errors::default()
+            },
             answered: Cell::new(false),
             turn: Cell::new(0),
             login: Arc::clone(login),
@@ -220,7 +223,7 @@ impl Client {
                 let detail =
                     [likely.map(ToString::to_string), Some(found), trouble.heard().cloned()];
                 let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
-                let authentication = trouble.authentication || code == AUTHENTICATION;
+                let authentication = trouble.authentication || code == classify::AUTHENTICATION;
                 KafkaHealth::Unreachable { authentication, detail }
             }
         }

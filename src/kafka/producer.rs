@@ -15,7 +15,7 @@ use super::classify;
 use super::events::Listener;
 pub use super::events::Report;
 use super::librdkafka::{Batch, Client, Topic, UNASSIGNED};
-use super::login::{Login, NotMade};
+use super::login::{Doubt, Login, NotMade};
 pub use super::outgoing::{Extras, Outgoing};
 use super::partition_queue::{Path, ROUND_BELOW};
 use super::partitions::{Chooser, Partitions};
@@ -101,6 +101,7 @@ struct Context {
     actor: Recipient<ProducerEvent>,
     log: Logger,
     secrets: Secrets,
+    doubt: Doubt,
     limiters: Mutex<Vec<(String, LogLimiter)>>,
 }
 
@@ -173,6 +174,7 @@ impl Listener for Context {
         if code == classify::ALL_BROKERS_DOWN {
             self.probe.store(true, Relaxed);
         }
+        self.doubt.heard(code);
         self.tell(Event::Trouble { code, detail: self.secrets.hide(detail) });
     }
 }
@@ -266,6 +268,7 @@ impl Producer {
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
             secrets: login.secrets().clone(),
+            doubt: login.doubt().clone(),
             limiters: Mutex::default(),
         };
         let which = match name.1 {

@@ -5,15 +5,10 @@
 //! the very secrets that they were given. Its arguments may be secrets as well, so that only the program is
 //! named.
 
-use std::io;
-use std::process::{ExitStatus, Stdio};
-
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt as _;
-use tokio::process::{Child, Command};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::command::Running;
 use crate::config::{MqttConfig, Password, Secret, read_secret};
 use crate::mqtt::lost::{self, Lost};
 
@@ -82,9 +77,12 @@ fn not_empty(password: String) -> Result<Secret, String> {
 
 /// The standard output of a command, without the newline at its end.
 async fn output(program: &str, arguments: &[String]) -> Result<String, String> {
-    let mut running = Running::start(program, arguments)
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let mut running = Running::start(program, &arguments)
         .map_err(|error| format!("it cannot be started: {error}"))?;
-    let (bytes, status) = running.finish().await.map_err(|error| error.to_string())?;
+    // And its newline, and one more.
+    let finished = running.finish(PASSWORD_MAX_BYTES + 3).await;
+    let (bytes, status) = finished.map_err(|error| error.to_string())?;
     let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if text.len() > PASSWORD_MAX_BYTES {
@@ -99,40 +97,6 @@ async fn output(program: &str, arguments: &[String]) -> Result<String, String> {
         return Err("it wrote a NUL character".to_owned());
     }
     Ok(text.to_owned())
-}
-
-/// A command that runs in a process group of its own. Dropped before it has ended, the whole group is
-/// killed: a shell's children must not live on.
-struct Running(Child);
-
-impl Running {
-    fn start(program: &str, arguments: &[String]) -> io::Result<Self> {
-        let mut command = Command::new(program);
-        command.args(arguments).process_group(0).kill_on_drop(true);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        Ok(Self(command.spawn()?))
-    }
-
-    /// What it writes, up to a little more than it may, and how it ends.
-    async fn finish(&mut self) -> io::Result<(Vec<u8>, ExitStatus)> {
-        let mut bytes = Vec::new();
-        if let Some(stdout) = self.0.stdout.take() {
-            let most = u64::try_from(PASSWORD_MAX_BYTES).unwrap_or(u64::MAX) + 3;
-            // Its end of the pipe is closed behind that, so that it cannot wait for us.
-            stdout.take(most).read_to_end(&mut bytes).await?;
-        }
-        Ok((bytes, self.0.wait().await?))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Only while it has not been waited for: later the number may be another's.
-        let group = self.0.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let Some(group) = group {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use crate::observe::health::Reason;
 /// The longest status, in characters: one line of `systemctl status`.
 const STATUS_MAX: usize = 200;
 
-/// The service manager that started this process. It is told without waiting: when it takes nothing, a
-/// message is lost, and nothing of the bridge stands still.
+/// The service manager that started this process. It is told without waiting: when it takes nothing, nothing
+/// of the bridge stands still. What it must know is told again then ([`ServiceStatus`]).
 #[derive(Debug, Clone)]
 pub struct ServiceManager {
     socket: Arc<UnixDatagram>,
@@ -55,13 +55,14 @@ impl ServiceManager {
 
     /// The bridge makes progress.
     pub fn beat(&self) {
-        self.tell(&[NotifyState::Watchdog]);
+        // One of them may be lost.
+        let _ = self.tell(&[NotifyState::Watchdog]);
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    /// Whether it was taken: its queue may be full, or it may be gone.
+    fn tell(&self, states: &[NotifyState<'_>]) -> bool {
         let lines: String = states.iter().map(|state| format!("{state}\n")).collect();
-        // It is full, or gone: there is nobody to tell that.
-        let _ = self.socket.send(lines.as_bytes());
+        self.socket.send(lines.as_bytes()).is_ok()
     }
 }
 
@@ -70,28 +71,35 @@ impl ServiceManager {
 pub struct ServiceStatus {
     manager: ServiceManager,
     readiness: Arc<Readiness>,
+    /// What it knows.
     told: String,
+    /// What it must know, and does not yet: without READY it would kill a unit that takes long to start.
+    owed: Option<NotifyState<'static>>,
     is_stopping: bool,
 }
 
 impl ServiceStatus {
     /// By this readiness.
     pub fn new(manager: ServiceManager, readiness: Arc<Readiness>) -> Self {
-        Self { manager, readiness, told: String::new(), is_stopping: false }
+        Self { manager, readiness, told: String::new(), owed: None, is_stopping: false }
     }
 
     /// Everything is started. A unit is up then, also while a broker is away: the bridge waits for it.
     pub fn started(&mut self) {
-        self.told = self.sentence();
-        self.manager.tell(&[NotifyState::Ready, NotifyState::Status(&self.told)]);
+        self.owed = Some(NotifyState::Ready);
+        self.look();
     }
 
-    /// Looks whether the state has changed.
+    /// Looks whether the state has changed, and tells what was not taken the last time.
     pub fn look(&mut self) {
         let sentence = self.sentence();
-        if sentence != self.told {
+        if sentence == self.told && self.owed.is_none() {
+            return;
+        }
+        let states = self.owed.iter().cloned().chain([NotifyState::Status(&sentence)]);
+        if self.manager.tell(&states.collect::<Vec<_>>()) {
             self.told = sentence;
-            self.manager.tell(&[NotifyState::Status(&self.told)]);
+            self.owed = None;
         }
     }
 
@@ -99,8 +107,8 @@ impl ServiceStatus {
     pub fn stopping(&mut self) {
         if !self.is_stopping {
             self.is_stopping = true;
-            self.told = self.sentence();
-            self.manager.tell(&[NotifyState::Stopping, NotifyState::Status(&self.told)]);
+            self.owed = Some(NotifyState::Stopping);
+            self.look();
         }
     }
 
@@ -180,6 +188,30 @@ mod tests {
         status.look();
         assert_eq!(received(&socket).as_deref(), Some("STOPPING=1\nSTATUS=stopping\n"));
         assert_eq!(received(&socket), None);
+    }
+
+    #[test]
+    fn what_the_manager_must_know_is_told_until_it_is_taken() {
+        let (manager, socket, _directory) = manager();
+        let readiness = Readiness::new(&Config::for_test(), Arc::default(), Vec::new());
+        let mut status = ServiceStatus::new(manager.clone(), Arc::new(readiness));
+        let empty = || while received(&socket).is_some() {};
+        let fill = || while manager.tell(&[NotifyState::Watchdog]) {};
+        for (begins, expected) in [(true, "READY=1"), (false, "STOPPING=1")] {
+            fill();
+            if begins {
+                status.started()
+            } else {
+                status.stopping()
+            }
+            status.look();
+            empty();
+            status.look();
+            let told = received(&socket).expect("told again");
+            assert!(told.starts_with(&format!("{expected}\nSTATUS=")), "{told}");
+            status.look();
+            assert_eq!(received(&socket), None, "once");
+        }
     }
 
     #[test]

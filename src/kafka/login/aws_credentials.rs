@@ -4,27 +4,25 @@
 //! identity. Roles that a profile assumes, and SSO, are left out.
 
 use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::web::{self, Answer};
+use crate::command::Running;
 use crate::config::Secret;
 
 /// How long an endpoint, or a command, may take.
 const WITHIN: Duration = Duration::from_secs(10);
 /// The same for what is on this machine, or is not there.
 const LOCAL_WITHIN: Duration = Duration::from_secs(2);
-/// Pause between two looks at a command that runs.
-const LOOK: Duration = Duration::from_millis(20);
-/// The most that a command may print.
-const OUTPUT_MAX: u64 = 64 * 1024;
+/// The most that a command may print, in bytes.
+const OUTPUT_MAX: usize = 64 * 1024;
 const CONTAINER: &str = "http://169.254.170.2";
 const METADATA: &str = "http://169.254.169.254";
 /// Of the session with the metadata service, in seconds.
@@ -99,8 +97,7 @@ impl Finder<'_> {
         let session = self.var("AWS_ROLE_SESSION_NAME");
         let session = session.unwrap_or_else(|| "mqtt-kafka-bridge".to_owned());
         let endpoint = self.var("AWS_ENDPOINT_URL_STS");
-        let endpoint =
-            endpoint.unwrap_or_else(|| format!("https://sts.{}.amazonaws.com/", self.region));
+        let endpoint = endpoint.unwrap_or_else(|| sts(self.region));
         let ask = || {
             let token = fs::read_to_string(file).map_err(|error| error.to_string())?;
             let form = Serializer::new(String::new())
@@ -213,6 +210,12 @@ impl Finder<'_> {
     }
 }
 
+/// The endpoint of a region, which in China has another domain.
+fn sts(region: &str) -> String {
+    let china = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("https://sts.{region}.amazonaws.com{china}/")
+}
+
 fn good(answer: Answer) -> Result<String, String> {
     match answer.status {
         200 => Ok(answer.body),
@@ -291,38 +294,25 @@ fn is_trusted(url: &str) -> bool {
     }
 }
 
+/// Runs on this thread, which is the login's own.
 fn of_process(command: &str, within: Duration) -> Result<Credentials, String> {
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + within;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break Ok(status),
-            Ok(None) if Instant::now() < deadline => thread::sleep(LOOK),
-            Ok(None) => break Err(format!("it did not end within {} s", within.as_secs())),
-            Err(error) => break Err(error.to_string()),
+    let runtime = Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let (bytes, status) = runtime.block_on(async {
+        let mut running = Running::start("sh", &["-c", command])
+            .map_err(|error| format!("it cannot be started: {error}"))?;
+        match timeout(within, running.finish(OUTPUT_MAX + 1)).await {
+            Ok(finished) => finished.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("not done within {within:?}, and killed")),
         }
-    };
-    let status = match status {
-        Ok(status) => status,
-        Err(why) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(why);
-        }
-    };
+    })?;
+    if bytes.len() > OUTPUT_MAX {
+        return Err(format!("it wrote more than {OUTPUT_MAX} bytes"));
+    }
     if !status.success() {
         return Err(format!("it ended with {status}"));
     }
-    let mut text = String::new();
-    let output = child.stdout.take().ok_or("it printed nothing")?;
-    output.take(OUTPUT_MAX).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    parse(&text)
+    parse(&String::from_utf8_lossy(&bytes))
 }
 
 #[cfg(test)]

@@ -98,8 +98,31 @@ fn a_profile_has_keys_or_a_command_that_prints_them() {
 
 #[test]
 fn a_command_that_does_not_end_is_ended() {
-    let error = of_process("exec sleep 60", Duration::from_millis(50)).expect_err("too long");
-    assert!(error.contains("did not end"), "{error}");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let left_behind = format!("sleep 60 & echo $! > {}; echo '{{}}'", file.path().display());
+    for command in ["exec sleep 60", &left_behind, "sleep 60; true"] {
+        let error = of_process(command, Duration::from_millis(500)).expect_err("too long");
+        assert!(error.contains("not done within 500ms, and killed"), "{error}");
+    }
+    // With all that it has left behind.
+    let child = fs::read_to_string(file.path()).expect("it was started");
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let runs = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+    };
+    while runs() {
+        assert!(std::time::Instant::now() < deadline, "it lives on");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let much = of_process("yes", WITHIN).expect_err("too much");
+    assert!(much.contains("more than 65536 bytes"), "{much}");
+}
+
+#[test]
+fn the_endpoint_of_sts_is_that_of_the_region_and_of_its_domain() {
+    assert_eq!(sts("eu-west-1"), "https://sts.eu-west-1.amazonaws.com/");
+    assert_eq!(sts("cn-north-1"), "https://sts.cn-north-1.amazonaws.com.cn/");
 }
 
 #[test]

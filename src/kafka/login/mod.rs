@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
 use actix::{Message, Recipient};
 use parking_lot::Mutex;
 
+use super::classify;
 use super::librdkafka::Client;
 use super::sentences::Sentences;
 use super::token::Token;
@@ -31,6 +33,25 @@ pub use thread::LoginThread;
 #[rtype(result = "()")]
 pub struct FilesChanged;
 
+/// Kafka has refused a login. A token may have become invalid before its time, since its issuer has changed
+/// keys or revoked it: a new one may be taken. Clones tell one another.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Doubt(Arc<AtomicBool>);
+
+impl Doubt {
+    /// A client reports this error.
+    pub(super) fn heard(&self, code: i32) {
+        if classify::is_login_refused(code) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    /// Whether a login was refused since the last look.
+    fn take(&self) -> bool {
+        self.0.swap(false, Relaxed)
+    }
+}
+
 /// There is no client.
 #[derive(Debug)]
 pub struct NotMade {
@@ -44,6 +65,7 @@ pub struct NotMade {
 pub struct Login {
     config: Arc<Config>,
     secrets: Secrets,
+    doubt: Doubt,
     state: Mutex<State>,
 }
 
@@ -64,7 +86,12 @@ struct State {
 impl Login {
     /// Of nobody yet.
     pub fn new(config: Arc<Config>) -> Self {
-        Self { config, secrets: Secrets::default(), state: Mutex::default() }
+        Self {
+            config,
+            secrets: Secrets::default(),
+            doubt: Doubt::default(),
+            state: Mutex::default(),
+        }
     }
 
     /// Makes a client, and keeps its login up to date while it lives.
@@ -99,6 +126,11 @@ impl Login {
         state.clients.retain(|client| client.strong_count() > 0);
         state.clients.push(Arc::downgrade(&client));
         Ok(client)
+    }
+
+    /// Where clients tell that Kafka has refused their login.
+    pub(super) fn doubt(&self) -> &Doubt {
+        &self.doubt
     }
 
     /// What no text may contain.

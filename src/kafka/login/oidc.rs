@@ -8,7 +8,7 @@ use serde::Deserialize;
 use url::form_urlencoded::Serializer;
 
 use super::web::{self, Answer};
-use crate::config::Oidc;
+use crate::config::{Oidc, Secrets};
 use crate::kafka::token::Token;
 
 /// How long the endpoint may take, name lookup and TLS included.
@@ -79,6 +79,13 @@ fn form(oidc: &Oidc, by: By) -> String {
     form.finish()
 }
 
+/// An endpoint may quote what it was asked.
+fn secrets(oidc: &Oidc) -> Secrets {
+    let secrets = Secrets::default();
+    secrets.learn_login(&oidc.client_id, oidc.client_secret.expose());
+    secrets
+}
+
 /// RFC 6749, section 5.1.
 #[derive(Deserialize)]
 struct Granted {
@@ -97,6 +104,7 @@ struct Refused {
 #[derive(Deserialize, Default)]
 struct Claims {
     exp: Option<f64>,
+    iat: Option<f64>,
     sub: Option<String>,
 }
 
@@ -104,7 +112,9 @@ fn read(oidc: &Oidc, answer: &Answer, now: Duration) -> Result<Token, String> {
     if answer.status != 200 {
         let refused = serde_json::from_str(&answer.body).map(|refused: Refused| {
             let description = refused.error_description.unwrap_or_default();
-            web::shown(&format!("{}: {description}", refused.error))
+            // Before it is cut: a part of a secret is not recognised.
+            let said = secrets(oidc).hide(&format!("{}: {description}", refused.error));
+            web::shown(&said)
         });
         let why = refused.unwrap_or_else(|_| "no reason given".to_owned());
         return Err(format!("HTTP {}: {why}", answer.status));
@@ -112,10 +122,15 @@ fn read(oidc: &Oidc, answer: &Answer, now: Duration) -> Result<Token, String> {
     let granted: Granted = serde_json::from_str(&answer.body)
         .map_err(|_| "expected JSON with access_token, found something else".to_owned())?;
     let claims = claims(&granted.access_token);
-    let expires_at = claims.exp.or(granted.expires_in.map(|left| now.as_secs_f64() + left));
+    let now_s = now.as_secs_f64();
+    // By a clock that is wrong, `exp` is too; the two lifetimes are right by any clock.
+    let lifetimes = [granted.expires_in, claims.exp.zip(claims.iat).map(|(exp, iat)| exp - iat)];
+    let lifetimes = lifetimes.into_iter().flatten().filter(|lifetime| *lifetime > 0.0);
+    let ends = lifetimes.map(|lifetime| now_s + lifetime);
+    let expires_at = ends.chain(claims.exp).reduce(f64::min);
     let expires_at = expires_at
         .ok_or("neither the token (exp) nor the answer (expires_in) says when it expires")?;
-    if expires_at <= now.as_secs_f64() {
+    if expires_at <= now_s {
         return Err("the token has expired already: is this machine's clock right?".to_owned());
     }
     let principal = claims.sub.unwrap_or_else(|| oidc.client_id.clone());

@@ -186,10 +186,38 @@ fn what_is_wrong_is_said_in_one_line_without_the_secret() {
         assert!(why.contains(expected), "{why}");
         assert!(!why.contains("hunter2") && why.lines().count() == 1, "{why}");
     }
+    // An endpoint that quotes its request, cut in the middle of the secret.
+    let filler = "x".repeat(270);
+    for quoted in [
+        "hunter2+&=",
+        "hunter2%2B%26%3D",
+        "hunter2%2b%26%3d",
+        &STANDARD.encode("bridge:hunter2+&="),
+    ] {
+        let body = format!(r#"{{"error":"e","error_description":"{filler} {quoted}"}}"#);
+        let (port, _asked) = endpoint(None, vec![("403 Forbidden", body)]);
+        let why = fetch(&oidc(format!("http://127.0.0.1:{port}/")), NOW).expect_err("refused");
+        assert!(!why.contains("hunt") && !why.contains(&quoted[..4]), "{why}");
+    }
     let nobody = fetch(&oidc("http://127.0.0.1:1/token".to_owned()), NOW).expect_err("nobody");
     assert!(nobody.contains("Connection refused"), "{nobody}");
     let lifetime = r#"{"access_token":"opaque","expires_in":60}"#.to_owned();
     let (port, _asked) = endpoint(None, vec![("200 OK", lifetime)]);
     let token = fetch(&oidc(format!("http://127.0.0.1:{port}/")), NOW).expect("a token");
     assert_eq!(token.expires_at_ms(), 1_060_000, "of a token that is no JWT");
+}
+
+#[test]
+fn a_clock_that_is_behind_makes_no_token_last_longer() {
+    for (claims, expires_in, expected) in [
+        (r#"{"exp":22600,"iat":22000}"#, "", 1_600_000),
+        (r#"{"exp":22600}"#, r#","expires_in":600"#, 1_600_000),
+        (r#"{"exp":1300,"iat":700}"#, r#","expires_in":600"#, 1_300_000),
+        (r#"{"exp":1300}"#, r#","expires_in":0"#, 1_300_000),
+    ] {
+        let body = format!(r#"{{"access_token":"{}"{expires_in}}}"#, jwt(claims));
+        let (port, _asked) = endpoint(None, vec![("200 OK", body)]);
+        let token = fetch(&oidc(format!("http://127.0.0.1:{port}/")), NOW).expect("a token");
+        assert_eq!(token.expires_at_ms(), expected, "{claims} {expires_in}");
+    }
 }

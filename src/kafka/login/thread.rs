@@ -8,7 +8,7 @@ use slog::{Logger, info, o, warn};
 
 use super::{Login, fetch};
 use crate::backoff::Backoff;
-use crate::config::{filled, try_together};
+use crate::config::{TokenSource, filled, try_together};
 use crate::file_watch::FileWatch;
 use crate::observe::{LogLimiter, keys};
 use crate::supervisor::{Stop, StoppableThread};
@@ -72,11 +72,46 @@ struct Worker {
 /// When the next token is fetched.
 struct Tokens {
     at: Instant,
+    /// The same by the wall clock, in milliseconds since 1970. The first of the two counts: one stands still
+    /// while the machine sleeps, and the other may be set right after the token has come.
+    at_ms: i64,
+    /// When the last one was asked for.
+    asked_at: Option<Instant>,
     backoff: Backoff,
     /// What was said last is that there is none.
     is_failing: bool,
     /// There has been one.
     had_one: bool,
+}
+
+impl Tokens {
+    fn new(now: Instant) -> Self {
+        Self {
+            at: now,
+            at_ms: i64::MAX,
+            asked_at: None,
+            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
+            is_failing: false,
+            had_one: false,
+        }
+    }
+
+    fn is_due(&self, now: Instant, now_ms: i64) -> bool {
+        self.at <= now || self.at_ms <= now_ms
+    }
+
+    /// Kafka has refused the token: another one is asked for, but not all the time.
+    fn doubt(&mut self, now: Instant) {
+        let soonest = self.asked_at.map_or(now, |at| at + RETRY_MAX);
+        self.at = self.at.min(soonest);
+    }
+
+    /// The next one is asked for after this time.
+    fn wait(&mut self, pause: Duration) {
+        self.at = Instant::now() + pause;
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        self.at_ms = now_ms().saturating_add(pause_ms);
+    }
 }
 
 impl Worker {
@@ -88,12 +123,7 @@ impl Worker {
             Ok(properties) => kafka.token_source(&properties).is_some(),
             Err(_) => kafka.oauth_client_secret_file.is_some(),
         };
-        let tokens = by_token.then(|| Tokens {
-            at: Instant::now(),
-            backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
-            is_failing: false,
-            had_one: false,
-        });
+        let tokens = by_token.then(|| Tokens::new(Instant::now()));
         let worker = Self {
             password: watch(&kafka.sasl_password_file),
             client_secret: watch(&kafka.oauth_client_secret_file),
@@ -136,8 +166,13 @@ impl Worker {
         {
             tokens.at = now;
         }
+        let is_doubted = self.login.doubt().take();
         let Some(tokens) = &mut self.tokens else { return LOOK_EVERY };
-        if tokens.at <= now {
+        if is_doubted {
+            tokens.doubt(now);
+        }
+        if tokens.is_due(now, now_ms()) {
+            tokens.asked_at = Some(now);
             self.fetch();
         }
         let next = self
@@ -149,9 +184,14 @@ impl Worker {
 
     fn fetch(&mut self) {
         let fetched = filled(self.login.kafka()).and_then(|properties| {
-            self.login.secrets().learn(&properties);
+            let secrets = self.login.secrets();
+            secrets.learn(&properties);
             let source = self.login.kafka().token_source(&properties);
-            fetch::token(&source.ok_or("the login by token is not complete")?)
+            let source = source.ok_or("the login by token is not complete")?;
+            if let TokenSource::Oidc(oidc) = &source {
+                secrets.learn_login(&oidc.client_id, oidc.client_secret.expose());
+            }
+            fetch::token(&source)
         });
         let lifetime = fetched.as_ref().map(|token| token.refresh_after(now_ms())).ok();
         let renewed = self.login.renew_token(fetched);
@@ -163,12 +203,13 @@ impl Worker {
                 }
                 (tokens.is_failing, tokens.had_one) = (false, true);
                 tokens.backoff.reset();
-                tokens.at = Instant::now() + pause.max(FETCH_PAUSE_MIN);
+                tokens.wait(pause.max(FETCH_PAUSE_MIN));
                 self.warnings.reset();
             }
             (Err(why), _) => {
                 tokens.is_failing = true;
-                tokens.at = Instant::now() + tokens.backoff.pause(fastrand::f64());
+                let pause = tokens.backoff.pause(fastrand::f64());
+                tokens.wait(pause);
                 self.warn("no token for kafka", &why);
             }
             (Ok(()), None) => {}
@@ -186,4 +227,42 @@ impl Worker {
 pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_token_is_due_by_whichever_clock_comes_first() {
+        let now = Instant::now();
+        let mut tokens = Tokens::new(now);
+        assert!(tokens.is_due(now, now_ms()), "the first at once");
+        tokens.wait(Duration::from_secs(3600));
+        let (soon, soon_ms) = (Instant::now(), now_ms());
+        assert!(!tokens.is_due(soon, soon_ms));
+        assert!(tokens.is_due(soon + Duration::from_secs(3600), soon_ms), "a clock set back");
+        assert!(tokens.is_due(soon, soon_ms + 3_600_000), "a clock set right, or a sleep");
+    }
+
+    #[test]
+    fn a_token_that_kafka_refuses_is_replaced_once_in_half_a_minute() {
+        let now = Instant::now();
+        let login = Login::new(Arc::new(crate::config::Config::for_test()));
+        let mut tokens = Tokens::new(now);
+        tokens.asked_at = Some(now);
+        tokens.wait(Duration::from_secs(3600));
+        login.doubt().heard(-195);
+        assert!(!login.doubt().take(), "no connection is no refusal");
+        for code in [-169, 58] {
+            login.doubt().clone().heard(code);
+            assert!(login.doubt().take() && !login.doubt().take());
+        }
+        tokens.doubt(now);
+        let wall = now_ms();
+        assert!(!tokens.is_due(now + RETRY_MAX - Duration::from_secs(1), wall));
+        assert!(tokens.is_due(now + RETRY_MAX, wall));
+        tokens.doubt(now + Duration::from_secs(60));
+        assert_eq!(tokens.at, now + RETRY_MAX, "it comes no later");
+    }
 }
