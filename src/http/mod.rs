@@ -1,9 +1,9 @@
 //! Health and metrics over HTTP, for orchestrators and scrapers.
 //!
 //! The server has its own threads and runtime and only reads [`Metrics`](crate::observe::Metrics): the worst
-//! that a hostile client can do is to keep others from asking. Connections, the time for a request's head
-//! and requests are limited: one request a connection, no body but that of the login form. No page changes
-//! anything.
+//! that a hostile client can do is to keep others from asking. Connections, their duration,
+//! the time for a request's head and requests are limited: one request a connection, no body but that of
+//! the login form. No page changes anything.
 
 mod server;
 mod gate;
@@ -12,6 +12,7 @@ mod login;
 mod html;
 mod renewal;
 mod tls;
+mod limit;
 mod pages;
 mod exposition;
 pub mod check;

@@ -15,6 +15,7 @@ use tokio::runtime::Builder;
 
 use super::access::{Access, LOGIN};
 use super::gate::{self, Gate};
+use super::limit;
 use super::pages::{Page, Pages};
 use super::renewal::Files;
 use super::tls::Certificate;
@@ -24,7 +25,7 @@ use crate::observe::keys;
 use crate::supervisor::StoppableThread;
 
 /// Connections served at once; those beyond wait in the backlog.
-const CONNECTIONS_MAX: usize = 32;
+pub(super) const CONNECTIONS_MAX: usize = 32;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
 /// How long a client may take for the head of its request.
@@ -171,6 +172,7 @@ fn bind(
         .workers(1)
         .worker_max_blocking_threads(1)
         .disable_signals()
+        .on_connect(limit::limit)
         .backlog(BACKLOG)
         .max_connections(CONNECTIONS_MAX)
         .keep_alive(KeepAlive::Disabled)

@@ -5,10 +5,14 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use socket2::{Domain, Socket, Type};
 
+use super::limit::CONNECTION_LASTS;
+use super::server::CONNECTIONS_MAX;
 use super::{HttpServer, NotServed, Pages, check};
 use crate::config::{Config, HttpConfig};
 use crate::observe::Metrics;
@@ -18,6 +22,8 @@ use crate::supervisor::Readiness;
 
 const TOKEN: &str = "the-token-of-this-test";
 const SOON: Duration = Duration::from_secs(20);
+/// Clients beyond those that are served at once.
+const MORE: usize = 8;
 
 struct Served {
     server: HttpServer,
@@ -41,8 +47,12 @@ impl Served {
     }
 
     fn serve(config: &Config) -> (Result<HttpServer, NotServed>, Lines) {
+        Self::serve_metrics(config, Metrics::default())
+    }
+
+    fn serve_metrics(config: &Config, metrics: Metrics) -> (Result<HttpServer, NotServed>, Lines) {
         let (logging, lines) = json_log();
-        let readiness = Readiness::new(config, Arc::new(Metrics::default()), Vec::new());
+        let readiness = Readiness::new(config, Arc::new(metrics), Vec::new());
         let pages = Pages::new(config, Arc::new(readiness), logging);
         let address = config.http.listen.expect("an address");
         (HttpServer::start(address, &config.http, Arc::new(pages)), lines)
@@ -53,9 +63,15 @@ impl Served {
         SocketAddr::new([127, 0, 0, 1].into(), self.server.address().port())
     }
 
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address()).expect("it listens");
+        stream.set_read_timeout(Some(SOON)).expect("set");
+        stream
+    }
+
     /// Asks with these lines in the head, and the body behind an empty one.
     fn raw(&self, request: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address()).expect("it listens");
+        let mut stream = self.connect();
         Answer::of(&mut stream, request).expect("an answer")
     }
 
@@ -71,10 +87,8 @@ impl Served {
     }
 
     fn encrypted(&self, authority: &Path) -> Result<SslStream<TcpStream>, String> {
-        let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("TLS");
-        connector.set_ca_file(authority).expect("it is there");
-        let stream = TcpStream::connect(self.address()).expect("it listens");
-        connector.build().connect("localhost", stream).map_err(|error| error.to_string())
+        let stream = self.connect();
+        connector(authority).connect("localhost", stream).map_err(|error| error.to_string())
     }
 }
 
@@ -396,4 +410,87 @@ fn healthcheck_asks_over_tls_and_without_a_token() {
     encrypted.http.cert_file = Some("/any".into());
     let why = check::check(&encrypted.http, true).expect_err("it serves no TLS");
     assert!(why.starts_with("no answer from https://127.0.0.1:"), "{why}");
+}
+
+/// More clients than the server serves at once, each with an answer that its socket does not take.
+#[test]
+fn clients_that_read_nothing_are_ended_and_the_probes_answered() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let authority = Authority::new("test");
+    let root = directory.path().join("root.pem");
+    fs::write(&root, authority.pem()).expect("written");
+    let (cert_file, key_file) = authority.issue(&Wish::LOCALHOST).write(directory.path(), "own");
+    let over_tls = || HttpConfig {
+        cert_file: Some(cert_file.clone()),
+        key_file: Some(key_file.clone()),
+        ..HttpConfig::default()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let served = Served::with_large_metrics(HttpConfig::default());
+            served.endure(|client| client, || served.get("/livez", ""));
+        });
+        scope.spawn(|| {
+            let served = Served::with_large_metrics(over_tls());
+            let request = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            let ask = || Answer::of(&mut served.encrypted(&root).expect("TLS"), request);
+            let encrypt = |client| connector(&root).connect("localhost", client).expect("TLS");
+            served.endure(encrypt, || ask().expect("an answer"));
+        });
+    });
+}
+
+impl Served {
+    fn with_large_metrics(http: HttpConfig) -> Self {
+        let mut config = Config::for_test();
+        let listen = Some("127.0.0.1:0".parse().expect("legal"));
+        config.http = HttpConfig { listen, ..http };
+        let metrics = Metrics::new((0..256).map(|n| format!("connection-{n}").into()));
+        let (server, lines) = Self::serve_metrics(&config, metrics);
+        Self { server: server.expect("a server"), config, lines }
+    }
+
+    fn endure<C: Write>(&self, dress: impl Fn(TcpStream) -> C + Sync, livez: impl Fn() -> Answer) {
+        let (began, ask) = (Instant::now(), AtomicBool::new(true));
+        let asking = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..CONNECTIONS_MAX + MORE {
+                scope.spawn(|| {
+                    let mut client = dress(reading_nothing(self.address()));
+                    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+                    client.write_all(request).expect("sent");
+                    asking.fetch_add(1, Ordering::Relaxed);
+                    while ask.load(Ordering::Relaxed) && began.elapsed() < SOON {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                });
+            }
+            eventually("all places are taken", || {
+                asking.load(Ordering::Relaxed) >= CONNECTIONS_MAX
+            });
+            let answer = livez();
+            ask.store(false, Ordering::Relaxed);
+            assert_eq!(answer.status, 200);
+        });
+        let took = began.elapsed();
+        // Else they held nothing, and this test shows nothing.
+        assert!(took > CONNECTION_LASTS / 2, "{took:?}");
+        assert!(took < CONNECTION_LASTS * 2, "{took:?}");
+    }
+}
+
+/// A client whose system takes almost nothing that it does not read: small segments keep the server's own
+/// buffer small as well.
+fn reading_nothing(server: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("set");
+    socket.set_tcp_mss(536).expect("set");
+    socket.connect(&server.into()).expect("it listens");
+    socket.into()
+}
+
+fn connector(authority: &Path) -> SslConnector {
+    let mut connector = SslConnector::builder(SslMethod::tls_client()).expect("TLS");
+    connector.set_ca_file(authority).expect("it is there");
+    connector.build()
 }
