@@ -356,7 +356,7 @@ fn warn_of(config: &Config, log: &Logger) -> Result<(), NotStarted> {
         warn!(log, "dead letter file warning"; keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
     for warning in config.warnings() {
-        warn!(log, "configuration warning"; keys::COMPONENT => "mqtt", keys::DETAIL => warning);
+        warn!(log, "configuration warning"; keys::COMPONENT => "bridge", keys::DETAIL => warning);
     }
     Ok(())
 }

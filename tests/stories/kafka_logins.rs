@@ -282,7 +282,8 @@ fn each_failure_is_named_shows_no_secret_and_heals_when_it_is_mended() {
     let lifetime = Duration::from_secs(300);
     let url = secure.issuer.serve(0, None, client, lifetime);
     // Its tokens are signed by a key that Kafka does not know.
-    let foreign = Issuer::new().serve(0, None, client, lifetime);
+    let issuer = Issuer::new();
+    let foreign = issuer.serve(0, None, client, lifetime);
 
     let failing = [
         fails(
@@ -378,7 +379,8 @@ fn each_failure_is_named_shows_no_secret_and_heals_when_it_is_mended() {
             "a token that kafka refuses",
             keys(&secure.login, &[&sasl_ssl[..], &oidc(&foreign)].concat()),
             (REFUSED, "the listener does not accept the token"),
-            None,
+            // Long before the token that it has would be renewed.
+            Some(Box::new(move || issuer.sign_as(&secure.issuer))),
         ),
     ];
     failing.iter().for_each(Failing::wait_named);

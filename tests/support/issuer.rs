@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -23,19 +23,25 @@ use super::pki::Identity;
 
 /// An issuer. Its endpoint ends with the process.
 pub struct Issuer {
-    key: PKey<Private>,
+    key: Arc<Mutex<PKey<Private>>>,
     granted: Arc<AtomicU64>,
 }
 
 impl Issuer {
     pub fn new() -> Self {
         let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        Self { key, granted: Arc::default() }
+        Self { key: Arc::new(Mutex::new(key)), granted: Arc::default() }
+    }
+
+    /// From now on it signs by the key of another one.
+    pub fn sign_as(&self, other: &Self) {
+        let key = other.key.lock().unwrap().clone();
+        *self.key.lock().unwrap() = key;
     }
 
     /// Writes the public key as `jwks.json`.
     pub fn write_keys(&self, dir: &Path) -> PathBuf {
-        let rsa = self.key.rsa().unwrap();
+        let rsa = self.key.lock().unwrap().rsa().unwrap();
         let number = |number: &openssl::bn::BigNumRef| URL_SAFE_NO_PAD.encode(number.to_vec());
         let (n, e) = (number(rsa.n()), number(rsa.e()));
         let key = json!({ "kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "n": n, "e": e });
@@ -63,7 +69,7 @@ impl Issuer {
         let scheme = if acceptor.is_some() { "https" } else { "http" };
         let login =
             format!("authorization: basic {}", STANDARD.encode(format!("{client}:{secret}")));
-        let (key, client) = (self.key.clone(), client.to_owned());
+        let (key, client) = (Arc::clone(&self.key), client.to_owned());
         let granted = Arc::clone(&self.granted);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -72,7 +78,7 @@ impl Issuer {
                     let is_known = head.lines().any(|line| line.eq_ignore_ascii_case(&login));
                     if is_known {
                         granted.fetch_add(1, Relaxed);
-                        let token = token(&key, &client, lifetime);
+                        let token = token(&key.lock().unwrap(), &client, lifetime);
                         ("200 OK", json!({ "access_token": token, "token_type": "Bearer" }))
                     } else {
                         ("401 Unauthorized", json!({ "error": "invalid_client" }))
