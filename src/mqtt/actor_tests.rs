@@ -1085,6 +1085,24 @@ impl Stage {
         (stage, second)
     }
 
+    /// Waits until what comes is not taken in any more; sends QoS 0 to find out.
+    async fn reads_no_more(&self, peer: &mut Peer) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let before = self.metrics.conservation().received;
+            peer.publish(0x30, 0, b"probe").await;
+            let taken_in = async {
+                while self.metrics.conservation().received == before {
+                    actix_rt::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            if timeout(Duration::from_millis(500), taken_in).await.is_err() {
+                return;
+            }
+            assert!(Instant::now() < end, "it reads on");
+        }
+    }
+
     fn is_drained(&self) -> bool {
         let told = self.told.lock().expect("sound");
         told.iter().any(|told| matches!(told, Told::Drained(_)))
@@ -1364,6 +1382,8 @@ fn a_drain_takes_the_place_of_the_10_s_in_which_a_connection_is_replaced() {
         let messages = stage.handed_on(1).await;
         std::fs::write(file.path(), "two").expect("written");
         let _next = accept_silent(&stage).await;
+        stage.reads_no_more(&mut peer).await;
+        let messages = stage.handed_on(messages.len()).await;
         stage.actor.send(StopIntake).await.expect("alive");
         let early = timeout(RETIRE_WITHIN + Duration::from_secs(1), peer.stream.read_u8()).await;
         assert!(early.is_err(), "nothing is confirmed, and yet: {early:?}");
@@ -1444,9 +1464,11 @@ fn qos_0_that_waits_while_a_connection_is_replaced_is_taken_in_and_overtakes_not
         // The broker has sent more before it reads that.
         peer.publish(0x30, 0, b"before").await;
         peer.publish(0x32, 2, b"again").await;
-        peer.publish(0x30, 0, b"behind").await;
         peer.send(b"\x30\x07\0\x03a/cz").await;
         peer.send(b"z").await;
+        // In a read of its own.
+        stage.handed_on(3).await;
+        peer.publish(0x30, 0, b"behind").await;
         drop(peer);
         assert_eq!(next.packet().await.0, 0x10, "CONNECT");
         let messages = stage.handed_on(3).await;
