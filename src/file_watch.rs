@@ -1,10 +1,14 @@
 //! Notices that files have changed, such as certificates and passwords that are rotated.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+/// How much of a file is looked at; none that is watched is larger.
+const READ_MAX: u64 = 1024 * 1024;
 
 /// Files whose change is looked for from time to time.
 ///
@@ -70,7 +74,7 @@ fn marks(paths: &[PathBuf]) -> Vec<Option<Mark>> {
 fn content(paths: &[PathBuf]) -> [u8; 32] {
     let mut hash = Sha256::new();
     for path in paths {
-        match fs::read(path) {
+        match read(path) {
             Ok(bytes) => {
                 hash.update([1]);
                 hash.update(bytes.len().to_le_bytes());
@@ -80,6 +84,16 @@ fn content(paths: &[PathBuf]) -> [u8; 32] {
         }
     }
     hash.finalize().into()
+}
+
+/// The beginning of the file. A pipe would keep us waiting, or what we read from it from who needs it.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(READ_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -125,5 +139,20 @@ mod tests {
         fs::write(&path, "two").expect("written");
         assert!(!watch.has_changed());
         assert!(watch.has_changed());
+    }
+
+    #[test]
+    fn neither_a_pipe_nor_a_device_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("coreutils");
+        assert!(made.success());
+        let file = directory.path().join("password");
+        fs::write(&file, "one").expect("written");
+        // Nobody writes to the one, and the other has no end.
+        let mut watch = FileWatch::new(vec![pipe, "/dev/zero".into(), file.clone()]);
+        fs::write(&file, "two").expect("written");
+        assert!(!watch.has_changed());
+        assert!(watch.has_changed(), "the file is looked at as ever");
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct MqttDraft {
     /// What a single key says.
     pub(super) mqtt: MqttConfig,
     /// From `url` or `urls`.
-    pub(super) url_username: Option<String>,
+    pub(super) url_username: Option<Secret>,
     pub(super) url_password: Option<Secret>,
     pub(super) password_file: Option<PathBuf>,
     pub(super) password_command: Option<Vec<String>>,

@@ -3,7 +3,7 @@
 use super::client_id;
 use super::connections::MqttDraft;
 use super::form::Form;
-use super::mqtt_config::{MQTT_STRING_MAX, MqttConfig, Password, ProxyConfig, ProxyKind};
+use super::mqtt_config::{HostPort, MQTT_STRING_MAX, MqttConfig, Password, ProxyConfig, ProxyKind};
 use super::mqtt_url::{self, MqttUrl};
 use super::proxy_url;
 use super::resolved::{
@@ -210,7 +210,7 @@ fn read_urls(draft: &mut Draft, at: usize, urls: Vec<MqttUrl>) -> Result<(), Ref
     match logins.pop() {
         None => Ok(()),
         Some((username, password)) if logins.is_empty() => {
-            draft.url_username = username;
+            draft.url_username = username.map(Secret::new);
             draft.url_password = password.map(Secret::new);
             Ok(())
         }
@@ -250,10 +250,10 @@ pub(super) const CONNECTIONS: Field = Field {
 
 /// `mqtt.username`: without a password it may be a token.
 pub(super) const USER_NAME: Field = Field {
-    show: |config, at, form| {
+    show: |config, at, _| {
         let mqtt = mqtt(config, at);
         match mqtt.password {
-            Some(_) => mqtt.username.show(form),
+            Some(_) => mqtt.username.as_ref().map(|username| string(username.expose())),
             None => mqtt.username.as_ref().map(|_| string(REDACTED)),
         }
     },
@@ -322,8 +322,7 @@ pub(super) const PROXY: Field = Field {
             ProxyKind::Socks5 => "socks5",
         };
         let login = login.as_ref().map_or_else(String::new, |_| format!("{REDACTED}@"));
-        let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-        Some(string(&format!("{scheme}://{login}{host}:{port}")))
+        Some(string(&format!("{scheme}://{login}{}", HostPort(host, *port))))
     },
 };
 

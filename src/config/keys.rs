@@ -243,7 +243,7 @@ pub const KEYS: &[Key] = keys! {
         "If the proxy refuses or is unreachable, the bridge logs a warning and retries.";
     "mqtt.connect_timeout" => field!(mqtt.connect_timeout),
         Form::Duration("100ms", "10m"), Value("10s"),
-        "The time limit for the TCP connection to each address of the host, for the proxy, TLS and WebSocket together, then for CONNACK, then for SUBACK.",
+        "The time limit for each step of a connect: TCP to each address of the host, the proxy's answer, TLS, WebSocket, CONNACK, SUBACK; and for password_file and password_command.",
         "The bridge tries the next address, or reconnects.";
     "mqtt.reconnect_min" => field!(mqtt.reconnect_min),
         Form::Duration("1ms", "1h"), Value("100ms"),
@@ -302,11 +302,11 @@ pub const KEYS: &[Key] = keys! {
     "mqtt.status.retain" => field!(mqtt.status.retain),
         Form::Truth, Value("true"),
         "Whether the broker keeps the last of them for those who subscribe later.",
-        "If the broker does not retain, it closes the connection or ignores the flag.";
+        "If the broker refuses retained messages, the bridge warns, and sends them without the flag until it is restarted: each CONNECT has the will, and would be refused again.";
     "mqtt.status.qos" => field!(mqtt.status.qos),
         Form::Count(0, 1), Value("1"),
         "1: the broker acknowledges them. 0: one may be lost.",
-        "Cannot fail.";
+        "If the broker takes QoS 0 only, the bridge warns, and sends them so until it is restarted.";
 
     "routes.filter" => field!(routes.filter),
         Form::Filter, Required("sensors/#"),

@@ -52,7 +52,7 @@ pub use errors::{ConfigError, ConfigErrors, Location};
 pub use kafka_login::{Oidc, TokenSource, filled};
 pub use load::environment;
 pub use mqtt_config::{
-    BrokerAddress, Endpoint, MqttConfig, Password, Protocol, ProxyConfig, ProxyKind,
+    BrokerAddress, Endpoint, HostPort, MqttConfig, Password, Protocol, ProxyConfig, ProxyKind,
     RenumberedRedelivery, Resubscribe, StatusConfig, TlsConfig, TlsVersion, Unmatched,
 };
 pub use properties::try_together;

@@ -51,15 +51,16 @@ pub struct MqttConfig {
     /// How long a shared subscription over MQTT 3.1.1 may bring nothing before the bridge warns; `None`
     /// is `"never"`.
     pub silence_warning: Option<Duration>,
-    /// User name, if any, from `username` or `url`.
-    pub username: Option<String>,
+    /// User name, if any, from `username` or `url`. Some brokers take a token there.
+    pub username: Option<Secret>,
     /// The password, if any.
     pub password: Option<Password>,
     /// `mqtt.user_properties`: sent with CONNECT (MQTT 5, section 3.1.2.11.8).
     pub user_properties: Vec<(String, String)>,
     /// `[mqtt.status]`: the birth and the will message.
     pub status: Option<StatusConfig>,
-    /// The limit for TCP to connect to each address of the host, then for CONNACK, then for SUBACK.
+    /// The limit for each step: TCP to each address of the host, the proxy's answer, TLS, WebSocket,
+    /// CONNACK, SUBACK; and for a password from a file or a command.
     pub connect_timeout: Duration,
     /// The first pause between attempts to connect.
     pub reconnect_min: Duration,
@@ -190,12 +191,25 @@ impl fmt::Debug for BrokerAddress {
     }
 }
 
+/// `host:port`, with brackets around an IPv6 address.
+#[derive(Debug, Clone, Copy)]
+pub struct HostPort<'a>(pub &'a str, pub u16);
+
+impl fmt::Display for HostPort<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(host, port) = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
 /// `host:port`, or the path.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Tcp(host, port) => HostPort(host, *port).fmt(f),
             Self::Unix(path) => write!(f, "{}", path.display()),
         }
     }
@@ -243,7 +257,7 @@ pub struct ProxyConfig {
     /// Its port.
     pub port: u16,
     /// User name and password, where it asks for them.
-    pub login: Option<(String, Secret)>,
+    pub login: Option<(Secret, Secret)>,
 }
 
 /// What a proxy speaks.

@@ -48,7 +48,7 @@ pub(super) fn parse(text: &str) -> Result<ProxyConfig, String> {
     {
         return Err(refuse("(user without a colon, user and password without control characters)"));
     }
-    let login = login.map(|(user, password)| (user, Secret::new(password)));
+    let login = login.map(|(user, password)| (Secret::new(user), Secret::new(password)));
     Ok(ProxyConfig { kind, host: url.host, port, login })
 }
 
@@ -63,7 +63,7 @@ mod tests {
             (proxy.kind, proxy.host.as_str(), proxy.port),
             (ProxyKind::Http, "proxy.example", 3128)
         );
-        assert_eq!(proxy.login, Some(("u".to_owned(), Secret::from("p@"))));
+        assert_eq!(proxy.login, Some((Secret::from("u"), Secret::from("p@"))));
         let proxy = parse("socks5h://[::1]:1080/").expect("a legal proxy");
         assert_eq!((proxy.kind, proxy.host.as_str(), proxy.port), (ProxyKind::Socks5, "::1", 1080));
         assert_eq!(proxy.login, None);

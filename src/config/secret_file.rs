@@ -1,7 +1,8 @@
 //! Reads a file that contains a secret, and tries one that is read later.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use super::mqtt_config::MQTT_STRING_MAX;
@@ -17,6 +18,7 @@ const READ_MAX: u64 = 2 * MQTT_STRING_MAX as u64 + 4;
 /// What is wrong with the file, without its content.
 pub fn read(path: impl AsRef<Path>) -> Result<String, String> {
     let path = path.as_ref();
+    refuse_pipe(path)?;
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(READ_MAX).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -39,7 +41,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<String, String> {
 /// # Errors
 /// Why not.
 pub(super) fn try_open(path: &str) -> Result<(), String> {
+    refuse_pipe(path.as_ref())?;
     // A directory can be opened and not read.
     let read = File::open(path).and_then(|mut file| file.read(&mut [0]));
     read.map(drop).map_err(|error| format!("expected a file that can be read: {error}"))
+}
+
+/// What is read from a pipe is gone, and a file is read again later.
+fn refuse_pipe(path: &Path) -> Result<(), String> {
+    let kind = fs::metadata(path).map(|metadata| metadata.file_type());
+    match kind.is_ok_and(|kind| kind.is_fifo() || kind.is_socket()) {
+        true => Err("expected a file that can be read again, found a pipe or a socket".to_owned()),
+        false => Ok(()),
+    }
 }

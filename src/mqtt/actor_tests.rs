@@ -1207,7 +1207,7 @@ fn a_password_is_made_afresh_for_each_connect_and_without_one_there_is_no_connec
         std::fs::write(&path, "one\n").expect("written");
         let stage = Stage::new(|config| {
             let mqtt = &mut config.connections[0];
-            mqtt.username = Some("u".to_owned());
+            mqtt.username = Some("u".into());
             let script = format!("cat {}", path.display());
             mqtt.password =
                 Some(Password::Command(["sh", "-c", &script].map(str::to_owned).into()));
@@ -1241,7 +1241,7 @@ async fn with_password_file(adjust: impl FnOnce(&mut Config)) -> (Stage, tempfil
     std::fs::write(file.path(), "one").expect("written");
     let stage = Stage::new(|config| {
         let mqtt = &mut config.connections[0];
-        mqtt.username = Some("u".to_owned());
+        mqtt.username = Some("u".into());
         mqtt.password = Some(Password::File(file.path().to_owned()));
         mqtt.reconnect_min = Duration::from_secs(60);
         mqtt.reconnect_max = Duration::from_secs(60);

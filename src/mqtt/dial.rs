@@ -16,9 +16,6 @@ use crate::mqtt::transport::Transport;
 use crate::mqtt::unix::Unix;
 use crate::mqtt::websocket::WebSocket;
 
-/// How long a proxy may take for its answer; it connects to the broker in that time.
-const PROXY_ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
 /// Opens a transport to `address`. The kernel ends the connection when the peer has answered nothing for
 /// `silence_max`.
 ///
@@ -56,12 +53,11 @@ async fn connect(
             let mut stream =
                 stream.map_err(|detail| failed(format!("the proxy in mqtt.proxy: {detail}")))?;
             let opened = proxy::open(&mut stream, proxy, host, *port);
-            match timeout(PROXY_ANSWER_WITHIN, opened).await {
+            match timeout(within, opened).await {
                 Ok(opened) => opened?,
                 Err(_) => {
                     let at = proxy::at(proxy);
-                    let detail =
-                        format!("the proxy {at} gave no answer within {PROXY_ANSWER_WITHIN:?}");
+                    let detail = format!("the proxy {at} gave no answer within {within:?}");
                     return Err(Lost::new(lost::PROXY_REFUSED, detail));
                 }
             }
@@ -109,18 +105,11 @@ async fn upgrade(
     below: Box<dyn Transport>,
 ) -> Result<Box<dyn Transport>, Lost> {
     let within = mqtt.connect_timeout;
-    let host = match (&address.endpoint, address.is_tls) {
-        // The port that the scheme stands for is not named (RFC 9110, section 7.2).
-        (Endpoint::Tcp(host, 80), false) | (Endpoint::Tcp(host, 443), true) => {
-            match host.contains(':') {
-                true => format!("[{host}]"),
-                false => host.clone(),
-            }
-        }
-        (Endpoint::Tcp(..), _) => address.endpoint.to_string(),
-        (Endpoint::Unix(_), _) => "localhost".to_owned(),
-    };
-    let upgraded = WebSocket::connect(below, &host, path, &mqtt.websocket_headers);
+    let host = address.endpoint.to_string();
+    // The port that the scheme stands for is not named (RFC 9110, section 7.2).
+    let port = if address.is_tls { ":443" } else { ":80" };
+    let host = host.strip_suffix(port).unwrap_or(&host);
+    let upgraded = WebSocket::connect(below, host, path, &mqtt.websocket_headers);
     match timeout(within, upgraded).await {
         Ok(websocket) => Ok(Box::new(websocket?)),
         Err(_) => Err(Lost::new(
@@ -136,7 +125,8 @@ async fn upgrade(
 fn host_of(endpoint: &Endpoint) -> &str {
     match endpoint {
         Endpoint::Tcp(host, _) => host,
-        Endpoint::Unix(_) => "localhost",
+        // No scheme has TLS there. A certificate without a name is refused.
+        Endpoint::Unix(_) => "",
     }
 }
 

@@ -34,7 +34,7 @@ impl Server {
     async fn proxy(kind: ProxyKind, login: Option<(&str, &str)>, host: &str) -> Self {
         let mut server = Self::new().await;
         let port = server.listener.local_addr().expect("bound").port();
-        let login = login.map(|(user, password)| (user.to_owned(), password.into()));
+        let login = login.map(|(user, password)| (user.into(), password.into()));
         server.mqtt.proxy = Some(ProxyConfig { kind, host: "127.0.0.1".to_owned(), port, login });
         server.mqtt.addresses = vec![BrokerAddress::tcp(host, 1883)];
         server

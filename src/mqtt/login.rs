@@ -19,7 +19,7 @@ const PASSWORD_MAX_BYTES: usize = 65_535;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Login {
     /// User name, if any.
-    pub username: Option<String>,
+    pub username: Option<Secret>,
     /// Password, if any.
     pub password: Option<Secret>,
 }
@@ -49,15 +49,13 @@ pub async fn login(mqtt: &MqttConfig) -> Result<Login, Lost> {
             Some(read.map_err(|why| unavailable(&source, &why))?)
         }
         Some(Password::Command(words)) => {
-            let (program, arguments) = words
-                .split_first()
-                .map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
-            let made = match timeout(within, output(program, arguments)).await {
+            let made = match timeout(within, output(words)).await {
                 Ok(made) => made.and_then(not_empty),
                 Err(_) => {
                     Err(format!("not done within {within:?} (mqtt.connect_timeout), and killed"))
                 }
             };
+            let program = words.first().map_or("", String::as_str);
             let source = format!("mqtt.password_command {program}");
             Some(made.map_err(|why| unavailable(&source, &why))?)
         }
@@ -76,10 +74,19 @@ fn not_empty(password: String) -> Result<Secret, String> {
 }
 
 /// The standard output of a command, without the newline at its end.
-async fn output(program: &str, arguments: &[String]) -> Result<String, String> {
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let mut running = Running::start(program, &arguments)
-        .map_err(|error| format!("it cannot be started: {error}"))?;
+async fn output(words: &[String]) -> Result<String, String> {
+    // It has started only when the program is read, and a file system may be slow. Started after it was
+    // given up, it is dropped, and killed.
+    let starting = spawn_blocking({
+        let words = words.to_vec();
+        move || {
+            let mut words = words.iter().map(String::as_str);
+            let program = words.next().unwrap_or_default();
+            Running::start(program, &words.collect::<Vec<_>>())
+        }
+    });
+    let started = starting.await.map_err(|panicked| panicked.to_string())?;
+    let mut running = started.map_err(|error| format!("it cannot be started: {error}"))?;
     // And its newline, and one more.
     let finished = running.finish(PASSWORD_MAX_BYTES + 3).await;
     let (bytes, status) = finished.map_err(|error| error.to_string())?;

@@ -11,7 +11,7 @@ const MARK: &str = "s3cret";
 
 fn mqtt(password: Password) -> MqttConfig {
     let mut mqtt = Config::for_test().connections.remove(0);
-    mqtt.username = Some("u".to_owned());
+    mqtt.username = Some("u".into());
     mqtt.password = Some(password);
     mqtt.connect_timeout = Duration::from_secs(10);
     mqtt
@@ -23,7 +23,7 @@ fn shell(script: &str) -> Password {
 
 fn get(mqtt: &MqttConfig) -> Result<String, Lost> {
     let login = System::new().block_on(login(mqtt))?;
-    assert_eq!(login.username.as_deref(), Some("u"));
+    assert_eq!(login.username, Some("u".into()));
     Ok(login.password.expect("one").expose().to_owned())
 }
 
@@ -156,4 +156,26 @@ fn a_command_that_is_given_up_is_killed() {
         assert!(Instant::now() < end, "{pid} lives on");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_start_that_hangs_takes_no_longer_than_the_limit() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .expect("a runtime");
+    let mut mqtt = mqtt(shell("echo a"));
+    mqtt.connect_timeout = Duration::from_millis(200);
+    runtime.block_on(async {
+        // As a file system that does not answer keeps the thread that starts programs.
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        let hanging = spawn_blocking(move || receiver.recv());
+        let lost = login(&mqtt).await.expect_err("it is not started");
+        assert!(lost.detail.contains("not done within 200ms"), "{lost}");
+        drop(sender);
+        assert!(hanging.await.expect("no panic").is_err());
+        mqtt.connect_timeout = Duration::from_secs(10);
+        assert_eq!(login(&mqtt).await.expect("made").password, Some("a".into()));
+    });
 }

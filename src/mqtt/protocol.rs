@@ -101,7 +101,7 @@ impl ConnectionProtocol {
             receive_maximum: settings.receive_maximum,
             user_properties: &mqtt.user_properties,
             will: session.status.will(version),
-            username: login.username.as_deref(),
+            username: login.username.as_ref().map(Secret::expose),
             password: login.password.as_ref().map(Secret::expose),
         };
         packet::encode_connect(version, &connect, out);

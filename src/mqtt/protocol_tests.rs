@@ -317,7 +317,7 @@ fn user_name_and_password_are_on_the_wire_as_they_are_configured() {
     ] {
         for version in versions {
             let login =
-                Login { username: username.map(str::to_owned), password: secret.map(Secret::from) };
+                Login { username: username.map(Secret::from), password: secret.map(Secret::from) };
             let (now, mut out) = (Instant::now(), BytesMut::new());
             let session = fresh();
             ConnectionProtocol::open(settings(&["a"]), *version, &login, &session, now, &mut out);

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::config::{ProxyConfig, ProxyKind, Secret};
+use crate::config::{HostPort, ProxyConfig, ProxyKind, Secret};
 use crate::mqtt::http_head::Head;
 use crate::mqtt::lost::{self, Lost};
 
@@ -46,7 +46,7 @@ pub(super) async fn open(
 
 /// The proxy's address, for people.
 pub(super) fn at(ProxyConfig { host, port, .. }: &ProxyConfig) -> String {
-    authority(host, *port)
+    HostPort(host, *port).to_string()
 }
 
 enum No {
@@ -61,12 +61,7 @@ impl From<io::Error> for No {
     }
 }
 
-type Login<'a> = Option<&'a (String, Secret)>;
-
-/// `host:port`, with brackets around an IPv6 address.
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-}
+type Login<'a> = Option<&'a (Secret, Secret)>;
 
 async fn connect(
     stream: &mut TcpStream,
@@ -74,10 +69,10 @@ async fn connect(
     host: &str,
     port: u16,
 ) -> Result<(), No> {
-    let to = authority(host, port);
+    let to = HostPort(host, port);
     let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
     if let Some((user, password)) = login {
-        let login = BASE64_STANDARD.encode(format!("{user}:{}", password.expose()));
+        let login = BASE64_STANDARD.encode(format!("{}:{}", user.expose(), password.expose()));
         request += &format!("Proxy-Authorization: Basic {login}\r\n");
     }
     request += "\r\n";
@@ -146,7 +141,7 @@ async fn socks5(stream: &mut TcpStream, login: Login<'_>, host: &str, port: u16)
         (NO_LOGIN, _) => {}
         (USER_AND_PASSWORD, Some((user, password))) => {
             let mut request = vec![LOGIN];
-            push_short(&mut request, user, "user name")?;
+            push_short(&mut request, user.expose(), "user name")?;
             push_short(&mut request, password.expose(), "password")?;
             stream.write_all(&request).await?;
             let mut answer = [0; 2];
@@ -186,7 +181,7 @@ async fn socks5(stream: &mut TcpStream, login: Login<'_>, host: &str, port: u16)
     stream.write_all(&request).await?;
     let code = answer(stream).await?;
     if code != 0 {
-        return Err(No::Said(refusal(code, &authority(host, port))));
+        return Err(No::Said(refusal(code, HostPort(host, port))));
     }
     // A reserved byte, and the address from which the proxy connects.
     let mut kind = [0; 2];
@@ -226,7 +221,7 @@ fn push_short(request: &mut Vec<u8>, text: &str, what: &str) -> Result<(), No> {
 }
 
 /// The codes of RFC 1928, section 6, as words.
-fn refusal(code: u8, to: &str) -> String {
+fn refusal(code: u8, to: HostPort<'_>) -> String {
     let why = match code {
         1 => "general failure",
         2 => "its rules do not allow it",

@@ -179,8 +179,17 @@ impl TlsPeer {
         }
         match &handshake.error {
             Ok(error) => self.failed(error, Some(handshake.state)),
+            // What it said before that, if it was read.
             Err(error) => {
-                Lost::new(lost::TLS_FAILED, format!("the handshake of TLS was cut off: {error}"))
+                error.get_ref().and_then(|error| error.downcast_ref::<Lost>()).map_or_else(
+                    || {
+                        Lost::new(
+                            lost::TLS_FAILED,
+                            format!("the handshake of TLS was cut off: {error}"),
+                        )
+                    },
+                    Lost::clone,
+                )
             }
         }
     }

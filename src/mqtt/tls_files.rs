@@ -1,9 +1,10 @@
 //! What `[mqtt.tls]` says, with the files that it names, read at each dial.
 
+use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::{fs, io};
+use std::{env, fs, io};
 
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
@@ -119,13 +120,23 @@ fn trust(builder: &mut SslContextBuilder, file: Option<&Path>) -> Result<String,
             }
             format!("{key} {}", file.display())
         }
-        None => trust_system(&mut store)?,
+        None => trust_system(&mut store, env::var_os("SSL_CERT_FILE").as_deref())?,
     };
     builder.set_cert_store(store.build());
     Ok(from)
 }
 
-fn trust_system(store: &mut X509StoreBuilder) -> Result<String, String> {
+/// The authorities in the file that the environment names; else those of the distribution.
+pub(super) fn trust_system(
+    store: &mut X509StoreBuilder,
+    named: Option<&OsStr>,
+) -> Result<String, String> {
+    if let Some(file) = named.filter(|file| !file.is_empty()).map(Path::new) {
+        for certificate in certificates("SSL_CERT_FILE", file)? {
+            store.add_cert(certificate).map_err(own)?;
+        }
+        return Ok(format!("the system's, {} (SSL_CERT_FILE)", file.display()));
+    }
     let found = openssl_probe::probe();
     if let Some(file) = &found.cert_file
         && let Ok(certificates) = certificates("the system's authorities", file)

@@ -545,3 +545,41 @@ async fn nothing_is_handed_on_behind_what_a_failed_write_has_thrown_away() {
         .expect("in time");
     }
 }
+
+#[test]
+fn a_file_of_authorities_that_the_environment_names_and_that_is_no_good_is_told_and_not_replaced() {
+    let scene = Scene::new();
+    let trust = |file: &std::path::Path| {
+        let mut store = openssl::x509::store::X509StoreBuilder::new().expect("memory");
+        tls_files::trust_system(&mut store, Some(file.as_os_str()))
+    };
+    let good = scene.file("good.crt", &scene.authority.pem());
+    assert!(trust(&good).expect("of an authority").ends_with("good.crt (SSL_CERT_FILE)"));
+    for (file, why) in [
+        (scene.directory.path().join("none"), "No such file"),
+        (scene.directory.path().to_owned(), "expected a file"),
+        (scene.file("bad.crt", b"no certificate"), "found no certificate"),
+        (scene.file("large.crt", &vec![b'x'; 2 << 20]), "at most 1048576 bytes"),
+    ] {
+        let error = trust(&file).expect_err("of no use");
+        assert!(error.starts_with("SSL_CERT_FILE ") && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn what_the_broker_said_before_it_cut_the_handshake_off_is_the_reason() {
+    let scene = Scene::new();
+    let peer = tls_files::prepare(&scene.mqtt.tls, "localhost").expect("sound files").peer;
+    let said = Lost::new(lost::TLS_CLIENT_CERTIFICATE, "the broker wants a certificate");
+    for (error, told) in [
+        (io::Error::from(said.clone()), said),
+        (
+            io::ErrorKind::ConnectionReset.into(),
+            Lost::new(lost::TLS_FAILED, "the handshake of TLS was cut off: connection reset"),
+        ),
+    ] {
+        let first_bytes = &[0x16, 3, 3, 0, 0];
+        let lost = peer.handshake_failed(&Handshake { error: Err(error), first_bytes, state: "" });
+        assert_eq!(lost, told);
+    }
+}

@@ -339,7 +339,7 @@ fn addresses_of_one_broker_have_one_login() {
         |urls: &str| MINIMAL.replace("url = \"mqtt://localhost:1883\"", &format!("urls = {urls}"));
     let mqtt = legal(&urls("[\"mqtt://u:p@a\", \"wss://b/path\"]"), &[]).connections.remove(0);
     assert_eq!(mqtt.addresses[1].to_string(), "wss://b:443/path");
-    assert_eq!((mqtt.username.as_deref(), mqtt.password), (Some("u"), Some(Password::from("p"))));
+    assert_eq!((mqtt.username, mqtt.password), (Some("u".into()), Some(Password::from("p"))));
     for (text, expected) in [
         ("[]", "mqtt.urls: expected 1 to 16 addresses of one broker, found 0"),
         (
@@ -385,6 +385,10 @@ fn a_token_is_long_enough_and_on_one_line() {
 #[test]
 fn files_that_are_read_later_are_there_at_the_start() {
     let tls = MINIMAL.replace("mqtt://", "mqtts://");
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipe = directory.path().join("pipe").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("coreutils");
+    assert!(made.success());
     for key in [
         "MQTT__PASSWORD_FILE",
         "MQTT__TLS__CA_FILE",
@@ -401,6 +405,8 @@ fn files_that_are_read_later_are_there_at_the_start() {
             let expected = format!("{variable}: expected a file that can be read");
             assert!(error.contains(&expected), "{error}");
         }
+        let error = refused(&tls, &[(&variable, &pipe)]);
+        assert!(error.contains("read again, found a pipe or a socket"), "{variable}: {error}");
     }
 }
 
