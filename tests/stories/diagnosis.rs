@@ -194,10 +194,14 @@ fn a_port_without_an_mqtt_broker_is_named() {
     let (_web, web) = bridge(&story, "web", (&nobody, &nobody), &[]);
     let cases = [
         ("tls-alert", answers_with(&[0x15, 3, 1, 0, 2, 2, 70]), "the port speaks TLS"),
-        ("web-server", web.address().to_owned(), "the port is a web server's"),
+        (
+            "web-server",
+            web.address().to_owned(),
+            "the port is for MQTT over WebSocket, or a web server's",
+        ),
         ("mail-server", answers_with(b"220 mail ESMTP\r\n"), "something other than an MQTT broker"),
-        ("kafka", kafka, "the port is for TLS or of Kafka"),
-        ("closes", answers_with(b""), "the port is for TLS or of Kafka"),
+        ("kafka", kafka, "the port is for TLS, for WebSocket or of Kafka"),
+        ("closes", answers_with(b""), "the port is for TLS, for WebSocket or of Kafka"),
     ];
     let bridges: Vec<_> =
         cases.iter().map(|(name, mqtt, _)| bridge(&story, name, (mqtt, &nobody), &[])).collect();
@@ -218,7 +222,8 @@ fn a_tls_listener_of_mosquitto_is_named() {
     let (_bridge, http) = bridge(&story, "bridge", (&address, &nobody), &[]);
     eventually("the TLS port is named", SOON, || {
         let said = said(&http);
-        said.contains("the port speaks TLS") || said.contains("the port is for TLS or of Kafka")
+        said.contains("the port speaks TLS")
+            || said.contains("the port is for TLS, for WebSocket or of Kafka")
     });
     // Check that this port does speak TLS.
     let mut client = Command::new("openssl");
