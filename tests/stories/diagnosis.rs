@@ -237,7 +237,8 @@ fn sighup_after_sigterm_does_not_cut_the_drain_short() {
     let story = Story::new("hangup");
     let (broker, kafka, mut bridge) = Bridge::scripted(&story, Version::V5, |_| {});
     let mut session = broker.welcome(false);
-    kafka.order(|cluster| cluster.broker_down(1)).unwrap();
+    // Slow, not down: while the mock does not listen, another socket may get its port.
+    kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::from_secs(2))).unwrap();
     session.send(&Packet::Publish(wire::Publish {
         dup: false,
         qos: 1,
@@ -252,7 +253,7 @@ fn sighup_after_sigterm_does_not_cut_the_drain_short() {
     bridge.process().signal(libc::SIGHUP);
     bridge.process().signal(libc::SIGHUP);
     throughout("it goes on", Duration::from_millis(500), || bridge.is_running());
-    kafka.order(|cluster| cluster.broker_up(1)).unwrap();
+    kafka.order(|cluster| cluster.broker_round_trip_time(1, Duration::ZERO)).unwrap();
     assert_eq!(session.expect(), Packet::PubAck { pkid: 1 });
     assert_eq!(bridge.exit_code(SOON), 0);
 }
