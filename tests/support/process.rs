@@ -31,6 +31,8 @@ impl Process {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = File::options().create(true).append(true).open(log).unwrap();
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
+        // For the test process alone (tests/stories/runner): the memory of these is measured.
+        command.env_remove("GLIBC_TUNABLES");
         let child = spawn(command).unwrap_or_else(|error| {
             panic!("cannot start {name}: {error}; tests/run installs what the tests need")
         });
