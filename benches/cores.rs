@@ -17,7 +17,7 @@ use mqtt_kafka_bridge::mqtt::packet::{Version, decode};
 use mqtt_kafka_bridge::mqtt::window::{Ack, AckForm, Limits, Window};
 use mqtt_kafka_bridge::stage::Verdict;
 
-use data_path::{BATCH, DataPath, Item, router, stream};
+use data_path::{BATCH, DataPath, Item, input, router, stream};
 
 #[path = "../tests/support/data_path.rs"]
 mod data_path;
@@ -56,7 +56,9 @@ fn message(number: u16) -> Arc<Message> {
     let mqtt_topic = Bytes::from(format!("bench/{:04}/{number:06}", number % 200));
     let payload = Bytes::from_static(&[b'x'; 128]);
     Arc::new(Message {
-        destinations: router(1).route(&Bytes::from("bench/a"), &payload),
+        destinations: router(1)
+            .route(&input(&Bytes::from("bench/a"), &payload, Stamp::now(), &"mqtt".into()))
+            .destinations,
         mqtt_topic,
         payload,
         properties: Bytes::new(),
@@ -101,11 +103,11 @@ fn window(c: &mut Criterion) {
 fn routing(c: &mut Criterion) {
     let payload = Bytes::from_static(b"21.5");
     for routes in [1, 200] {
-        let mut router = router(routes);
+        let (mut router, now, connection) = (router(routes), Stamp::now(), "mqtt".into());
         for (name, level) in [("the first", 0), ("the last", routes - 1)] {
             let mqtt_topic = Bytes::from(format!("bench/{level:04}/000001"));
             c.bench_function(&format!("routing/{routes} routes, {name} matches"), |b| {
-                b.iter(|| router.route(black_box(&mqtt_topic), &payload));
+                b.iter(|| router.route(&input(black_box(&mqtt_topic), &payload, now, &connection)));
             });
         }
     }

@@ -165,12 +165,47 @@ pub struct Record {
     pub route: RouteId,
     /// Where it goes.
     pub kafka_topic: Arc<str>,
+    /// Who named that.
+    pub origin: KafkaTopicOrigin,
     /// The key.
     pub key: RecordKey,
     /// The value; `None` is null, a tombstone in a compacted Kafka topic.
     pub value: Option<Bytes>,
     /// What few records have. librdkafka takes records without it many at a time.
     pub extras: Option<Box<RecordExtras>>,
+}
+
+/// Who named a record's Kafka topic.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum KafkaTopicOrigin {
+    /// The configuration: if it does not exist, its records are held.
+    #[default]
+    Configured,
+    /// A template, and with it perhaps a stranger: such names are bounded in number.
+    Template(IfMissing),
+}
+
+/// What becomes of a record whose Kafka topic does not exist, where a template named it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum IfMissing {
+    /// It goes to the dead letter.
+    #[default]
+    DeadLetter,
+    /// It is held until the Kafka topic is there.
+    Hold,
+    /// The Kafka topic is created.
+    Create(Arc<NewKafkaTopic>),
+}
+
+/// How a Kafka topic is created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKafkaTopic {
+    /// How many partitions; `None`: as the brokers are configured.
+    pub partitions: Option<i32>,
+    /// How many replicas; `None`: as the brokers are configured.
+    pub replication: Option<i32>,
+    /// Its configuration, by Kafka's names.
+    pub config: Vec<(String, String)>,
 }
 
 /// The key of a record.
@@ -200,7 +235,7 @@ impl Record {
     /// it is produced.
     pub fn new(route: RouteId, kafka_topic: Arc<str>, value: Bytes) -> Self {
         let (key, value, extras) = (RecordKey::MqttTopic, Some(value), None);
-        Self { route, kafka_topic, key, value, extras }
+        Self { route, kafka_topic, origin: KafkaTopicOrigin::default(), key, value, extras }
     }
 
     /// The key, if it has one; `mqtt_topic` is that of its message.
@@ -272,6 +307,15 @@ pub struct Refusal {
     pub detail: String,
     /// Size and SHA-256 of the whole payload, if [`Message::payload`] is only its beginning.
     pub whole: Option<WholePayload>,
+    /// The route that refused it; `None` if none did.
+    pub route: Option<RouteId>,
+}
+
+impl Refusal {
+    /// A refusal by no route, of a message that was kept whole.
+    pub fn new(reason: &'static str, detail: String) -> Self {
+        Self { reason, detail, whole: None, route: None }
+    }
 }
 
 /// Size and hash of a payload that was not kept whole.

@@ -8,7 +8,7 @@ use super::mqtt_url::{self, MqttUrl};
 use super::proxy_url;
 use super::resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    SupervisorConfig, TimingPolicy,
+    Reload, SupervisorConfig, TimingPolicy,
 };
 use super::secret::Secret;
 use super::secret_file;
@@ -17,8 +17,8 @@ use super::setting::{Setting, shown_list};
 use super::suggest::quoted;
 use super::toml_text::string;
 use super::value::{Refused, Value};
-use crate::message::{Qos, RouteId};
-use crate::route::{PayloadForm, Route};
+use crate::message::RouteId;
+use crate::route::{Match, Route};
 
 /// Where the value of a key is kept.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +104,8 @@ impl Draft {
             mqtt: vec![MqttDraft::default(); mqtt],
             config: Config {
                 data_dir: None,
+                match_: Match::default(),
+                reload: Reload::default(),
                 connections: Vec::new(),
                 routes: (0..routes).map(RouteId).map(blank_route).collect(),
                 kafka: KafkaConfig::default(),
@@ -124,14 +126,7 @@ impl Draft {
 }
 
 fn blank_route(id: RouteId) -> Route {
-    Route {
-        id,
-        filter: "#".parse().expect("a legal filter"),
-        qos: Qos::AtLeastOnce,
-        kafka_topic: "".into(),
-        from: Vec::new(),
-        payload: PayloadForm::default(),
-    }
+    Route::new(id, "#".parse().expect("a legal filter"), "")
 }
 
 /// The connection of this section that has what all of its connections have.

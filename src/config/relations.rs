@@ -3,6 +3,7 @@
 use super::mqtt_relations;
 use super::reading::{Complaint, Reading};
 use super::route_relations;
+use crate::route::Route;
 
 /// All contradictions between keys.
 pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
@@ -22,7 +23,9 @@ fn dead_letter(reading: &Reading) -> Option<Complaint> {
     let path = "dead_letter.kafka_topic";
     let config = &reading.draft.config;
     let kafka_topic = config.dead_letter.kafka_topic.as_deref()?;
-    let route = config.routes.iter().find(|route| *route.kafka_topic == *kafka_topic)?;
+    let writes =
+        |route: &&Route| route.kafka_topic.as_fixed().is_some_and(|fixed| **fixed == *kafka_topic);
+    let route = config.routes.iter().find(writes)?;
     let text = format!(
         "expected a Kafka topic that no route writes to, found {}, which {} writes to",
         reading.found(path),

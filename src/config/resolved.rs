@@ -11,13 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::mqtt_config::MqttConfig;
-use crate::route::Route;
+use crate::route::{Match, Route};
 
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The directory of the state files; with `None` the bridge keeps none, as in the demo.
     pub data_dir: Option<PathBuf>,
+    /// Which of the routes that match a message take it.
+    pub match_: Match,
+    /// Whether a changed file is read again by itself.
+    pub reload: Reload,
     /// The connections to MQTT brokers, at least one. A section with `connections = N` makes N of them.
     pub connections: Vec<MqttConfig>,
     /// `[[routes]]`, at least one.
@@ -59,6 +63,16 @@ impl Config {
     }
 }
 
+/// `reload`: when the configuration is read again. SIGHUP always does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reload {
+    /// `"signal"`: on SIGHUP only.
+    #[default]
+    Signal,
+    /// `"watch"`: when the file has changed, too.
+    Watch,
+}
+
 /// `[kafka]`
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct KafkaConfig {
@@ -74,6 +88,8 @@ pub struct KafkaConfig {
     pub oauth_client_secret_file: Option<PathBuf>,
     /// The region of Amazon MSK, where the brokers' names do not say it.
     pub aws_region: Option<String>,
+    /// How many Kafka topics templates may name at a time.
+    pub kafka_topics_max: usize,
 }
 
 /// Redacts the secrets among the properties.

@@ -17,7 +17,7 @@ use super::secrets::REDACTED;
 use super::toml_text::{duration, quote, size, string};
 use super::value::{Refused, Value};
 use crate::message::Qos;
-use crate::route::{Filter, PayloadForm};
+use crate::route::{Filter, PayloadForm, Template};
 
 /// The type of a field that a key fills.
 pub(super) trait Setting: Sized {
@@ -121,6 +121,16 @@ impl Setting for bool {
 
     fn show(&self, _: &Form) -> Option<String> {
         Some(self.to_string())
+    }
+}
+
+impl Setting for Template {
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        Self::parse(form.text(value)?).map_err(Refused::Because)
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(&self.to_string()))
     }
 }
 

@@ -55,8 +55,8 @@ impl Pages {
     /// Of the bridge with this readiness.
     pub fn new(config: &Config, readiness: Arc<Readiness>, logging: Logging) -> Self {
         let routes = config.routes.iter();
-        let kafka_topics =
-            routes.clone().map(|route| HeldPlace::KafkaTopic(Arc::clone(&route.kafka_topic)));
+        let kafka_topics = routes.clone().filter_map(|route| route.kafka_topic.as_fixed());
+        let kafka_topics = kafka_topics.map(|fixed| HeldPlace::KafkaTopic(Arc::clone(fixed)));
         Self {
             readiness,
             logging,

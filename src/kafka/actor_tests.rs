@@ -347,7 +347,7 @@ fn refused_before() -> ForwardMsg {
 fn refused_for(reason: &'static str) -> ForwardMsg {
     let ForwardMsg { id, message } = messages("a", 1).remove(0);
     let detail = "found x".to_owned();
-    let refusal = Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None }));
+    let refusal = Destination::DeadLetter(Box::new(Refusal::new(reason, detail)));
     let message = Arc::into_inner(message).expect("nobody else has it");
     let destinations = Destinations::One(refusal);
     ForwardMsg { id, message: Arc::new(Message { destinations, ..message }) }

@@ -236,7 +236,7 @@ fn parts(seq: Seq, mqtt_topic: Bytes, payload: Bytes, all: Vec<Destination>) -> 
 }
 
 fn refused(reason: &'static str) -> ForwardMsg {
-    let refusal = Refusal { reason, detail: "found x".to_owned(), whole: None };
+    let refusal = Refusal::new(reason, "found x".to_owned());
     let destination = Destination::DeadLetter(Box::new(refusal));
     parts(Seq::next(), "sensors/0".into(), "x".into(), vec![destination]).remove(0)
 }

@@ -160,7 +160,7 @@ impl Client {
         let inner = login
             .client(KafkaClient::Probe, None)
             .map_err(|not_made| io::Error::other(not_made.why))?;
-        let names = config.routes.iter().map(|route| &*route.kafka_topic);
+        let names = config.routes.iter().filter_map(|route| Some(&**route.kafka_topic.as_fixed()?));
         let topics = names
             .chain(config.dead_letter.kafka_topic.as_deref())
             .map(|name| inner.topic(name).map_err(|code| io::Error::other(classify::name(code))));

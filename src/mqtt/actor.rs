@@ -104,7 +104,7 @@ impl MqttActor {
     ) -> Self {
         let Neighbours { next, drained, log, metrics, heartbeat } = neighbours;
         let log = log.new(o!(keys::COMPONENT => "mqtt"));
-        let router = Router::new(&config.routes_of(&mqtt));
+        let router = Router::new(&config.routes_of(&mqtt), config.match_);
         let delivery = &config.delivery;
         let limits = Limits {
             messages: delivery.window_messages,

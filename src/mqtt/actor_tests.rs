@@ -20,7 +20,7 @@ use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
-use crate::route::Route;
+use crate::route::{Route, Template};
 use crate::stage::{ForwardBatch, Verdict};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ fn config(host: &Host) -> Config {
     mqtt.resubscribe = Resubscribe::NewSession;
     mqtt.max_payload_bytes = 1000;
     config.routes[0].filter = "#".parse().expect("legal");
-    config.routes[0].kafka_topic = "k".into();
+    config.routes[0].kafka_topic = Template::fixed("k");
     config.delivery.qos0_shed_after = Some(Duration::from_millis(50));
     config
 }

@@ -187,6 +187,7 @@ impl FrameReader {
                     whole.size
                 ),
                 whole: Some(whole),
+                route: None,
             }
         };
         Some(Frame::Oversize(Publish {
@@ -223,6 +224,7 @@ fn too_large(whole: WholePayload, max_payload: usize) -> Refusal {
             whole.size
         ),
         whole: Some(whole),
+        route: None,
     }
 }
 

@@ -19,7 +19,7 @@ use crate::mqtt::silence::Silence;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::window::{Ack, Window};
 use crate::observe::{LogLimiter, keys, panics};
-use crate::route::{Filter, Router};
+use crate::route::{Filter, Input, Routed, Router};
 use crate::stage::ForwardBatch;
 
 /// A message may keep this many bytes in memory beside itself and as much again: a packet's header, or
@@ -108,7 +108,7 @@ impl Intake {
         });
         let destinations = match twin {
             Some(_) => Destinations::None,
-            None => self.destinations(&publish, subscriptions),
+            None => self.destinations(&publish, received_at, subscriptions),
         };
         let message = Message {
             mqtt_topic: publish.mqtt_topic,
@@ -207,20 +207,24 @@ impl Intake {
     }
 
     /// Where a message goes.
-    fn destinations(&mut self, publish: &Publish, subscriptions: &Subscriptions) -> Destinations {
+    fn destinations(
+        &mut self,
+        publish: &Publish,
+        received_at: Stamp,
+        subscriptions: &Subscriptions,
+    ) -> Destinations {
         if self.is_own_status(&publish.mqtt_topic) {
             return Destinations::None;
         }
         if let Some(refusal) = &publish.refusal {
             return Destinations::One(Destination::DeadLetter(refusal.clone()));
         }
-        match self.route_catching_panics(publish) {
-            Destinations::None => self.unmatched(publish, subscriptions),
-            destinations => {
-                self.silence.broken_by(&destinations);
-                destinations
-            }
+        let routed = self.route_catching_panics(publish, received_at);
+        if !routed.is_matched {
+            return self.unmatched(publish, subscriptions);
         }
+        self.silence.broken_by(&routed.destinations);
+        routed.destinations
     }
 
     /// Whether it is our own status, of now or earlier. No Local keeps away what we publish while we are
@@ -232,10 +236,20 @@ impl Intake {
     }
 
     /// Routes a message. A panic on the way is this one message's fault: it goes to the dead letter.
-    fn route_catching_panics(&mut self, publish: &Publish) -> Destinations {
+    fn route_catching_panics(&mut self, publish: &Publish, received_at: Stamp) -> Routed {
         let routed = panics::catch(|| {
             failpoint::hit(Site::Route);
-            self.router.route(&publish.mqtt_topic, &publish.payload)
+            self.router.route(&Input {
+                mqtt_topic: &publish.mqtt_topic,
+                payload: &publish.payload,
+                properties: &publish.properties,
+                qos: publish.qos,
+                retain: publish.retain,
+                dup: publish.dup,
+                received_at,
+                waited: received_at.instant.elapsed(),
+                connection: &self.settings.mqtt.section,
+            })
         });
         routed.unwrap_or_else(|panic| {
             self.forget_routed();
@@ -247,7 +261,7 @@ impl Intake {
                     keys::SUPPRESSED => suppressed);
             }
             let detail = format!("{} at {}", panic.message, panic.location);
-            dead_letter("panic", detail)
+            Routed { destinations: dead_letter("panic", detail), is_matched: true }
         })
     }
 
@@ -320,5 +334,5 @@ impl Intake {
 }
 
 fn dead_letter(reason: &'static str, detail: String) -> Destinations {
-    Destinations::One(Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None })))
+    Destinations::One(Destination::DeadLetter(Box::new(Refusal::new(reason, detail))))
 }

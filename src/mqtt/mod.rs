@@ -15,6 +15,7 @@
 //!   `leaving` and [`quiet`] when a session that is left for good may be ended.
 
 pub mod wire;
+pub mod properties;
 pub mod redelivery;
 pub mod open_destinations;
 pub mod window;

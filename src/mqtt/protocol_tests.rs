@@ -10,7 +10,7 @@ use crate::message::{Qos, RouteId};
 use crate::mqtt::negotiation::Answer;
 use crate::mqtt::packet::{ConnectRefused, ServerLimits};
 use crate::mqtt::wire::RawFrame;
-use crate::route::{PayloadForm, Route};
+use crate::route::Route;
 use crate::stage::SourceId;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,14 +25,7 @@ struct Client {
 
 fn settings(filters: &[&str]) -> Arc<Settings> {
     let route = |filter: &&str| {
-        Arc::new(Route {
-            id: RouteId(0),
-            filter: filter.parse().expect("a legal filter"),
-            qos: Qos::AtLeastOnce,
-            kafka_topic: "k".into(),
-            payload: PayloadForm::Raw,
-            from: Vec::new(),
-        })
+        Arc::new(Route::new(RouteId(0), filter.parse().expect("a legal filter"), "k"))
     };
     let mut mqtt = Config::for_test().connections.remove(0);
     mqtt.session_expiry_s = 3600;

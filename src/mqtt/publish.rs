@@ -278,7 +278,7 @@ fn check_topic(mqtt_topic: &[u8], refusal: &mut Option<Box<Refusal>>) {
     match std::str::from_utf8(mqtt_topic) {
         Err(error) => {
             let detail = format!("an MQTT topic that is not UTF-8: {error}");
-            *refusal = Some(Box::new(Refusal { reason: TOPIC_NOT_UTF8, detail, whole: None }));
+            *refusal = Some(Box::new(Refusal::new(TOPIC_NOT_UTF8, detail)));
         }
         // [MQTT-4.7.3-1]
         Ok("") if refusal.is_none() => *refusal = Some(malformed("an empty MQTT topic")),
@@ -293,7 +293,7 @@ fn check_topic(mqtt_topic: &[u8], refusal: &mut Option<Box<Refusal>>) {
 #[cold]
 fn malformed(what: Malformed) -> Box<Refusal> {
     let detail = format!("a malformed PUBLISH: {what}");
-    Box::new(Refusal { reason: MALFORMED, detail, whole: None })
+    Box::new(Refusal::new(MALFORMED, detail))
 }
 
 /// The properties, their length included.

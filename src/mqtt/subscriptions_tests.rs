@@ -6,20 +6,14 @@ use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
 use crate::message::RouteId;
-use crate::route::PayloadForm;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn routes(filters: &[(&str, u8)]) -> Vec<Arc<Route>> {
     let route = |(index, (filter, qos)): (usize, &(&str, u8))| {
-        Arc::new(Route {
-            id: RouteId(index),
-            filter: filter.parse().expect("a legal filter"),
-            qos: if *qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
-            kafka_topic: "k".into(),
-            payload: PayloadForm::Raw,
-            from: Vec::new(),
-        })
+        let qos = if *qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce };
+        let filter = filter.parse().expect("a legal filter");
+        Arc::new(Route { qos, ..Route::new(RouteId(index), filter, "k") })
     };
     filters.iter().enumerate().map(route).collect()
 }

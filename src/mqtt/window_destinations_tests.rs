@@ -16,7 +16,7 @@ fn destination(is_record: bool) -> Destination {
         return Destination::Record(Record::new(RouteId(0), "k".into(), Bytes::new()));
     }
     let (reason, detail) = ("test", String::new());
-    Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None }))
+    Destination::DeadLetter(Box::new(Refusal::new(reason, detail)))
 }
 
 fn message(records: &[bool]) -> Arc<Message> {

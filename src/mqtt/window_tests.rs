@@ -24,7 +24,7 @@ fn message(payload: &str, destinations: Destinations) -> Arc<Message> {
 /// Any destination will do: the window never looks at it.
 fn somewhere() -> Destinations {
     let (reason, detail) = ("test", String::new());
-    Destinations::One(Destination::DeadLetter(Box::new(Refusal { reason, detail, whole: None })))
+    Destinations::One(Destination::DeadLetter(Box::new(Refusal::new(reason, detail))))
 }
 
 fn puback(packet_id: u16) -> Ack {

@@ -3,13 +3,26 @@
 //! A [`Router`] makes [`Destinations`](crate::message::Destinations) of a message. The stages behind it know
 //! records and a [`RouteId`](crate::message::RouteId), and no routes.
 
+pub mod captures;
+pub mod condition;
+pub mod decompress;
 pub mod filter;
+pub mod headers;
 mod index;
+pub mod input;
+pub mod kafka_name;
+pub mod note;
 pub mod payload;
-mod router;
-mod rule;
+pub mod router;
+pub mod rule;
+pub mod sparkplug;
+pub mod template;
+pub mod timestamp;
 
+pub use condition::Condition;
 pub use filter::Filter;
+pub use input::Input;
 pub use payload::PayloadForm;
-pub use router::Router;
-pub use rule::Route;
+pub use router::{Routed, Router};
+pub use rule::{Match, Route};
+pub use template::Template;

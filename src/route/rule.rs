@@ -1,31 +1,224 @@
-//! A rule of the configuration.
+//! A rule of the configuration: which messages it takes, and what records it makes of them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::captures::Captures;
+use super::condition::Condition;
+use super::decompress::Decompress;
 use super::filter::Filter;
+use super::headers::Headers;
+use super::kafka_name::IllegalNames;
 use super::payload::PayloadForm;
-use crate::message::{Qos, RouteId};
+use super::template::Template;
+use super::timestamp::Timestamp;
+use crate::message::{IfMissing, Qos, RouteId};
 
-/// One rule: an MQTT filter to subscribe, and where messages that match it go.
+/// One rule: an MQTT filter to subscribe, which of its messages are forwarded, and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Its place in the configuration.
+    /// Its number, by which metrics are kept.
     pub id: RouteId,
+    /// What logs, metrics and dead letters call it.
+    pub name: Arc<str>,
     /// The filter that is subscribed and matched.
     pub filter: Filter,
+    /// The names of levels of the filter.
+    pub captures: Captures,
     /// The names of the connections that it takes messages from; empty: all of them.
     pub from: Vec<Arc<str>>,
     /// The QoS to ask for.
     pub qos: Qos,
-    /// The Kafka topic of its records.
-    pub kafka_topic: Arc<str>,
+    /// Which of its messages are dropped.
+    pub gate: Gate,
+    /// How a payload is unpacked before anything looks into it.
+    pub decompress: Decompress,
+    /// The most bytes of an unpacked payload.
+    pub decompress_max_bytes: usize,
     /// How a payload becomes a value.
     pub payload: PayloadForm,
+    /// An empty payload becomes a null value.
+    pub tombstone: bool,
+    /// With [`PayloadForm::Sparkplug`]: a node whose birth is unknown is asked for it.
+    pub sparkplug_rebirth: bool,
+    /// The Kafka topic of its records.
+    pub kafka_topic: Template,
+    /// What of a filled Kafka topic Kafka does not allow.
+    pub illegal_names: IllegalNames,
+    /// What becomes of a record whose Kafka topic does not exist, if a template names it.
+    pub if_missing: IfMissing,
+    /// The key of its records.
+    pub key: Key,
+    /// The partition of its records; `None`: by the key.
+    pub partition: Option<Template>,
+    /// The timestamp of its records.
+    pub timestamp: Timestamp,
+    /// The headers of its records.
+    pub headers: Headers,
+    /// Examples that `check --test` runs.
+    pub tests: Vec<RouteTest>,
+}
+
+/// `key`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Key {
+    /// The MQTT topic, which is not kept twice.
+    #[default]
+    MqttTopic,
+    /// None: the record goes to the partition of its MQTT topic.
+    None,
+    /// What the template makes.
+    Template(Template),
+}
+
+/// Which messages of a route are forwarded. Each that is not is counted by its [`DropReason`](super::note::DropReason).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gate {
+    /// `retained = "skip"`: a message that the broker had retained before the subscription is dropped.
+    pub skip_retained: bool,
+    /// `expired = "drop"`: a message whose expiry interval is over is dropped.
+    pub drop_expired: bool,
+    /// A message that fulfils it is dropped.
+    pub drop_if: Option<Condition>,
+    /// A message that does not fulfil it is dropped.
+    pub keep_if: Option<Condition>,
+    /// `sample = "1/100"`: one in so many is forwarded, the first one included.
+    pub sample: Option<u32>,
+    /// A message whose payload equals that of the message before it, of the same MQTT topic, is dropped.
+    pub dedupe: bool,
+}
+
+/// `match`: which of the routes that match a message take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Match {
+    /// The first one.
+    #[default]
+    First,
+    /// Each of them.
+    All,
+}
+
+/// `[[routes.tests]]`: a message, and what it has to become. What is `None` is not compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RouteTest {
+    /// The MQTT topic it is published to.
+    pub mqtt_topic: String,
+    /// The payload.
+    pub payload: TestPayload,
+    /// RETAIN.
+    pub retain: bool,
+    /// 0 or 1.
+    pub qos: u8,
+    /// User properties, in order.
+    pub user_properties: Vec<(String, String)>,
+    /// Content type.
+    pub content_type: Option<String>,
+    /// Response topic.
+    pub response_topic: Option<String>,
+    /// Correlation data.
+    pub correlation_data: Option<String>,
+    /// The connection (`mqtt.name`) that brings it; the first of the route if it is not named.
+    pub connection: Option<String>,
+    /// What this route makes of it.
+    pub expect: Expected,
+}
+
+/// The payload of a [`RouteTest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TestPayload {
+    /// Text.
+    Text(String),
+    /// Bytes, written as base64.
+    Bytes(Vec<u8>),
+    /// The content of a file; a relative path starts at the configuration's directory.
+    File(PathBuf),
+}
+
+impl Default for TestPayload {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+/// What a [`RouteTest`] expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// A record.
+    Record(ExpectedRecord),
+    /// It is dropped for this reason ([`DropReason::name`](super::note::DropReason::name)).
+    Dropped(String),
+    /// It goes to the dead letter for this reason.
+    DeadLetter(String),
+}
+
+impl Default for Expected {
+    fn default() -> Self {
+        Self::Record(ExpectedRecord::default())
+    }
+}
+
+/// A record, as far as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExpectedRecord {
+    /// Its Kafka topic.
+    pub kafka_topic: Option<String>,
+    /// Its key; empty: none.
+    pub key: Option<String>,
+    /// Its value. Where both are JSON, the documents are compared and not their text.
+    pub value: Option<String>,
+    /// It has no value.
+    pub is_tombstone: bool,
+    /// Headers that it has, among others.
+    pub headers: Vec<(String, String)>,
+    /// Its partition.
+    pub partition: Option<i32>,
+    /// Its timestamp, RFC 3339.
+    pub timestamp: Option<String>,
+}
+
+/// How records of a route are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Those of one MQTT topic are, since its messages have one partition.
+    MqttTopic,
+    /// Those of one key are; messages of one MQTT topic can spread over partitions.
+    Key,
+    /// Those of one partition are, which a template names.
+    Partition,
 }
 
 impl Route {
+    /// A route with every default: the payload unchanged, the MQTT topic as key, QoS 1.
+    pub fn new(id: RouteId, filter: Filter, kafka_topic: &str) -> Self {
+        Self {
+            id,
+            name: filter.as_str().into(),
+            filter,
+            captures: Captures::default(),
+            from: Vec::new(),
+            qos: Qos::AtLeastOnce,
+            gate: Gate::default(),
+            decompress: Decompress::default(),
+            decompress_max_bytes: DECOMPRESS_MAX_BYTES,
+            payload: PayloadForm::default(),
+            tombstone: false,
+            sparkplug_rebirth: false,
+            kafka_topic: Template::fixed(kafka_topic),
+            illegal_names: IllegalNames::default(),
+            if_missing: IfMissing::default(),
+            key: Key::default(),
+            partition: None,
+            timestamp: Timestamp::default(),
+            headers: Headers::default(),
+            tests: Vec::new(),
+        }
+    }
+
     /// Whether it takes messages from the connection of this section.
     pub fn is_from(&self, section: &str) -> bool {
         self.from.is_empty() || self.from.iter().any(|name| **name == *section)
     }
 }
+
+/// The default of [`Route::decompress_max_bytes`].
+pub const DECOMPRESS_MAX_BYTES: usize = 8 * 1024 * 1024;

@@ -4,8 +4,9 @@
 use std::hint::black_box;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
 use mqtt_kafka_bridge::kafka::partition_queue::{Arrived, PartitionQueue, Path, Queued};
@@ -14,7 +15,7 @@ use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
 use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
 use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
-use mqtt_kafka_bridge::route::{PayloadForm, Route, Router};
+use mqtt_kafka_bridge::route::{Input, Match, Route, Router};
 use mqtt_kafka_bridge::stage::{ForwardMsg, Verdict};
 
 /// Messages of one read.
@@ -44,6 +45,7 @@ pub(crate) struct DataPath {
     stream: Vec<u8>,
     frames: FrameReader,
     window: Window,
+    connection: Arc<str>,
     router: Router,
     queue: PartitionQueue<Item>,
     logging: Logging,
@@ -58,6 +60,7 @@ impl DataPath {
             stream: stream(version),
             frames: FrameReader::new(version, 1 << 20),
             window: Window::new(Limits { messages: 1000, qos0_messages: 1000, bytes: 16 << 20 }),
+            connection: "mqtt".into(),
             router: router(1),
             queue: PartitionQueue::new(&"bench".into(), Some(3)),
             logging: logging(TimingPolicy::All),
@@ -103,7 +106,10 @@ impl DataPath {
                 let (mqtt_topic, payload) = (&publish.mqtt_topic, &publish.payload);
                 assert!(!self.window.redelivered(ack, publish.dup, mqtt_topic, payload));
                 assert!(self.window.has_room(publish.qos, publish.window_bytes()));
-                let destinations = self.router.route(mqtt_topic, payload);
+                let destinations = self
+                    .router
+                    .route(&input(mqtt_topic, payload, now, &self.connection))
+                    .destinations;
                 let message = Message {
                     mqtt_topic: publish.mqtt_topic,
                     payload: publish.payload,
@@ -185,18 +191,35 @@ pub(crate) fn stream(version: Version) -> Vec<u8> {
 
 /// A router of `routes` routes: each matches one level, a single one matches all.
 pub(crate) fn router(routes: usize) -> Router {
-    let route = |number: usize| Route {
-        id: RouteId(number),
-        filter: match routes {
-            1 => "bench/#".parse().expect("a legal filter"),
-            _ => format!("bench/{number:04}/#").parse().expect("a legal filter"),
-        },
-        qos: Qos::AtLeastOnce,
-        kafka_topic: "bench".into(),
-        payload: PayloadForm::Raw,
-        from: Vec::new(),
+    let route = |number: usize| {
+        let filter = match routes {
+            1 => "bench/#".to_owned(),
+            _ => format!("bench/{number:04}/#"),
+        };
+        Route::new(RouteId(number), filter.parse().expect("a legal filter"), "bench")
     };
-    Router::new(&(0..routes).map(route).collect::<Vec<_>>())
+    Router::new(&(0..routes).map(route).collect::<Vec<_>>(), Match::First)
+}
+
+/// A message of QoS 1 before it is routed.
+pub(crate) fn input<'a>(
+    mqtt_topic: &'a Bytes,
+    payload: &'a Bytes,
+    received_at: Stamp,
+    connection: &'a Arc<str>,
+) -> Input<'a> {
+    static NO_PROPERTIES: Bytes = Bytes::new();
+    Input {
+        mqtt_topic,
+        payload,
+        properties: &NO_PROPERTIES,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        dup: false,
+        received_at,
+        waited: Duration::ZERO,
+        connection,
+    }
 }
 
 /// A log that goes nowhere.

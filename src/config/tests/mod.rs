@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::keys::{Fallback, Form, Key};
 use super::*;
 use crate::message::Qos;
-use crate::route::PayloadForm;
+use crate::route::{PayloadForm, Template};
 
 /// The smallest legal file.
 const MINIMAL: &str = r#"
@@ -80,7 +80,7 @@ fn the_minimal_example_is_enough_and_everything_else_has_its_default() {
     assert_eq!(config.routes.len(), 1);
     assert_eq!(config.routes[0].filter.as_str(), "sensors/#");
     assert_eq!(config.routes[0].qos, Qos::AtLeastOnce);
-    assert_eq!(&*config.routes[0].kafka_topic, "sensors");
+    assert_eq!(config.routes[0].kafka_topic, Template::fixed("sensors"));
     assert_eq!(config.routes[0].payload, PayloadForm::Raw);
     assert_eq!(config.kafka.brokers, ["localhost:9092"]);
     assert!(config.kafka.properties.is_empty());

@@ -8,7 +8,7 @@ use super::*;
 use crate::message::{Destination, Destinations, Message, Qos, RecordId, Refusal, Seq, Stamp};
 
 fn dead_letter(payload: impl Into<Bytes>) -> DeadLetter {
-    let refusal = Refusal { reason: "payload_not_json", detail: "found x".into(), whole: None };
+    let refusal = Refusal::new("payload_not_json", "found x".into());
     refused(payload, refusal)
 }
 
@@ -68,7 +68,7 @@ fn a_long_payload_is_cut_and_its_size_and_hash_are_told() {
 #[test]
 fn what_was_cut_before_tells_the_size_and_hash_that_it_was_given() {
     let whole = Some(WholePayload { size: 5_000_000, sha256: [0xab; 32] });
-    let refusal = Refusal { reason: "payload_too_large", detail: String::new(), whole };
+    let refusal = Refusal { whole, ..Refusal::new("payload_too_large", String::new()) };
     let line = parsed(&refused("beginning", refusal));
     assert_eq!(line["payload_bytes"], 5_000_000);
     assert_eq!(line["payload_sha256"], "ab".repeat(32));
