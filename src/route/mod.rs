@@ -7,6 +7,7 @@ pub mod captures;
 pub mod condition;
 pub mod decompress;
 pub mod filter;
+pub mod gate;
 pub mod headers;
 mod index;
 pub mod input;
@@ -21,6 +22,7 @@ pub mod timestamp;
 
 pub use condition::Condition;
 pub use filter::Filter;
+pub use gate::Gate;
 pub use input::Input;
 pub use payload::PayloadForm;
 pub use router::{Routed, Router};

@@ -44,9 +44,18 @@ pub struct Router {
 /// What routing remembers of the messages of one connection. Begins empty, and is empty again after a
 /// restart of the actor, since a panic may have left it half-changed
 /// (docs/decisions/0016-records-by-destination.md).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Memory {
     sparkplug: Sparkplug,
+    /// For each route, in order: the messages since `sample` let one pass.
+    since_sample: Vec<u32>,
+}
+
+impl Memory {
+    /// Of this many routes.
+    fn of(routes: usize) -> Self {
+        Self { sparkplug: Sparkplug::default(), since_sample: vec![0; routes] }
+    }
 }
 
 /// What a message became.
@@ -65,7 +74,7 @@ impl Router {
             routes: routes.iter().cloned().map(Arc::new).collect(),
             match_,
             index: Level::of(routes.iter().map(|route| &route.filter)),
-            memory: Memory::default(),
+            memory: Memory::of(routes.len()),
             notes: Vec::new(),
             requests: Vec::new(),
         }
@@ -73,7 +82,7 @@ impl Router {
 
     /// Forgets what it remembers, after a restart of the connection's actor.
     pub fn forget(&mut self) {
-        self.memory = Memory::default();
+        self.memory = Memory::of(self.routes.len());
     }
 
     /// The routes, in order.
@@ -105,12 +114,22 @@ impl Router {
         };
         let route = Arc::clone(&self.routes[first]);
         let destinations =
-            self.destination(input, &route).map_or(Destinations::None, Destinations::One);
+            self.destination(input, &route, first).map_or(Destinations::None, Destinations::One);
         Routed { destinations, is_matched: true }
     }
 
-    /// What this route makes of a message; nothing if it drops it.
-    fn destination(&mut self, input: &Input<'_>, route: &Route) -> Option<Destination> {
+    /// What this route, the one at `place`, makes of a message; nothing if it drops it.
+    fn destination(
+        &mut self,
+        input: &Input<'_>,
+        route: &Route,
+        place: usize,
+    ) -> Option<Destination> {
+        let since_sample = &mut self.memory.since_sample[place];
+        if let Some(reason) = route.gate.before_unpacking(input, since_sample) {
+            self.notes.push((route.id, Note::Dropped(reason)));
+            return None;
+        }
         match self.record(input, route) {
             Ok(record) => record.map(Destination::Record),
             Err((reason, detail)) => {
@@ -140,6 +159,10 @@ impl Router {
             _ => body,
         };
         let view = View::new(input, &route.captures, body);
+        if let Some(reason) = route.gate.after_unpacking(&view) {
+            self.notes.push((route.id, Note::Dropped(reason)));
+            return Ok(None);
+        }
         let value = match route.tombstone && input.payload.is_empty() {
             true => None,
             false => Some(route.payload.apply(&view).map_err(|detail| (payload::REFUSED, detail))?),

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::captures::Captures;
-use super::condition::Condition;
 use super::decompress::Decompress;
 use super::filter::Filter;
+use super::gate::Gate;
 use super::headers::Headers;
 use super::kafka_name::IllegalNames;
 use super::payload::PayloadForm;
@@ -69,23 +69,6 @@ pub enum Key {
     None,
     /// What the template makes.
     Template(Template),
-}
-
-/// Which messages of a route are forwarded. Each that is not is counted by its [`DropReason`](super::note::DropReason).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gate {
-    /// `retained = "skip"`: a message that the broker had retained before the subscription is dropped.
-    pub skip_retained: bool,
-    /// `expired = "drop"`: a message whose expiry interval is over is dropped.
-    pub drop_expired: bool,
-    /// A message that fulfils it is dropped.
-    pub drop_if: Option<Condition>,
-    /// A message that does not fulfil it is dropped.
-    pub keep_if: Option<Condition>,
-    /// `sample = "1/100"`: one in so many is forwarded, the first one included.
-    pub sample: Option<u32>,
-    /// A message whose payload equals that of the message before it, of the same MQTT topic, is dropped.
-    pub dedupe: bool,
 }
 
 /// `match`: which of the routes that match a message take it.
