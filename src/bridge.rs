@@ -25,6 +25,7 @@ use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
+use crate::route::Route;
 use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
     Drain, Heartbeat, Readiness, ServiceManager, ServiceStatus, Supervise, SupervisorActor,
@@ -275,13 +276,16 @@ fn service_manager(log: &Logger) -> Option<ServiceManager> {
 
 /// Starts everything, in the order that [`crate::supervisor`] documents.
 fn start(
-    config: Config,
+    mut config: Config,
     logging: &Logging,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
     departed: Option<UnboundedSender<bool>>,
     log: &Logger,
 ) -> Result<Threads, NotStarted> {
+    let names = config.routes.iter().map(Route::known_as);
+    let numbers = metrics.route_names().learn(names);
+    config.routes.iter_mut().zip(numbers).for_each(|(route, number)| route.id = number);
     let config = Arc::new(config);
     warn_of(&config, log)?;
     let sources = (0..).map(SourceId).take(config.connections.len());

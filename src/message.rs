@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 /// How much of a payload a dead letter keeps, in bytes. For a larger payload it adds size and hash.
 pub const DEAD_LETTER_PAYLOAD_MAX: usize = 512 * 1024;
@@ -269,7 +270,7 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
-/// A route, by its place in the configuration, from 0. It is the key wherever something is kept for each
+/// A route, by its number in [`RouteNames`], from 0. It is the key wherever something is kept for each
 /// route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RouteId(pub usize);
@@ -278,6 +279,53 @@ pub struct RouteId(pub usize);
 impl fmt::Display for RouteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "routes[{}]", self.0)
+    }
+}
+
+/// The routes that this process has had, by number. A route keeps its number for as long as its name is
+/// known, whatever else of it a new configuration changes; so the list only grows, and what is counted of a
+/// route that is gone stays readable.
+#[derive(Debug, Default)]
+pub struct RouteNames(RwLock<Vec<RouteName>>);
+
+/// What people know a route by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteName {
+    /// `name` of the route.
+    pub name: Arc<str>,
+    /// Its filter, as it was last configured.
+    pub mqtt_filter: Arc<str>,
+}
+
+impl RouteNames {
+    /// The numbers of the routes of a configuration, in its order; names that are new get new ones. Of
+    /// several routes of one name each has its own.
+    pub fn learn(&self, routes: impl IntoIterator<Item = RouteName>) -> Vec<RouteId> {
+        let mut known = self.0.write();
+        let mut taken = Vec::new();
+        for route in routes {
+            let is_free = |(id, it): &(usize, &RouteName)| {
+                it.name == route.name && !taken.contains(&RouteId(*id))
+            };
+            let found = known.iter().enumerate().find(is_free).map(|(id, _)| id);
+            match found {
+                Some(id) => known[id].mqtt_filter = route.mqtt_filter,
+                None => known.push(route),
+            }
+            taken.push(RouteId(found.unwrap_or(known.len() - 1)));
+        }
+        taken
+    }
+
+    /// What this route is called; a number that was never given out is its own name.
+    pub fn name(&self, route: RouteId) -> Arc<str> {
+        let known = self.0.read();
+        known.get(route.0).map_or_else(|| route.to_string().into(), |it| Arc::clone(&it.name))
+    }
+
+    /// All of them, by number.
+    pub fn all(&self) -> Vec<RouteName> {
+        self.0.read().clone()
     }
 }
 
@@ -325,4 +373,33 @@ pub struct WholePayload {
     pub size: u64,
     /// SHA-256.
     pub sha256: [u8; 32],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(name: &str, mqtt_filter: &str) -> RouteName {
+        RouteName { name: name.into(), mqtt_filter: mqtt_filter.into() }
+    }
+
+    #[test]
+    fn a_route_keeps_its_number_as_long_as_its_name_is_known() {
+        let names = RouteNames::default();
+        assert_eq!(names.learn([route("a", "a"), route("b", "b")]), [RouteId(0), RouteId(1)]);
+        // The first one goes, another comes before the one that stays, which has another filter now.
+        assert_eq!(names.learn([route("c", "c"), route("b", "b/#")]), [RouteId(2), RouteId(1)]);
+        assert_eq!(names.learn([route("a", "a")]), [RouteId(0)]);
+        assert_eq!(&*names.name(RouteId(2)), "c");
+        assert_eq!(&*names.name(RouteId(3)), "routes[3]");
+        assert_eq!(names.all(), [route("a", "a"), route("b", "b/#"), route("c", "c")]);
+    }
+
+    #[test]
+    fn routes_of_one_name_have_a_number_each() {
+        let names = RouteNames::default();
+        let twice = || [route("a", "a"), route("a", "a")];
+        assert_eq!(names.learn(twice()), [RouteId(0), RouteId(1)]);
+        assert_eq!(names.learn(twice()), [RouteId(0), RouteId(1)]);
+    }
 }

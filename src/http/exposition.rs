@@ -10,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::message::RouteName;
 use crate::observe::health::CODES;
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
 use crate::observe::{ConnectionMetrics, Conservation};
@@ -35,8 +36,8 @@ pub(super) fn write(scrape: Scrape) -> std::result::Result<String, Error> {
 pub(super) struct Scrape {
     pub(super) connections: Vec<Connection>,
     pub(super) restarts: BTreeMap<(Arc<str>, &'static str), u64>,
-    /// By route.
-    pub(super) filters: Vec<String>,
+    /// By [`RouteId`](crate::message::RouteId).
+    pub(super) routes: Vec<RouteName>,
     /// The places where messages could be held, and whether they are.
     pub(super) held: BTreeMap<String, bool>,
     pub(super) not_ready: BTreeSet<&'static str>,
@@ -186,10 +187,14 @@ impl Scrape {
                 [("produced", produced), ("delivered", delivered), ("acknowledged", acknowledged)]
             {
                 // A route that is not from this connection has none here.
-                let counted = self.filters.iter().zip(routes).filter(|(_, it)| !it.is_empty());
-                for (filter, histogram) in counted {
-                    let labels =
-                        [("stage", stage), ("mqtt_filter", filter.as_str()), connection.label()];
+                let counted = self.routes.iter().zip(routes).filter(|(_, it)| !it.is_empty());
+                for (RouteName { name, mqtt_filter }, histogram) in counted {
+                    let labels = [
+                        ("stage", stage),
+                        ("route", &**name),
+                        ("mqtt_filter", &**mqtt_filter),
+                        connection.label(),
+                    ];
                     histogram_of(&mut family.encode_family(&labels)?, histogram)?;
                 }
             }
@@ -239,6 +244,10 @@ mod tests {
             reconnects: [("keep_alive", 2)].into(),
             stages,
         };
+        let route = |name: &str, mqtt_filter: &str| RouteName {
+            name: name.into(),
+            mqtt_filter: mqtt_filter.into(),
+        };
         let stages = Stages {
             produced: vec![StageHistogram::default(), histogram],
             delivered: vec![histogram; 2],
@@ -250,7 +259,7 @@ mod tests {
                 connection("west", 0, Stages::default()),
             ],
             restarts: [(("kafka".into(), "panic"), 3)].into(),
-            filters: vec!["other/#".to_owned(), "a/\"b\\/#".to_owned()],
+            routes: vec![route("other", "other/#"), route("a", "a/\"b\\/#")],
             held: [("t".to_owned(), true)].into(),
             not_ready: ["draining"].into(),
             timing_dropped: 4,
@@ -282,15 +291,15 @@ mod tests {
             "not_ready{reason=\"kafka_unreachable\"} 0",
             "held{kafka_topic=\"t\"} 1",
             "uptime_seconds 1.5",
-            r#"stage_seconds_bucket{le="0.0005",stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
-            r#"stage_seconds_bucket{le="600.0",stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
-            r#"stage_seconds_bucket{le="+Inf",stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 3"#,
-            r#"stage_seconds_sum{stage="produced",mqtt_filter="a/\"b\\/#",connection="east"} 700.0009"#,
+            r#"stage_seconds_bucket{le="0.0005",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
+            r#"stage_seconds_bucket{le="600.0",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
+            r#"stage_seconds_bucket{le="+Inf",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 3"#,
+            r#"stage_seconds_sum{stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 700.0009"#,
         ] {
             assert!(text.contains(&format!("\n{PREFIX}_{line}\n")), "{line} is not in\n{text}");
         }
         assert!(text.ends_with("\n# EOF\n"), "{text}");
-        let other = r#"stage_seconds_count{stage="produced",mqtt_filter="other/#""#;
+        let other = r#"stage_seconds_count{stage="produced",route="other",mqtt_filter="other/#""#;
         assert!(!text.contains(other), "no message of that route came on this connection: {text}");
     }
 

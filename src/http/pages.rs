@@ -44,8 +44,6 @@ pub struct Pages {
     pub(super) logging: Logging,
     /// The section of each connection, in the order of the configuration.
     sections: Vec<Arc<str>>,
-    /// As they are configured, by [`RouteId`](crate::message::RouteId).
-    filters: Vec<String>,
     /// Where messages can be held.
     places: BTreeSet<HeldPlace>,
     started: Instant,
@@ -54,14 +52,12 @@ pub struct Pages {
 impl Pages {
     /// Of the bridge with this readiness.
     pub fn new(config: &Config, readiness: Arc<Readiness>, logging: Logging) -> Self {
-        let routes = config.routes.iter();
-        let kafka_topics = routes.clone().filter_map(|route| route.kafka_topic.as_fixed());
+        let kafka_topics = config.routes.iter().filter_map(|route| route.kafka_topic.as_fixed());
         let kafka_topics = kafka_topics.map(|fixed| HeldPlace::KafkaTopic(Arc::clone(fixed)));
         Self {
             readiness,
             logging,
             sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),
-            filters: routes.map(|route| route.filter.to_string()).collect(),
             places: kafka_topics.chain([HeldPlace::DeadLetter]).collect(),
             started: Instant::now(),
         }
@@ -124,7 +120,7 @@ impl Pages {
         Scrape {
             connections: metrics.connections().iter().map(Connection::of).collect(),
             restarts: metrics.restarts(),
-            filters: self.filters.clone(),
+            routes: metrics.route_names().all(),
             held,
             not_ready: not_ready.iter().map(|reason| reason.reason).collect(),
             timing_dropped: self.logging.timing_dropped(),

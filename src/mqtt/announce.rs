@@ -41,7 +41,7 @@ impl Announcer {
     /// A granted shared subscription has brought nothing for so long.
     pub(super) fn silent(&self, route: RouteId, elapsed: Duration) {
         warn!(self.log, "shared subscription granted, but no message has arrived";
-            keys::MQTT_FILTER => self.filter(route),
+            keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route),
             keys::ELAPSED_MS => millis(elapsed),
             keys::DETAIL =>
                 "some brokers of MQTT 3.1.1 grant shared subscriptions without supporting them");
@@ -69,7 +69,7 @@ impl Announcer {
             SessionEvent::Subscribed { route, qos } => {
                 self.subscription_limiter.reset();
                 info!(self.log, "subscribed";
-                    keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos);
+                    keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos);
             }
             SessionEvent::StillSubscribed { .. }
             | SessionEvent::Covered { .. }
@@ -84,14 +84,14 @@ impl Announcer {
                         None => "subscription granted with a lower qos",
                     };
                     warn!(self.log, "{}", what;
-                        keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos,
+                        keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos,
                         keys::SUPPRESSED => suppressed);
                 }
             }
             SessionEvent::SubscriptionRefused { route, text, retry_in } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
                     warn!(self.log, "subscription refused, will ask again";
-                        keys::MQTT_FILTER => self.filter(route), keys::DETAIL => text,
+                        keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::DETAIL => text,
                         keys::DELAY_MS => millis(retry_in),
                         keys::SUPPRESSED => suppressed);
                 }
@@ -99,7 +99,7 @@ impl Announcer {
             SessionEvent::SubackMissing { route } => {
                 if let Some(suppressed) = self.suback_limiter.pass(Instant::now()) {
                     warn!(self.log, "no suback, will ask again";
-                        keys::MQTT_FILTER => self.filter(route), keys::SUPPRESSED => suppressed);
+                        keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::SUPPRESSED => suppressed);
                 }
             }
             SessionEvent::Unsubscribed { mqtt_filter } => {
@@ -127,6 +127,10 @@ impl Announcer {
                 keys::DETAIL => &text, keys::SUPPRESSED => suppressed);
             self.status_warning = Some(text);
         }
+    }
+
+    fn name(&self, route: RouteId) -> String {
+        self.metrics.route_names().name(route).to_string()
     }
 
     fn filter(&self, route: RouteId) -> String {

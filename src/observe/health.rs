@@ -138,10 +138,23 @@ pub struct ConnectionHealth {
 pub struct Wanted {
     /// The route that asks for it.
     pub route: RouteId,
+    /// Its name.
+    pub name: Arc<str>,
     /// Its filter.
     pub mqtt_filter: String,
     /// The QoS that it asks for.
     pub mqtt_qos: u8,
+}
+
+/// The filter, behind the route's name where that says more.
+impl Display for Wanted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, mqtt_filter, .. } = self;
+        match mqtt_filter.ends_with(&**name) {
+            true => f.write_str(mqtt_filter),
+            false => write!(f, "{name}: {mqtt_filter}"),
+        }
+    }
 }
 
 /// The broker's answer to a subscription.
@@ -387,7 +400,8 @@ fn mqtt_reasons(mqtt: &MqttHealth, wanted: &[Wanted]) -> Vec<(&'static str, Stri
         let detail = mqtt.lost.as_deref().unwrap_or("not connected yet");
         return vec![(MQTT_DISCONNECTED, detail.to_owned())];
     }
-    let reason = |Wanted { route, mqtt_filter, mqtt_qos }: &Wanted| {
+    let reason = |wanted: &Wanted| {
+        let Wanted { route, mqtt_qos, .. } = wanted;
         let (reason, detail) = match mqtt.subscriptions.get(route) {
             Some(Subscription::Granted) => return None,
             None => (SUBSCRIPTION_PENDING, "no SUBACK yet".to_owned()),
@@ -396,7 +410,7 @@ fn mqtt_reasons(mqtt: &MqttHealth, wanted: &[Wanted]) -> Vec<(&'static str, Stri
             }
             Some(Subscription::Refused(text)) => (SUBSCRIPTION_REFUSED, text.clone()),
         };
-        Some((reason, format!("{mqtt_filter}: {detail}")))
+        Some((reason, format!("{wanted}: {detail}")))
     };
     wanted.iter().filter_map(reason).collect()
 }
@@ -449,7 +463,8 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(15);
 
     fn wanted() -> Wanted {
-        Wanted { route: RouteId(0), mqtt_filter: "a/#".to_owned(), mqtt_qos: 1 }
+        let (name, mqtt_filter) = ("a/#".into(), "a/#".to_owned());
+        Wanted { route: RouteId(0), name, mqtt_filter, mqtt_qos: 1 }
     }
 
     fn connection(name: &str) -> ConnectionHealth {

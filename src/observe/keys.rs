@@ -40,6 +40,7 @@ keys! {
     INSECURE = "insecure";
     MQTT_TOPIC = "mqtt_topic";
     MQTT_FILTER = "mqtt_filter";
+    ROUTE = "route";
     MQTT_QOS = "mqtt_qos";
     CLIENT_ID = "client_id";
     SESSION_PRESENT = "session_present";

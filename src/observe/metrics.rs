@@ -17,6 +17,7 @@ use super::health::{
 };
 use super::latency::{Acknowledged, Delivered, StageHistogram, Stages, record};
 use crate::config::BrokerAddress;
+use crate::message::RouteNames;
 use crate::stage::SourceId;
 
 /// The name of the connection where there is only one.
@@ -189,6 +190,7 @@ pub struct Metrics {
     holds: Mutex<Vec<Hold>>,
     latency: Mutex<Latency>,
     health: Health,
+    route_names: Arc<RouteNames>,
 }
 
 /// Latencies from receipt to delivery, before and after the last summary.
@@ -214,7 +216,13 @@ impl Metrics {
             holds: Mutex::default(),
             latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
             health: Health::default(),
+            route_names: Arc::default(),
         }
+    }
+
+    /// The names of the routes by which things are counted.
+    pub fn route_names(&self) -> &Arc<RouteNames> {
+        &self.route_names
     }
 
     /// All connections, in the order of the configuration.

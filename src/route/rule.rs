@@ -12,7 +12,7 @@ use super::kafka_name::IllegalNames;
 use super::payload::PayloadForm;
 use super::template::Template;
 use super::timestamp::Timestamp;
-use crate::message::{IfMissing, Qos, RouteId};
+use crate::message::{IfMissing, Qos, RouteId, RouteName};
 
 /// One rule: an MQTT filter to subscribe, which of its messages are forwarded, and as what.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,6 +195,11 @@ impl Route {
             headers: Headers::default(),
             tests: Vec::new(),
         }
+    }
+
+    /// What people know it by.
+    pub fn known_as(&self) -> RouteName {
+        RouteName { name: Arc::clone(&self.name), mqtt_filter: self.filter.as_str().into() }
     }
 
     /// Whether it takes messages from the connection of this section.

@@ -74,5 +74,10 @@ impl Readiness {
 
 /// The subscription that a route asks for.
 fn wanted(route: &Route) -> Wanted {
-    Wanted { route: route.id, mqtt_filter: route.filter.to_string(), mqtt_qos: route.qos.level() }
+    Wanted {
+        route: route.id,
+        name: Arc::clone(&route.name),
+        mqtt_filter: route.filter.to_string(),
+        mqtt_qos: route.qos.level(),
+    }
 }

@@ -89,7 +89,9 @@ fn every_scrape_balances_while_everything_fails_under_load() {
         assert_eq!(seen.get("restarts_total{actor=\"kafka\",reason=\"panic\"}"), 1);
         assert_eq!(seen.sum("dead_lettered_total"), 1);
         let count = |stage: &str| {
-            let labels = format!("stage=\"{stage}\",mqtt_filter=\"devices/#\",connection=\"mqtt\"");
+            let labels = format!(
+                "stage=\"{stage}\",route=\"devices/#\",mqtt_filter=\"devices/#\",connection=\"mqtt\""
+            );
             seen.get(&format!("stage_seconds_count{{{labels}}}"))
         };
         // After KafkaProducerActor's panic a delivery may be reported again, and is then measured again.
