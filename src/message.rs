@@ -199,7 +199,7 @@ pub enum IfMissing {
 }
 
 /// How a Kafka topic is created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NewKafkaTopic {
     /// How many partitions; `None`: as the brokers are configured.
     pub partitions: Option<i32>,

@@ -10,6 +10,7 @@ use super::resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
     Reload, SupervisorConfig, TimingPolicy,
 };
+use super::route_draft::{RouteDraft, name_the_nameless};
 use super::secret::Secret;
 use super::secret_file;
 use super::secrets::REDACTED;
@@ -68,7 +69,7 @@ macro_rules! field {
             },
         }
     };
-    (routes.$name:ident) => { field!(@ |config, at| config.routes[at].$name) };
+    (routes.$($name:ident).+) => { field!(@ |config, at| config.routes[at].$($name).+) };
     ($($name:ident).+) => { field!(@ |config, _at| config.$($name).+) };
     (@ |$config:ident, $at:ident| $place:expr) => {
         Field {
@@ -90,6 +91,8 @@ pub(super) struct Draft {
     pub(super) config: Config,
     /// The sections `[mqtt]`.
     pub(super) mqtt: Vec<MqttDraft>,
+    /// What several keys of a route say together.
+    pub(super) routes: Vec<RouteDraft>,
 }
 
 impl Draft {
@@ -102,6 +105,7 @@ impl Draft {
         };
         Self {
             mqtt: vec![MqttDraft::default(); mqtt],
+            routes: vec![RouteDraft::default(); routes],
             config: Config {
                 data_dir: None,
                 match_: Match::default(),
@@ -119,14 +123,19 @@ impl Draft {
     }
 
     /// The configuration, once every key is read.
-    pub(super) fn finish(self) -> Config {
+    pub(super) fn finish(mut self) -> Config {
         let connections = self.mqtt.iter().flat_map(MqttDraft::connections).collect();
+        for (draft, route) in self.routes.into_iter().zip(&mut self.config.routes) {
+            draft.finish(route);
+        }
+        name_the_nameless(&mut self.config.routes);
         Config { connections, ..self.config }
     }
 }
 
 fn blank_route(id: RouteId) -> Route {
-    Route::new(id, "#".parse().expect("a legal filter"), "")
+    let blank = Route::new(id, "#".parse().expect("a legal filter"), "");
+    Route { name: "".into(), ..blank }
 }
 
 /// The connection of this section that has what all of its connections have.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::header_words::headers_legal;
 use super::kafka_topic;
 use super::list::{self, Item};
 use super::mqtt_config::MQTT_STRING_MAX;
@@ -14,6 +15,10 @@ use super::value::{Refused, Value};
 
 /// What a connection may be called.
 const NAME: &str = "a name of 1 to 64 letters, digits, dots, hyphens and underscores";
+/// The longest name of a route, in characters: it is a label of metrics.
+pub(super) const ROUTE_NAME_MAX: usize = 200;
+/// The longest name of a header, in bytes.
+pub(super) const HEADER_NAME_MAX: usize = 255;
 /// What a group may be called (MQTT 5, section 4.8.2).
 const GROUP: &str = "a name without /, + and #";
 
@@ -58,6 +63,26 @@ pub enum Form {
     Filter,
     /// The name of a Kafka topic.
     KafkaTopic,
+    /// The name of a Kafka topic, with or without placeholders.
+    KafkaTopicTemplate,
+    /// A text with or without placeholders.
+    Template,
+    /// A number of a partition, or a text with placeholders.
+    Partition,
+    /// A condition on a message.
+    Condition,
+    /// `routes.name`
+    RouteName,
+    /// `routes.timestamp`
+    Timestamp,
+    /// `routes.headers`
+    RecordHeaders,
+    /// The name of a header of Kafka, or its beginning.
+    HeaderName,
+    /// `routes.sample`
+    Sample,
+    /// `routes.create_config`: a table of strings and numbers.
+    KafkaTopicConfig,
     /// A list of `host:port`, or one string with commas.
     Brokers,
     /// One of these strings.
@@ -105,6 +130,21 @@ impl fmt::Display for Form {
             Self::Path(what) => return write!(f, "the path of a {what}"),
             Self::Filter => "an MQTT topic filter",
             Self::KafkaTopic => "the name of a Kafka topic",
+            Self::KafkaTopicTemplate => "the name of a Kafka topic, perhaps with placeholders",
+            Self::Template => "a text, perhaps with placeholders",
+            Self::Partition => "a number of 0 or more, or placeholders",
+            Self::Condition => "a condition such as {json./value} > 5",
+            Self::RouteName => return write!(f, "a name of 1 to {ROUTE_NAME_MAX} characters"),
+            Self::Timestamp => {
+                "\"none\", \"received\", \"json.\" with a JSON pointer, or \"user.\" with the name of a \
+                 user property"
+            }
+            Self::RecordHeaders => return f.write_str(&headers_legal()),
+            Self::HeaderName => return write!(f, "a name of at most {HEADER_NAME_MAX} bytes"),
+            Self::Sample => "\"1/N\", such as \"1/100\" (N from 1 to 4294967295)",
+            Self::KafkaTopicConfig => {
+                "a table of strings and numbers, such as { \"cleanup.policy\" = \"compact\" }"
+            }
             Self::Brokers => "a list of host:port addresses",
             Self::Choice(words) => {
                 let mut quoted: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
@@ -193,6 +233,17 @@ impl Form {
                 let text = format!("expected {}, found {}", kafka_topic::LEGAL, value.found());
                 Err(Refused::Because(text))
             }
+            Self::RouteName
+                if text.is_empty()
+                    || text.chars().count() > ROUTE_NAME_MAX
+                    || text.contains(char::is_control) =>
+            {
+                Err(Refused::Form)
+            }
+            Self::HeaderName if text.len() > HEADER_NAME_MAX || text.contains('\0') => {
+                Err(Refused::Form)
+            }
+            Self::Choice(words) if !words.contains(&text) => Err(Refused::Form),
             _ => Ok(text),
         }
     }

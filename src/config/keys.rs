@@ -6,9 +6,14 @@ use super::field::{self, Field, field};
 pub use super::form::Form;
 pub use super::list::Item;
 use super::mqtt_config::{Protocol, RenumberedRedelivery, Resubscribe, TlsVersion, Unmatched};
-use super::resolved::LogFormat;
+use super::resolved::{LogFormat, Reload};
+use super::route_draft::Missing;
+use super::route_fields as route;
 use super::setting::Choice;
-use crate::route::PayloadForm;
+use crate::route::decompress::Decompress;
+use crate::route::kafka_name::IllegalNames;
+use crate::route::timestamp::EpochUnit;
+use crate::route::{Match, PayloadForm};
 
 /// A section of the file, in the order in which it is documented.
 #[derive(Debug)]
@@ -93,7 +98,11 @@ impl Key {
     /// `text` as it is written in TOML.
     pub fn toml(&self, text: &str) -> String {
         match self.form {
-            Form::Count(..) | Form::Truth | Form::UserProperties | Form::Headers => text.to_owned(),
+            Form::Count(..)
+            | Form::Truth
+            | Form::UserProperties
+            | Form::Headers
+            | Form::KafkaTopicConfig => text.to_owned(),
             Form::Brokers | Form::Urls | Form::List(_) => {
                 let items: Vec<_> = text.split(',').map(|item| format!("{item:?}")).collect();
                 format!("[{}]", items.join(", "))
@@ -129,7 +138,8 @@ pub const SECTIONS: &[Section] = &[
     Section {
         name: "routes",
         about: "What to subscribe to and where it goes: one [[routes]] for each rule. The first rule \
-                that matches takes the message.",
+                that matches takes the message, or each of them (match). docs/routes.md explains \
+                placeholders and conditions.",
     },
     Section { name: "kafka", about: "The Kafka cluster." },
     Section { name: "delivery", about: "How much may be in flight, and for how long." },
@@ -156,6 +166,14 @@ pub const KEYS: &[Key] = keys! {
         Form::Path("directory"), Value("."),
         "The directory of the state files, in which the bridge remembers its subscriptions: one small file for each client id and broker. A relative path starts at the working directory.",
         "If it is not writable, the bridge logs a warning; after a restart it does not know which old subscriptions to end.";
+    "match" => field!(match_),
+        Form::Choice(Match::WORDS), Value("first"),
+        "first: the first route whose filter matches takes the message, even if it drops it. all: each route whose filter matches makes its own record of it.",
+        "all: the message is delivered when all its records are; after a crash all of them come again, and one that is held holds the message.";
+    "reload" => field!(reload),
+        Form::Choice(Reload::WORDS), Value("signal"),
+        "When the bridge reads its configuration again. signal: on SIGHUP. watch: when the file has changed too.",
+        "If the new configuration is wrong, the bridge keeps the old one and logs why.";
 
     "mqtt.name" => field::NAME,
         Form::Name, Value("mqtt"),
@@ -308,26 +326,130 @@ pub const KEYS: &[Key] = keys! {
         "1: the broker acknowledges them. 0: one may be lost.",
         "If the broker takes QoS 0 only, the bridge warns, and sends them so until it is restarted.";
 
-    "routes.filter" => field!(routes.filter),
+    "routes.name" => route::NAME,
+        Form::RouteName, Unset("climate"),
+        "What logs, metrics and dead letters call the route. Without it, its filter, with a number behind it if another route has the same. Each name occurs once.",
+        "Cannot fail.";
+    "routes.filter" => route::FILTER,
         Form::Filter, Required("sensors/#"),
-        "The MQTT topic filter to subscribe to: + stands for one level, # for all further levels, $share/GROUP/ shares the messages among the members of a group.",
+        "The MQTT topic filter to subscribe to: + stands for one level, # for all further levels, {name} for one level and {name...} for all further levels, which placeholders can use; $share/GROUP/ shares the messages among the members of a group. {{ and }} are braces.",
         "If the broker refuses the subscription, the bridge logs a warning and retries.";
+    "routes.from" => field!(routes.from),
+        Form::List(Item::Connection), Unset("plant-1"),
+        "The names of the connections (mqtt.name) that the route takes messages from. Without it, all of them.",
+        "If no connection has the name, the bridge does not start (exit code 78).";
     "routes.qos" => field!(routes.qos),
         Form::Count(0, 1), Value("1"),
         "1: a message is acknowledged after Kafka has it. 0: a message may be lost.",
         "If the broker grants less, the bridge logs a warning and accepts what was granted.";
     "routes.kafka_topic" => field!(routes.kafka_topic),
-        Form::KafkaTopic, Required("sensors"),
-        "The Kafka topic to write records to. Their key is the MQTT topic.",
-        "If the Kafka topic is missing, or the bridge may not write to it, the messages are held (see dead_letter.after).";
-    "routes.from" => field!(routes.from),
-        Form::List(Item::Connection), Unset("plant-1"),
-        "The names of the connections (mqtt.name) that the route takes messages from. Without it, all of them.",
-        "If no connection has the name, the bridge does not start (exit code 78).";
+        Form::KafkaTopicTemplate, Required("sensors"),
+        "The Kafka topic to write records to. It may have placeholders.",
+        "If a fixed Kafka topic is missing, or the bridge may not write to it, the messages are held (see dead_letter.after); for one with placeholders see missing_topic. If a placeholder has no value, the message goes to the dead letters.";
+    "routes.key" => field!(routes.key),
+        Form::Template, Value("{mqtt_topic}"),
+        "The key of the records. The empty string makes none: such a record goes to the partition of its MQTT topic.",
+        "If a placeholder has no value, the message goes to the dead letters.";
+    "routes.partition" => field!(routes.partition),
+        Form::Partition, Unset("{json./shard}"),
+        "The partition of the records, from 0. Without it, the key decides.",
+        "If the partition does not exist, or the value is no number, the message goes to the dead letters.";
     "routes.payload" => field!(routes.payload),
         Form::Choice(PayloadForm::WORDS), Value("raw"),
-        "raw: the payload unchanged. json: the payload is checked, and padding around the JSON document is removed.",
-        "On a json route, a payload that is not JSON goes to the dead letters.";
+        "raw: the payload unchanged. text: UTF-8 is checked. json: the payload is checked, and padding around the JSON document is removed. envelope: a JSON object of the payload and what MQTT says about it. sparkplug: Sparkplug B, as JSON.",
+        "A payload that is not of this form goes to the dead letters.";
+    "routes.decompress" => field!(routes.decompress),
+        Form::Choice(Decompress::WORDS), Value("none"),
+        "How payloads are packed; they are unpacked before anything looks into them. auto: by their first bytes, and unchanged if these are of no known form.",
+        "A payload that cannot be unpacked goes to the dead letters.";
+    "routes.decompress_max" => field!(routes.decompress_max_bytes),
+        Form::Size("1 B", "256 MiB"), Value("8 MiB"),
+        "The largest payload once it is unpacked.",
+        "A larger one goes to the dead letters.";
+    "routes.tombstone" => field!(routes.tombstone),
+        Form::Choice(&["off", "empty"]), Value("off"),
+        "empty: an empty payload becomes a record with a null value, which deletes its key in a compacted Kafka topic. Clearing a retained message is an empty payload.",
+        "off: an empty payload is a value like any other, and not JSON.";
+    "routes.timestamp" => field!(routes.timestamp.from),
+        Form::Timestamp, Value("none"),
+        "The timestamp of the records. none: when they are produced. received: when the message was received. json. with a JSON pointer, user. with the name of a user property: RFC 3339, or a number (timestamp_unit).",
+        "See timestamp_invalid.";
+    "routes.timestamp_unit" => field!(routes.timestamp.unit),
+        Form::Choice(EpochUnit::WORDS), Value("ms"),
+        "What a number counts since 1970 in a timestamp that is taken from the message.",
+        "With the wrong unit a timestamp lies far away (timestamp_max_skew).";
+    "routes.timestamp_max_skew" => field!(routes.timestamp.max_skew),
+        Form::DurationOrNever("1s", "36500d"), Value("1d"),
+        "How far a timestamp that is taken from the message may lie from the time of receipt; never: any distance is good. Kafka deletes by these timestamps.",
+        "See timestamp_invalid.";
+    "routes.timestamp_invalid" => field!(routes.timestamp.refuse_invalid),
+        Form::Choice(&["received", "dead_letter"]), Value("received"),
+        "What happens to a message without a usable timestamp. received: the time of receipt is taken.",
+        "received: it is counted. dead_letter: the message goes to the dead letters.";
+    "routes.headers" => field!(routes.headers.items),
+        Form::RecordHeaders, Value("none"),
+        "The headers of the records, in this order. mqtt: all that MQTT says about the message.",
+        "What a message does not have makes no header. If a placeholder has no value, the message goes to the dead letters.";
+    "routes.header_prefix" => field!(routes.headers.prefix),
+        Form::HeaderName, Value("mqtt."),
+        "What the names of the headers that come from MQTT begin with, instead of mqtt.",
+        "Cannot fail.";
+    "routes.bridge_id" => field!(routes.headers.bridge_id),
+        Form::Truth, Value("false"),
+        "Adds the header bridge.id, which is the same when the same publish is forwarded again, so that a consumer can drop duplicates.",
+        "docs/routes.md says what it can and cannot tell apart.";
+    "routes.bridge_id_from" => field!(routes.headers.bridge_id_from),
+        Form::Template, Unset("{user.id}"),
+        "The publisher's own id of the message, as a part of bridge.id. Needs bridge_id = true.",
+        "If a placeholder has no value, the message goes to the dead letters.";
+    "routes.illegal_names" => field!(routes.illegal_names),
+        Form::Choice(IllegalNames::WORDS), Value("escape"),
+        "What happens if a filled kafka_topic has characters that Kafka does not allow. escape: they are escaped, so that the name can be read back (docs/routes.md).",
+        "dead_letter: the message goes to the dead letters. escape: so does one whose name is too long.";
+    "routes.missing_topic" => route::MISSING_TOPIC,
+        Form::Choice(Missing::WORDS), Value("dead_letter"),
+        "What happens if a Kafka topic that placeholders name does not exist. hold: its messages wait until it is there. create: the bridge creates it.",
+        "dead_letter: its messages go to the dead letters. hold: they wait, and hold all later messages of that connection.";
+    "routes.create_partitions" => route::CREATE_PARTITIONS,
+        Form::Count(1, 100_000), Unset("12"),
+        "For missing_topic = \"create\": how many partitions. Without it, as the Kafka brokers are configured.",
+        "If Kafka refuses to create it, the messages are held.";
+    "routes.create_replication" => route::CREATE_REPLICATION,
+        Form::Count(1, 100), Unset("3"),
+        "For missing_topic = \"create\": how many replicas. Without it, as the Kafka brokers are configured.",
+        "If Kafka refuses to create it, the messages are held.";
+    "routes.create_config" => route::CREATE_CONFIG,
+        Form::KafkaTopicConfig, Unset("{ \"cleanup.policy\" = \"compact\" }"),
+        "For missing_topic = \"create\": its configuration, by Kafka's names.",
+        "If Kafka refuses to create it, the messages are held.";
+    "routes.retained" => field!(routes.gate.skip_retained),
+        Form::Choice(&["forward", "skip"]), Value("forward"),
+        "skip: messages that the broker had retained before the bridge subscribed are dropped.",
+        "Dropped messages are counted by route and reason.";
+    "routes.expired" => field!(routes.gate.drop_expired),
+        Form::Choice(&["forward", "drop"]), Value("forward"),
+        "drop: messages whose expiry interval (MQTT 5) is over while they wait in the bridge are dropped.",
+        "Dropped messages are counted by route and reason.";
+    "routes.drop_if" => field!(routes.gate.drop_if),
+        Form::Condition, Unset("{json./quality} = \"bad\""),
+        "Messages that fulfil this condition are dropped.",
+        "Dropped messages are counted by route and reason.";
+    "routes.keep_if" => field!(routes.gate.keep_if),
+        Form::Condition, Unset("{json./value} > 5"),
+        "Messages that do not fulfil this condition are dropped.",
+        "Dropped messages are counted by route and reason.";
+    "routes.sample" => field!(routes.gate.sample),
+        Form::Sample, Unset("1/100"),
+        "Forwards one message in so many, the first one included. Without it, all of them.",
+        "Dropped messages are counted by route and reason.";
+    "routes.dedupe" => field!(routes.gate.dedupe),
+        Form::Truth, Value("false"),
+        "true: a message is dropped if its payload equals that of the message before it, of the same MQTT topic, and that one was delivered.",
+        "The memory of payloads is bounded: what it has forgotten is forwarded. Dropped messages are counted by route and reason.";
+    "routes.sparkplug_rebirth" => field!(routes.sparkplug_rebirth),
+        Form::Truth, Value("false"),
+        "For payload = \"sparkplug\": the bridge asks a node whose birth certificate it has not seen for a new one, by a command at QoS 0.",
+        "If the broker does not allow the bridge to publish, the aliases stay unknown; their metrics are marked.";
 
     "kafka.brokers" => field!(kafka.brokers),
         Form::Brokers, Required("localhost:9092"),
@@ -349,6 +471,10 @@ pub const KEYS: &[Key] = keys! {
         Form::MqttString, Unset("eu-central-1"),
         "Only for sasl.mechanism = AWS_MSK_IAM: the region of the cluster. Without it: the one in a broker's name, or the environment variable AWS_REGION.",
         "With a wrong region Amazon MSK refuses the login.";
+    "kafka.kafka_topics_max" => field!(kafka.kafka_topics_max),
+        Form::Count(1, 100_000), Value("1000"),
+        "How many Kafka topics the placeholders of routes may name at a time. Publishers bring them into being; one that nobody used for an hour does not count.",
+        "A message for one more goes to the dead letters.";
     "kafka.properties" => field::PROPERTIES,
         Form::Properties, Unset(""),
         "Producer properties of librdkafka, for example for TLS and SASL. Each is passed on, checked, or refused with a reason.",

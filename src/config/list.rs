@@ -111,6 +111,39 @@ pub(super) fn user_properties(value: &Value) -> Result<Vec<(String, String)>, Re
     Ok(pairs)
 }
 
+/// `routes.create_config`: names of Kafka, with strings, numbers and truth values.
+pub(super) fn kafka_topic_config(value: &Value) -> Result<Vec<(String, String)>, Refused> {
+    let scalars = match value {
+        Value::Table(entries) => {
+            let scalar = |(name, value): &(String, Value)| {
+                Some((name.clone(), Value::Text(value.scalar()?)))
+            };
+            Value::Table(entries.iter().map(scalar).collect::<Option<_>>().ok_or(Refused::Form)?)
+        }
+        other => other.clone(),
+    };
+    let pairs = pairs(&scalars)?;
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'.')
+    };
+    for (at, (name, text)) in pairs.iter().enumerate() {
+        if !is_name(name) || text.contains('\0') {
+            return Err(Refused::Because(format!(
+                "expected names of Kafka's configuration of a Kafka topic, such as \
+                 \"cleanup.policy\", found {}",
+                quoted(name)
+            )));
+        }
+        if pairs[..at].iter().any(|(other, _)| other == name) {
+            return Err(Refused::Because(format!(
+                "expected each name once, found {} twice",
+                quoted(name)
+            )));
+        }
+    }
+    Ok(pairs)
+}
+
 /// `mqtt.websocket_headers`: fields of HTTP. No error shows a value.
 pub(super) fn headers(value: &Value) -> Result<Vec<(String, Secret)>, Refused> {
     let pairs = pairs(value)?;

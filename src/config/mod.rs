@@ -14,6 +14,7 @@ mod errors;
 mod field;
 mod for_test;
 mod form;
+mod header_words;
 mod java_names;
 mod kafka_login;
 mod kafka_topic;
@@ -27,10 +28,14 @@ mod properties;
 mod property_table;
 mod proxy_url;
 mod reading;
+mod record_relations;
 mod relations;
 mod resolve;
 mod resolved;
+mod route_draft;
+mod route_fields;
 mod route_relations;
+mod route_settings;
 mod secret;
 mod secret_file;
 mod secrets;
@@ -59,7 +64,7 @@ pub use properties::try_together;
 pub use property_table::{KAFKA_SETTINGS, REQUEST_BYTES};
 pub use resolved::{
     Config, DeadLetterConfig, DeliveryConfig, HttpConfig, KafkaConfig, LogConfig, LogFormat,
-    SupervisorConfig, TimingPolicy,
+    Reload, SupervisorConfig, TimingPolicy,
 };
 pub use secret::Secret;
 pub use secret_file::read as read_secret;

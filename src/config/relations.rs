@@ -2,6 +2,7 @@
 
 use super::mqtt_relations;
 use super::reading::{Complaint, Reading};
+use super::record_relations;
 use super::route_relations;
 use crate::route::Route;
 
@@ -13,6 +14,7 @@ pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
     let mut complaints: Vec<_> = backoff.into_iter().collect();
     complaints.extend(mqtt_relations::check(reading));
     complaints.extend(route_relations::check(reading));
+    complaints.extend(record_relations::check(reading));
     complaints.extend(dead_letter(reading));
     complaints.extend(http(reading));
     complaints

@@ -17,7 +17,6 @@ use super::secrets::REDACTED;
 use super::toml_text::{duration, quote, size, string};
 use super::value::{Refused, Value};
 use crate::message::Qos;
-use crate::route::{Filter, PayloadForm, Template};
 
 /// The type of a field that a key fills.
 pub(super) trait Setting: Sized {
@@ -38,19 +37,19 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
 
 macro_rules! choice {
     ($type:ty: $($word:literal = $value:expr),*) => {
-        impl Choice for $type {
+        impl $crate::config::setting::Choice for $type {
             const WORDS: &'static [&'static str] = &[$($word),*];
             const VALUES: &'static [Self] = &[$($value),*];
         }
     };
 }
+pub(super) use choice;
 
 choice!(Protocol: "auto" = Self::Auto, "5" = Self::V5, "3.1.1" = Self::V311);
 choice!(Resubscribe: "always" = Self::Always, "new_session" = Self::NewSession);
 choice!(Unmatched: "dead_letter" = Self::DeadLetter, "drop" = Self::Drop);
 choice!(RenumberedRedelivery: "off" = Self::Off, "auto" = Self::Auto, "on" = Self::On);
 choice!(TlsVersion: "1.2" = Self::V1_2, "1.3" = Self::V1_3);
-choice!(PayloadForm: "raw" = Self::Raw, "json" = Self::Json);
 choice!(LogFormat: "auto" = Self::Auto, "json" = Self::Json, "terminal" = Self::Terminal);
 choice!(slog::Level:
     "critical" = Self::Critical, "error" = Self::Error, "warning" = Self::Warning,
@@ -114,23 +113,20 @@ impl Setting for Option<Duration> {
     }
 }
 
+/// true and false, or the second and the first of two words.
 impl Setting for bool {
-    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
-        value.truth().ok_or(Refused::Form)
-    }
-
-    fn show(&self, _: &Form) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-impl Setting for Template {
     fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
-        Self::parse(form.text(value)?).map_err(Refused::Because)
+        match form {
+            Form::Choice([_, second]) => Ok(form.text(value)? == *second),
+            _ => value.truth().ok_or(Refused::Form),
+        }
     }
 
-    fn show(&self, _: &Form) -> Option<String> {
-        Some(string(&self.to_string()))
+    fn show(&self, form: &Form) -> Option<String> {
+        Some(match form {
+            Form::Choice([first, second]) => string(if *self { second } else { first }),
+            _ => self.to_string(),
+        })
     }
 }
 
@@ -234,8 +230,11 @@ fn shown_table<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Option<St
 }
 
 impl Setting for Vec<(String, String)> {
-    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
-        list::user_properties(value)
+    fn read(value: &Value, form: &Form) -> Result<Self, Refused> {
+        match form {
+            Form::KafkaTopicConfig => list::kafka_topic_config(value),
+            _ => list::user_properties(value),
+        }
     }
 
     fn show(&self, _: &Form) -> Option<String> {
@@ -250,17 +249,6 @@ impl Setting for Vec<(String, Secret)> {
 
     fn show(&self, _: &Form) -> Option<String> {
         shown_table(self.iter().map(|(name, _)| (name.as_str(), REDACTED)))
-    }
-}
-
-impl Setting for Filter {
-    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
-        let text = value.text().ok_or(Refused::Form)?;
-        text.parse().map_err(|error| Refused::Because(format!("{error}, found {}", value.found())))
-    }
-
-    fn show(&self, _: &Form) -> Option<String> {
-        Some(string(self.as_str()))
     }
 }
 

@@ -118,6 +118,12 @@ fn other_value(key: &Key, secret: &str) -> String {
         (_, Form::Proxy) => "socks5://[::1]:2000",
         (_, Form::Urls) => "ws://a/path,unix:///run/b.sock",
         (_, Form::List(_)) => "other.name, second",
+        (_, Form::Partition) => "7",
+        (_, Form::Condition) => "{qos} = 1",
+        (_, Form::Timestamp) => "json./a~1b/0",
+        (_, Form::RecordHeaders) => "mqtt.topic,bridge.connection,site={mqtt_topic}",
+        (_, Form::Sample) => "1/7",
+        (_, Form::KafkaTopicConfig) => "cleanup.policy=compact,retention.ms=7",
         (_, Form::UserProperties | Form::Headers) => "other=name, second=b=c",
         (_, Form::MqttTopic) => "other/{client_id}",
         (_, Form::Url) => "mqtt://[::1]:2000",
@@ -151,7 +157,11 @@ fn other_value(key: &Key, secret: &str) -> String {
             | Form::Group
             | Form::ServerName
             | Form::Path(_)
-            | Form::KafkaTopic,
+            | Form::KafkaTopic
+            | Form::KafkaTopicTemplate
+            | Form::Template
+            | Form::RouteName
+            | Form::HeaderName,
         ) => "other.name",
     };
     text.to_owned()
@@ -185,6 +195,11 @@ fn every_key_can_be_set_by_environment_and_changes_its_own_line_of_check_and_no_
             ("http.cert_file" | "http.key_file", _) => {
                 &[("BRIDGE_HTTP__CERT_FILE", "/dev/null"), ("BRIDGE_HTTP__KEY_FILE", "/dev/null")]
             }
+            (
+                "routes.create_partitions" | "routes.create_replication" | "routes.create_config",
+                _,
+            ) => &[("BRIDGE_ROUTES__0__MISSING_TOPIC", "create")],
+            ("routes.bridge_id_from", _) => &[("BRIDGE_ROUTES__0__BRIDGE_ID", "true")],
             (_, "mqtt.tls") => &[("BRIDGE_MQTT__URL", "mqtts://localhost")],
             ("mqtt.status.mqtt_topic", _) => &[],
             (_, "mqtt.status") => &[("BRIDGE_MQTT__STATUS__MQTT_TOPIC", "status")],

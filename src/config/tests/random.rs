@@ -75,6 +75,28 @@ const PIECES: &[&str] = &[
     "\"a:1,b:2\"",
     "+",
     "$share/g/",
+    "{a}",
+    "a/{b}/{c...}",
+    "{{",
+    "}",
+    "{json./a|default:}",
+    "{user.a|x}",
+    "{json./a} > 5 and",
+    "{qos} in [1",
+    "mqtt",
+    "[\"mqtt.topic\", \"a={b}\"]",
+    "[\"=\"]",
+    "json./a~2",
+    "json.",
+    "user.",
+    "1/0",
+    "1/3",
+    "create",
+    "hold",
+    "all",
+    "tests = 1\n",
+    "[[routes.tests]]\n",
+    "[[routes.tests]]\nmqtt_topic = \"a\"\nvalue = \"b\"\n",
 ];
 
 /// Properties of the example.
@@ -209,7 +231,11 @@ fn each_two_keys_with_odd_values_are_answered_without_panic() {
                     let value = match (nth == 0 || rng.bool(), &key.form, &key.fallback) {
                         (true, Form::Url, _) => "mqtt://u:p@h",
                         (true, Form::SecretFile | Form::File, _) => "/dev/null",
-                        (true, Form::UserProperties | Form::Headers, _) => "a=b",
+                        (
+                            true,
+                            Form::UserProperties | Form::Headers | Form::KafkaTopicConfig,
+                            _,
+                        ) => "a=b",
                         (
                             true,
                             _,
