@@ -336,7 +336,8 @@ impl Rfc3339 {
         &self.0
     }
 
-    fn as_str(&self) -> &str {
+    /// As text.
+    pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

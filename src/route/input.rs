@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::captures::Captures;
 use crate::message::{Qos, Stamp};
+use crate::mqtt::properties::Properties;
 
 /// A message before it is routed.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,15 @@ pub struct Input<'a> {
     pub waited: Duration,
     /// The section of its connection (`mqtt.name`): the same for all connections of a group.
     pub connection: &'a Arc<str>,
+}
+
+impl Input<'_> {
+    /// The seconds that are left of its message expiry interval: what the broker left of it (MQTT 5, section
+    /// 3.3.2.3.3), without the time for which it waited here.
+    pub fn expiry_left_s(&self) -> Option<u32> {
+        let left = Properties::new(self.properties).expiry_s()?;
+        Some(left.saturating_sub(u32::try_from(self.waited.as_secs()).unwrap_or(u32::MAX)))
+    }
 }
 
 /// A message as one route sees it: with the payload unpacked, and what templates and conditions have read of it.

@@ -6,11 +6,13 @@
 pub mod captures;
 pub mod condition;
 pub mod decompress;
+pub mod envelope;
 pub mod filter;
 pub mod gate;
 pub mod headers;
 mod index;
 pub mod input;
+pub mod json_document;
 pub mod kafka_name;
 pub mod note;
 pub mod payload;

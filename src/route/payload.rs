@@ -1,12 +1,17 @@
 //! How a payload becomes a record's value.
 
 use bytes::Bytes;
-use serde::de::IgnoredAny;
 
+use super::envelope::envelope;
 use super::input::View;
+use super::json_document::extract_json;
 
-/// The reason code of a payload that its route's form refuses.
-pub const REFUSED: &str = "payload_not_json";
+/// The reason code of a payload that is not one JSON document, on a route that expects one.
+pub const NOT_JSON: &str = "payload_not_json";
+/// The reason code of a payload that is not UTF-8, on a route that expects text.
+pub const NOT_TEXT: &str = "payload_not_text";
+/// The reason code of a message that cannot be put into an envelope.
+pub const NOT_ENVELOPED: &str = "envelope_impossible";
 
 /// A route's `payload` key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,7 +22,7 @@ pub enum PayloadForm {
     /// `"json"`: exactly one JSON document (RFC 8259). It is validated; a byte order mark, white space
     /// and trailing NULs, which firmware likes to add, are removed, and its own bytes stay unchanged.
     Json,
-    /// `"text"`: UTF-8.
+    /// `"text"`: UTF-8. It is validated, and its bytes stay unchanged.
     Text,
     /// `"envelope"`: a JSON object of the message and what MQTT says of it.
     Envelope,
@@ -29,29 +34,21 @@ impl PayloadForm {
     /// The record's value.
     ///
     /// # Errors
-    /// What was found and expected, if the payload is not of this form.
-    pub fn apply(self, view: &View<'_>) -> Result<Bytes, String> {
+    /// A reason code, and what was found and expected, if the payload is not of this form.
+    pub fn apply(self, view: &View<'_>) -> Result<Bytes, (&'static str, String)> {
         match self {
-            Self::Raw | Self::Text | Self::Envelope | Self::Sparkplug => Ok(view.body.clone()),
-            Self::Json => extract_json(&view.body),
+            Self::Raw | Self::Sparkplug => Ok(view.body.clone()),
+            Self::Text => check_text(&view.body).map_err(|detail| (NOT_TEXT, detail)),
+            Self::Json => extract_json(&view.body).map_err(|detail| (NOT_JSON, detail)),
+            Self::Envelope => envelope(view).map_err(|detail| (NOT_ENVELOPED, detail)),
         }
     }
 }
 
-fn extract_json(payload: &Bytes) -> Result<Bytes, String> {
-    let padding = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0);
-    let body = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
-    let leading = payload.len() - body.len()
-        + body.iter().take_while(|byte| padding(byte) && **byte != 0).count();
-    let trailing = payload[leading..].iter().rev().take_while(|byte| padding(byte)).count();
-    let document = payload.slice(leading..payload.len() - trailing);
-    match serde_json::from_slice::<IgnoredAny>(&document) {
-        // IgnoredAny does not check strings for UTF-8 (RFC 8259, 8.1).
-        Ok(IgnoredAny) => match std::str::from_utf8(&document) {
-            Ok(_) => Ok(document),
-            Err(error) => Err(format!("expected one JSON document, found {error}")),
-        },
-        Err(error) => Err(format!("expected one JSON document, found {error}")),
+fn check_text(payload: &Bytes) -> Result<Bytes, String> {
+    match std::str::from_utf8(payload) {
+        Ok(_) => Ok(payload.clone()),
+        Err(error) => Err(format!("expected text of UTF-8, found {error}")),
     }
 }
 
@@ -59,21 +56,15 @@ fn extract_json(payload: &Bytes) -> Result<Bytes, String> {
 mod tests {
     use super::*;
 
-    fn json(payload: &'static [u8]) -> Result<Bytes, String> {
-        extract_json(&Bytes::from_static(payload))
-    }
-
     #[test]
-    fn json_is_extracted_from_its_padding_and_otherwise_untouched() {
-        assert_eq!(json(b"{\"a\": 1.0}"), Ok(Bytes::from_static(b"{\"a\": 1.0}")));
-        assert_eq!(json(b"\xEF\xBB\xBF \n[1, 2]\r\n\x00"), Ok(Bytes::from_static(b"[1, 2]")));
-        assert_eq!(json(b"21.5"), Ok(Bytes::from_static(b"21.5")));
-    }
-
-    #[test]
-    fn what_is_not_one_json_document_is_refused() {
-        for payload in [&b""[..], b"\x00", b"21,5", b"{} {}", b"nul", b"\"\xff\"", b"\x00{}"] {
-            assert!(json(payload).is_err(), "{payload:?}");
+    fn text_is_any_utf_8_and_stays_as_it_is() {
+        for payload in [&b""[..], b"21,5 \xC2\xB0C\n", b"\x00", b"\xEF\xBB\xBFa"] {
+            let payload = Bytes::from_static(payload);
+            assert_eq!(check_text(&payload), Ok(payload));
+        }
+        for payload in [&b"\xff"[..], b"a\xC2", b"\xED\xA0\x80"] {
+            let detail = check_text(&Bytes::from_static(payload)).expect_err("not UTF-8");
+            assert!(detail.starts_with("expected text of UTF-8, found "), "{detail}");
         }
     }
 }

@@ -165,7 +165,7 @@ impl Router {
         }
         let value = match route.tombstone && input.payload.is_empty() {
             true => None,
-            false => Some(route.payload.apply(&view).map_err(|detail| (payload::REFUSED, detail))?),
+            false => Some(route.payload.apply(&view)?),
         };
         let missing = |unfilled: super::template::Unfilled| (VALUE_MISSING, unfilled.0);
         let (kafka_topic, origin) = match route.kafka_topic.as_fixed() {
