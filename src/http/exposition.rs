@@ -14,6 +14,7 @@ use crate::message::RouteName;
 use crate::observe::health::CODES;
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
 use crate::observe::{ConnectionMetrics, Conservation};
+use crate::route::note::Note;
 
 /// As the OpenMetrics specification asks for.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -38,6 +39,8 @@ pub(super) struct Scrape {
     pub(super) restarts: BTreeMap<(Arc<str>, &'static str), u64>,
     /// By [`RouteId`](crate::message::RouteId).
     pub(super) routes: Vec<RouteName>,
+    /// What routes noted of messages, by the names of the routes.
+    pub(super) notes: BTreeMap<(Arc<str>, Note), u64>,
     /// The places where messages could be held, and whether they are.
     pub(super) held: BTreeMap<String, bool>,
     pub(super) not_ready: BTreeSet<&'static str>,
@@ -89,7 +92,7 @@ const COUNTS: [Count; 7] = [
     ("copies", "Copies for overlapping subscriptions, not forwarded.", |counted| counted.copies),
     ("delivered", "Messages that Kafka acknowledged.", |counted| counted.delivered),
     ("dead_lettered", "Messages written to the dead letter.", |counted| counted.dead_lettered),
-    ("filtered", "Messages that matched no route and have no dead letter.", |counted| {
+    ("filtered", "Messages that no route wanted, and that have no dead letter.", |counted| {
         counted.filtered
     }),
     ("shed", "QoS 0 messages dropped while the window was full.", |counted| counted.shed),
@@ -175,6 +178,26 @@ impl Scrape {
             .encode_gauge(&self.uptime_s)
     }
 
+    fn notes(&self, to: &mut DescriptorEncoder<'_>) -> Result {
+        let help = "Messages that a route dropped, by the key of the route that says so.";
+        let mut family = to.encode_descriptor("route_dropped", help, None, MetricType::Counter)?;
+        for ((route, note), count) in &self.notes {
+            if let Note::Dropped(reason) = note {
+                let labels = [("route", &**route), ("reason", reason.name())];
+                counter(&mut family.encode_family(&labels)?, *count)?;
+            }
+        }
+        let help = "Messages of which a route noted something; most were forwarded.";
+        let mut family = to.encode_descriptor("route_notes", help, None, MetricType::Counter)?;
+        for ((route, note), count) in &self.notes {
+            if !matches!(note, Note::Dropped(_)) {
+                let labels = [("route", &**route), ("note", note.name())];
+                counter(&mut family.encode_family(&labels)?, *count)?;
+            }
+        }
+        Ok(())
+    }
+
     fn latencies(&self, to: &mut DescriptorEncoder<'_>) -> Result {
         let help = "Time that messages spent before this stage: produced is from receipt to \
                     librdkafka, delivered from there to Kafka's acknowledgement, acknowledged from \
@@ -208,6 +231,7 @@ impl Collector for Scrape {
         self.connections(&mut to)?;
         self.failures(&mut to)?;
         self.state(&mut to)?;
+        self.notes(&mut to)?;
         self.latencies(&mut to)
     }
 }
@@ -231,6 +255,7 @@ fn histogram_of(metric: &mut MetricEncoder<'_>, histogram: &StageHistogram) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::note::DropReason;
 
     fn scrape() -> Scrape {
         let mut histogram = StageHistogram::default();
@@ -260,6 +285,11 @@ mod tests {
             ],
             restarts: [(("kafka".into(), "panic"), 3)].into(),
             routes: vec![route("other", "other/#"), route("a", "a/\"b\\/#")],
+            notes: [
+                (("a/#".into(), Note::Dropped(DropReason::KeepIf)), 5),
+                (("a/#".into(), Note::TimestampFellBack), 7),
+            ]
+            .into(),
             held: [("t".to_owned(), true)].into(),
             not_ready: ["draining"].into(),
             timing_dropped: 4,
@@ -285,6 +315,8 @@ mod tests {
             r#"mqtt_connected{connection="east"} 1"#,
             r#"mqtt_connected{connection="west"} 0"#,
             "restarts_total{actor=\"kafka\",reason=\"panic\"} 3",
+            "route_dropped_total{route=\"a/#\",reason=\"keep_if\"} 5",
+            "route_notes_total{route=\"a/#\",note=\"timestamp_fell_back\"} 7",
             "log_records_dropped_total{kind=\"timing\"} 4",
             "ready 0",
             "not_ready{reason=\"draining\"} 1",

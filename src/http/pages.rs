@@ -117,10 +117,15 @@ impl Pages {
         let mut held: BTreeMap<_, _> =
             self.places.iter().map(|place| (place.to_string(), false)).collect();
         held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
+        let mut notes = BTreeMap::new();
+        for ((route, note), count) in metrics.notes() {
+            *notes.entry((metrics.route_names().name(route), note)).or_default() += count;
+        }
         Scrape {
             connections: metrics.connections().iter().map(Connection::of).collect(),
             restarts: metrics.restarts(),
             routes: metrics.route_names().all(),
+            notes,
             held,
             not_ready: not_ready.iter().map(|reason| reason.reason).collect(),
             timing_dropped: self.logging.timing_dropped(),

@@ -184,6 +184,7 @@ impl MqttActor {
         // A replay is handed on here: it may come without a connection.
         self.core.intake.forward();
         self.core.counters().set_conservation(self.core.intake.window.snapshot());
+        self.core.metrics.count_notes(self.core.intake.take_notes());
         moved
     }
 
@@ -401,7 +402,7 @@ impl Handler<Verdicts> for MqttActor {
     fn handle(&mut self, mail: Verdicts, _: &mut Self::Context) {
         failpoint::hit(Site::MqttVerdicts);
         for verdict in mail.verdicts {
-            self.core.intake.window.settle(verdict, mail.delivered_at);
+            self.core.intake.settle(verdict, mail.delivered_at);
         }
     }
 }

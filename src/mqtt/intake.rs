@@ -1,6 +1,7 @@
 //! What becomes of each message that arrives. In this order: do we know it already, is there room for
 //! it, is it a copy, where does it go; then the window admits it and it is handed on to the next stage.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +10,9 @@ use slog::{Logger, warn};
 
 use crate::config::Unmatched;
 use crate::failpoint::{self, Site};
-use crate::message::{Destination, Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, Stamp};
+use crate::message::{
+    Destination, Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId, Stamp,
+};
 use crate::mqtt::announce::WARN_EVERY;
 use crate::mqtt::copies::Copies;
 use crate::mqtt::publish::{Publish, SubscriptionIds, same_properties};
@@ -19,8 +22,9 @@ use crate::mqtt::silence::Silence;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::window::{Ack, Window};
 use crate::observe::{LogLimiter, keys, panics};
+use crate::route::note::Note;
 use crate::route::{Filter, Input, Routed, Router};
-use crate::stage::ForwardBatch;
+use crate::stage::{ForwardBatch, Verdict};
 
 /// A message may keep this many bytes in memory beside itself and as much again: a packet's header, or
 /// the answer to a PINGREQ in between.
@@ -41,6 +45,8 @@ pub(super) struct Intake {
     batches: Recipient<ForwardBatch>,
     /// Of the next stage, if it is ready.
     stage_epoch: Option<Epoch>,
+    /// Not yet taken by [`Intake::take_notes`].
+    notes: BTreeMap<(RouteId, Note), u64>,
 
     log: Logger,
     shed_limiter: LogLimiter,
@@ -65,6 +71,7 @@ impl Intake {
             full_since: None,
             batches,
             stage_epoch: None,
+            notes: BTreeMap::new(),
             log,
             shed_limiter: LogLimiter::every(WARN_EVERY),
             unmatched_limiter: LogLimiter::every(WARN_EVERY),
@@ -124,6 +131,7 @@ impl Intake {
             return None;
         }
         let seq = self.window.admit(Arc::new(message), publish.ack);
+        self.router.admitted(seq);
         if let Some(content) = content {
             self.copies.admitted(content, seq, now);
         }
@@ -224,7 +232,23 @@ impl Intake {
             return self.unmatched(publish, subscriptions);
         }
         self.silence.broken_by(&routed.destinations);
+        for (route, note) in self.router.notes() {
+            self.silence.broken_on(*route);
+            *self.notes.entry((*route, *note)).or_default() += 1;
+        }
         routed.destinations
+    }
+
+    /// A part of a message has its verdict.
+    pub(super) fn settle(&mut self, verdict: Verdict, at: Instant) {
+        if self.window.settle(verdict, at) {
+            self.router.settled(verdict.id(), matches!(verdict, Verdict::Delivered(_)));
+        }
+    }
+
+    /// What routes noted since the last call, and how often.
+    pub(super) fn take_notes(&mut self) -> BTreeMap<(RouteId, Note), u64> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Whether it is our own status, of now or earlier. No Local keeps away what we publish while we are

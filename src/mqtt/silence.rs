@@ -39,11 +39,16 @@ impl Silence {
             return;
         }
         for destination in destinations.as_slice() {
-            if let Destination::Record(record) = destination
-                && let Some(at) = self.unheard.iter().position(|(route, _)| *route == record.route)
-            {
-                self.heard.push(self.unheard.swap_remove(at).0);
+            if let Destination::Record(record) = destination {
+                self.broken_on(record.route);
             }
+        }
+    }
+
+    /// A message came that this route took, whatever became of it.
+    pub fn broken_on(&mut self, route: RouteId) {
+        if let Some(at) = self.unheard.iter().position(|(unheard, _)| *unheard == route) {
+            self.heard.push(self.unheard.swap_remove(at).0);
         }
     }
 

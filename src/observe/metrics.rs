@@ -17,7 +17,8 @@ use super::health::{
 };
 use super::latency::{Acknowledged, Delivered, StageHistogram, Stages, record};
 use crate::config::BrokerAddress;
-use crate::message::RouteNames;
+use crate::message::{RouteId, RouteNames};
+use crate::route::note::Note;
 use crate::stage::SourceId;
 
 /// The name of the connection where there is only one.
@@ -38,7 +39,7 @@ pub struct Conservation {
     pub delivered: u64,
     /// Written to the dead letter.
     pub dead_lettered: u64,
-    /// Matched no route and got no dead letter.
+    /// Matched no route and got no dead letter, or was dropped by all routes that match.
     pub filtered: u64,
     /// QoS 0 dropped on purpose while the window was full.
     pub shed: u64,
@@ -191,6 +192,7 @@ pub struct Metrics {
     latency: Mutex<Latency>,
     health: Health,
     route_names: Arc<RouteNames>,
+    notes: Mutex<BTreeMap<(RouteId, Note), u64>>,
 }
 
 /// Latencies from receipt to delivery, before and after the last summary.
@@ -217,6 +219,7 @@ impl Metrics {
             latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
             health: Health::default(),
             route_names: Arc::default(),
+            notes: Mutex::default(),
         }
     }
 
@@ -270,6 +273,22 @@ impl Metrics {
     /// Restarts of all actors for all reasons.
     pub fn restarts_total(&self) -> u64 {
         self.restarts.lock().values().sum()
+    }
+
+    /// Adds what routes noted of messages, and how often.
+    pub fn count_notes(&self, new: BTreeMap<(RouteId, Note), u64>) {
+        if new.is_empty() {
+            return;
+        }
+        let mut notes = self.notes.lock();
+        for (note, count) in new {
+            *notes.entry(note).or_default() += count;
+        }
+    }
+
+    /// What routes noted of messages, and how often.
+    pub fn notes(&self) -> BTreeMap<(RouteId, Note), u64> {
+        self.notes.lock().clone()
     }
 
     /// Replaces the list of messages that wait until a person removes a cause.

@@ -1,5 +1,5 @@
-//! Finds the first filter, in the order of the configuration, that matches an MQTT topic: a tree of
-//! levels, so that the cost grows with the length of the MQTT topic and not with the number of filters.
+//! Finds the first filter, in the order of the configuration, that matches an MQTT topic, or all of them: a
+//! tree of levels, so that the cost grows with the length of the MQTT topic and not with the number of filters.
 
 use super::filter::Filter;
 
@@ -13,15 +13,44 @@ pub(super) struct Level {
     named: Vec<(Box<[u8]>, Level)>,
     /// By `+`.
     any: Option<Box<Level>>,
-    /// Place of the first filter that ends here.
-    end: usize,
-    /// Place of the first filter that continues with `#`.
-    rest: usize,
+    /// Filters that end here.
+    end: Places,
+    /// Filters that continue with `#`.
+    rest: Places,
+}
+
+/// Filters, by their places.
+#[derive(Debug, Clone)]
+struct Places {
+    first: usize,
+    /// Behind the first one, ascending.
+    others: Vec<usize>,
+}
+
+impl Places {
+    fn none() -> Self {
+        Self { first: NONE, others: Vec::new() }
+    }
+
+    /// Adds a place that is not before those that are here.
+    fn push(&mut self, place: usize) {
+        match self.first {
+            NONE => self.first = place,
+            _ => self.others.push(place),
+        }
+    }
+
+    fn append_to(&self, places: &mut Vec<usize>) {
+        if self.first != NONE {
+            places.push(self.first);
+            places.extend(&self.others);
+        }
+    }
 }
 
 impl Level {
     fn empty() -> Self {
-        Self { named: Vec::new(), any: None, end: NONE, rest: NONE }
+        Self { named: Vec::new(), any: None, end: Places::none(), rest: Places::none() }
     }
 
     /// The tree of these filters; their places count from 0.
@@ -45,8 +74,8 @@ impl Level {
                 name => level = level.named(name.as_bytes()),
             }
         }
-        let slot = if rest { &mut level.rest } else { &mut level.end };
-        *slot = place.min(*slot);
+        let places = if rest { &mut level.rest } else { &mut level.end };
+        places.push(place);
     }
 
     fn named(&mut self, name: &[u8]) -> &mut Self {
@@ -68,17 +97,46 @@ impl Level {
     /// `levels` are those levels of the MQTT topic that remain to be matched.
     fn first(&self, levels: Option<&[u8]>, wildcards: bool) -> usize {
         // `#` matches the level before it too.
-        let rest = if wildcards { self.rest } else { NONE };
-        let Some(levels) = levels else { return rest.min(self.end) };
-        let (name, deeper) = match levels.iter().position(|byte| *byte == b'/') {
-            Some(end) => (&levels[..end], Some(&levels[end + 1..])),
-            None => (levels, None),
-        };
+        let rest = if wildcards { self.rest.first } else { NONE };
+        let Some(levels) = levels else { return rest.min(self.end.first) };
+        let (name, deeper) = split(levels);
         let named = self.named.binary_search_by(|(known, _)| known.as_ref().cmp(name));
         let named = named.map_or(NONE, |at| self.named[at].1.first(deeper, true));
         let any = self.any.as_ref().filter(|_| wildcards);
         let any = any.map_or(NONE, |level| level.first(deeper, true));
         rest.min(named).min(any)
+    }
+
+    /// Appends the places of all filters that match `mqtt_topic` to `places`, ascending.
+    pub(super) fn all_matches(&self, mqtt_topic: &[u8], places: &mut Vec<usize>) {
+        let before = places.len();
+        self.all(Some(mqtt_topic), !mqtt_topic.starts_with(b"$"), places);
+        places[before..].sort_unstable();
+        // One filter may be here under two patterns.
+        places.dedup();
+    }
+
+    fn all(&self, levels: Option<&[u8]>, wildcards: bool, places: &mut Vec<usize>) {
+        if wildcards {
+            self.rest.append_to(places);
+        }
+        let Some(levels) = levels else { return self.end.append_to(places) };
+        let (name, deeper) = split(levels);
+        if let Ok(at) = self.named.binary_search_by(|(known, _)| known.as_ref().cmp(name)) {
+            self.named[at].1.all(deeper, true, places);
+        }
+        if let Some(any) = self.any.as_ref().filter(|_| wildcards) {
+            any.all(deeper, true, places);
+        }
+    }
+}
+
+/// The first of these levels, and those behind it.
+#[inline]
+fn split(levels: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match levels.iter().position(|byte| *byte == b'/') {
+        Some(end) => (&levels[..end], Some(&levels[end + 1..])),
+        None => (levels, None),
     }
 }
 
@@ -109,8 +167,12 @@ mod tests {
             levels in prop::collection::vec(prop_oneof!["a", "b", "c", "", "\\$a"], 1..5),
         ) {
             let mqtt_topic = levels.join("/");
-            let first = filters.iter().position(|filter| filter.matches(&mqtt_topic));
-            prop_assert_eq!(Level::of(&filters).first_match(mqtt_topic.as_bytes()), first);
+            let matching = filters.iter().enumerate().filter(|(_, filter)| filter.matches(&mqtt_topic));
+            let matching: Vec<_> = matching.map(|(place, _)| place).collect();
+            let (tree, mut all) = (Level::of(&filters), Vec::new());
+            tree.all_matches(mqtt_topic.as_bytes(), &mut all);
+            prop_assert_eq!(tree.first_match(mqtt_topic.as_bytes()), matching.first().copied());
+            prop_assert_eq!(all, matching);
         }
     }
 }

@@ -6,6 +6,7 @@
 pub mod captures;
 pub mod condition;
 pub mod decompress;
+pub mod dedupe;
 pub mod envelope;
 pub mod filter;
 pub mod gate;

@@ -15,6 +15,19 @@ pub enum Note {
     SparkplugRebirthAsked,
 }
 
+impl Note {
+    /// The label of metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dropped(reason) => reason.name(),
+            Self::TimestampFellBack => "timestamp_fell_back",
+            Self::SparkplugGap => "sparkplug_gap",
+            Self::SparkplugAliasUnknown => "sparkplug_alias_unknown",
+            Self::SparkplugRebirthAsked => "sparkplug_rebirth_asked",
+        }
+    }
+}
+
 /// Why a route dropped a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::dedupe::Dedupe;
 use super::index::Level;
 use super::input::{Input, View};
-use super::note::Note;
+use super::note::{DropReason, Note};
 use super::payload;
 use super::rule::{Key, Match, Route};
 use super::sparkplug::Sparkplug;
 use super::timestamp::Stamped;
 use crate::message::{
-    Destination, Destinations, KafkaTopicOrigin, Record, RecordExtras, RecordKey, Refusal, RouteId,
+    Destination, Destinations, KafkaTopicOrigin, Record, RecordExtras, RecordId, RecordKey,
+    Refusal, RouteId, Seq,
 };
 
 /// The reason code of a value that a template needs and the message does not have.
@@ -28,6 +30,9 @@ pub const NOT_DECOMPRESSED: &str = "payload_not_decompressed";
 /// The reason code of a payload that is not Sparkplug B.
 pub const NOT_SPARKPLUG: &str = "payload_not_sparkplug";
 
+/// The reason code of a message that more routes take than one message may have destinations.
+pub const TOO_MANY_ROUTES: &str = "too_many_routes";
+
 /// The routes in the order of the configuration. Each MQTT connection has a router of its own, in its
 /// intake.
 #[derive(Debug)]
@@ -39,22 +44,51 @@ pub struct Router {
     memory: Memory,
     notes: Vec<(RouteId, Note)>,
     requests: Vec<(String, Bytes)>,
+    /// The routes that take the present message, where several may.
+    matching: Vec<usize>,
 }
 
 /// What routing remembers of the messages of one connection. Begins empty, and is empty again after a
 /// restart of the actor, since a panic may have left it half-changed
 /// (docs/decisions/0016-records-by-destination.md).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Memory {
     sparkplug: Sparkplug,
-    /// For each route, in order: the messages since `sample` let one pass.
-    since_sample: Vec<u32>,
+    /// For each route, in order.
+    routes: Vec<RouteMemory>,
+    /// The number of the newest of them.
+    newest: u64,
+    /// Where a route asks for it.
+    dedupe: Option<Box<Dedupe>>,
+}
+
+/// What is remembered for one route, as long as it stays what it is.
+#[derive(Debug, Clone, Copy)]
+struct RouteMemory {
+    /// What [`Dedupe`] calls the route.
+    number: u64,
+    /// The messages since `sample` let one pass.
+    since_sample: u32,
 }
 
 impl Memory {
-    /// Of this many routes.
-    fn of(routes: usize) -> Self {
-        Self { sparkplug: Sparkplug::default(), since_sample: vec![0; routes] }
+    /// Of these routes. Keeps what it remembers for those that are the same in `before`.
+    fn take_routes(&mut self, routes: &[Arc<Route>], before: &[Arc<Route>]) {
+        let known = std::mem::take(&mut self.routes);
+        for route in routes {
+            let place = before.iter().position(|old| old.id == route.id && old == route);
+            self.routes.push(place.and_then(|place| known.get(place).copied()).unwrap_or_else(
+                || {
+                    self.newest += 1;
+                    RouteMemory { number: self.newest, since_sample: 0 }
+                },
+            ));
+        }
+        if routes.iter().any(|route| route.gate.dedupe) {
+            self.dedupe.get_or_insert_default();
+        } else {
+            self.dedupe = None;
+        }
     }
 }
 
@@ -70,19 +104,49 @@ pub struct Routed {
 impl Router {
     /// A router over these routes that remembers nothing.
     pub fn new(routes: &[Route], match_: Match) -> Self {
-        Self {
-            routes: routes.iter().cloned().map(Arc::new).collect(),
+        let mut router = Self {
+            routes: Vec::new(),
             match_,
-            index: Level::of(routes.iter().map(|route| &route.filter)),
-            memory: Memory::of(routes.len()),
+            index: Level::of([]),
+            memory: Memory::default(),
             notes: Vec::new(),
             requests: Vec::new(),
-        }
+            matching: Vec::new(),
+        };
+        router.replace(routes, match_);
+        router
+    }
+
+    /// From now on it has these routes. What it remembers for a route that stays as it is, its number
+    /// included, it keeps; what is in flight stays what it became.
+    pub fn replace(&mut self, routes: &[Route], match_: Match) {
+        let routes: Vec<_> = routes.iter().cloned().map(Arc::new).collect();
+        self.memory.take_routes(&routes, &self.routes);
+        self.index = Level::of(routes.iter().map(|route| &route.filter));
+        self.match_ = match_;
+        self.routes = routes;
     }
 
     /// Forgets what it remembers, after a restart of the connection's actor.
     pub fn forget(&mut self) {
-        self.memory = Memory::of(self.routes.len());
+        self.memory = Memory::default();
+        self.memory.take_routes(&self.routes, &[]);
+    }
+
+    /// The message that was routed last is in flight under this number.
+    #[inline]
+    pub fn admitted(&mut self, seq: Seq) {
+        if let Some(dedupe) = &mut self.memory.dedupe {
+            dedupe.admitted(seq);
+        }
+    }
+
+    /// What a message became has its verdict.
+    #[inline]
+    pub fn settled(&mut self, id: RecordId, is_delivered: bool) {
+        if let Some(dedupe) = &mut self.memory.dedupe {
+            dedupe.settled(id, is_delivered);
+        }
     }
 
     /// The routes, in order.
@@ -108,29 +172,62 @@ impl Router {
     /// What a message becomes.
     pub fn route(&mut self, input: &Input<'_>) -> Routed {
         self.notes.clear();
-        debug_assert_eq!(self.match_, Match::First);
-        let Some(first) = self.index.first_match(input.mqtt_topic) else {
-            return Routed { destinations: Destinations::None, is_matched: false };
-        };
-        let route = Arc::clone(&self.routes[first]);
-        let destinations =
-            self.destination(input, &route, first).map_or(Destinations::None, Destinations::One);
-        Routed { destinations, is_matched: true }
+        if let Some(dedupe) = &mut self.memory.dedupe {
+            dedupe.begin();
+        }
+        match self.match_ {
+            Match::First => match self.index.first_match(input.mqtt_topic) {
+                None => Routed { destinations: Destinations::None, is_matched: false },
+                Some(place) => {
+                    let destination = self.destination(input, place, 0);
+                    let destinations = destination.map_or(Destinations::None, Destinations::One);
+                    Routed { destinations, is_matched: true }
+                }
+            },
+            Match::All => {
+                let mut matching = std::mem::take(&mut self.matching);
+                matching.clear();
+                self.index.all_matches(input.mqtt_topic, &mut matching);
+                let destinations = self.destinations(input, &matching);
+                let is_matched = !matching.is_empty();
+                self.matching = matching;
+                Routed { destinations, is_matched }
+            }
+        }
     }
 
-    /// What this route, the one at `place`, makes of a message; nothing if it drops it.
-    fn destination(
-        &mut self,
-        input: &Input<'_>,
-        route: &Route,
-        place: usize,
-    ) -> Option<Destination> {
-        let since_sample = &mut self.memory.since_sample[place];
+    /// What all of these routes make of a message. Each drops or refuses it for itself alone.
+    fn destinations(&mut self, input: &Input<'_>, places: &[usize]) -> Destinations {
+        if places.len() > Destinations::MAX {
+            let detail = format!(
+                "expected at most {} routes that take a message, found {}",
+                Destinations::MAX,
+                places.len()
+            );
+            let refusal = Box::new(Refusal::new(TOO_MANY_ROUTES, detail));
+            return Destinations::One(Destination::DeadLetter(refusal));
+        }
+        let mut made = Vec::with_capacity(places.len());
+        for place in places {
+            let index = u16::try_from(made.len()).unwrap_or(u16::MAX);
+            made.extend(self.destination(input, *place, index));
+        }
+        match made.len() {
+            0 | 1 => made.pop().map_or(Destinations::None, Destinations::One),
+            _ => Destinations::Several(made.into()),
+        }
+    }
+
+    /// What the route at `place` makes of a message, as its destination `index`; nothing if it drops it.
+    #[inline]
+    fn destination(&mut self, input: &Input<'_>, place: usize, index: u16) -> Option<Destination> {
+        let route = Arc::clone(&self.routes[place]);
+        let since_sample = &mut self.memory.routes[place].since_sample;
         if let Some(reason) = route.gate.before_unpacking(input, since_sample) {
-            self.notes.push((route.id, Note::Dropped(reason)));
+            self.dropped(&route, reason);
             return None;
         }
-        match self.record(input, route) {
+        match self.record(input, &route, (place, index)) {
             Ok(record) => record.map(Destination::Record),
             Err((reason, detail)) => {
                 let refusal = Refusal { route: Some(route.id), ..Refusal::new(reason, detail) };
@@ -139,10 +236,34 @@ impl Router {
         }
     }
 
+    #[cold]
+    fn dropped(&mut self, route: &Route, reason: DropReason) {
+        self.notes.push((route.id, Note::Dropped(reason)));
+    }
+
+    /// Why a message that has been unpacked is dropped, if it is.
+    #[inline]
+    fn drop_reason(
+        &mut self,
+        view: &View<'_>,
+        route: &Route,
+        (place, index): (usize, u16),
+    ) -> Option<DropReason> {
+        let reason = route.gate.after_unpacking(view);
+        if reason.is_some() || !route.gate.dedupe {
+            return reason;
+        }
+        let number = self.memory.routes[place].number;
+        let Input { mqtt_topic, payload, .. } = view.input;
+        let dedupe = self.memory.dedupe.as_mut()?;
+        dedupe.repeats(number, mqtt_topic, payload, index).then_some(DropReason::Dedupe)
+    }
+
     fn record(
         &mut self,
         input: &Input<'_>,
         route: &Route,
+        at: (usize, u16),
     ) -> Result<Option<Record>, (&'static str, String)> {
         let body = route
             .decompress
@@ -159,8 +280,8 @@ impl Router {
             _ => body,
         };
         let view = View::new(input, &route.captures, body);
-        if let Some(reason) = route.gate.after_unpacking(&view) {
-            self.notes.push((route.id, Note::Dropped(reason)));
+        if let Some(reason) = self.drop_reason(&view, route, at) {
+            self.dropped(route, reason);
             return Ok(None);
         }
         let value = match route.tombstone && input.payload.is_empty() {
@@ -250,6 +371,96 @@ mod tests {
         assert_eq!(kafka_topic("sensors/a/temperature").as_deref(), Some("first"));
         assert_eq!(kafka_topic("sensors/a/humidity").as_deref(), Some("second"));
         assert_eq!(kafka_topic("actors/a"), None);
+    }
+
+    /// The Kafka topics of what a message becomes.
+    fn kafka_topics(routed: &Routed) -> Vec<&str> {
+        let destinations = routed.destinations.as_slice().iter();
+        let name = |destination| match destination {
+            &Destination::Record(ref record) => &*record.kafka_topic,
+            Destination::DeadLetter(_) => "dead letter",
+        };
+        destinations.map(name).collect()
+    }
+
+    fn numbered(filter: &str, number: usize) -> Route {
+        let filter = filter.parse().expect("a legal filter");
+        Route::new(RouteId(number), filter, &number.to_string())
+    }
+
+    #[test]
+    fn with_match_all_each_route_that_matches_makes_its_record_in_order() {
+        let routes = ["a/+", "b/#", "#", "a/b", "a/+"];
+        let routes: Vec<_> = (0..).zip(routes).map(|(at, filter)| numbered(filter, at)).collect();
+        let mut router = Router::new(&routes, Match::All);
+        for (mqtt_topic, expected) in
+            [("a/b", &["0", "2", "3", "4"][..]), ("b", &["1", "2"]), ("c", &["2"]), ("$SYS/a", &[])]
+        {
+            let routed = routed(&mut router, mqtt_topic, "");
+            assert_eq!(kafka_topics(&routed), expected, "{mqtt_topic}");
+            assert_eq!(routed.is_matched, !expected.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_one_route_drops_or_refuses_the_others_forward() {
+        let mut routes: Vec<_> = (0..4).map(|number| numbered("#", number)).collect();
+        routes[0].gate.sample = Some(2);
+        routes[1].payload = PayloadForm::Json;
+        routes[3].gate.dedupe = true;
+        let mut router = Router::new(&routes, Match::All);
+        let first = routed(&mut router, "a", "no json");
+        assert_eq!(kafka_topics(&first), ["0", "dead letter", "2", "3"]);
+        router.admitted(Seq(1));
+        for index in 0..4 {
+            router.settled(RecordId { seq: Seq(1), index }, index != 1);
+        }
+        let second = routed(&mut router, "a", "no json");
+        assert_eq!(kafka_topics(&second), ["dead letter", "2"]);
+        let dropped = |reason| Note::Dropped(reason);
+        assert_eq!(
+            router.notes(),
+            [(RouteId(0), dropped(DropReason::Sample)), (RouteId(3), dropped(DropReason::Dedupe))]
+        );
+        assert!(routed(&mut router, "a", "1").is_matched);
+        assert!(router.notes().is_empty(), "notes are of one message");
+    }
+
+    #[test]
+    fn the_first_route_takes_a_message_even_if_it_drops_it() {
+        let mut routes = [numbered("a", 0), numbered("#", 1)];
+        routes[0].gate.sample = Some(100);
+        let mut router = Router::new(&routes, Match::First);
+        assert_eq!(kafka_topics(&routed(&mut router, "a", "")), ["0"]);
+        let dropped = routed(&mut router, "a", "");
+        assert!(dropped.is_matched && dropped.destinations.as_slice().is_empty());
+    }
+
+    #[test]
+    fn new_routes_keep_what_is_remembered_for_those_that_stay_as_they_are() {
+        let deduped = |number| {
+            let mut route = numbered("#", number);
+            route.gate.dedupe = true;
+            route
+        };
+        let mut router = Router::new(&[deduped(0), deduped(1)], Match::All);
+        let mut seq = 0;
+        let mut send = |router: &mut Router| {
+            let routed = routed(router, "a", "on");
+            seq += 1;
+            router.admitted(Seq(seq));
+            for index in 0..=1 {
+                router.settled(RecordId { seq: Seq(seq), index }, true);
+            }
+            kafka_topics(&routed).join(" ")
+        };
+        assert_eq!(send(&mut router), "0 1");
+        assert_eq!(send(&mut router), "");
+        let changed = Route { payload: PayloadForm::Json, ..deduped(0) };
+        router.replace(&[numbered("b", 2), deduped(1), changed], Match::All);
+        assert_eq!(send(&mut router), "dead letter", "the one that is another now, in its place");
+        router.forget();
+        assert_eq!(send(&mut router), "1 dead letter");
     }
 
     #[test]
