@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   mqtt-kafka-bridge check --config config.toml
   mqtt-kafka-bridge run --config config.toml
+  mqtt-kafka-bridge map --config config.toml --payload 21.5 sensors/berlin/d7/temp
   mqtt-kafka-bridge healthcheck --config config.toml
   BRIDGE_KAFKA__BROKERS=a:9092,b:9092 mqtt-kafka-bridge run
 
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     Leave(LeaveArgs),
     /// Print the configuration with all defaults, secrets redacted, or every error in it
     Check(ConfigArgs),
+    /// Print the records that a message would become, without connecting to anything. Exit code 0 if each
+    /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route
+    Map(Box<crate::map::MapArgs>),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
     Healthcheck(HealthcheckArgs),
     /// Print the completions for a shell: `source <(mqtt-kafka-bridge completions bash)`

@@ -10,7 +10,8 @@ pub enum Exit {
     /// Everything that was in flight is in Kafka or in the dead letter, and acknowledged unless the
     /// MQTT connection was lost: 0.
     Drained,
-    /// `healthcheck` found the bridge not ready, or could not reach it: 1.
+    /// `healthcheck` found the bridge not ready, or could not reach it; `map` found a message that matches no
+    /// route or goes to the dead letter: 1.
     Unhealthy,
     /// The command line is wrong: 2.
     Usage,
@@ -61,7 +62,9 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Drained => "drained: everything in flight is in Kafka or in the dead letter",
-            Self::Unhealthy => "healthcheck: not ready, not alive, or not reachable",
+            Self::Unhealthy => {
+                "healthcheck: not ready, not alive, or not reachable; map: a message is refused or unmatched"
+            }
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => {
                 "the drain deadline passed, or a second signal came; leave: not left"
