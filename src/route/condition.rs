@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::input::View;
+use super::placeholder::Placeholder;
 
 /// A parsed condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,9 @@ impl Condition {
     pub fn parse(text: &str) -> Result<Self, String> {
         Ok(Self { text: text.into() })
     }
+
+    /// Shows each of its placeholders, to be bound to a route's captures.
+    pub(super) fn each_placeholder(&mut self, _visit: &mut dyn FnMut(&mut Placeholder)) {}
 
     /// Whether this message fulfils it. A comparison with a value that is missing is not fulfilled.
     pub fn holds(&self, _view: &View<'_>) -> bool {

@@ -130,6 +130,17 @@ impl Filter {
         &self.text[self.pattern_at..]
     }
 
+    /// What stands before the part that MQTT topics are matched against: `$share/group/` and others.
+    pub(super) fn prefix(&self) -> &str {
+        &self.text[..self.pattern_at]
+    }
+
+    /// A prefix that one broker knows and the others deliver with the MQTT topic; else nothing.
+    pub(super) fn vendor_prefix(&self) -> &'static str {
+        let known = VENDOR_PREFIXES.iter().find(|(_, kind)| *kind == self.kind);
+        known.map_or("", |(prefix, _)| prefix)
+    }
+
     /// The prefix of a shared subscription, which names its group.
     fn group(&self) -> Option<&str> {
         self.is_shared().then(|| &self.text[..self.pattern_at])
@@ -189,6 +200,21 @@ pub enum FilterError {
         "a shared subscription is written `$share/GROUP/FILTER`, the group without `+` and `#`"
     )]
     Share,
+    /// A brace that belongs to no capture.
+    #[error(
+        "a capture is written `{{name}}` or `{{name...}}`, alone in its level, and braces are `{{{{` and `}}}}`; \
+         found `{0}`"
+    )]
+    CaptureAlone(String),
+    /// A capture's name.
+    #[error("a capture's name is a letter, then letters, digits, `_` or `-`; found `{0}`")]
+    CaptureName(String),
+    /// A capture's name that has two levels.
+    #[error("the capture `{0}` is there twice")]
+    CaptureTwice(String),
+    /// A capture in `$share/group/`.
+    #[error("the capture `{0}` is in the prefix, which is no part of an MQTT topic")]
+    CaptureInPrefix(String),
 }
 
 impl FromStr for Filter {

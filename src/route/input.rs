@@ -1,12 +1,14 @@
-//! A message as routing sees it. Pure.
+//! A message as routing sees it, and as one route sees it. Pure.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::captures::Captures;
+use super::captures::{Captures, Levels};
+use super::json_pointers::{Fields, JsonPointers, Kind, NotJson, unescape};
 use crate::message::{Qos, Stamp};
 use crate::mqtt::properties::Properties;
 
@@ -33,11 +35,16 @@ pub struct Input<'a> {
     pub connection: &'a Arc<str>,
 }
 
-impl Input<'_> {
+impl<'a> Input<'a> {
+    /// Its properties of MQTT 5.
+    pub fn properties(&self) -> Properties<'a> {
+        Properties::new(self.properties)
+    }
+
     /// The seconds that are left of its message expiry interval: what the broker left of it (MQTT 5, section
     /// 3.3.2.3.3), without the time for which it waited here.
     pub fn expiry_left_s(&self) -> Option<u32> {
-        let left = Properties::new(self.properties).expiry_s()?;
+        let left = self.properties().expiry_s()?;
         Some(left.saturating_sub(u32::try_from(self.waited.as_secs()).unwrap_or(u32::MAX)))
     }
 }
@@ -51,6 +58,9 @@ pub struct View<'a> {
     pub captures: &'a Captures,
     /// The payload, decompressed, and decoded where it is Sparkplug.
     pub body: Bytes,
+    pointers: Option<&'a JsonPointers>,
+    /// What `body` has at `pointers`, once it was asked for.
+    fields: OnceCell<Result<Fields, NotJson>>,
 }
 
 /// What a placeholder finds in a message.
@@ -68,9 +78,60 @@ pub enum Value<'a> {
     Document(Cow<'a, str>),
 }
 
+impl<'a> Value<'a> {
+    /// As text; null has none.
+    pub fn into_text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Null => None,
+            Self::Bool(true) => Some(Cow::Borrowed("true")),
+            Self::Bool(false) => Some(Cow::Borrowed("false")),
+            Self::Number(text) | Self::Text(text) | Self::Document(text) => Some(text),
+        }
+    }
+}
+
 impl<'a> View<'a> {
     /// Of this message and a route with these captures, the payload unpacked as `body`.
     pub fn new(input: &'a Input<'a>, captures: &'a Captures, body: Bytes) -> Self {
-        Self { input, captures, body }
+        Self { input, captures, body, pointers: None, fields: OnceCell::new() }
+    }
+
+    /// When a field of JSON is asked for, all of these are read.
+    #[must_use]
+    pub fn reading(self, pointers: &'a JsonPointers) -> Self {
+        Self { pointers: Some(pointers), ..self }
+    }
+
+    /// These levels of its MQTT topic, if it has them and they are UTF-8.
+    pub fn levels(&self, levels: Levels) -> Option<&'a str> {
+        let at = self.captures.find(self.input.mqtt_topic, levels)?;
+        std::str::from_utf8(self.input.mqtt_topic.get(at)?).ok()
+    }
+
+    /// What the payload has at this JSON pointer; a document that is not JSON has nothing. The pointers of
+    /// [`View::reading`] are read together, any other one by itself.
+    pub fn json(&self, pointer: &str) -> Option<Value<'_>> {
+        let slot = self.pointers.and_then(|pointers| Some((pointers, pointers.slot(pointer)?)));
+        let found = match slot {
+            Some((pointers, slot)) => self.fields(pointers).as_ref().ok()?.get(slot)?.clone(),
+            None => JsonPointers::of([pointer]).read(&self.body).ok()?.get(0)?.clone(),
+        };
+        let written = std::str::from_utf8(self.body.get(found.at)?).ok()?;
+        match found.kind {
+            Kind::Null => Some(Value::Null),
+            Kind::Bool => Some(Value::Bool(written == "true")),
+            Kind::Number => Some(Value::Number(Cow::Borrowed(written))),
+            Kind::Text => unescape(written).map(Value::Text),
+            Kind::Document => Some(Value::Document(Cow::Borrowed(written))),
+        }
+    }
+
+    /// What is wrong with the payload as JSON, if it was read as such.
+    pub fn not_json(&self) -> Option<NotJson> {
+        self.fields.get()?.as_ref().err().copied()
+    }
+
+    fn fields(&self, pointers: &JsonPointers) -> &Result<Fields, NotJson> {
+        self.fields.get_or_init(|| pointers.read(&self.body))
     }
 }

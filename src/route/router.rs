@@ -279,7 +279,7 @@ impl Router {
             }
             _ => body,
         };
-        let view = View::new(input, &route.captures, body);
+        let view = View::new(input, &route.captures, body).reading(&route.pointers);
         if let Some(reason) = self.drop_reason(&view, route, at) {
             self.dropped(route, reason);
             return Ok(None);

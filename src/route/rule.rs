@@ -8,6 +8,7 @@ use super::decompress::Decompress;
 use super::filter::Filter;
 use super::gate::Gate;
 use super::headers::Headers;
+use super::json_pointers::JsonPointers;
 use super::kafka_name::IllegalNames;
 use super::payload::PayloadForm;
 use super::template::Template;
@@ -55,6 +56,8 @@ pub struct Route {
     pub timestamp: Timestamp,
     /// The headers of its records.
     pub headers: Headers,
+    /// The fields of JSON that it reads; [`Route::bind`] collects them.
+    pub pointers: JsonPointers,
     /// Examples that `check --test` runs.
     pub tests: Vec<RouteTest>,
 }
@@ -193,6 +196,7 @@ impl Route {
             partition: None,
             timestamp: Timestamp::default(),
             headers: Headers::default(),
+            pointers: JsonPointers::default(),
             tests: Vec::new(),
         }
     }

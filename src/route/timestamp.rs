@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::input::View;
+pub use super::moment::EpochUnit;
 
 /// How long a timestamp may lie from the time of receipt, by default.
 pub const TIMESTAMP_MAX_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -44,20 +45,6 @@ pub enum TimestampFrom {
     Json(String),
     /// `"user.ts"`: a user property.
     User(String),
-}
-
-/// `timestamp_unit`: what a plain number counts since the Unix epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EpochUnit {
-    /// `"s"`
-    Seconds,
-    /// `"ms"`
-    #[default]
-    Milliseconds,
-    /// `"us"`
-    Microseconds,
-    /// `"ns"`
-    Nanoseconds,
 }
 
 /// What a message has as its timestamp.
