@@ -10,8 +10,12 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-/// How much of a payload a dead letter keeps, in bytes. For a larger payload it adds size and hash.
-pub const DEAD_LETTER_PAYLOAD_MAX: usize = 512 * 1024;
+/// How much of a payload over `max_payload` is kept for its dead letter, in bytes, with size and hash of the
+/// whole.
+pub const DEAD_LETTER_BEGINNING_MAX: usize = 512 * 1024;
+/// How much of any other payload a dead letter keeps, in bytes: whole, if it is not larger. It is in memory
+/// anyway; the bound is for the line that is made of it.
+pub const DEAD_LETTER_PAYLOAD_MAX: usize = 8 * 1024 * 1024;
 
 /// The reason code of a message that no route matches. Its dead letter delays no other message: if it
 /// reaches its own bound or cannot be written, the message is dropped (`mqtt.unmatched`).
@@ -60,6 +64,12 @@ impl Stamp {
             wall_us: u64::try_from(wall.as_micros()).unwrap_or(u64::MAX),
             instant: Instant::now(),
         }
+    }
+
+    /// The wall clock at a later moment, in microseconds since the Unix epoch.
+    pub fn wall_us_at(&self, later: Instant) -> u64 {
+        let elapsed = later.saturating_duration_since(self.instant).as_micros();
+        self.wall_us.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
     /// Microseconds from `earlier` to this moment; 0 if `earlier` is later.

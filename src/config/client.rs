@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use super::authorities;
 use super::property_table::{AWS_MSK_IAM, KAFKA_SETTINGS, Rule, rule};
 use super::resolved::Config;
-use crate::message::DEAD_LETTER_PAYLOAD_MAX;
+use crate::message::DEAD_LETTER_BEGINNING_MAX;
 
 /// Which client it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const INTEGER_MAX: usize = 2_147_483_647;
 
 /// The size of the largest record, or dead letter, of payloads of at most so many bytes.
 pub(super) fn record_max(max_payload_bytes: usize) -> usize {
-    max_payload_bytes.max(DEAD_LETTER_PAYLOAD_MAX) + BESIDE_PAYLOAD
+    max_payload_bytes.max(DEAD_LETTER_BEGINNING_MAX) + BESIDE_PAYLOAD
 }
 
 /// Whether the user has set `linger.ms`, under either name.

@@ -79,7 +79,8 @@ impl KafkaProducerActor {
         let log = log.new(o!(keys::COMPONENT => "kafka"));
         let (actor, brokers) = (Arc::clone(heartbeat.actor()), config.kafka.brokers.join(","));
         let teller = Teller::new(log.clone(), Arc::clone(&metrics), actor, brokers);
-        let delivery = Delivery::new(&config, Instant::now());
+        let names = Arc::clone(metrics.route_names());
+        let delivery = Delivery::new(&config, names, Instant::now());
         Self {
             config,
             login,
@@ -299,7 +300,8 @@ impl Actor for KafkaProducerActor {
 impl Supervised for KafkaProducerActor {
     /// Forgets all but who its sources are: they hand on again when the new producer is announced.
     fn restarting(&mut self, _: &mut Context<Self>) {
-        self.delivery = Delivery::new(&self.config, Instant::now());
+        let names = Arc::clone(self.metrics.route_names());
+        self.delivery = Delivery::new(&self.config, names, Instant::now());
         self.producers = Producers::default();
         self.alarms.clear();
         self.teller.restart();

@@ -7,6 +7,7 @@
 //! its report comes, and then has its verdict, waits again, or becomes a dead letter. A producer that fails
 //! is replaced (`lifecycle.rs`): a new epoch, and the sources hand on again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::classify;
@@ -16,7 +17,7 @@ use super::partition_queue::{PartitionQueue, Path, ROUND_BELOW};
 use super::replay::{Known, Replay};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
-use crate::message::{Destination, Epoch, RecordId, Stamp};
+use crate::message::{Destination, Epoch, RecordId, RouteNames, Stamp};
 use crate::observe::panics;
 use crate::observe::{HeldPlace, Hold};
 use crate::stage::{ForwardBatch, ForwardMsg, SourceId, Verdict};
@@ -67,6 +68,17 @@ const GAPS_AT_MOST: u32 = 30_000;
 /// The reason code of a record for a partition that its Kafka topic does not have.
 const PARTITION_MISSING: &str = "partition_missing";
 
+/// Why an item goes to the dead letter.
+#[derive(Default)]
+struct Why {
+    /// See [`Refusal::reason`](crate::message::Refusal::reason).
+    reason: &'static str,
+    /// See [`Refusal::detail`](crate::message::Refusal::detail).
+    detail: String,
+    /// The code with which Kafka or librdkafka refused it.
+    code: Option<i32>,
+}
+
 /// See the module.
 pub(super) struct Delivery {
     lifecycle: Lifecycle,
@@ -76,6 +88,9 @@ pub(super) struct Delivery {
     dead_letters: DeadLetterQueue,
     /// Of messages that no route matches.
     unmatched: DeadLetterQueue,
+    /// What routes and the sections of the sources are called, in dead letters.
+    route_names: Arc<RouteNames>,
+    sections: Vec<Arc<str>>,
     /// Where dead letters go, if not to a file.
     dead_letter_kafka_topic: Option<String>,
     /// What is held for so long becomes a dead letter.
@@ -95,7 +110,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     /// Nothing waits, and the first producer begins with the first alarm.
-    pub(super) fn new(config: &Config, now: Instant) -> Self {
+    pub(super) fn new(config: &Config, route_names: Arc<RouteNames>, now: Instant) -> Self {
         let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
         Self {
             lifecycle: Lifecycle::new(now),
@@ -103,6 +118,8 @@ impl Delivery {
             replay: Replay::default(),
             dead_letters: DeadLetterQueue::new(&config.dead_letter),
             unmatched: DeadLetterQueue::unmatched(&config.dead_letter),
+            route_names,
+            sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),
             dead_letter_kafka_topic: config.dead_letter.kafka_topic.clone(),
             hold_max: config.dead_letter.after,
             round_full: ROUND_FULL.min(config.delivery.window_messages / 4),
@@ -144,7 +161,7 @@ impl Delivery {
                 false => Known::New,
             };
             match known {
-                Known::New => self.accept(Item { msg, source }, out),
+                Known::New => self.accept(Item { msg, source }, now.instant, out),
                 Known::Held => {}
                 Known::HadVerdict => again.push(source, verdict_again(&msg)),
             }
@@ -251,7 +268,7 @@ impl Delivery {
     }
 
     /// Puts a record where it goes next: its queue, or the dead letter.
-    fn accept(&mut self, item: Item, out: &mut impl Output) {
+    fn accept(&mut self, item: Item, now: Instant, out: &mut impl Output) {
         let kafka_topics = &mut self.kafka_topics;
         let queue = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
@@ -264,27 +281,41 @@ impl Delivery {
             Ok(Some(Ok(queue))) => self.kafka_topics.queues_mut()[queue].push(item),
             Ok(Some(Err(wanted))) => {
                 let detail = format!("found partition {wanted}, expected 0 or more");
-                self.dead_letter(item, Some((PARTITION_MISSING, detail)));
+                let why = Why { reason: PARTITION_MISSING, detail, code: None };
+                self.dead_letter(item, Some(why), now);
             }
-            Ok(None) => self.dead_letter(item, None),
+            Ok(None) => self.dead_letter(item, None, now),
             Err(panic) => {
                 out.tell(Told::Panicked(&panic));
-                self.dead_letter(item, Some(("panic", panic.message)));
+                let why = Why { reason: "panic", detail: panic.message, code: None };
+                self.dead_letter(item, Some(why), now);
             }
         }
     }
 
     /// Without a refusal the router has given one.
-    fn dead_letter(&mut self, item: Item, refusal: Option<(&'static str, String)>) {
+    fn dead_letter(&mut self, item: Item, refusal: Option<Why>, now: Instant) {
         let Item { msg, source } = item;
-        let kafka_topic = msg.record().map(|record| record.kafka_topic.to_string());
-        let given = match msg.destination() {
-            Some(Destination::DeadLetter(given)) => Some((given.reason, given.detail.clone())),
-            _ => None,
+        let (given, route) = match msg.destination() {
+            Some(Destination::DeadLetter(given)) => {
+                let why = Why { reason: given.reason, detail: given.detail.clone(), code: None };
+                (Some(why), given.route)
+            }
+            Some(Destination::Record(record)) => (None, Some(record.route)),
+            None => (None, None),
         };
-        let (reason, detail) = refusal.or(given).unwrap_or_default();
-        let extent = Extent::default();
-        let dead_letter = DeadLetter { msg, source, reason, detail, kafka_topic, extent };
+        let Why { reason, detail, code } = refusal.or(given).unwrap_or_default();
+        let dead_letter = DeadLetter {
+            dead_lettered_us: msg.message.received_at.wall_us_at(now),
+            msg,
+            source,
+            reason,
+            detail,
+            kafka_code: code,
+            route: route.map(|route| self.route_names.name(route)),
+            connection: self.sections.get(usize::from(source.0)).cloned().unwrap_or_default(),
+            extent: Extent::default(),
+        };
         self.dead_letters_of(dead_letter.kind()).push(dead_letter);
     }
 

@@ -162,7 +162,7 @@ impl Stage {
     fn new(adjust: impl FnOnce(&mut Config)) -> Self {
         let (mut config, now) = (Config::for_test(), Stamp::now());
         adjust(&mut config);
-        let delivery = Delivery::new(&config, now.instant);
+        let delivery = Delivery::new(&config, Arc::default(), now.instant);
         let mut stage = Self { delivery, kafka: Kafka::default(), now };
         stage.wait(Duration::ZERO);
         stage

@@ -6,7 +6,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
-use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Refusal, WholePayload};
+use crate::message::{DEAD_LETTER_BEGINNING_MAX, Refusal, WholePayload};
 use crate::mqtt::publish::{self, Publish, PublishError};
 use crate::mqtt::wire::{VarInt, Version, var_int};
 
@@ -168,7 +168,7 @@ impl FrameReader {
         let chunk = self.buffer.split_to(arrived);
         streaming.payload_left -= arrived;
         streaming.hash.update(&chunk);
-        let keep = arrived.min(DEAD_LETTER_PAYLOAD_MAX - streaming.kept.len());
+        let keep = arrived.min(DEAD_LETTER_BEGINNING_MAX - streaming.kept.len());
         streaming.kept.extend_from_slice(&chunk[..keep]);
         if streaming.skip > 0 || streaming.payload_left > 0 {
             return None;
@@ -207,7 +207,7 @@ pub fn bound_payload(mut publish: Publish, max_payload: usize) -> Publish {
         size: publish.payload.len() as u64,
         sha256: Sha256::digest(&publish.payload).into(),
     };
-    let keep = publish.payload.len().min(DEAD_LETTER_PAYLOAD_MAX);
+    let keep = publish.payload.len().min(DEAD_LETTER_BEGINNING_MAX);
     // Copies, so that what is kept does not pin the rest.
     publish.payload = Bytes::copy_from_slice(&publish.payload[..keep]);
     publish.mqtt_topic = Bytes::copy_from_slice(&publish.mqtt_topic);

@@ -129,7 +129,7 @@ fn an_oversize_payload_streams_by_and_leaves_its_beginning_size_and_hash() {
         }
         assert!(held_max < CHUNK_BYTES, "{held_max} bytes were held");
         let [Frame::Oversize(publish)] = &frames[..] else { panic!("{frames:?}") };
-        assert_eq!(&publish.payload[..], &payload[..DEAD_LETTER_PAYLOAD_MAX]);
+        assert_eq!(&publish.payload[..], &payload[..DEAD_LETTER_BEGINNING_MAX]);
         assert_eq!(&publish.mqtt_topic[..], b"a/b");
         let refusal = publish.refusal.as_ref().expect("refused");
         assert_eq!(refusal.reason, TOO_LARGE);

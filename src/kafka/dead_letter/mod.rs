@@ -1,18 +1,22 @@
 //! What a dead letter says, and how it is shortened if it is too large for the place it goes to.
 
 pub mod file;
+pub mod letter;
 pub mod queue;
 
+use std::borrow::Cow;
 use std::ffi::CStr;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Serialize;
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, NO_ROUTE, WholePayload};
+use crate::message::{DEAD_LETTER_PAYLOAD_MAX, Destination, NO_ROUTE, RecordId, WholePayload};
 use crate::stage::{ForwardMsg, SourceId};
+use letter::{FORMAT, Fields, Letter, MqttProperties, hex};
 
 /// A payload of at most this size is left out and not halved.
 const WORTH_HALVING: usize = 1024;
@@ -32,8 +36,14 @@ pub struct DeadLetter {
     pub reason: &'static str,
     /// One sentence for people.
     pub detail: String,
-    /// The Kafka topic of the refused record; none if the message did not become one.
-    pub kafka_topic: Option<String>,
+    /// The code with which Kafka or librdkafka refused it, if it did.
+    pub kafka_code: Option<i32>,
+    /// The name of the route that refused it or made its record.
+    pub route: Option<Arc<str>>,
+    /// The section of the connection that brought it.
+    pub connection: Arc<str>,
+    /// When it was refused, in microseconds since the Unix epoch.
+    pub dead_lettered_us: u64,
     /// How much of all this it says.
     pub extent: Extent,
 }
@@ -52,37 +62,6 @@ impl Default for Extent {
     fn default() -> Self {
         Self::Payload(DEAD_LETTER_PAYLOAD_MAX)
     }
-}
-
-/// The fields of a dead letter beside the payload, the same in a file and in a Kafka topic.
-#[derive(Debug, Serialize)]
-struct Fields<'a> {
-    reason: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    mqtt_topic: &'a str,
-    /// Of the whole MQTT topic, if only its beginning is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mqtt_topic_sha256: Option<String>,
-    mqtt_qos: u8,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kafka_topic: Option<&'a str>,
-    /// Of the whole payload.
-    payload_bytes: u64,
-    /// Of the whole payload, if only its beginning is kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_sha256: Option<String>,
-    received_at: String,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    #[serde(flatten)]
-    fields: Fields<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_base64: Option<String>,
 }
 
 /// Where dead letters wait.
@@ -142,61 +121,97 @@ impl DeadLetter {
         &payload[..payload.len().min(most)]
     }
 
-    /// The headers of its record in a Kafka topic.
+    /// How many bytes it has that can be many: what is kept of the payload, and what stands beside it.
+    pub fn bytes(&self) -> usize {
+        let message = &self.msg.message;
+        let beside = match self.extent {
+            Extent::Payload(_) => message.mqtt_topic.len() + message.properties.len(),
+            Extent::Bare => 0,
+        };
+        self.kept().len() + self.key().len() + beside
+    }
+
+    /// The headers of its record in a Kafka topic, whose value is [`DeadLetter::kept`].
     pub fn headers(&self) -> Vec<(&'static CStr, String)> {
-        let mqtt_topic = self.msg.message.mqtt_topic_lossy();
-        let fields = self.fields(&mqtt_topic);
-        [
-            (c"reason", Some(fields.reason.to_owned())),
-            (c"detail", fields.detail.map(str::to_owned)),
-            (c"mqtt_topic", Some(fields.mqtt_topic.to_owned())),
-            (c"mqtt_topic_sha256", fields.mqtt_topic_sha256),
-            (c"mqtt_qos", Some(fields.mqtt_qos.to_string())),
-            (c"kafka_topic", fields.kafka_topic.map(str::to_owned)),
-            (c"payload_bytes", Some(fields.payload_bytes.to_string())),
-            (c"payload_sha256", fields.payload_sha256),
-            (c"received_at", Some(fields.received_at)),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+        self.letter().headers()
     }
 
     /// Its line in a file, the line feed included.
     pub fn line(&self) -> Vec<u8> {
-        let mqtt_topic = self.msg.message.mqtt_topic_lossy();
-        let text = std::str::from_utf8(self.kept()).ok();
-        let line = Line {
-            fields: self.fields(&mqtt_topic),
-            payload: text,
-            payload_base64: text.is_none().then(|| BASE64.encode(self.kept())),
-        };
-        let mut bytes = serde_json::to_vec(&line).expect("strings and numbers are always JSON");
-        bytes.push(b'\n');
-        bytes
+        self.letter().line()
     }
 
-    fn fields<'a>(&'a self, mqtt_topic: &'a str) -> Fields<'a> {
+    /// What it says.
+    fn letter(&self) -> Letter<'_> {
         let message = &self.msg.message;
         let whole = self.whole();
-        let received_at = UNIX_EPOCH + Duration::from_micros(message.received_at.wall_us);
-        let is_bare = self.extent == Extent::Bare;
-        let told = match is_bare {
-            true => beginning(mqtt_topic, BARE_MQTT_TOPIC_MAX),
-            false => mqtt_topic,
+        let fields = Fields {
+            format: FORMAT,
+            id: self.id().into(),
+            reason: self.reason.into(),
+            kafka_code: self.kafka_code,
+            mqtt_qos: message.qos.level(),
+            mqtt_retain: message.retain,
+            destination: self.msg.id.index,
+            payload_bytes: whole.map_or(message.payload.len() as u64, |whole| whole.size),
+            payload_cut: whole.is_some(),
+            payload_sha256: whole.map(|whole| hex(&whole.sha256).into()),
+            received_at: rfc3339(message.received_at.wall_us).into(),
+            dead_lettered_at: Some(rfc3339(self.dead_lettered_us).into()),
+            ..Fields::default()
+        };
+        let fields = match self.extent {
+            Extent::Payload(_) => self.with_all(fields),
+            Extent::Bare => self.with_beginnings(fields),
+        };
+        Letter { fields, payload: self.kept().into() }
+    }
+
+    /// With what can be long.
+    fn with_all<'a>(&'a self, fields: Fields<'a>) -> Fields<'a> {
+        let message = &self.msg.message;
+        let record = self.msg.record();
+        let key = record.and_then(|record| record.key(&message.mqtt_topic));
+        let text = |bytes: &'a Bytes| std::str::from_utf8(bytes).ok();
+        let base64 = |bytes: &'a Bytes| match text(bytes) {
+            Some(_) => None,
+            None => Some(Cow::Owned(BASE64.encode(bytes))),
         };
         Fields {
-            reason: self.reason,
-            detail: (!is_bare).then_some(self.detail.as_str()),
-            mqtt_topic: told,
-            mqtt_topic_sha256: (told.len() < mqtt_topic.len())
-                .then(|| hex(&Sha256::digest(&message.mqtt_topic))),
-            mqtt_qos: message.qos.level(),
-            kafka_topic: self.kafka_topic.as_deref().filter(|_| !is_bare),
-            payload_bytes: whole.map_or(message.payload.len() as u64, |whole| whole.size),
-            payload_sha256: whole.map(|whole| hex(&whole.sha256)),
-            received_at: humantime::format_rfc3339_micros(received_at).to_string(),
+            detail: Some(self.detail.as_str().into()),
+            route: self.route.as_deref().map(Cow::Borrowed),
+            connection: Some(Cow::Borrowed(&*self.connection)),
+            mqtt_topic: message.mqtt_topic_lossy(),
+            mqtt_topic_base64: base64(&message.mqtt_topic),
+            mqtt_properties: MqttProperties::of(&message.properties),
+            kafka_topic: record.map(|record| Cow::Borrowed(&*record.kafka_topic)),
+            kafka_key: key.and_then(text).map(Cow::Borrowed),
+            kafka_key_base64: key.and_then(base64),
+            ..fields
         }
+    }
+
+    /// With nothing that can be long.
+    fn with_beginnings<'a>(&'a self, fields: Fields<'a>) -> Fields<'a> {
+        let message = &self.msg.message;
+        let whole = message.mqtt_topic_lossy();
+        let told = beginning(&whole, BARE_MQTT_TOPIC_MAX).to_owned();
+        let is_cut = told.as_bytes() != &message.mqtt_topic[..];
+        Fields {
+            mqtt_topic: told.into(),
+            mqtt_topic_sha256: is_cut.then(|| hex(&Sha256::digest(&message.mqtt_topic)).into()),
+            mqtt_properties_cut: MqttProperties::of(&message.properties).is_some(),
+            ..fields
+        }
+    }
+
+    /// The same whenever this part of this message is dead-lettered: a new epoch can write it again.
+    fn id(&self) -> String {
+        let message = &self.msg.message;
+        let RecordId { seq, index } = self.msg.id;
+        let (received, seq, index) =
+            (message.received_at.wall_us.to_be_bytes(), seq.0.to_be_bytes(), index.to_be_bytes());
+        letter::id(&[&received, &seq, &index, self.connection.as_bytes(), &message.mqtt_topic])
     }
 
     /// Size and hash of the whole payload, if [`DeadLetter::kept`] is only its beginning.
@@ -221,8 +236,8 @@ fn beginning(text: &str, max: usize) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn rfc3339(wall_us: u64) -> String {
+    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_micros(wall_us)).to_string()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::observe::{HeldPlace, Hold, LogLimiter};
 const RETRY: Duration = Duration::from_secs(1);
 /// The log says once in this time that dead letters cannot be written.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
-/// Most dead letters, and most bytes of their payloads, in one write.
+/// Most dead letters, and most of their bytes ([`DeadLetter::bytes`]), in one write.
 const WRITE_MAX: (usize, usize) = (1024, 4 * 1024 * 1024);
 
 /// See the module.
@@ -125,7 +125,7 @@ impl DeadLetterQueue {
             .iter()
             .take(count_max)
             .take_while(|dead_letter| {
-                bytes += dead_letter.kept().len();
+                bytes += dead_letter.bytes();
                 bytes <= bytes_max
             })
             .count();
@@ -201,7 +201,7 @@ impl DeadLetterQueue {
 
 /// How many bytes a dead letter takes in a Kafka topic.
 fn room_of(dead_letter: &DeadLetter) -> u64 {
-    (dead_letter.kept().len() + dead_letter.key().len()) as u64
+    dead_letter.bytes() as u64
 }
 
 /// The line of a dead letter, shortened until it fits an empty file of `max` bytes.

@@ -23,7 +23,10 @@ fn dead_letter(payload: Vec<u8>) -> DeadLetter {
         source: SourceId(1),
         reason: "payload_not_json",
         detail: "found x".to_owned(),
-        kafka_topic: None,
+        kafka_code: None,
+        route: None,
+        connection: "mqtt".into(),
+        dead_lettered_us: 0,
         extent: Extent::default(),
     }
 }

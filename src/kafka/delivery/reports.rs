@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::item::{InFlight, Item};
 use super::output::{Outbox, Output, Told};
-use super::{Delivery, PARTITION_MISSING};
+use super::{Delivery, PARTITION_MISSING, Why};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::{DeadLetter, DeadLetterKind};
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
@@ -206,7 +206,7 @@ impl Delivery {
         let why = (class, code);
         let back = kafka_topics.queues_mut()[queue].refused(path, item, why, now, self.hold_max);
         let Some(item) = back else { return };
-        let refusal = match missing {
+        let (reason, detail) = match missing {
             Some(wanted) => (PARTITION_MISSING, kafka_topics.partition_missing(queue, wanted)),
             None => {
                 let reason = match class {
@@ -217,7 +217,7 @@ impl Delivery {
                 (reason, with_sentence(detail, &said))
             }
         };
-        self.dead_letter(item, Some(refusal));
+        self.dead_letter(item, Some(Why { reason, detail, code: Some(code) }), now);
     }
 
     /// `sentence` is Kafka's, if it had one.
