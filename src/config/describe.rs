@@ -1,6 +1,6 @@
 //! The resolved configuration as TOML that loads again, secrets redacted.
 
-use super::keys::{KEYS, PROPERTIES, SECTIONS};
+use super::keys::{KEYS, PROPERTIES, SECTIONS, TESTS};
 use super::resolved::Config;
 use super::secrets::shown;
 use super::toml_text::{quote, string};
@@ -13,7 +13,10 @@ impl Config {
         let blocks = roots.flat_map(|root| {
             let sections = (0..self.count(root.name)).flat_map(|at| {
                 let own = SECTIONS.iter().filter(|section| section.root() == root.name);
-                own.map(move |section| self.block(section.name, at))
+                own.flat_map(move |section| match section.name {
+                    TESTS => self.tests(at).map(|at| self.block(TESTS, at)).collect(),
+                    name => vec![self.block(name, at)],
+                })
             });
             let properties = (root.name == "kafka").then(|| self.properties());
             sections.chain(properties)
@@ -30,6 +33,12 @@ impl Config {
         }
     }
 
+    /// The examples of the `at`-th route, as they are counted over all routes.
+    fn tests(&self, at: usize) -> std::ops::Range<usize> {
+        let before = self.routes[..at].iter().map(|route| route.tests.len()).sum();
+        before..before + self.routes[at].tests.len()
+    }
+
     /// The section that is the `at`-th of its name.
     fn block(&self, section: &str, at: usize) -> String {
         let keys = KEYS.iter().filter(|key| key.section() == section);
@@ -42,7 +51,7 @@ impl Config {
             "" => String::new(),
             // What is without effect is not printed.
             _ if section.contains('.') && lines.is_empty() => String::new(),
-            "routes" => "[[routes]]\n".to_owned(),
+            "routes" | TESTS => format!("[[{section}]]\n"),
             "mqtt" if self.count(section) > 1 => "[[mqtt]]\n".to_owned(),
             section => format!("[{section}]\n"),
         };

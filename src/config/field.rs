@@ -16,6 +16,7 @@ use super::secret_file;
 use super::secrets::REDACTED;
 use super::setting::{Setting, shown_list};
 use super::suggest::quoted;
+use super::test_draft::TestDraft;
 use super::toml_text::string;
 use super::value::{Refused, Value};
 use crate::message::RouteId;
@@ -93,11 +94,16 @@ pub(super) struct Draft {
     pub(super) mqtt: Vec<MqttDraft>,
     /// What several keys of a route say together.
     pub(super) routes: Vec<RouteDraft>,
+    /// The examples of all routes.
+    pub(super) tests: Vec<TestDraft>,
+    /// The route of each of them.
+    tested: Vec<usize>,
 }
 
 impl Draft {
-    /// A blank one with so many sections `[mqtt]` and so many routes.
-    pub(super) fn new(mqtt: usize, routes: usize) -> Self {
+    /// A blank one with so many sections `[mqtt]` and so many routes, and an example for each of these
+    /// routes.
+    pub(super) fn new(mqtt: usize, routes: usize, tested: Vec<usize>) -> Self {
         let log = LogConfig {
             format: LogFormat::default(),
             level: slog::Level::Info,
@@ -106,6 +112,8 @@ impl Draft {
         Self {
             mqtt: vec![MqttDraft::default(); mqtt],
             routes: vec![RouteDraft::default(); routes],
+            tests: vec![TestDraft::default(); tested.len()],
+            tested,
             config: Config {
                 data_dir: None,
                 match_: Match::default(),
@@ -127,6 +135,11 @@ impl Draft {
         let connections = self.mqtt.iter().flat_map(MqttDraft::connections).collect();
         for (draft, route) in self.routes.into_iter().zip(&mut self.config.routes) {
             draft.finish(route);
+        }
+        for (draft, at) in self.tests.into_iter().zip(self.tested) {
+            if let Some(route) = self.config.routes.get_mut(at) {
+                route.tests.push(draft.finish());
+            }
         }
         name_the_nameless(&mut self.config.routes);
         Config { connections, ..self.config }

@@ -23,7 +23,7 @@ impl Config {
     pub fn for_test() -> Self {
         let required = KEYS.iter().filter_map(|key| match key.fallback {
             Fallback::Required(example) | Fallback::RequiredUnless(example, _) => {
-                Some((key.variable(), example.to_owned()))
+                Some((key.variable()?, example.to_owned()))
             }
             _ => None,
         });

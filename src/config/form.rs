@@ -69,6 +69,10 @@ pub enum Form {
     Template,
     /// A number of a partition, or a text with placeholders.
     Partition,
+    /// Any string.
+    Text,
+    /// Bytes as base64 (RFC 4648, section 4).
+    Base64,
     /// A condition on a message.
     Condition,
     /// `routes.name`
@@ -125,7 +129,8 @@ impl fmt::Display for Form {
             Self::MqttString | Self::UserName => {
                 return write!(f, "a string of at most {MQTT_STRING_MAX} bytes");
             }
-            Self::Secret => "a string",
+            Self::Secret | Self::Text => "a string",
+            Self::Base64 => "bytes as base64",
             Self::SecretFile | Self::File => "the path of a file",
             Self::Path(what) => return write!(f, "the path of a {what}"),
             Self::Filter => "an MQTT topic filter",

@@ -10,6 +10,7 @@ use super::resolved::{LogFormat, Reload};
 use super::route_draft::Missing;
 use super::route_fields as route;
 use super::setting::Choice;
+use super::test_fields as test;
 use crate::route::decompress::Decompress;
 use crate::route::kafka_name::IllegalNames;
 use crate::route::timestamp::EpochUnit;
@@ -74,9 +75,18 @@ impl Key {
         self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
     }
 
-    /// The first part of the path: the section of which there may be several.
+    /// The section of which there may be several: the first part of the path, or that of the examples of
+    /// a route.
     pub(super) fn root(&self) -> &'static str {
-        self.path.split_once('.').map_or("", |(root, _)| root)
+        match self.is_of_test() {
+            true => TESTS,
+            false => self.path.split_once('.').map_or("", |(root, _)| root),
+        }
+    }
+
+    /// Whether it is a key of `[[routes.tests]]`.
+    pub fn is_of_test(&self) -> bool {
+        self.section() == TESTS
     }
 
     /// Its path where that section is called `label`: `routes[3].filter`, `mqtt[1].tls.ca_file`.
@@ -85,14 +95,15 @@ impl Key {
     }
 
     /// The environment variable that overrides it, for the first route in `[[routes]]` and the first
-    /// connection in `[[mqtt]]`.
-    pub fn variable(&self) -> String {
+    /// connection in `[[mqtt]]`. Examples of routes have none.
+    pub fn variable(&self) -> Option<String> {
         let path = match self.path {
+            _ if self.is_of_test() => return None,
             PROPERTIES => "kafka.properties.linger_ms".to_owned(),
             _ if self.root() == "routes" => self.path_in("routes.0"),
             path => path.to_owned(),
         };
-        format!("{PREFIX}{}", path.replace('.', "__")).to_uppercase()
+        Some(format!("{PREFIX}{}", path.replace('.', "__")).to_uppercase())
     }
 
     /// `text` as it is written in TOML.
@@ -118,6 +129,9 @@ pub const PREFIX: &str = "BRIDGE_";
 /// The key that is a table of its own.
 pub const PROPERTIES: &str = "kafka.properties";
 
+/// The section of the examples of a route, written `[[routes.tests]]`.
+pub(super) const TESTS: &str = "routes.tests";
+
 /// All sections.
 pub const SECTIONS: &[Section] = &[
     Section { name: "", about: "Before all sections: the keys that belong to no section." },
@@ -140,6 +154,11 @@ pub const SECTIONS: &[Section] = &[
         about: "What to subscribe to and where it goes: one [[routes]] for each rule. The first rule \
                 that matches takes the message, or each of them (match). docs/routes.md explains \
                 placeholders and conditions.",
+    },
+    Section {
+        name: TESTS,
+        about: "An example of what the route makes of a message: one [[routes.tests]] for each, behind the \
+                route. check --test runs them. What is not written of the record is not compared.",
     },
     Section { name: "kafka", about: "The Kafka cluster." },
     Section { name: "delivery", about: "How much may be in flight, and for how long." },
@@ -450,6 +469,87 @@ pub const KEYS: &[Key] = keys! {
         Form::Truth, Value("false"),
         "For payload = \"sparkplug\": the bridge asks a node whose birth certificate it has not seen for a new one, by a command at QoS 0.",
         "If the broker does not allow the bridge to publish, the aliases stay unknown; their metrics are marked.";
+
+    "routes.tests.mqtt_topic" => test::field!(test.mqtt_topic),
+        Form::MqttTopic, Required("sensors/1/temperature"),
+        "The MQTT topic of the message.",
+        "The test fails if another route takes it.";
+    "routes.tests.payload" => test::PAYLOAD,
+        Form::Text, Unset("21.5"),
+        "Its payload. Without it, an empty one.",
+        "Cannot fail.";
+    "routes.tests.payload_base64" => test::PAYLOAD_BASE64,
+        Form::Base64, Unset("AAH/"),
+        "Its payload as base64, where that is no text.",
+        "Cannot fail.";
+    "routes.tests.payload_file" => test::PAYLOAD_FILE,
+        Form::Path("file"), Unset("examples/temperature.json"),
+        "A file with its payload. A relative path starts at the directory of the configuration.",
+        "If the file cannot be read, the test fails.";
+    "routes.tests.retain" => test::field!(test.retain),
+        Form::Truth, Value("false"),
+        "Whether the broker had retained it.",
+        "Cannot fail.";
+    "routes.tests.qos" => test::field!(test.qos),
+        Form::Count(0, 1), Value("1"),
+        "Its QoS.",
+        "Cannot fail.";
+    "routes.tests.user_properties" => test::field!(test.user_properties),
+        Form::UserProperties, Unset("{ id = \"7\" }"),
+        "Its user properties (MQTT 5).",
+        "Cannot fail.";
+    "routes.tests.content_type" => test::field!(test.content_type),
+        Form::MqttString, Unset("application/json"),
+        "Its content type (MQTT 5).",
+        "Cannot fail.";
+    "routes.tests.response_topic" => test::field!(test.response_topic),
+        Form::MqttTopic, Unset("answers/1"),
+        "Its response topic (MQTT 5).",
+        "Cannot fail.";
+    "routes.tests.correlation_data" => test::field!(test.correlation_data),
+        Form::MqttString, Unset("7"),
+        "Its correlation data (MQTT 5).",
+        "Cannot fail.";
+    "routes.tests.connection" => test::field!(test.connection),
+        Form::Name, Unset("plant-1"),
+        "The connection (mqtt.name) that brings it. Without it, the first one of the route.",
+        "If the route takes no messages from it, the bridge does not start (exit code 78).";
+    "routes.tests.kafka_topic" => test::field!(record.kafka_topic),
+        Form::KafkaTopic, Unset("sensors"),
+        "Expected: the Kafka topic of the record.",
+        "If it is another, the test fails.";
+    "routes.tests.key" => test::field!(record.key),
+        Form::Text, Unset("sensors/1/temperature"),
+        "Expected: the key of the record; the empty string is none.",
+        "If it is another, the test fails.";
+    "routes.tests.value" => test::field!(record.value),
+        Form::Text, Unset("21.5"),
+        "Expected: the value of the record. JSON is compared as a document: spaces and the order of names do not count.",
+        "If it is another, the test fails.";
+    "routes.tests.tombstone" => test::TOMBSTONE,
+        Form::Truth, Unset("true"),
+        "Expected: true: the record has a null value.",
+        "If it has a value, the test fails.";
+    "routes.tests.headers" => test::field!(record.headers),
+        Form::UserProperties, Unset("{ \"mqtt.retain\" = \"true\" }"),
+        "Expected: headers that the record has, perhaps among others.",
+        "If one is missing or has another value, the test fails.";
+    "routes.tests.partition" => test::field!(record.partition),
+        Form::Count(0, 2_147_483_647), Unset("3"),
+        "Expected: the partition that the record asks for.",
+        "If it is another, the test fails.";
+    "routes.tests.timestamp" => test::field!(record.timestamp),
+        Form::Text, Unset("2026-01-31T12:00:00Z"),
+        "Expected: the timestamp of the record (RFC 3339).",
+        "If it is another, the test fails.";
+    "routes.tests.dropped" => test::field!(dropped),
+        Form::Choice(test::DROPPED), Unset("keep_if"),
+        "Expected instead of a record: the route drops the message, for this reason.",
+        "If it does not, the test fails.";
+    "routes.tests.dead_letter" => test::field!(dead_letter),
+        Form::Name, Unset("value_missing"),
+        "Expected instead of a record: the message goes to the dead letters, with this reason.",
+        "If it does not, the test fails.";
 
     "kafka.brokers" => field!(kafka.brokers),
         Form::Brokers, Required("localhost:9092"),

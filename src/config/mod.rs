@@ -42,6 +42,8 @@ mod secrets;
 mod setting;
 mod source;
 mod suggest;
+mod test_draft;
+mod test_fields;
 mod text;
 mod toml_text;
 mod transport;

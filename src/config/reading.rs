@@ -23,7 +23,8 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads every key that is `wanted`.
     pub(super) fn of(source: Source, wanted: impl Fn(&Key) -> bool) -> Self {
-        let draft = Draft::new(source.count("mqtt"), source.count("routes"));
+        let tested = source.tests.iter().map(|(route, _)| *route).collect();
+        let draft = Draft::new(source.count("mqtt"), source.count("routes"), tested);
         let mut reading = Self { source, draft, refused: BTreeSet::new() };
         for key in KEYS.iter().filter(|key| wanted(key)) {
             for at in 0..reading.source.count(key.root()) {
@@ -77,7 +78,7 @@ impl Reading {
         let section = path.rsplit_once('.').map_or(path, |(section, _)| section);
         let root = path.split_once('.').map_or(path, |(root, _)| root);
         let entry = self.source.keys.get(path).map(|entry| &entry.location);
-        let sections = [section, root].into_iter();
+        let sections = [path, section, root].into_iter();
         let location =
             entry.or_else(|| sections.filter_map(|name| self.source.sections.get(name)).next());
         let location = location.unwrap_or(&Location::File).clone();

@@ -52,6 +52,7 @@ fn from(reading: &Reading, config: &Config) -> Vec<Complaint> {
             complaints.push((format!("{}.from", route.id), text));
         }
     }
+    complaints.extend(connections_of_tests(config, &sections));
     let all_known = complaints.is_empty() && !config.routes.is_empty();
     for (at, section) in sections.iter().enumerate().filter(|_| all_known) {
         if !config.routes.iter().any(|route| route.is_from(section)) {
@@ -63,6 +64,25 @@ fn from(reading: &Reading, config: &Config) -> Vec<Complaint> {
         }
     }
     complaints
+}
+
+/// Each example comes from a connection that its route takes messages from.
+fn connections_of_tests(config: &Config, sections: &[&str]) -> Vec<Complaint> {
+    let tests = config.routes.iter().flat_map(|route| {
+        route.tests.iter().enumerate().map(move |(nth, test)| (route, nth, test))
+    });
+    tests
+        .filter_map(|(route, nth, test)| {
+            let name = test.connection.as_deref()?;
+            let is_right = sections.contains(&name) && route.is_from(name);
+            let text = format!(
+                "expected the name of a connection (mqtt.name) that {} takes messages from, found {}",
+                route.id,
+                quoted(name)
+            );
+            (!is_right).then(|| (format!("{}.tests[{nth}].connection", route.id), text))
+        })
+        .collect()
 }
 
 /// Each filter occurs once for a connection, and overlapping filters are of one kind.

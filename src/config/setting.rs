@@ -90,7 +90,7 @@ macro_rules! number {
     )*};
 }
 
-number!(u32: u64::from, u64: std::convert::identity, usize: |number| number as u64);
+number!(u8: u64::from, u32: u64::from, u64: std::convert::identity, usize: |number| number as u64);
 
 impl Setting for Duration {
     fn read(value: &Value, form: &Form) -> Result<Self, Refused> {

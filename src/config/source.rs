@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::errors::{ConfigError, Location};
-use super::keys::{KEYS, Key, PREFIX, PROPERTIES, SECTIONS};
+use super::keys::{KEYS, Key, PREFIX, PROPERTIES, SECTIONS, TESTS};
 use super::property_table;
 use super::suggest::{distance, nearest};
 use super::value::Value;
@@ -32,6 +32,8 @@ pub(super) struct Source {
     pub(super) mqtt: usize,
     /// The number of routes.
     pub(super) routes: usize,
+    /// The examples of all routes: the route of each, and its number among those of that route.
+    pub(super) tests: Vec<(usize, usize)>,
     /// The errors so far.
     pub(super) errors: Vec<ConfigError>,
 }
@@ -57,6 +59,7 @@ impl Source {
         match root {
             "mqtt" => self.mqtt.max(1),
             "routes" => self.routes,
+            TESTS => self.tests.len(),
             _ => 1,
         }
     }
@@ -67,6 +70,10 @@ impl Source {
         match root {
             "mqtt" if self.mqtt <= 1 => root.to_owned(),
             "mqtt" | "routes" => format!("{root}[{at}]"),
+            TESTS => match self.tests.get(at) {
+                Some((route, nth)) => format!("routes[{route}].tests[{nth}]"),
+                None => root.to_owned(),
+            },
             _ => root.to_owned(),
         }
     }
@@ -119,7 +126,7 @@ impl Source {
                         (format!("routes[0].{name}"), entry)
                     }));
                 }
-                (name, DeValue::Table(table)) if is_section(name) => {
+                (name, DeValue::Table(table)) if is_section(name) && !name.contains('.') => {
                     let label = self.label(name, 0);
                     self.sections.insert(label.clone(), location);
                     self.read_section(name, &label, table, &lines);
@@ -193,6 +200,22 @@ impl Source {
                         other,
                     );
                 }
+                DeValue::Array(tests) if inner == TESTS => {
+                    let route = self.routes.saturating_sub(1);
+                    for (nth, test) in tests.iter().enumerate() {
+                        self.tests.push((route, nth));
+                        let label = format!("{path}[{nth}]");
+                        self.read_element(test, TESTS, &label, &["mqtt_topic"], lines);
+                    }
+                }
+                other if inner == TESTS => {
+                    self.refuse_kind(
+                        location,
+                        &path,
+                        "[[routes.tests]], in double brackets",
+                        other,
+                    );
+                }
                 value if known => {
                     self.keys.insert(path, Entry { location, value: value_of(value) });
                 }
@@ -247,8 +270,9 @@ impl Source {
     fn read_environment(&mut self, env: &BTreeMap<String, String>) {
         let mut routes = BTreeMap::new();
         for (variable, text) in env {
-            if let Some(key) =
-                KEYS.iter().find(|key| key.section().is_empty() && key.variable() == *variable)
+            if let Some(key) = KEYS
+                .iter()
+                .find(|key| key.section().is_empty() && key.variable().as_ref() == Some(variable))
             {
                 let value = Value::Text(text.clone());
                 let location = Location::Variable(variable.clone());
@@ -294,7 +318,7 @@ impl Source {
                     self.keys.insert(format!("{label}.{}", keys.join(".")).to_lowercase(), entry);
                 }
                 _ => {
-                    let names = KEYS.iter().map(super::keys::Key::variable);
+                    let names = KEYS.iter().filter_map(Key::variable);
                     let near = nearest(variable, names, distance);
                     self.refuse(
                         entry.location,
@@ -360,6 +384,7 @@ fn nearest_section(section: &str, name: &str) -> String {
         // Other clients' names for it.
         _ if ["birth", "last_will", "lwt", "will"].contains(&name) => "[mqtt.status]".to_owned(),
         "routes" => "[[routes]]".to_owned(),
+        TESTS => "[[routes.tests]]".to_owned(),
         near => format!("[{near}]"),
     }
 }

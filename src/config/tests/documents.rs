@@ -33,6 +33,7 @@ fn header(section: &str) -> String {
     match section {
         "" => String::new(),
         "routes" => "[[routes]]\n".to_owned(),
+        "routes.tests" => "#[[routes.tests]]\n".to_owned(),
         section => format!("[{section}]\n"),
     }
 }
@@ -51,6 +52,7 @@ fn entry(key: &Key) -> String {
         Fallback::Value(text) if key.path == "routes.qos" => (String::new(), "", text),
         Fallback::Value(text) => (String::new(), "#", text),
     };
+    let sign = if key.is_of_test() { "#" } else { sign };
     let limits = key.form.limits().map_or_else(String::new, |limits| format!(" ({limits})"));
     format!("{}{sign}{name} = {}\n", comment(&format!("{}{limits}{note}", key.why)), key.toml(text))
 }
@@ -108,6 +110,9 @@ fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
     let mut shown = 0;
     for key in KEYS {
         let Fallback::Value(text) = key.fallback else { continue };
+        if key.is_of_test() {
+            continue;
+        }
         let setting = format!("{} = {}", key.name(), key.toml(text));
         let section = match key.section() {
             "" => shipped,
@@ -124,6 +129,23 @@ fn what_the_shipped_file_shows_as_defaults_are_the_defaults() {
     for key in KEYS {
         assert!(shipped.contains(key.name()), "{} is missing", key.path);
     }
+}
+
+#[test]
+fn the_example_of_a_route_in_the_shipped_file_is_legal_without_its_signs() {
+    let text = shipped("config.toml");
+    let (before, after) = text.split_once("#[[routes.tests]]\n").expect("it is there");
+    let (section, rest) = after.split_once("\n\n").expect("another section follows");
+    // What excludes one another is taken one at a time.
+    let several =
+        ["payload_base64", "payload_file", "tombstone", "dropped", "dead_letter", "connection"];
+    let keys = section.lines().filter_map(|line| line.strip_prefix('#'));
+    let keys = keys.filter(|line| !line.starts_with(' '));
+    let keys: Vec<_> =
+        keys.filter(|line| !several.iter().any(|key| line.starts_with(key))).collect();
+    let config = legal(&format!("{before}[[routes.tests]]\n{}\n\n{rest}", keys.join("\n")), &[]);
+    assert_eq!(config.routes[0].tests.len(), 1);
+    assert!(keys.len() > 10);
 }
 
 /// The tables of `docs/configuration.md` come from the table of keys; the prose does not.
@@ -191,8 +213,8 @@ fn every_exit_code_is_documented() {
 #[test]
 fn defaults_are_legal_and_within_their_own_limits() {
     for key in KEYS {
-        if let Fallback::Value(text) = key.fallback {
-            let variable = (key.variable(), text.to_owned());
+        if let (Fallback::Value(text), Some(variable)) = (&key.fallback, key.variable()) {
+            let variable = (variable, (*text).to_owned());
             let config = Config::from_toml(MINIMAL, "config.toml", [variable]);
             assert_eq!(config, Ok(legal(MINIMAL, &[])), "{}", key.path);
         }

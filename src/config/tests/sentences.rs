@@ -174,6 +174,23 @@ const CASES: &[Case] = &[
     Case("", "sample = \"1/0\"", &[]),
     Case("", "dedupe = \"yes\"", &[]),
     Case("[kafka]", "[kafka]\nkafka_topics_max = 0", &[]),
+    Case("", "tests = 1", &[]),
+    Case("", "tests = [1]", &[]),
+    Case("", "[routes.test]\nx = 1", &[]),
+    Case("", "[[routes.tests]]", &[]),
+    Case("", "[[routes.tests]]\nmqtt_topic = \"sensors/#\"\nvalue = 1", &[]),
+    Case("", "[[routes.tests]]\nmqtt_topic = \"sensors/1\"", &[]),
+    Case("", "[[routes.tests]]\ntopic = \"a\"", &[]),
+    Case(
+        "",
+        "[[routes.tests]]\nmqtt_topic = \"a\"\nvalue = \"b\"\n[[routes.tests]]\n\
+         mqtt_topic = \"a\"\nvalue = \"b\"\ndropped = \"dedupe\"\npayload = \"c\"\n\
+         payload_base64 = \"ZA==\"",
+        &[],
+    ),
+    Case("", "[[routes.tests]]\nmqtt_topic = \"a\"\npayload_base64 = \"?\"\nkey = \"a\"", &[]),
+    Case("", "[[routes.tests]]\nmqtt_topic = \"a\"\ndropped = \"late\"", &[]),
+    Case("", "[[routes.tests]]\nmqtt_topic = \"a\"\nkey = \"\"\nconnection = \"b\"", &[]),
     Case("", "topic = \"x\"", &[]),
     Case("", "[[routes]]\nfilter = \"sensors/#\"\nkafka_topic = \"b\"", &[]),
     Case("[\"localhost:9092\"]", "[]", &[]),
