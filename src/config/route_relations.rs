@@ -7,7 +7,7 @@ use super::mqtt_relations::same_broker;
 use super::reading::{Complaint, Reading};
 use super::resolved::Config;
 use super::suggest::{distance, nearest, quoted};
-use crate::route::Route;
+use crate::route::{PayloadForm, Route};
 
 /// All contradictions.
 pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
@@ -31,6 +31,7 @@ pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
         complaints.extend(wrong);
         complaints.extend(exclusive(reading, &config));
         complaints.extend(statuses(reading, &config));
+        complaints.extend(sparkplug(reading, &config));
     }
     complaints
 }
@@ -156,6 +157,31 @@ fn exclusive(reading: &Reading, config: &Config) -> Vec<Complaint> {
         }
     }
     complaints
+}
+
+/// What a node sends is understood by its birth, which one member of a group alone would have.
+fn sparkplug(reading: &Reading, config: &Config) -> Vec<Complaint> {
+    let routes = config.routes.iter().filter(|route| route.payload == PayloadForm::Sparkplug);
+    let complaints = routes.filter_map(|route| {
+        let path = format!("{}.payload", route.id);
+        let filter = format!("{}.filter", route.id);
+        let mut takers = config.connections.iter().filter(|mqtt| route.is_from(&mqtt.section));
+        let group = takers.find_map(|mqtt| mqtt.group.as_deref());
+        let why = match group {
+            Some(group) => format!("the members of group {}", quoted(group)),
+            None if route.filter.is_shared() => {
+                format!("several clients that share {}", quoted(route.filter.as_str()))
+            }
+            None => return None,
+        };
+        let text = format!(
+            "expected a route of one connection without a group, because {why} would have a part of each \
+             node's messages, and only one of them the birth certificate by which they are understood, \
+             found \"sparkplug\""
+        );
+        reading.is_sound(&[&path, &filter]).then_some((path, text))
+    });
+    complaints.collect()
 }
 
 /// Pairs of filters with MQTT topics in common that are plain and shared, or of two groups. The broker

@@ -20,7 +20,7 @@ use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
-use crate::route::{Route, Template};
+use crate::route::{PayloadForm, Route, Template};
 use crate::stage::{ForwardBatch, Verdict};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -1777,5 +1777,29 @@ fn our_own_status_is_acknowledged_and_neither_forwarded_nor_a_dead_letter() {
         assert_eq!(peer.puback().await, 4);
         let counts = stage.metrics.conservation();
         assert!(counts.filtered == 3 && counts.balances(), "{counts:?}");
+    });
+}
+
+#[test]
+fn what_routing_asks_for_is_published_once_at_qos_0() {
+    run(|| async {
+        let stage = Stage::new(|config| {
+            config.routes[0].payload = PayloadForm::Sparkplug;
+            config.routes[0].sparkplug_rebirth = true;
+        })
+        .await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        // A metric with alias 5 of a node whose birth is unknown; twice.
+        let data = b"\x30\x17\0\x11spBv1.0/g/NDATA/e\x12\x02\x10\x05";
+        peer.send(&[&data[..], data].concat()).await;
+        let (kind, body) = peer.packet().await;
+        assert_eq!((kind, &body[..18]), (0x30, &b"\0\x10spBv1.0/g/NCMD/e"[..]));
+        let name = b"Node Control/Rebirth";
+        assert!(body.windows(name.len()).any(|part| part == name), "{body:?}");
+        stage.handed_on(2).await;
+        stage.actor.do_send(StopIntake);
+        let messages = stage.handed_on(2).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.packet().await.0, 0xE0, "DISCONNECT, and no second request before it");
     });
 }

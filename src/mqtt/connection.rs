@@ -16,7 +16,7 @@ use crate::mqtt::channel::Channel;
 use crate::mqtt::core::Core;
 use crate::mqtt::frame::{Frame, FrameReader, RawFrame, bound_payload};
 use crate::mqtt::lost::{self, Lost};
-use crate::mqtt::packet::{self, Incoming, Version};
+use crate::mqtt::packet::{self, Incoming, OwnPublish, Version};
 use crate::mqtt::protocol::{ConnectionProtocol, Reading};
 use crate::mqtt::publish::Publish;
 use crate::mqtt::quiet::{Quiet, Step};
@@ -314,6 +314,7 @@ impl Connection {
             core.intake.window.ping_written();
         }
         core.handle(events);
+        self.publish_requests(core);
         if core.intake.window.wants_ping() {
             self.ping(core, now);
         }
@@ -334,6 +335,24 @@ impl Connection {
             self.protocol.sent(now);
         }
         Ok(())
+    }
+
+    /// Publishes what routing asks for. What the broker takes no packet of is not asked again: a request is
+    /// worth little, and comes again if it is still needed.
+    fn publish_requests(&mut self, core: &mut Core) {
+        if !self.protocol.is_connected() || self.is_ending(core) || core.leaving.is_some() {
+            return;
+        }
+        for (mqtt_topic, payload) in core.intake.take_requests() {
+            let publish = OwnPublish {
+                dup: false,
+                qos: Qos::AtMostOnce,
+                retain: false,
+                mqtt_topic: &mqtt_topic,
+                payload: &payload,
+            };
+            let _ = self.protocol.publish(&publish, self.channel.out());
+        }
     }
 
     /// Whether all was written, and there was something.

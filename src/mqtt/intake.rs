@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Recipient;
+use bytes::Bytes;
 use slog::{Logger, warn};
 
 use crate::config::Unmatched;
@@ -83,6 +84,11 @@ impl Intake {
     /// What routing remembers is forgotten: a panic may have left it half-changed.
     pub(super) fn forget_routed(&mut self) {
         self.router.forget();
+    }
+
+    /// What is to be published because of what came, at QoS 0: MQTT topics and payloads.
+    pub(super) fn take_requests(&mut self) -> Vec<(String, Bytes)> {
+        self.router.take_requests()
     }
 
     /// Takes a message in. Gives it back if it has to wait for room in the window. `passed` counts the

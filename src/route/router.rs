@@ -8,7 +8,7 @@ use super::dedupe::Dedupe;
 use super::index::Level;
 use super::input::{Input, View};
 use super::note::{DropReason, Note};
-use super::payload;
+use super::payload::PayloadForm;
 use super::rule::{Key, Match, Route};
 use super::sparkplug::Sparkplug;
 use super::timestamp::Stamped;
@@ -172,6 +172,7 @@ impl Router {
     /// What a message becomes.
     pub fn route(&mut self, input: &Input<'_>) -> Routed {
         self.notes.clear();
+        self.memory.sparkplug.next_message();
         if let Some(dedupe) = &mut self.memory.dedupe {
             dedupe.begin();
         }
@@ -225,6 +226,10 @@ impl Router {
         let since_sample = &mut self.memory.routes[place].since_sample;
         if let Some(reason) = route.gate.before_unpacking(input, since_sample) {
             self.dropped(&route, reason);
+            if route.payload == PayloadForm::Sparkplug {
+                // A birth that is dropped names the metrics of what comes behind it all the same.
+                let _ = self.body(input, &route);
+            }
             return None;
         }
         match self.record(input, &route, (place, index)) {
@@ -259,26 +264,29 @@ impl Router {
         dedupe.repeats(number, mqtt_topic, payload, index).then_some(DropReason::Dedupe)
     }
 
+    /// The payload, unpacked, and decoded where it is Sparkplug.
+    fn body(&mut self, input: &Input<'_>, route: &Route) -> Result<Bytes, (&'static str, String)> {
+        let body = route
+            .decompress
+            .apply(input.payload, route.decompress_max_bytes)
+            .map_err(|detail| (NOT_DECOMPRESSED, detail))?;
+        if route.payload != PayloadForm::Sparkplug {
+            return Ok(body);
+        }
+        let decoded = self.memory.sparkplug.decode(input, route.sparkplug_rebirth, &body);
+        let decoded = decoded.map_err(|detail| (NOT_SPARKPLUG, detail))?;
+        self.notes.extend(decoded.notes.into_iter().map(|note| (route.id, note)));
+        self.requests.extend(decoded.request);
+        Ok(decoded.json)
+    }
+
     fn record(
         &mut self,
         input: &Input<'_>,
         route: &Route,
         at: (usize, u16),
     ) -> Result<Option<Record>, (&'static str, String)> {
-        let body = route
-            .decompress
-            .apply(input.payload, route.decompress_max_bytes)
-            .map_err(|detail| (NOT_DECOMPRESSED, detail))?;
-        let body = match route.payload {
-            payload::PayloadForm::Sparkplug => {
-                let decoded = self.memory.sparkplug.decode(input, route.sparkplug_rebirth, &body);
-                let decoded = decoded.map_err(|detail| (NOT_SPARKPLUG, detail))?;
-                self.notes.extend(decoded.notes.into_iter().map(|note| (route.id, note)));
-                self.requests.extend(decoded.request);
-                decoded.json
-            }
-            _ => body,
-        };
+        let body = self.body(input, route)?;
         let view = View::new(input, &route.captures, body).reading(&route.pointers);
         if let Some(reason) = self.drop_reason(&view, route, at) {
             self.dropped(route, reason);
@@ -334,7 +342,6 @@ impl Router {
 mod tests {
     use super::*;
     use crate::message::{Qos, RouteId, Stamp};
-    use crate::route::PayloadForm;
 
     fn routed(router: &mut Router, mqtt_topic: &'static str, payload: &'static str) -> Routed {
         router.route(&Input {
@@ -472,5 +479,35 @@ mod tests {
         };
         assert_eq!(refusal.reason, "payload_not_json");
         assert!(refusal.detail.contains("line 1"), "{}", refusal.detail);
+    }
+
+    #[test]
+    fn a_birth_that_is_dropped_names_what_comes_behind_it() {
+        let mut sparkplug = route("spBv1.0/#", "t", PayloadForm::Sparkplug);
+        sparkplug.gate.skip_retained = true;
+        let mut router = Router::new(&[sparkplug], Match::First);
+        let mut document = |mqtt_topic: &'static str, payload: &'static [u8], retain| {
+            let routed = router.route(&Input {
+                mqtt_topic: &Bytes::from(mqtt_topic),
+                payload: &Bytes::from(payload),
+                properties: &Bytes::new(),
+                qos: Qos::AtMostOnce,
+                retain,
+                dup: false,
+                received_at: Stamp::now(),
+                waited: std::time::Duration::ZERO,
+                connection: &"mqtt".into(),
+            });
+            match routed.destinations {
+                Destinations::One(Destination::Record(record)) => record.value,
+                _ => None,
+            }
+        };
+        // A metric "t" with alias 5.
+        let birth = b"\x12\x05\x0a\x01t\x10\x05";
+        assert_eq!(document("spBv1.0/g/NBIRTH/e", birth, true), None);
+        let data = document("spBv1.0/g/NDATA/e", b"\x12\x02\x10\x05", false).expect("a record");
+        let data = String::from_utf8_lossy(&data);
+        assert!(data.contains("{\"name\":\"t\",\"alias\":5}"), "{data}");
     }
 }

@@ -471,6 +471,25 @@ fn an_exclusive_subscription_is_for_one_connection() {
     assert!(error.contains("\"plant-1\" and \"plant-2\" would have it"), "{error}");
 }
 
+#[test]
+fn a_sparkplug_route_takes_from_one_connection_without_a_group() {
+    let route = "filter = \"sensors/#\"\npayload = \"sparkplug\"";
+    let sparkplug = |text: &str| text.replacen("filter = \"sensors/#\"", route, 1);
+    legal(&sparkplug(MINIMAL), &[]);
+    legal(&sparkplug(TWO), &[]);
+    for (text, why) in [
+        (grouped("connections = 2"), "the members of group \"bridge\""),
+        (grouped("group = \"g\""), "the members of group \"g\""),
+    ] {
+        let error = refused(&sparkplug(&text), &[]);
+        assert!(error.contains("routes[0].payload: expected a route of one connection"), "{error}");
+        assert!(error.contains(why), "{error}");
+    }
+    let shared = sparkplug(MINIMAL).replace("sensors/#", "$share/g/sensors/#");
+    let error = refused(&shared, &[]);
+    assert!(error.contains("several clients that share \"$share/g/sensors/#\""), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
