@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::Recipient;
 use bytes::Bytes;
@@ -277,7 +277,12 @@ impl Intake {
                 retain: publish.retain,
                 dup: publish.dup,
                 received_at,
-                waited: received_at.instant.elapsed(),
+                // Only those that expire are asked for it, and the clock costs.
+                waited: if publish.expires {
+                    received_at.instant.elapsed()
+                } else {
+                    Duration::ZERO
+                },
                 connection: &self.settings.mqtt.section,
             })
         });
