@@ -126,9 +126,15 @@ impl Message {
         String::from_utf8_lossy(&self.mqtt_topic)
     }
 
-    /// How many bytes of the window's byte limit it takes.
+    /// How many bytes of the window's byte limit it takes: those that MQTT delivered, and those that its
+    /// records have of their own.
     pub fn window_bytes(&self) -> usize {
-        self.mqtt_topic.len() + self.payload.len() + self.properties.len()
+        let received = self.mqtt_topic.len() + self.payload.len() + self.properties.len();
+        let own = |destination: &Destination| match destination {
+            Destination::Record(record) => record.own_bytes(self),
+            Destination::DeadLetter(_) => 0,
+        };
+        received + self.destinations.as_slice().iter().map(own).sum::<usize>()
     }
 }
 
@@ -265,10 +271,31 @@ impl Record {
         self.extras.as_ref()?.partition
     }
 
+    /// The bytes of key, value and headers that are no part of what MQTT delivered with its message.
+    fn own_bytes(&self, message: &Message) -> usize {
+        let key = match &self.key {
+            RecordKey::Bytes(key) if !is_part(key, &message.mqtt_topic) => key.len(),
+            RecordKey::MqttTopic | RecordKey::Bytes(_) | RecordKey::None => 0,
+        };
+        let value = self.value.as_ref().filter(|value| !is_part(value, &message.payload));
+        let header = |header: &Header| {
+            let value = header.value.as_ref().map_or(0, Bytes::len);
+            header.name.count_bytes() + value
+        };
+        let headers = self.headers().iter().map(header).sum::<usize>();
+        key + value.map_or(0, Bytes::len) + headers
+    }
+
     /// Its headers.
     pub fn headers(&self) -> &[Header] {
         self.extras.as_ref().map_or(&[], |extras| &extras.headers)
     }
+}
+
+/// Whether `part` is the same memory as a part of `whole`.
+fn is_part(part: &Bytes, whole: &Bytes) -> bool {
+    let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
+    whole.start <= part.start && part.end <= whole.end
 }
 
 /// A header of a record.
@@ -411,5 +438,41 @@ mod tests {
         let twice = || [route("a", "a"), route("a", "a")];
         assert_eq!(names.learn(twice()), [RouteId(0), RouteId(1)]);
         assert_eq!(names.learn(twice()), [RouteId(0), RouteId(1)]);
+    }
+
+    fn message(destinations: Destinations, mqtt_topic: &Bytes, payload: &Bytes) -> Message {
+        Message {
+            mqtt_topic: mqtt_topic.clone(),
+            payload: payload.clone(),
+            properties: Bytes::from_static(b"pro"),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            received_at: Stamp::now(),
+            destinations,
+        }
+    }
+
+    #[test]
+    fn the_window_counts_what_records_have_of_their_own_and_no_byte_twice() {
+        let (mqtt_topic, payload) = (Bytes::from("a/device"), Bytes::from(" {} "));
+        let record = || Record::new(RouteId(0), "k".into(), payload.slice(1..3));
+        let own = |record: Record| {
+            let records = Destinations::One(Destination::Record(record));
+            let whole = message(records, &mqtt_topic, &payload).window_bytes();
+            whole - message(Destinations::None, &mqtt_topic, &payload).window_bytes()
+        };
+        assert_eq!(message(Destinations::None, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3);
+        assert_eq!(own(record()), 0, "a part of the payload");
+        assert_eq!(own(Record { key: RecordKey::Bytes(mqtt_topic.slice(2..)), ..record() }), 0);
+        assert_eq!(own(Record { key: RecordKey::Bytes("device".into()), ..record() }), 6);
+        assert_eq!(own(Record { key: RecordKey::None, value: None, ..record() }), 0);
+        assert_eq!(own(Record { value: Some("{}".into()), ..record() }), 2);
+        let header = |value| Header { name: c"mqtt.qos".into(), value };
+        let headers = vec![header(Some("1".into())), header(None)];
+        let extras = Some(Box::new(RecordExtras { headers, ..RecordExtras::default() }));
+        assert_eq!(own(Record { extras, ..record() }), 8 + 1 + 8);
+        let several = [Record { value: Some("12345".into()), ..record() }, record()];
+        let several = Destinations::Several(several.map(Destination::Record).into());
+        assert_eq!(message(several, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3 + 5);
     }
 }

@@ -20,6 +20,7 @@ pub mod json_pointers;
 pub mod kafka_name;
 pub mod moment;
 pub mod note;
+mod order;
 pub mod payload;
 pub mod placeholder;
 pub mod router;

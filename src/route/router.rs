@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::dedupe::Dedupe;
 use super::index::Level;
 use super::input::{Input, View};
+use super::kafka_name::Names;
 use super::note::{DropReason, Note};
 use super::payload::PayloadForm;
 use super::rule::{Key, Match, Route};
@@ -33,6 +34,9 @@ pub const NOT_SPARKPLUG: &str = "payload_not_sparkplug";
 /// The reason code of a message that more routes take than one message may have destinations.
 pub const TOO_MANY_ROUTES: &str = "too_many_routes";
 
+/// How much of a partition that is none a sentence shows, in characters.
+const SHOWN_MAX: usize = 100;
+
 /// The routes in the order of the configuration. Each MQTT connection has a router of its own, in its
 /// intake.
 #[derive(Debug)]
@@ -46,6 +50,10 @@ pub struct Router {
     requests: Vec<(String, Bytes)>,
     /// The routes that take the present message, where several may.
     matching: Vec<usize>,
+    /// Kafka topics of templates.
+    names: Names,
+    /// Where templates are filled.
+    scratch: String,
 }
 
 /// What routing remembers of the messages of one connection. Begins empty, and is empty again after a
@@ -111,6 +119,8 @@ impl Router {
             memory: Memory::default(),
             notes: Vec::new(),
             requests: Vec::new(),
+            names: Names::default(),
+            scratch: String::new(),
             matching: Vec::new(),
         };
         router.replace(routes, match_);
@@ -300,25 +310,29 @@ impl Router {
         let (kafka_topic, origin) = match route.kafka_topic.as_fixed() {
             Some(fixed) => (Arc::clone(fixed), KafkaTopicOrigin::Configured),
             None => {
-                let filled = route.kafka_topic.fill(&view).map_err(missing)?;
-                let legal = route.illegal_names.apply(filled);
-                let legal = legal.map_err(|detail| (KAFKA_TOPIC_ILLEGAL, detail))?;
-                (legal.into(), KafkaTopicOrigin::Template(route.if_missing.clone()))
+                self.scratch.clear();
+                route.kafka_topic.fill_into(&view, &mut self.scratch).map_err(missing)?;
+                let name = self.names.of(route.illegal_names, &self.scratch);
+                let name = name.map_err(|detail| (KAFKA_TOPIC_ILLEGAL, detail))?;
+                (name, KafkaTopicOrigin::Template(route.if_missing.clone()))
             }
         };
         let key = match &route.key {
             Key::MqttTopic => RecordKey::MqttTopic,
             Key::None => RecordKey::None,
             Key::Template(template) => {
-                RecordKey::Bytes(template.fill(&view).map_err(missing)?.into())
+                RecordKey::Bytes(template.fill_bytes(&view, &mut self.scratch).map_err(missing)?)
             }
         };
         let partition = match &route.partition {
             None => None,
             Some(template) => {
-                let filled = template.fill(&view).map_err(missing)?;
+                self.scratch.clear();
+                template.fill_into(&view, &mut self.scratch).map_err(missing)?;
+                let filled = &self.scratch;
                 let partition = filled.parse().ok().filter(|partition: &i32| *partition >= 0);
-                let detail = || format!("expected a partition, 0 or more, found {filled:?}");
+                let shown = || filled.chars().take(SHOWN_MAX).collect::<String>();
+                let detail = || format!("expected a partition, 0 or more, found {:?}", shown());
                 Some(partition.ok_or_else(|| (PARTITION_ILLEGAL, detail()))?)
             }
         };

@@ -206,15 +206,6 @@ impl Route {
         RouteName { name: Arc::clone(&self.name), mqtt_filter: self.filter.as_str().into() }
     }
 
-    /// How its records are ordered.
-    pub fn order(&self) -> Order {
-        match (&self.partition, &self.key) {
-            (Some(_), _) => Order::Partition,
-            (None, Key::Template(_)) => Order::Key,
-            (None, Key::MqttTopic | Key::None) => Order::MqttTopic,
-        }
-    }
-
     /// Whether it takes messages from the connection of this section.
     pub fn is_from(&self, section: &str) -> bool {
         self.from.is_empty() || self.from.iter().any(|name| **name == *section)

@@ -39,6 +39,21 @@ pub enum Source {
 }
 
 impl Source {
+    /// Whether it is the same for all messages of one MQTT topic of one connection.
+    pub fn is_of_mqtt_topic(&self) -> bool {
+        match self {
+            Self::Capture(..) | Self::MqttTopic | Self::MqttLevel(_) | Self::Connection => true,
+            Self::Qos
+            | Self::Retain
+            | Self::ReceivedAt
+            | Self::User(_)
+            | Self::ContentType
+            | Self::CorrelationData
+            | Self::ResponseTopic
+            | Self::Json(_) => false,
+        }
+    }
+
     /// What it is in this message; an empty text counts as found here.
     pub fn read<'v>(&self, view: &'v View<'_>) -> Option<Value<'v>> {
         let input = view.input;

@@ -1,9 +1,15 @@
 //! `timestamp`: the timestamp of a record. Pure.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
-use super::input::View;
+use super::input::{Value, View};
+use super::moment;
 pub use super::moment::EpochUnit;
+
+/// How much of what was found a sentence shows, in characters.
+const SHOWN_MAX: usize = 100;
 
 /// How long a timestamp may lie from the time of receipt, by default.
 pub const TIMESTAMP_MAX_SKEW: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,7 +67,201 @@ impl Timestamp {
     ///
     /// # Errors
     /// What was found and expected, if the message goes to the dead letter.
-    pub fn of(&self, _view: &View<'_>) -> Result<Stamped, String> {
-        Ok(Stamped::At(None))
+    pub fn of(&self, view: &View<'_>) -> Result<Stamped, String> {
+        let received_ms =
+            || i64::try_from(view.input.received_at.wall_us / 1000).unwrap_or(i64::MAX);
+        let found = match &self.from {
+            TimestampFrom::None => return Ok(Stamped::At(None)),
+            TimestampFrom::Received => return Ok(Stamped::At(Some(received_ms()))),
+            TimestampFrom::Json(pointer) => view.json(pointer).and_then(Value::into_text),
+            TimestampFrom::User(name) => {
+                let mut properties = view.input.properties().user();
+                let found = properties.find(|(known, _)| *known == name);
+                found.map(|(_, value)| Cow::Borrowed(value))
+            }
+        };
+        let received_ms = received_ms();
+        match self.usable(found, received_ms) {
+            Ok(at) => Ok(Stamped::At(Some(at))),
+            Err(wrong) => {
+                let mut sentence = format!("timestamp `{}`: {wrong}", self.from);
+                if let Some(error) = view.not_json() {
+                    sentence.push_str(&format!("; the payload is not JSON: {error}"));
+                }
+                match self.refuse_invalid {
+                    true => Err(sentence),
+                    false => Ok(Stamped::FellBack(received_ms, sentence)),
+                }
+            }
+        }
+    }
+
+    /// Milliseconds since the Unix epoch, if this is a moment near enough.
+    fn usable(&self, found: Option<Cow<'_, str>>, received_ms: i64) -> Result<i64, String> {
+        let found = found.ok_or("it is missing")?;
+        let shown = || found.chars().take(SHOWN_MAX).collect::<String>();
+        let Some(moment) = moment::read(&found, self.unit) else {
+            return Err(format!(
+                "expected RFC 3339 or a number of {} since 1970, found `{}`",
+                self.unit,
+                shown()
+            ));
+        };
+        let at = moment.as_millisecond();
+        // Kafka has no timestamp before 1970, and 0 asks librdkafka for the present time.
+        if at <= 0 {
+            return Err(format!("expected a time after 1970-01-01T00:00:00Z, found `{}`", shown()));
+        }
+        if let Some(max) = self.max_skew {
+            let skew = Duration::from_millis(at.abs_diff(received_ms));
+            if skew > max {
+                let side = if at < received_ms { "before" } else { "after" };
+                return Err(format!(
+                    "expected at most {} from the time of receipt, found `{}`, {} {side} it",
+                    humantime::format_duration(max),
+                    shown(),
+                    humantime::format_duration(Duration::from_secs(skew.as_secs())),
+                ));
+            }
+        }
+        Ok(at)
+    }
+}
+
+/// As in the configuration.
+impl fmt::Display for TimestampFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Received => f.write_str("received"),
+            Self::Json(pointer) => write!(f, "json.{pointer}"),
+            Self::User(name) => write!(f, "user.{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::message::{Qos, Stamp};
+    use crate::route::captures::Captures;
+    use crate::route::input::Input;
+    use crate::route::json_pointers::JsonPointers;
+
+    /// 2026-03-15T12:00:00Z
+    const RECEIVED_MS: i64 = 1_773_576_000_000;
+
+    fn stamped(timestamp: &Timestamp, payload: &str, user: &str) -> Result<Stamped, String> {
+        let (mqtt_topic, connection) = (Bytes::from_static(b"a"), Arc::from("mqtt"));
+        let payload = Bytes::from(payload.to_owned());
+        let mut properties = b"\x26\0\x02ts\0".to_vec();
+        properties.push(u8::try_from(user.len()).expect("short"));
+        properties.extend(user.as_bytes());
+        let input = Input {
+            mqtt_topic: &mqtt_topic,
+            payload: &payload,
+            properties: &properties.into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            dup: false,
+            received_at: Stamp { wall_us: RECEIVED_MS.unsigned_abs() * 1000 + 999, ..Stamp::now() },
+            waited: Duration::ZERO,
+            connection: &connection,
+        };
+        let pointers = JsonPointers::of(["/ts"]);
+        timestamp.of(&View::new(&input, &Captures::default(), payload.clone()).reading(&pointers))
+    }
+
+    fn from(from: TimestampFrom) -> Timestamp {
+        Timestamp { from, ..Timestamp::default() }
+    }
+
+    fn json() -> Timestamp {
+        from(TimestampFrom::Json("/ts".to_owned()))
+    }
+
+    #[test]
+    fn a_timestamp_comes_from_where_the_route_says() {
+        let payload = r#"{"ts": "2026-03-15T13:00:00.5+01:00"}"#;
+        let user = "1773576000250";
+        for (timestamp, expected) in [
+            (from(TimestampFrom::None), None),
+            (from(TimestampFrom::Received), Some(RECEIVED_MS)),
+            (json(), Some(RECEIVED_MS + 500)),
+            (from(TimestampFrom::User("ts".to_owned())), Some(RECEIVED_MS + 250)),
+        ] {
+            assert_eq!(
+                stamped(&timestamp, payload, user),
+                Ok(Stamped::At(expected)),
+                "{timestamp:?}"
+            );
+        }
+        let seconds = Timestamp { unit: EpochUnit::Seconds, ..json() };
+        let found = stamped(&seconds, r#"{"ts": 1773576000.125}"#, "");
+        assert_eq!(found, Ok(Stamped::At(Some(RECEIVED_MS + 125))));
+    }
+
+    #[test]
+    fn what_cannot_be_used_falls_back_to_the_time_of_receipt_or_is_refused_as_the_route_says() {
+        let strict = Timestamp { refuse_invalid: true, ..json() };
+        for (payload, sentence) in [
+            ("{}", "it is missing"),
+            (r#"{"ts": null}"#, "it is missing"),
+            ("{", "the payload is not JSON"),
+            (r#"{"ts": "noon"}"#, "expected RFC 3339 or a number of ms since 1970, found `noon`"),
+            (r#"{"ts": {}}"#, "found `{}`"),
+            (r#"{"ts": -1}"#, "expected a time after 1970"),
+            (r#"{"ts": 0}"#, "expected a time after 1970"),
+            (r#"{"ts": 1773576000}"#, "expected at most 1day from the time of receipt"),
+            (r#"{"ts": "2026-03-16T12:00:00.001Z"}"#, "after it"),
+            (r#"{"ts": 1e300}"#, "found `1e300`"),
+        ] {
+            let read = |timestamp: &Timestamp| stamped(timestamp, payload, "");
+            match read(&json()) {
+                Ok(Stamped::FellBack(at, found)) => {
+                    assert_eq!(at, RECEIVED_MS, "{payload}");
+                    assert!(found.contains(sentence), "{payload}: {found}");
+                }
+                other => panic!("{payload}: must fall back, found {other:?}"),
+            }
+            let found = read(&strict).expect_err("it is refused");
+            assert!(
+                found.starts_with("timestamp `json./ts`: ") && found.contains(sentence),
+                "{found}"
+            );
+        }
+    }
+
+    #[test]
+    fn with_any_skew_allowed_only_what_kafka_has_no_number_for_is_refused() {
+        let any = Timestamp { max_skew: None, ..json() };
+        for (ts, expected) in
+            [("1", Some(1)), ("\"1999-12-31T23:59:59Z\"", Some(946_684_799_000)), ("-5", None)]
+        {
+            let found = stamped(&any, &format!("{{\"ts\": {ts}}}"), "").expect("not refused");
+            match expected {
+                Some(at) => assert_eq!(found, Stamped::At(Some(at))),
+                None => assert!(matches!(found, Stamped::FellBack(RECEIVED_MS, _))),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_found_a_timestamp_lies_within_the_skew(ts in "[0-9TZeE.:+-]{0,30}") {
+            let skew = Duration::from_secs(3600);
+            let timestamp = Timestamp { max_skew: Some(skew), ..from(TimestampFrom::User("ts".to_owned())) };
+            match stamped(&timestamp, "", &ts) {
+                Ok(Stamped::At(Some(at)) | Stamped::FellBack(at, _)) => {
+                    prop_assert!(at.abs_diff(RECEIVED_MS) <= 3_600_000);
+                }
+                other => prop_assert!(false, "{:?}", other),
+            }
+        }
     }
 }
