@@ -6,6 +6,7 @@
 mod bind;
 pub mod captures;
 pub mod condition;
+pub mod decimal;
 pub mod decompress;
 pub mod dedupe;
 pub mod envelope;
