@@ -122,8 +122,8 @@ pub fn hash_properties(section: &[u8], hasher: &mut impl Hasher) {
     published(section).filter(|property| !expires(property)).for_each(|it| it.hash(hasher));
 }
 
-/// Each property that the publisher gave; what cannot be read is as it is.
-fn published(section: &[u8]) -> impl Iterator<Item = Result<(u8, Value<'_>), &[u8]>> {
+/// Each property that the publisher gave, the message expiry interval as 0; what cannot be read is as it is.
+pub fn published(section: &[u8]) -> impl Iterator<Item = Result<(u8, Value<'_>), &[u8]>> {
     let mut fields = Fields::new(section);
     std::iter::from_fn(move || {
         loop {

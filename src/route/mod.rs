@@ -4,6 +4,7 @@
 //! records and a [`RouteId`](crate::message::RouteId), and no routes.
 
 mod bind;
+mod bridge_id;
 pub mod captures;
 pub mod condition;
 pub mod decimal;

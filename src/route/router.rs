@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::dedupe::Dedupe;
+use super::headers::{self, NoHeaders};
 use super::index::Level;
 use super::input::{Input, View};
 use super::kafka_name::Names;
@@ -344,7 +345,14 @@ impl Router {
                 Some(at)
             }
         };
-        let headers = route.headers.of(&view).map_err(missing)?;
+        let headers = route.headers.of(&view, &route.name).map_err(|none| match none {
+            NoHeaders::Unfilled(unfilled) => missing(unfilled),
+            NoHeaders::TooMany(count) => {
+                let most = headers::USER_PROPERTIES_MAX;
+                let detail = format!("expected at most {most} user properties, found {count}");
+                (headers::TOO_MANY, detail)
+            }
+        })?;
         let is_plain = headers.is_empty() && partition.is_none() && timestamp_ms.is_none();
         let extras =
             (!is_plain).then(|| Box::new(RecordExtras { headers, partition, timestamp_ms }));
