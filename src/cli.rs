@@ -40,7 +40,7 @@ pub(crate) enum Command {
     Check(ConfigArgs),
     /// Print the records that a message would become, without connecting to anything. Exit code 0 if each
     /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route
-    Map(Box<crate::map::MapArgs>),
+    Map(Box<MapCommand>),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
     Healthcheck(HealthcheckArgs),
     /// Print the completions for a shell: `source <(mqtt-kafka-bridge completions bash)`
@@ -66,6 +66,17 @@ pub(crate) struct LeaveArgs {
     #[arg(long, value_name = "NAME")]
     pub connection: Option<String>,
     /// The configuration of the bridge that leaves
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What to map, by which configuration.
+#[derive(Debug, Args)]
+pub(crate) struct MapCommand {
+    /// The messages
+    #[command(flatten)]
+    pub map: crate::map::MapArgs,
+    /// The configuration whose routes are asked
     #[command(flatten)]
     pub config: ConfigArgs,
 }

@@ -1,4 +1,4 @@
-//! The subcommands `run`, `leave`, `check`, `healthcheck`, `completions` and `man`.
+//! The subcommands `run`, `leave`, `check`, `map`, `healthcheck`, `completions` and `man`.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 
-use crate::cli::{Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs, LeaveArgs};
-use crate::manual;
+use crate::cli::{Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs, LeaveArgs, MapCommand};
 use crate::signals::shutdown_signal;
+use crate::{manual, map};
 
 /// Runs the bridge until a signal ends it, or it fails.
 pub(crate) fn run(args: &ConfigArgs) -> Exit {
@@ -110,6 +110,14 @@ fn check_files(config: &Config) -> Result<(), Exit> {
 fn refused(errors: &ConfigErrors) -> Exit {
     eprintln!("{errors}");
     Exit::Configuration
+}
+
+/// Shows what the routes make of messages.
+pub(crate) fn map(args: &MapCommand) -> Exit {
+    match args.config.load() {
+        Ok(config) => map::run(&args.map, &config),
+        Err(errors) => refused(&errors),
+    }
 }
 
 /// Asks the running bridge whether it is ready or alive.

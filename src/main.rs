@@ -39,7 +39,7 @@ fn obey(command: Command) -> ExitCode {
         Command::Run(args) => commands::run(&args).into(),
         Command::Leave(args) => commands::leave(&args).into(),
         Command::Check(args) => commands::check(&args).into(),
-        Command::Map(args) => map::run(&args).into(),
+        Command::Map(args) => commands::map(&args).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),
         Command::Completions(args) => commands::completions(&args).into(),
         Command::Man => commands::man().into(),

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::ConfigArgs;
-
 /// The longest MQTT topic, in bytes (MQTT 5, section 1.5.4).
 pub(super) const MQTT_TOPIC_MAX: usize = u16::MAX as usize;
 
@@ -51,9 +49,6 @@ pub(crate) struct MapArgs {
     /// One JSON object a line for each record, drop or refusal
     #[arg(long)]
     pub json: bool,
-    /// The configuration whose routes are asked
-    #[command(flatten)]
-    pub config: ConfigArgs,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

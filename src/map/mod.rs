@@ -11,6 +11,7 @@ mod printer;
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _};
 
+use mqtt_kafka_bridge::config::Config;
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::route::Router;
 
@@ -24,14 +25,7 @@ const LINE_MAX: u64 = args::MQTT_TOPIC_MAX as u64 + 2;
 
 /// Shows what becomes of the messages that the arguments name. Exit code 0 if each becomes a record, or is
 /// dropped by a filter; 1 if one matches no route or goes to the dead letter.
-pub(crate) fn run(args: &MapArgs) -> Exit {
-    let config = match args.config.load() {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return Exit::Configuration;
-        }
-    };
+pub(crate) fn run(args: &MapArgs, config: &Config) -> Exit {
     let mut seen = BTreeSet::new();
     // The connections of a group have the same routes.
     let sections = config.connections.iter().filter(|mqtt| seen.insert(mqtt.section.clone()));
