@@ -286,6 +286,11 @@ impl Record {
         key + value.map_or(0, Bytes::len) + headers
     }
 
+    /// The timestamp that it names, in milliseconds since the Unix epoch.
+    pub fn timestamp_ms(&self) -> Option<i64> {
+        self.extras.as_ref()?.timestamp_ms
+    }
+
     /// Its headers.
     pub fn headers(&self) -> &[Header] {
         self.extras.as_ref().map_or(&[], |extras| &extras.headers)

@@ -57,6 +57,7 @@ mod tests;
 pub use client::{KafkaClient, kafka_client, lingers};
 pub use errors::{ConfigError, ConfigErrors, Location};
 pub use kafka_login::{Oidc, TokenSource, filled};
+pub(crate) use kafka_topic::is_legal as is_legal_kafka_topic;
 pub use load::environment;
 pub use mqtt_config::{
     BrokerAddress, Endpoint, HostPort, MqttConfig, Password, Protocol, ProxyConfig, ProxyKind,

@@ -18,6 +18,7 @@ use super::login::{FilesChanged, Login, NotMade};
 use super::partition_queue::Path;
 use super::producer::{Extras, Outgoing, Producer, Report, Target};
 use super::producer_event::{Event, ProducerEvent};
+use super::registrar::{Answers, Question, Registrar};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
@@ -62,6 +63,8 @@ pub struct KafkaProducerActor {
     // All below is made anew by a restart.
     delivery: Delivery,
     producers: Producers,
+    /// Started with the first question.
+    registrar: Option<Registrar>,
     /// When something is to be tried again.
     alarms: BTreeSet<Instant>,
 }
@@ -92,6 +95,7 @@ impl KafkaProducerActor {
             teller,
             delivery,
             producers: Producers::default(),
+            registrar: None,
             alarms: BTreeSet::new(),
         }
     }
@@ -112,6 +116,7 @@ impl KafkaProducerActor {
                 sources: &self.sources,
                 teller: &mut self.teller,
                 producers: &mut self.producers,
+                registrar: &mut self.registrar,
                 timing: self.timing.batch(),
                 delivered: Vec::new(),
                 ctx,
@@ -167,12 +172,13 @@ impl KafkaProducerActor {
 /// Carries out the commands of one event.
 struct Commands<'a> {
     config: &'a Config,
-    login: &'a Login,
+    login: &'a Arc<Login>,
     log: &'a Logger,
     metrics: &'a Metrics,
     sources: &'a BTreeMap<SourceId, Attach>,
     teller: &'a mut Teller,
     producers: &'a mut Producers,
+    registrar: &'a mut Option<Registrar>,
     timing: TimingBatch<'a>,
     delivered: Vec<Delivered>,
     ctx: &'a mut Context<KafkaProducerActor>,
@@ -229,6 +235,13 @@ impl Output for Commands<'_> {
         if let Some(producer) = &self.producers.pipelined {
             producer.flush(left_behind);
         }
+    }
+
+    fn ask(&mut self, question: Question) {
+        let actor = self.ctx.address().recipient();
+        let registrar =
+            self.registrar.get_or_insert_with(|| Registrar::start(Arc::clone(self.login), actor));
+        registrar.ask(question);
     }
 
     fn sentence(&mut self, path: Path, index: usize) -> Option<String> {
@@ -303,6 +316,7 @@ impl Supervised for KafkaProducerActor {
         let names = Arc::clone(self.metrics.route_names());
         self.delivery = Delivery::new(&self.config, names, Instant::now());
         self.producers = Producers::default();
+        self.registrar = None;
         self.alarms.clear();
         self.teller.restart();
     }
@@ -376,12 +390,31 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
     }
 }
 
+impl Handler<Answers> for KafkaProducerActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: Answers, ctx: &mut Context<Self>) {
+        match mail {
+            Answers::Found(answers) => {
+                self.deliver(ctx, |delivery, out| delivery.answered(answers, Stamp::now(), out));
+            }
+            Answers::Unanswered(why) => self.teller.not_asked(&why),
+            Answers::ThreadEnded(panic) => {
+                self.teller.panicked("thread that asks about kafka topics ended", &panic);
+                ctx.stop();
+            }
+        }
+    }
+}
+
 impl Handler<FilesChanged> for KafkaProducerActor {
     type Result = ();
 
     /// Certificates have changed, and librdkafka reads them only when it makes a producer.
     fn handle(&mut self, _: FilesChanged, ctx: &mut Context<Self>) {
-        self.deliver(ctx, |delivery, out| delivery.rotate(Instant::now(), out));
+        self.deliver(ctx, |delivery, out| {
+            delivery.rotate("certificate files have changed", Instant::now(), out);
+        });
     }
 }
 

@@ -53,6 +53,17 @@ const MSG_SIZE_TOO_LARGE: i32 = 10;
 /// The same, of the request that it is alone in.
 const RECORD_LIST_TOO_LARGE: i32 = 18;
 
+/// librdkafka's `_UNKNOWN_TOPIC` and Kafka's UNKNOWN_TOPIC_OR_PART.
+const UNKNOWN_TOPIC: [i32; 2] = [-188, 3];
+
+/// Whether the Kafka topic is said not to exist.
+pub fn is_topic_missing(code: i32) -> bool {
+    UNKNOWN_TOPIC.contains(&code)
+}
+
+/// A timestamp outside the limits of the Kafka topic (`message.timestamp.before.max.ms`, `.after.max.ms`).
+pub const INVALID_TIMESTAMP: i32 = 32;
+
 /// librdkafka's code for a partition that is not there.
 pub const UNKNOWN_PARTITION: i32 = -190;
 
@@ -198,7 +209,7 @@ const TABLE: &[(i32, &str, Class)] = &[
     (29, "TOPIC_AUTHORIZATION_FAILED", Hold),
     (30, "GROUP_AUTHORIZATION_FAILED", Transient),
     (31, "CLUSTER_AUTHORIZATION_FAILED", Hold),
-    (32, "INVALID_TIMESTAMP", Suspect),
+    (INVALID_TIMESTAMP, "INVALID_TIMESTAMP", Suspect),
     (33, "UNSUPPORTED_SASL_MECHANISM", Transient),
     (34, "ILLEGAL_SASL_STATE", Transient),
     (35, "UNSUPPORTED_VERSION", Hold),

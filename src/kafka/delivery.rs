@@ -7,6 +7,7 @@
 //! its report comes, and then has its verdict, waits again, or becomes a dead letter. A producer that fails
 //! is replaced (`lifecycle.rs`): a new epoch, and the sources hand on again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,22 +15,25 @@ use super::classify;
 use super::dead_letter::queue::DeadLetterQueue;
 use super::dead_letter::{DeadLetter, DeadLetterKind, Extent};
 use super::partition_queue::{PartitionQueue, Path, ROUND_BELOW};
+use super::registrar::Answer;
 use super::replay::{Known, Replay};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Destination, Epoch, RecordId, RouteNames, Stamp};
+use crate::observe::Hold;
 use crate::observe::panics;
-use crate::observe::{HeldPlace, Hold};
 use crate::stage::{ForwardBatch, ForwardMsg, SourceId, Verdict};
 use item::{InFlight, Item};
-use kafka_topics::KafkaTopics;
+use kafka_topics::{KafkaTopics, Place};
 use lifecycle::{Lifecycle, ProducerSet, ProducerSlot, SERIAL_PAUSE};
 use output::{Outbox, Output, Told};
 
+mod id_set;
 pub(super) mod item;
 mod kafka_topics;
 mod lifecycle;
 pub(super) mod output;
+pub(super) mod presence;
 mod reports;
 mod send;
 
@@ -67,6 +71,10 @@ const GAPS_AT_MOST: u32 = 30_000;
 
 /// The reason code of a record for a partition that its Kafka topic does not have.
 const PARTITION_MISSING: &str = "partition_missing";
+/// The reason code of a record whose own timestamp its Kafka topic does not take.
+const TIMESTAMP_REFUSED: &str = "kafka_timestamp_refused";
+/// The reason code of a record that was held for `dead_letter.after`.
+const HELD_TOO_LONG: &str = "held_too_long";
 
 /// Why an item goes to the dead letter.
 #[derive(Default)]
@@ -83,8 +91,13 @@ struct Why {
 pub(super) struct Delivery {
     lifecycle: Lifecycle,
     kafka_topics: KafkaTopics,
+    /// The queues that a round looks at, kept for the memory.
+    looked_at: Vec<usize>,
     /// What is known of records that come a second time.
     replay: Replay,
+    /// Records that were refused for the name of their Kafka topic, and whose dead letters are not durable yet.
+    /// If they come again with a new producer their Kafka topic may exist, and later records may be there.
+    refused_names: HashMap<RecordId, (&'static str, String)>,
     dead_letters: DeadLetterQueue,
     /// Of messages that no route matches.
     unmatched: DeadLetterQueue,
@@ -114,8 +127,10 @@ impl Delivery {
         let partitioner = config.kafka.properties.get("partitioner").map_or("", String::as_str);
         Self {
             lifecycle: Lifecycle::new(now),
-            kafka_topics: KafkaTopics::new(partitioner),
+            kafka_topics: KafkaTopics::new(partitioner, config.kafka.kafka_topics_max),
+            looked_at: Vec::new(),
             replay: Replay::default(),
+            refused_names: HashMap::new(),
             dead_letters: DeadLetterQueue::new(&config.dead_letter),
             unmatched: DeadLetterQueue::unmatched(&config.dead_letter),
             route_names,
@@ -182,6 +197,7 @@ impl Delivery {
     /// A second has passed.
     pub(super) fn tick(&mut self, now: Instant, out: &mut impl Output) {
         self.kafka_topics.forget_sizes(now);
+        self.look_after_names(now, out);
         out.tell(Told::Held { holds: self.holds(), blocked: None });
         out.tell(Told::Failing(self.failing(now)));
         if let Some(since) = self.away_since {
@@ -237,6 +253,7 @@ impl Delivery {
     ) {
         let mut verdicts = Outbox::default();
         for dead_letter in self.dead_letters_of(kind).written(result, now.instant) {
+            self.refused_names.remove(&dead_letter.msg.id);
             verdicts.push(dead_letter.source, Verdict::Rejected(dead_letter.msg.id));
         }
         verdicts.send(out, now.instant);
@@ -256,7 +273,7 @@ impl Delivery {
     pub(super) fn next_alarm(&self, now: Instant) -> Option<Instant> {
         // Where nothing can be sent, the time for it is not waited for.
         let can_send = self.lifecycle.running().is_some() && !self.full;
-        let queues = self.kafka_topics.queues().iter().filter_map(PartitionQueue::next_try);
+        let queues = self.kafka_topics.waiting().filter_map(PartitionQueue::next_try);
         let queues = queues.min().filter(|_| can_send);
         let full = self.full.then(|| now + FULL_RETRY);
         let dead_letters = [&self.dead_letters, &self.unmatched].into_iter();
@@ -269,20 +286,29 @@ impl Delivery {
 
     /// Puts a record where it goes next: its queue, or the dead letter.
     fn accept(&mut self, item: Item, now: Instant, out: &mut impl Output) {
+        if !self.refused_names.is_empty()
+            && let Some((reason, detail)) = self.refused_names.remove(&item.msg.id)
+        {
+            self.refuse_name(item, reason, detail, now);
+            return;
+        }
         let kafka_topics = &mut self.kafka_topics;
         let queue = panics::catch(|| {
             failpoint::hit(Site::KafkaRecord);
             match item.msg.record()?.partition() {
-                Some(wanted) if wanted < 0 => Some(Err(wanted)),
-                _ => Some(Ok(kafka_topics.queue_of(&item))),
+                Some(wanted) if wanted < 0 => {
+                    let detail = format!("found partition {wanted}, expected 0 or more");
+                    Some(Place::DeadLetter(PARTITION_MISSING, detail))
+                }
+                _ => Some(kafka_topics.place(&item, now)),
             }
         });
         match queue {
-            Ok(Some(Ok(queue))) => self.kafka_topics.queues_mut()[queue].push(item),
-            Ok(Some(Err(wanted))) => {
-                let detail = format!("found partition {wanted}, expected 0 or more");
-                let why = Why { reason: PARTITION_MISSING, detail, code: None };
-                self.dead_letter(item, Some(why), now);
+            Ok(Some(Place::Queue(queue))) => {
+                self.kafka_topics.change(queue, |queue| queue.push(item));
+            }
+            Ok(Some(Place::DeadLetter(reason, detail))) => {
+                self.refuse_name(item, reason, detail, now);
             }
             Ok(None) => self.dead_letter(item, None, now),
             Err(panic) => {
@@ -291,6 +317,12 @@ impl Delivery {
                 self.dead_letter(item, Some(why), now);
             }
         }
+    }
+
+    /// A record goes to the dead letter for the name of its Kafka topic, even if it comes again.
+    fn refuse_name(&mut self, item: Item, reason: &'static str, detail: String, now: Instant) {
+        self.refused_names.insert(item.msg.id, (reason, detail.clone()));
+        self.dead_letter(item, Some(Why { reason, detail, code: None }), now);
     }
 
     /// Without a refusal the router has given one.
@@ -322,7 +354,8 @@ impl Delivery {
     /// Sends all that may be sent.
     fn pump(&mut self, now: Stamp, out: &mut impl Output) {
         self.full = false;
-        if let Some(kafka_topic) = self.kafka_topics.divide() {
+        let mut looked_at = std::mem::take(&mut self.looked_at);
+        if let Some(kafka_topic) = self.kafka_topics.divide(&mut looked_at) {
             let detail = format!("{kafka_topic} has fewer partitions than it had");
             self.fail(&detail, now.instant, out);
             self.replace_producer(now.instant, out);
@@ -330,9 +363,10 @@ impl Delivery {
         let is_due = self.round_due(now.instant) == Some(now.instant);
         let room = if is_due { ROUND_BYTES } else { 0 };
         let mut begun = 0;
-        for queue in 0..self.kafka_topics.queues().len() {
-            begun += self.send_queue(queue, room, now, out);
+        for queue in &looked_at {
+            begun += self.send_queue(*queue, room, now, out);
         }
+        self.looked_at = looked_at;
         if begun > 0 {
             self.round_at = Some(now.instant);
             self.round_left = begun;
@@ -346,16 +380,16 @@ impl Delivery {
                 false => self.write_dead_letters(kind, now.instant, out),
             }
         }
+        for question in self.kafka_topics.take_questions() {
+            out.ask(question);
+        }
     }
 
     /// When the next round may begin, `now` or later, if something waits for it.
     fn round_due(&self, now: Instant) -> Option<Instant> {
-        let producers = self.lifecycle.running().filter(|_| !self.full)?;
-        let queues = self.kafka_topics.queues();
-        let in_flight = producers.pipelined.in_flight.len();
-        let is_wide =
-            in_flight > WIDE && queues.iter().filter(|queue| queue.is_in_flight()).count() > WIDE;
-        let ready = queues.iter().map(PartitionQueue::ready).sum::<usize>();
+        self.lifecycle.running().filter(|_| !self.full)?;
+        let is_wide = self.kafka_topics.in_flight() > WIDE;
+        let ready = self.kafka_topics.waiting().map(PartitionQueue::ready).sum::<usize>();
         let pause = if is_wide {
             // As long again as the flush, so that not all of the time goes into flushing.
             2 * ROUND_EVERY
@@ -377,12 +411,39 @@ impl Delivery {
         }
     }
 
-    /// Certificates have changed: the producer has time for what is in flight, and a new one follows.
-    pub(super) fn rotate(&mut self, now: Instant, out: &mut impl Output) {
+    /// There is a reason for a new producer: the old one has time for what is in flight, and then it follows.
+    pub(super) fn rotate(&mut self, why: &'static str, now: Instant, out: &mut impl Output) {
         if let Some(epoch) = self.lifecycle.rotate(now) {
-            out.tell(Told::Rotated { epoch });
+            out.tell(Told::Rotated { epoch, why });
         }
         self.replace_producer(now, out);
+    }
+
+    /// Kafka has answered about Kafka topics that templates name.
+    pub(super) fn answered(&mut self, answers: Vec<Answer>, now: Stamp, out: &mut impl Output) {
+        for Answer { kafka_topic, found } in answers {
+            if let Err(absence) = &found {
+                out.tell(Told::NotFound { kafka_topic: &kafka_topic, absence });
+            }
+            for (item, reason, detail) in
+                self.kafka_topics.answered(&kafka_topic, found, now.instant)
+            {
+                self.refuse_name(item, reason, detail, now.instant);
+            }
+        }
+        self.pump(now, out);
+    }
+
+    /// Kafka topics that templates name: what waits for one that is not there is asked about again, and what
+    /// nobody uses is let go.
+    fn look_after_names(&mut self, now: Instant, out: &mut impl Output) {
+        for (item, detail) in self.kafka_topics.ask_again(self.hold_max, now) {
+            self.refuse_name(item, HELD_TOO_LONG, detail, now);
+        }
+        self.kafka_topics.let_go_after_an_hour(now);
+        if self.kafka_topics.need_new_producers(now) {
+            self.rotate("many kafka topics were let go", now, out);
+        }
     }
 
     /// Makes a new producer if the old one has failed and has nothing more to say.
@@ -498,27 +559,19 @@ impl Delivery {
     }
 
     fn holds(&self) -> Vec<Hold> {
-        let mut holds: Vec<Hold> = Vec::new();
-        for (at, queue) in self.kafka_topics.queues().iter().enumerate() {
-            let Some(trouble) = queue.trouble().filter(|trouble| trouble.held) else { continue };
-            // Its partitions have the same cause.
-            let place = HeldPlace::KafkaTopic(queue.kafka_topic().into());
-            if holds.iter().all(|hold| hold.place != place) {
-                let reason = self.kafka_topics.why_held(at, trouble.code);
-                holds.push(Hold { place, reason });
-            }
-        }
+        let mut holds = self.kafka_topics.holds();
         holds.extend(self.dead_letters.hold());
         holds
     }
 
     /// Partitions whose records come back again and again with a code that should pass, for people.
     fn failing(&self, now: Instant) -> Vec<String> {
-        let queues = self.kafka_topics.queues();
-        let failing = queues.iter().filter(|queue| queue.failing_for(now) >= FAILING_AFTER);
-        let named = failing.clone().take(FAILING_NAMED);
+        let queues = self.kafka_topics.troubled();
+        let failing = queues.filter(|queue| queue.failing_for(now) >= FAILING_AFTER);
+        let failing: Vec<_> = failing.collect();
+        let named = failing.iter().take(FAILING_NAMED);
         let mut details: Vec<String> = named.map(|queue| failing_detail(queue, now)).collect();
-        let unnamed = failing.count() - details.len();
+        let unnamed = failing.len() - details.len();
         if unnamed > 0 {
             details.push(format!("and {unnamed} more partitions"));
         }
@@ -542,8 +595,7 @@ impl Delivery {
                     (dead_letter.source, dead_letter.msg.id)
                 }
             });
-        let waiting = self.kafka_topics.queues().iter().flat_map(PartitionQueue::waiting);
-        let waiting = waiting.map(|item| (item.source, item.msg.id));
+        let waiting = self.kafka_topics.all_waiting().map(|item| (item.source, item.msg.id));
         let dead_letters = self.dead_letters.waiting().chain(self.unmatched.waiting());
         let dead_letters = dead_letters.map(|dead_letter| (dead_letter.source, dead_letter.msg.id));
         in_flight.chain(waiting).chain(dead_letters)

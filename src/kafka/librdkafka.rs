@@ -28,12 +28,15 @@ use super::events::{Listener, Report};
 use super::outgoing::{Extras, Outgoing};
 use super::sentences::Sentences;
 use super::token::Token;
-use crate::message::Stamp;
+use crate::message::{NewKafkaTopic, Stamp};
 
 /// `RD_KAFKA_PARTITION_UA`: the partitioner chooses.
 pub(super) const UNASSIGNED: i32 = -1;
 /// librdkafka's code for a Kafka topic whose name no broker takes.
 const TOPIC_EXCEPTION: i32 = 17;
+/// librdkafka's `_INVALID_ARG` and `_TIMED_OUT`.
+const INVALID_ARGUMENT: i32 = -186;
+const TIMED_OUT: i32 = -185;
 /// Room for a sentence of librdkafka.
 const TEXT_MAX: usize = 512;
 /// The name of the interceptor.
@@ -74,6 +77,26 @@ mod ffi {
             extensions_count: usize,
             text: *mut c_char,
             text_size: usize,
+        ) -> c_int;
+        pub(super) fn rd_kafka_AdminOptions_set_operation_timeout(
+            options: *mut sys::rd_kafka_AdminOptions_t,
+            timeout_ms: c_int,
+            text: *mut c_char,
+            text_size: usize,
+        ) -> c_int;
+        pub(super) fn rd_kafka_AdminOptions_set_request_timeout(
+            options: *mut sys::rd_kafka_AdminOptions_t,
+            timeout_ms: c_int,
+            text: *mut c_char,
+            text_size: usize,
+        ) -> c_int;
+        pub(super) fn rd_kafka_NewTopic_set_config(
+            new_topic: *mut sys::rd_kafka_NewTopic_t,
+            name: *const c_char,
+            value: *const c_char,
+        ) -> c_int;
+        pub(super) fn rd_kafka_topic_result_error(
+            result: *const sys::rd_kafka_topic_result_t,
         ) -> c_int;
         pub(super) fn rd_kafka_purge(client: *mut sys::rd_kafka_t, flags: c_int) -> c_int;
         pub(super) fn rd_kafka_set_log_queue(
@@ -342,6 +365,151 @@ impl Client {
         if code < 0 { Err(code) } else { Ok(()) }
     }
 
+    /// Asks a broker about these Kafka topics, without creating any, and waits at most `within`. Returns for
+    /// each the number of its partitions, or Kafka's code and sentence.
+    ///
+    /// # Errors
+    /// librdkafka's code and sentence: there is no answer.
+    pub(super) fn describe_topics(
+        &self,
+        names: &[&str],
+        within: Duration,
+    ) -> Result<Vec<OfTopic<i32>>, CodeAndSentence> {
+        let names = c_strings(names)?;
+        let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
+        let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        // SAFETY: client, options and queue are valid; the names live until the collection has copied them,
+        // which is ours until it is destroyed.
+        let event = self.admin(op, within, |options, queue| unsafe {
+            let topics =
+                sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+            sys::rd_kafka_DescribeTopics(self.handle, topics, options, queue);
+            sys::rd_kafka_TopicCollection_destroy(topics);
+        })?;
+        // SAFETY: the event is valid and of this kind, with as many elements as is said; all belongs to it.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
+            let mut count = 0;
+            let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+            let described = (0..count).map(|at| {
+                let topic = topics.add(at).read();
+                let name = text(sys::rd_kafka_TopicDescription_name(topic));
+                let error = sys::rd_kafka_TopicDescription_error(topic);
+                let found = match ffi::rd_kafka_error_code(error) {
+                    0 => {
+                        let mut partitions = 0;
+                        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                        Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
+                    }
+                    code => Err((code, text(sys::rd_kafka_error_string(error)))),
+                };
+                (name, found)
+            });
+            Ok(described.collect())
+        }
+    }
+
+    /// Asks Kafka to create these Kafka topics, and waits at most `within`. Returns for each that it was
+    /// created, or Kafka's code and sentence.
+    ///
+    /// # Errors
+    /// librdkafka's code and sentence: there is no answer, and some may have been created.
+    pub(super) fn create_topics(
+        &self,
+        topics: &[(&str, &NewKafkaTopic)],
+        within: Duration,
+    ) -> Result<Vec<OfTopic<()>>, CodeAndSentence> {
+        /// As the brokers are configured.
+        const DEFAULT: i32 = -1;
+        let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        let mut new = NewTopics(Vec::new());
+        for (name, topic) in topics {
+            let names = c_strings(&[name])?;
+            let mut said = [0; TEXT_MAX];
+            let partitions = topic.partitions.unwrap_or(DEFAULT);
+            let replication = topic.replication.unwrap_or(DEFAULT);
+            // SAFETY: librdkafka copies the name, and writes at most so many bytes of text; what it makes
+            // is ours until it is destroyed.
+            unsafe {
+                let made = sys::rd_kafka_NewTopic_new(
+                    names[0].as_ptr(),
+                    partitions,
+                    replication,
+                    said.as_mut_ptr(),
+                    said.len(),
+                );
+                if made.is_null() {
+                    return Err((INVALID_ARGUMENT, sentence(&said)));
+                }
+                new.0.push(made);
+                for (key, value) in &topic.config {
+                    let setting = c_strings(&[key, value])?;
+                    ffi::rd_kafka_NewTopic_set_config(
+                        made,
+                        setting[0].as_ptr(),
+                        setting[1].as_ptr(),
+                    );
+                }
+            }
+        }
+        let pointers = &mut new.0;
+        // SAFETY: client, options and queue are valid, and so are as many new Kafka topics as is said.
+        let event = self.admin(op, within, |options, queue| unsafe {
+            let (first, count) = (pointers.as_mut_ptr(), pointers.len());
+            sys::rd_kafka_CreateTopics(self.handle, first, count, options, queue);
+        })?;
+        // SAFETY: the event is valid and of this kind, with as many elements as is said; all belongs to it.
+        unsafe {
+            let result = sys::rd_kafka_event_CreateTopics_result(event.0);
+            let mut count = 0;
+            let results = sys::rd_kafka_CreateTopics_result_topics(result, &raw mut count);
+            let created = (0..count).map(|at| {
+                let result = results.add(at).read();
+                let created = match ffi::rd_kafka_topic_result_error(result) {
+                    0 => Ok(()),
+                    code => Err((code, text(sys::rd_kafka_topic_result_error_string(result)))),
+                };
+                (text(sys::rd_kafka_topic_result_name(result)), created)
+            });
+            Ok(created.collect())
+        }
+    }
+
+    /// Sends an administrative request, and waits for the event that answers it.
+    fn admin(
+        &self,
+        op: sys::rd_kafka_admin_op_t,
+        within: Duration,
+        send: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
+    ) -> Result<Event, CodeAndSentence> {
+        let creates = op == sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
+        let (within, mut said) = (ms(within), [0; TEXT_MAX]);
+        // SAFETY: the client is valid; options and queue are ours until they are destroyed, once; the event is
+        // ours until `Event` destroys it. An answer that comes later goes with the queue.
+        unsafe {
+            let options = sys::rd_kafka_AdminOptions_new(self.handle, op);
+            let (to, size) = (said.as_mut_ptr(), said.len());
+            ffi::rd_kafka_AdminOptions_set_request_timeout(options, within, to, size);
+            if creates {
+                ffi::rd_kafka_AdminOptions_set_operation_timeout(options, within, to, size);
+            }
+            let queue = sys::rd_kafka_queue_new(self.handle);
+            send(options, queue);
+            // librdkafka answers in time; twice as long only bounds what it may get wrong.
+            let event = sys::rd_kafka_queue_poll(queue, within.saturating_mul(2));
+            sys::rd_kafka_queue_destroy(queue);
+            sys::rd_kafka_AdminOptions_destroy(options);
+            if event.is_null() {
+                return Err((TIMED_OUT, "no answer".to_owned()));
+            }
+            let event = Event(event);
+            match event.error() {
+                (0, _) => Ok(event),
+                failed => Err(failed),
+            }
+        }
+    }
+
     /// Tells librdkafka again where the brokers are (`host:port` each, separated by commas). Kafka may
     /// answer without any broker while it starts; librdkafka then forgets all brokers and never asks again
     /// (librdkafka #5301). Brokers that it still knows are not affected.
@@ -368,6 +536,22 @@ impl Drop for Client {
             sys::rd_kafka_queue_destroy(self.queue);
             sys::rd_kafka_destroy(self.handle);
         }
+    }
+}
+
+/// librdkafka's code, or Kafka's, and what is said about it.
+pub(super) type CodeAndSentence = (i32, String);
+
+/// The name of a Kafka topic, and what came of it.
+pub(super) type OfTopic<T> = (String, Result<T, CodeAndSentence>);
+
+/// Kafka topics that are to be created.
+struct NewTopics(Vec<*mut sys::rd_kafka_NewTopic_t>);
+
+impl Drop for NewTopics {
+    fn drop(&mut self) {
+        // SAFETY: each is valid until here, and nobody else destroys it.
+        self.0.iter().for_each(|topic| unsafe { sys::rd_kafka_NewTopic_destroy(*topic) });
     }
 }
 
@@ -745,6 +929,11 @@ fn opaque<T>(kept: &Arc<T>) -> *mut c_void {
 /// A pointer and a length. librdkafka tells null from empty by the pointer, and only reads the bytes.
 fn raw(bytes: Option<&[u8]>) -> (*mut c_void, usize) {
     bytes.map_or((ptr::null_mut(), 0), |bytes| (bytes.as_ptr().cast_mut().cast(), bytes.len()))
+}
+
+fn c_strings(texts: &[&str]) -> Result<Vec<CString>, CodeAndSentence> {
+    let nul = |_| (INVALID_ARGUMENT, "a NUL character".to_owned());
+    texts.iter().map(|text| CString::new(*text).map_err(nul)).collect()
 }
 
 fn c_string(kafka_topic: &str) -> Result<CString, i32> {

@@ -210,6 +210,16 @@ impl<T: Queued> PartitionQueue<T> {
         self.pipelined > 0
     }
 
+    /// Whether records wait.
+    pub fn has_waiting(&self) -> bool {
+        !self.items.is_empty()
+    }
+
+    /// Whether nothing waits, and nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.pipelined == 0 && !self.serial
+    }
+
     /// Whether nothing is in flight and nothing was refused: what waits here could as well wait in
     /// another queue.
     pub fn is_idle(&self) -> bool {
@@ -222,7 +232,7 @@ impl<T: Queued> PartitionQueue<T> {
     /// Clears a hold that another partition of this Kafka topic has shown to be over, unless records
     /// wait here: the first of them finds out by itself.
     pub fn forget_trouble(&mut self) {
-        if self.items.is_empty() && self.pipelined == 0 && !self.serial {
+        if self.is_empty() {
             self.trouble = None;
         }
     }
@@ -244,6 +254,15 @@ impl<T: Queued> PartitionQueue<T> {
     /// Takes out all that waits.
     pub fn take_waiting(&mut self) -> impl Iterator<Item = T> {
         std::mem::take(&mut self.items).into_iter().map(|arrived| arrived.item)
+    }
+
+    /// Takes out those that wait and are of this kind, in their order. The others keep theirs.
+    pub fn take_where(&mut self, is_taken: &mut impl FnMut(&T) -> bool) -> Vec<T> {
+        let (taken, left) =
+            std::mem::take(&mut self.items).into_iter().partition(|it| is_taken(&it.item));
+        self.items = left;
+        let taken: VecDeque<Arrived<T>> = taken;
+        taken.into_iter().map(|arrived| arrived.item).collect()
     }
 
     /// The records that [`PartitionQueue::next`] has not given out.

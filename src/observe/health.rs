@@ -212,6 +212,8 @@ pub struct Hold {
 pub enum HeldPlace {
     /// For this Kafka topic.
     KafkaTopic(Arc<str>),
+    /// For Kafka topics that templates name, beside those that are listed.
+    MoreKafkaTopics,
     /// For the dead letter, which cannot be written.
     DeadLetter,
 }
@@ -221,6 +223,7 @@ impl Display for HeldPlace {
         f.write_str(match self {
             Self::KafkaTopic(kafka_topic) => kafka_topic,
             // No Kafka topic has a space.
+            Self::MoreKafkaTopics => "more kafka topics",
             Self::DeadLetter => "dead letter",
         })
     }
@@ -451,6 +454,7 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
     for Hold { place, reason } in &seen.holds {
         match place {
             HeldPlace::DeadLetter => add(DEAD_LETTER_BLOCKED, reason),
+            HeldPlace::MoreKafkaTopics => add(KAFKA_TOPIC_HELD, reason),
             HeldPlace::KafkaTopic(name) => add(KAFKA_TOPIC_HELD, &format!("{name}: {reason}")),
         }
     }

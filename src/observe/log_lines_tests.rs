@@ -38,7 +38,7 @@ const BOUNDED: [(&str, &str); 26] = [
     ("kafka reachable again", "only after \"all kafka brokers unreachable\", which has a limiter"),
     ("http server ended", "once"),
     ("kafka password changed, it is used from the next login on", "one a change of the file"),
-    ("kafka certificate files changed, replacing the producer", "one a change of the files"),
+    ("replacing the producer", "one a change of the files, or once an hour"),
     ("token for kafka fetched", "the first, and the first after a failure, with their backoff"),
     ("librdkafka says", "a limiter for each of its facilities, of which there are a few"),
 ];

@@ -30,6 +30,8 @@ pub(super) struct Teller {
     failures: LogLimiter,
     dropped: LogLimiter,
     waiting: LogLimiter,
+    not_found: LogLimiter,
+    not_asked: LogLimiter,
     /// A producer cannot be made, because of a file, and readiness says so.
     waits_for_files: bool,
     /// The log says that Kafka is unreachable: then it will also say that this is over.
@@ -58,6 +60,8 @@ impl Teller {
             failures: LogLimiter::every(WARN_INTERVAL),
             dropped: LogLimiter::every(WARN_INTERVAL),
             waiting: LogLimiter::every(WARN_INTERVAL),
+            not_found: LogLimiter::every(WARN_INTERVAL),
+            not_asked: LogLimiter::every(AWAY_INTERVAL),
             waits_for_files: false,
             away_is_told: false,
             tells_start: true,
@@ -92,6 +96,14 @@ impl Teller {
         self.metrics.health().set_producer_failing(Some(format!("it cannot be made: {why}")));
     }
 
+    /// Kafka has not answered about Kafka topics. It is asked again.
+    pub(super) fn not_asked(&mut self, why: &str) {
+        if let Some(suppressed) = self.not_asked.pass(Instant::now()) {
+            warn!(self.log, "kafka does not answer about kafka topics"; keys::DETAIL => why,
+                keys::SUPPRESSED => suppressed);
+        }
+    }
+
     pub(super) fn started(&mut self) {
         if std::mem::take(&mut self.waits_for_files) {
             self.waiting.reset();
@@ -120,10 +132,16 @@ impl Teller {
                     health.set_producer_failing(Some(detail.to_owned()));
                 }
             }
-            Told::Rotated { epoch } => {
+            Told::Rotated { epoch, why } => {
                 self.tells_start = true;
-                info!(log, "kafka certificate files changed, replacing the producer";
-                    keys::EPOCH => epoch.0);
+                info!(log, "replacing the producer"; keys::REASON => why, keys::EPOCH => epoch.0);
+            }
+            Told::NotFound { kafka_topic, absence } => {
+                if let Some(suppressed) = self.not_found.pass(now) {
+                    warn!(log, "kafka topic that a template names cannot be used";
+                        keys::KAFKA_TOPIC => kafka_topic, keys::DETAIL => absence.detail(),
+                        keys::SUPPRESSED => suppressed);
+                }
             }
             Told::Delivers => health.set_producer_failing(None),
             Told::Refused { kafka_topic, code, sentence } => {

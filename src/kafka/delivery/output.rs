@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use super::item::Item;
+use super::presence::Absence;
 use crate::kafka::dead_letter::DeadLetterKind;
 use crate::kafka::dead_letter::file::DeadLetterFile;
 use crate::kafka::partition_queue::Path;
 use crate::kafka::producer::{Extras, Outgoing, Report, Target};
+use crate::kafka::registrar::Question;
 use crate::message::{Epoch, Stamp};
 use crate::observe::Hold;
 use crate::observe::panics::PanicReport;
@@ -42,6 +44,9 @@ pub(crate) trait Output {
     /// Sends what the pipelined producer was handed. So many records of older rounds are in flight.
     fn flush(&mut self, left_behind: usize);
 
+    /// Asks Kafka about a Kafka topic; the answer comes back as an event.
+    fn ask(&mut self, question: Question);
+
     /// What Kafka said about a record that it refused.
     fn sentence(&mut self, path: Path, index: usize) -> Option<String>;
 
@@ -73,8 +78,10 @@ pub(crate) enum Told<'a> {
         /// It is not the first in a row that delivered nothing.
         again_without_delivery: bool,
     },
-    /// The producer will be replaced, because certificates have changed.
-    Rotated { epoch: Epoch },
+    /// The producer will be replaced, although it has not failed.
+    Rotated { epoch: Epoch, why: &'static str },
+    /// A Kafka topic that a template names is not there, or cannot be used.
+    NotFound { kafka_topic: &'a str, absence: &'a Absence },
     /// The producer has delivered its first record.
     Delivers,
     /// Kafka or librdkafka refused a record.

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::item::{InFlight, Item};
+use super::kafka_topics::KafkaTopics;
 use super::output::{Outbox, Output, Told};
-use super::{Delivery, PARTITION_MISSING, Why};
+use super::presence::{Absence, Fate, if_missing};
+use super::{Delivery, HELD_TOO_LONG, PARTITION_MISSING, TIMESTAMP_REFUSED, Why};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::{DeadLetter, DeadLetterKind};
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
@@ -158,6 +160,7 @@ impl Delivery {
             if kind == DeadLetterKind::Unmatched {
                 out.tell(Told::UnmatchedWritten);
             }
+            self.refused_names.remove(&dead_letter.msg.id);
             of_call.verdicts.push(dead_letter.source, Verdict::Rejected(dead_letter.msg.id));
         } else if of_call.fatal.is_none() {
             let sentence = out.sentence(of_call.path, report.index);
@@ -178,11 +181,10 @@ impl Delivery {
         out: &mut impl Output,
     ) {
         let Refusal { mut class, code, sentence } = refusal;
+        let said = sentence.as_deref().unwrap_or_default().to_owned();
         let kafka_topics = &mut self.kafka_topics;
-        let missing = item.record().partition().filter(|wanted| {
-            code == classify::UNKNOWN_PARTITION && kafka_topics.lacks(queue, *wanted)
-        });
-        if missing.is_some() {
+        let own_fault = own_fault(kafka_topics, (queue, path), &item, (class, code), &said);
+        if own_fault.is_some() {
             class = Class::Refused;
         }
         let mut dead_lettered = None;
@@ -196,27 +198,24 @@ impl Delivery {
         if dead_lettered.is_some() {
             class = Class::Hold;
         }
-        let said = sentence.as_deref().unwrap_or_default().to_owned();
+        if class == Class::Hold && classify::is_topic_missing(code) {
+            kafka_topics.doubt(queue, &item);
+        }
         let is_first_held = class == Class::Hold && kafka_topics.held(queue, code, sentence);
-        let kafka_topic = kafka_topics.queues()[queue].kafka_topic();
+        let kafka_topic = kafka_topics.queue(queue).kafka_topic();
         if let Some(dead_lettered) = dead_lettered.filter(|_| is_first_held) {
             out.tell(Told::RefusesAll { kafka_topic, code, sentence: &said, dead_lettered });
         }
         out.tell(Told::Refused { kafka_topic, code, sentence: &said });
-        let why = (class, code);
-        let back = kafka_topics.queues_mut()[queue].refused(path, item, why, now, self.hold_max);
+        let (why, hold_max) = ((class, code), self.hold_max);
+        let back = kafka_topics.change(queue, |it| it.refused(path, item, why, now, hold_max));
         let Some(item) = back else { return };
-        let (reason, detail) = match missing {
-            Some(wanted) => (PARTITION_MISSING, kafka_topics.partition_missing(queue, wanted)),
-            None => {
-                let reason = match class {
-                    Class::Hold => "held_too_long",
-                    _ => classify::refusal_reason(code),
-                };
-                let detail = format!("Kafka refused it with {} ({code})", classify::name(code));
-                (reason, with_sentence(detail, &said))
-            }
+        let reason = match class {
+            Class::Hold => HELD_TOO_LONG,
+            _ => classify::refusal_reason(code),
         };
+        let refused = own_fault.unwrap_or_else(|| (reason, refused_with(code, &said)));
+        let (reason, detail) = refused;
         self.dead_letter(item, Some(Why { reason, detail, code: Some(code) }), now);
     }
 
@@ -247,6 +246,44 @@ impl Delivery {
         self.dead_letters.refused(dead_letter, &why, now);
         self.tell_held(now, out);
     }
+}
+
+/// Why a record came back by a fault of its own, or of the name that a template gave its Kafka topic: then it
+/// holds up nobody else.
+fn own_fault(
+    kafka_topics: &KafkaTopics,
+    (queue, path): (usize, Path),
+    item: &Item,
+    (class, code): (Class, i32),
+    sentence: &str,
+) -> Option<(&'static str, String)> {
+    let record = item.record();
+    if let Some(wanted) = record.partition()
+        && code == classify::UNKNOWN_PARTITION
+        && kafka_topics.lacks(queue, wanted)
+    {
+        return Some((PARTITION_MISSING, kafka_topics.partition_missing(queue, wanted)));
+    }
+    // Of several records in a request, another one may be at fault.
+    if path == Path::Pipelined {
+        return None;
+    }
+    if code == classify::INVALID_TIMESTAMP && record.timestamp_ms().is_some() {
+        return Some((TIMESTAMP_REFUSED, refused_with(code, sentence)));
+    }
+    let if_missing = if_missing(&record.origin).filter(|_| class == Class::Hold)?;
+    let absence = Absence { code, sentence: sentence.to_owned(), creating: false };
+    match absence.fate(if_missing) {
+        // Whether it is missing, only an answer tells.
+        Fate::DeadLetter(reason) if !classify::is_topic_missing(code) => {
+            Some((reason, absence.detail()))
+        }
+        Fate::DeadLetter(_) | Fate::Hold => None,
+    }
+}
+
+fn refused_with(code: i32, sentence: &str) -> String {
+    with_sentence(format!("Kafka refused it with {} ({code})", classify::name(code)), sentence)
 }
 
 fn with_sentence(text: String, sentence: &str) -> String {

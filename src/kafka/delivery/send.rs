@@ -25,7 +25,7 @@ impl Delivery {
     ) -> usize {
         self.kafka_topics.probe_if_unproven(queue);
         room = room.min(self.kafka_topics.request_max(queue));
-        if !self.kafka_topics.queues()[queue].has_room() {
+        if !self.kafka_topics.queue(queue).has_room() {
             room = 0;
         }
         let mut taken = 0;
@@ -49,9 +49,9 @@ impl Delivery {
     ) -> Vec<Arrived<Item>> {
         let mut round = Vec::new();
         while !self.full && self.lifecycle.running().is_some() {
-            let queue_now = &mut self.kafka_topics.queues_mut()[queue];
-            let has_room = *room > 0 && (round.is_empty() || queue_now.fits(*room));
-            match queue_now.next(now.instant, has_room) {
+            let fits = round.is_empty() || self.kafka_topics.queue(queue).fits(*room);
+            let has_room = *room > 0 && fits;
+            match self.kafka_topics.change(queue, |queue| queue.next(now.instant, has_room)) {
                 Some((Path::Pipelined, item)) => {
                     *room = room.saturating_sub(item.bytes());
                     round.push(item);
@@ -108,7 +108,7 @@ impl Delivery {
 
     fn put_back(&mut self, queue: usize, path: Path, items: Vec<Arrived<Item>>) {
         for item in items.into_iter().rev() {
-            self.kafka_topics.queues_mut()[queue].put_back(path, item);
+            self.kafka_topics.change(queue, |queue| queue.put_back(path, item));
         }
     }
 
@@ -234,8 +234,7 @@ fn hand_over(
     let record = item.record();
     let headers = record.headers().iter();
     let headers: Vec<_> = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
-    let timestamp_ms = record.extras.as_ref().and_then(|extras| extras.timestamp_ms);
-    let kafka_partition = record.partition();
+    let (timestamp_ms, kafka_partition) = (record.timestamp_ms(), record.partition());
     let extras = Extras { headers: &headers, timestamp_ms, kafka_partition };
     match out.send_one(path, to, outgoing((index, item)), extras) {
         Ok(()) => Vec::new(),
