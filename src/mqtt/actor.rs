@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Recipient, Supervised};
+use actix::{Actor, ActorFuture, AsyncContext, Context, Handler, Message, Recipient, Supervised};
 use slog::{Logger, info, o};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Sleep, sleep};
@@ -57,6 +57,15 @@ pub struct MqttActor {
     rotation: Rotation,
     dial: Dial,
     link: LinkState,
+}
+
+/// To MqttActor: the routes of this configuration from the next message on. What else differs in it from
+/// the one that the actor was made with is not looked at.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct Reroute {
+    /// Its routes have their numbers.
+    pub config: Arc<Config>,
 }
 
 /// Whom an MqttActor works with.
@@ -412,6 +421,19 @@ impl Handler<StageReady> for MqttActor {
 
     fn handle(&mut self, StageReady { stage_epoch }: StageReady, _: &mut Self::Context) {
         self.core.intake.stage_ready(stage_epoch);
+    }
+}
+
+impl Handler<Reroute> for MqttActor {
+    type Result = ();
+
+    fn handle(&mut self, Reroute { config }: Reroute, _: &mut Self::Context) {
+        // Nothing more is taken in.
+        if self.core.draining || self.core.leaving.is_some() {
+            return;
+        }
+        let routes = config.routes_of(&self.core.settings.mqtt);
+        self.core.reroute(&routes, config.match_);
     }
 }
 

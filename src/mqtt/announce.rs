@@ -38,6 +38,11 @@ impl Announcer {
         }
     }
 
+    /// Other routes are wanted from now on.
+    pub(super) fn reroute(&mut self, settings: Arc<Settings>) {
+        self.settings = settings;
+    }
+
     /// A granted shared subscription has brought nothing for so long.
     pub(super) fn silent(&self, route: RouteId, elapsed: Duration) {
         warn!(self.log, "shared subscription granted, but no message has arrived";
@@ -73,6 +78,7 @@ impl Announcer {
             }
             SessionEvent::StillSubscribed { .. }
             | SessionEvent::Covered { .. }
+            | SessionEvent::Rerouted { .. }
             | SessionEvent::Uncovered { .. }
             | SessionEvent::OwnAcknowledged { refusal: None } => {}
             SessionEvent::OwnAcknowledged { refusal: Some(text) }

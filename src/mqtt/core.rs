@@ -12,6 +12,7 @@ use crate::mqtt::publish::Publish;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::session_event::SessionEvent;
 use crate::observe::{ConnectionMetrics, Metrics};
+use crate::route::{Match, Route};
 
 /// See the module.
 pub(super) struct Core {
@@ -49,6 +50,23 @@ impl Core {
         self.intake.receive(publish, received_at, passed, &self.session.subscriptions)
     }
 
+    /// Other routes from now on: for the next message, and for what is subscribed.
+    pub(super) fn reroute(&mut self, routes: &[Route], match_: Match) {
+        self.intake.reroute(routes, match_);
+        let routes = self.intake.routes().to_vec();
+        let before = &self.settings.routes;
+        let is_same = |route: &&Arc<Route>| {
+            before.iter().any(|it| (it.id, &it.filter) == (route.id, &route.filter))
+        };
+        let same: Vec<_> = routes.iter().filter(is_same).map(|route| route.id).collect();
+        self.intake.silence.keep(&same);
+        let mut events = Vec::new();
+        self.session.reroute(&routes, Instant::now(), &mut events);
+        self.settings = Arc::new(Settings { routes, ..Settings::clone(&self.settings) });
+        self.announcer.reroute(Arc::clone(&self.settings));
+        self.handle(&mut events);
+    }
+
     /// Does what each event asks for, and announces it.
     pub(super) fn handle(&mut self, events: &mut Vec<SessionEvent>) {
         for event in events.drain(..) {
@@ -59,6 +77,7 @@ impl Core {
                     }
                     if !session_present {
                         self.intake.session_lost();
+                        self.intake.former.clear();
                     }
                 }
                 SessionEvent::Subscribed { route, .. }

@@ -16,6 +16,7 @@ use crate::message::{
 };
 use crate::mqtt::announce::WARN_EVERY;
 use crate::mqtt::copies::Copies;
+use crate::mqtt::former::Former;
 use crate::mqtt::publish::{Publish, SubscriptionIds, same_properties};
 use crate::mqtt::redelivery::Fingerprint;
 use crate::mqtt::session::Settings;
@@ -24,7 +25,7 @@ use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::window::{Ack, Window};
 use crate::observe::{LogLimiter, keys, panics};
 use crate::route::note::Note;
-use crate::route::{Filter, Input, Routed, Router};
+use crate::route::{Filter, Input, Match, Route, Routed, Router};
 use crate::stage::{ForwardBatch, Verdict};
 
 /// A message may keep this many bytes in memory beside itself and as much again: a packet's header, or
@@ -37,6 +38,8 @@ const NAMED_MAX: usize = 5;
 pub(super) struct Intake {
     settings: Arc<Settings>,
     router: Router,
+    /// What its former routes made of messages that none of the present ones matches.
+    pub(super) former: Former,
     pub(super) window: Window,
     copies: Copies,
     pub(super) silence: Silence,
@@ -66,6 +69,7 @@ impl Intake {
     ) -> Self {
         Self {
             router,
+            former: Former::default(),
             window,
             copies: Copies::default(),
             silence: Silence::new(settings.mqtt.silence_warning),
@@ -84,6 +88,19 @@ impl Intake {
     /// What routing remembers is forgotten: a panic may have left it half-changed.
     pub(super) fn forget_routed(&mut self) {
         self.router.forget();
+        self.former.forget();
+    }
+
+    /// Its routes, in order.
+    pub(super) fn routes(&self) -> &[Arc<Route>] {
+        self.router.routes()
+    }
+
+    /// Other routes from the next message on. What their subscriptions no longer bring, and what the broker
+    /// still has of it, keeps its way ([`Former`]).
+    pub(super) fn reroute(&mut self, routes: &[Route], match_: Match) {
+        self.former.retire(self.router.routes(), self.router.match_(), routes);
+        self.router.replace(routes, match_);
     }
 
     /// What is to be published because of what came, at QoS 0: MQTT topics and payloads.
@@ -216,7 +233,8 @@ impl Intake {
             // Identifiers that are not ours tell nothing, and there is no bound on their number.
             && subscriptions.have(ids.as_slice())
             // An unmatched QoS 0 message is not kept: it cannot stand for a copy at QoS 1.
-            && self.router.matches(&publish.mqtt_topic);
+            && (self.router.matches(&publish.mqtt_topic)
+                || self.former.matches(&publish.mqtt_topic));
         may_be.then(|| self.copies.content(publish)).flatten()
     }
 
@@ -269,7 +287,7 @@ impl Intake {
     fn route_catching_panics(&mut self, publish: &Publish, received_at: Stamp) -> Routed {
         let routed = panics::catch(|| {
             failpoint::hit(Site::Route);
-            self.router.route(&Input {
+            let input = Input {
                 mqtt_topic: &publish.mqtt_topic,
                 payload: &publish.payload,
                 properties: &publish.properties,
@@ -284,7 +302,12 @@ impl Intake {
                     Duration::ZERO
                 },
                 connection: &self.settings.mqtt.section,
-            })
+            };
+            let routed = self.router.route(&input);
+            match self.former.router() {
+                Some(former) if !routed.is_matched => former.route(&input),
+                _ => routed,
+            }
         });
         routed.unwrap_or_else(|panic| {
             self.forget_routed();

@@ -60,6 +60,7 @@ mod cut_transport;
 mod test_host;
 mod channel;
 pub mod silence;
+mod former;
 mod intake;
 mod announce;
 mod core;
@@ -70,4 +71,4 @@ mod eviction;
 mod reconnect;
 pub mod actor;
 
-pub use actor::{MqttActor, Neighbours};
+pub use actor::{MqttActor, Neighbours, Reroute};

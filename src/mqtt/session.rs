@@ -1,27 +1,29 @@
 //! The MQTT session as this process knows it: what outlives a connection, and what never changes. Pure.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::{MqttConfig, Protocol};
 use crate::message::RouteId;
 use crate::mqtt::failover::Failover;
 use crate::mqtt::lost::Lost;
 use crate::mqtt::negotiation::{Answer, Negotiation};
+use crate::mqtt::session_event::SessionEvent;
 use crate::mqtt::status::Status;
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::mqtt::wire::Version;
 use crate::route::Route;
 use crate::stage::SourceId;
 
-/// What does not change from one connection to the next.
-#[derive(Debug)]
+/// What does not change from one connection to the next, but for the routes, when the configuration is reloaded.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The connection's number.
     pub source: SourceId,
     /// The connection's part of the configuration.
     pub mqtt: MqttConfig,
-    /// What to subscribe.
+    /// What to subscribe. Once the actor runs, those of [`Core`](crate::mqtt::core) and of the announcer are
+    /// kept up to date.
     pub routes: Vec<Arc<Route>>,
     /// Receive maximum: the in-flight window in messages.
     pub receive_maximum: u16,
@@ -106,6 +108,12 @@ impl Session {
     pub fn version(&self, protocol: Protocol) -> Version {
         let negotiation = self.negotiations.get(self.failover.current());
         negotiation.unwrap_or(&Negotiation::default()).version(protocol)
+    }
+
+    /// Other routes are wanted from now on.
+    pub fn reroute(&mut self, routes: &[Arc<Route>], now: Instant, events: &mut Vec<SessionEvent>) {
+        self.status.reroute(routes.iter().map(|route| &route.filter));
+        self.subscriptions.reroute(routes, now, events);
     }
 
     /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and

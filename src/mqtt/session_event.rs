@@ -83,6 +83,11 @@ pub enum SessionEvent {
         /// Why, and what follows.
         text: String,
     },
+    /// The routes have changed.
+    Rerouted {
+        /// Those whose subscription is as it was: the number before and now.
+        same: Vec<(RouteId, RouteId)>,
+    },
     /// A subscription that no route needs any more is gone.
     Unsubscribed {
         /// What it was.
@@ -103,6 +108,13 @@ impl SessionEvent {
         let (route, answer) = match self {
             Self::Connected { .. } => {
                 *health = MqttHealth { connected: true, ..MqttHealth::default() };
+                return;
+            }
+            Self::Rerouted { same } => {
+                let before = std::mem::take(&mut health.subscriptions);
+                let kept = same.iter();
+                let kept = kept.filter_map(|(was, is)| Some((*is, before.get(was)?.clone())));
+                health.subscriptions = kept.collect();
                 return;
             }
             Self::Uncovered { route } => {

@@ -52,6 +52,12 @@ impl Silence {
         }
     }
 
+    /// Only these routes go on as they were.
+    pub fn keep(&mut self, same: &[RouteId]) {
+        self.unheard.retain(|(route, _)| same.contains(route));
+        self.heard.retain(|route| same.contains(route));
+    }
+
     /// The connection is lost; the next one is granted its subscriptions anew.
     pub fn connection_lost(&mut self) {
         self.unheard.clear();

@@ -46,13 +46,20 @@ impl Status {
         config: Option<StatusConfig>,
         filters: impl Iterator<Item = &'a Filter> + Clone,
     ) -> Self {
-        let mqtt_topic = config.as_ref().map(|config| config.mqtt_topic.as_str());
+        let mut status = Self { config, ..Self::default() };
+        status.reroute(filters);
+        status
+    }
+
+    /// Other filters are subscribed from now on.
+    pub fn reroute<'a>(&mut self, filters: impl Iterator<Item = &'a Filter> + Clone) {
+        let mqtt_topic = self.config.as_ref().map(|config| config.mqtt_topic.as_str());
         let mut brings = filters.filter(|filter| mqtt_topic.is_some_and(|own| filter.matches(own)));
         // No Local keeps our own messages away; 3.1.1 has no such option, and a shared subscription must
         // not have it ([MQTT-3.8.3-4]).
         let over_v5 = brings.clone().find(|filter| filter.is_shared()).cloned();
         let over_v311 = brings.next().cloned();
-        Self { config, brought_by: [over_v5, over_v311], ..Self::default() }
+        self.brought_by = [over_v5, over_v311];
     }
 
     /// Why there is no status message in this version, if one is wanted: a route would forward it.

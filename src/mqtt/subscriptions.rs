@@ -7,6 +7,9 @@
 //! unsubscribed once everything that takes its place is in force: rather twice than not at all.
 //!
 //! What another wanted filter covers is not subscribed, unless that other one is refused.
+//!
+//! Routes can change while a connection lasts ([`Subscriptions::reroute`], docs/decisions/0028-reload.md): what
+//! is subscribed and still wanted as it is stays untouched, and the rest becomes due by the same rules.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +77,8 @@ pub struct Subscriptions {
     may_copy: bool,
     /// The session is to be left.
     is_leaving: bool,
+    /// What we publish to this MQTT topic is not to come back.
+    own_mqtt_topic: String,
     renewed_at: Option<Instant>,
     /// Of the present connection.
     version: Version,
@@ -149,6 +154,23 @@ impl Entry {
         }
     }
 
+    /// The broker has answered for it on this connection, or will not be asked again.
+    fn is_known_to_broker(&self) -> bool {
+        matches!(self.state, State::InForce(_)) || self.has_failed
+    }
+
+    /// It is to be asked for with this QoS instead.
+    fn want_qos(&mut self, qos: Qos, now: Instant) {
+        self.qos = qos;
+        self.is_granted = false;
+        self.has_failed = false;
+        self.downgrades = 0;
+        self.backoff.reset();
+        if let State::Due(_) | State::Asked(_) | State::InForce(_) = self.state {
+            self.state = State::Due(now);
+        }
+    }
+
     fn held(&self) -> Held {
         Held { filter: self.filter.clone(), qos: self.qos, id: self.id }
     }
@@ -170,23 +192,7 @@ impl Subscriptions {
         let is_wanted = |held: &Held| routes.iter().any(|route| route.filter == held.filter);
         let old = remembered.iter().filter(|held| !is_wanted(held)).cloned();
         entries.extend(old.map(|held| Entry::new(None, held, true)));
-        for this in 0..entries.len() {
-            for other in 0..entries.len() {
-                if this == other {
-                    continue;
-                }
-                let it = &entries[other];
-                let covers = other < routes.len() && it.qos >= entries[this].qos;
-                let covers = covers && it.filter.covers(&entries[this].filter);
-                let overlaps = covers || it.filter.overlaps(&entries[this].filter);
-                if covers {
-                    entries[this].covered_by.push(other);
-                }
-                if overlaps {
-                    entries[this].overlaps.push(other);
-                }
-            }
-        }
+        relate(&mut entries, routes.len());
         name(&mut entries, routes.len());
         let mut subscriptions = Self {
             policy,
@@ -198,6 +204,7 @@ impl Subscriptions {
             excused: 0,
             may_copy: false,
             is_leaving: false,
+            own_mqtt_topic: String::new(),
             renewed_at: None,
             version: Version::V5,
             limits: ServerLimits::default(),
@@ -211,10 +218,104 @@ impl Subscriptions {
     /// The same, so that plain filters do not bring back what we publish to this MQTT topic.
     #[must_use]
     pub fn without(mut self, own_mqtt_topic: &str) -> Self {
-        for entry in &mut self.entries {
-            entry.no_local = !entry.filter.is_shared() && entry.filter.matches(own_mqtt_topic);
-        }
+        self.own_mqtt_topic = own_mqtt_topic.to_owned();
+        self.leave_own_out();
         self
+    }
+
+    fn leave_own_out(&mut self) {
+        for entry in &mut self.entries {
+            entry.no_local =
+                !entry.filter.is_shared() && entry.filter.matches(&self.own_mqtt_topic);
+        }
+    }
+
+    /// Other routes are wanted from now on. What is subscribed for one of them stays as it is, unless it is
+    /// to have another QoS or, so that copies can be told apart, an identifier; all else becomes due.
+    pub fn reroute(&mut self, routes: &[Arc<Route>], now: Instant, events: &mut Vec<SessionEvent>) {
+        if self.is_leaving {
+            return;
+        }
+        let mut old: Vec<_> = std::mem::take(&mut self.entries).into_iter().map(Some).collect();
+        // The new place of each old entry.
+        let mut places = vec![None; old.len()];
+        let mut same = Vec::new();
+        for (place, route) in routes.iter().enumerate() {
+            let is_it = |entry: &Option<Entry>| {
+                entry.as_ref().is_some_and(|entry| entry.filter == route.filter)
+            };
+            let found = old.iter().position(is_it);
+            let mut entry = found.and_then(|at| old[at].take()).unwrap_or_else(|| {
+                let held = Held { filter: route.filter.clone(), qos: route.qos, id: None };
+                Entry::new(None, held, false)
+            });
+            let is_same = entry.qos == route.qos;
+            if is_same && entry.is_known_to_broker() {
+                same.extend(entry.route.map(|before| (before, route.id)));
+            }
+            if !is_same {
+                entry.want_qos(route.qos, now);
+            }
+            entry.route = Some(route.id);
+            if let Some(at) = found {
+                // The answer to what was asked for before says nothing of another QoS.
+                let is_leaving = matches!(entry.state, State::Leaving(_));
+                places[at] = (is_same || is_leaving).then_some(place);
+            }
+            self.entries.push(entry);
+        }
+        for (at, entry) in old.into_iter().enumerate() {
+            let Some(mut entry) = entry else { continue };
+            let is_leaving = matches!(entry.state, State::Leaving(_));
+            if !entry.is_held && !is_leaving {
+                continue;
+            }
+            entry.route = None;
+            if !is_leaving {
+                entry.state = State::Idle;
+            }
+            places[at] = Some(self.entries.len());
+            self.entries.push(entry);
+        }
+        self.routes = routes.len();
+        self.asked.retain_mut(|(_, at)| match places[*at] {
+            Some(place) => {
+                *at = place;
+                true
+            }
+            None => false,
+        });
+        relate(&mut self.entries, self.routes);
+        self.identify(now);
+        self.leave_own_out();
+        events.push(SessionEvent::Rerouted { same });
+        self.plan(now, events);
+        self.tell_covered(events);
+    }
+
+    /// Gives identifiers to those that need one now. One that is subscribed with an identifier keeps it, and
+    /// one that is subscribed without is subscribed again.
+    fn identify(&mut self, now: Instant) {
+        let before: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
+        name(&mut self.entries, self.routes);
+        let is_told = self.version == Version::V5 && !self.limits.no_subscription_ids;
+        for (index, before) in before.into_iter().enumerate() {
+            let entry = &mut self.entries[index];
+            if entry.id.is_none() && entry.is_held {
+                entry.id = before;
+            }
+            let is_asked = matches!(entry.state, State::InForce(_) | State::Asked(_));
+            if entry.id != before && is_told && is_asked {
+                entry.state = State::Due(now);
+                self.asked.retain(|(_, at)| *at != index);
+            }
+        }
+    }
+
+    fn tell_covered(&self, events: &mut Vec<SessionEvent>) {
+        let covered = (0..self.routes).filter(|index| !self.is_active(*index));
+        let covered = covered.filter_map(|index| self.entries[index].route);
+        events.extend(covered.map(|route| SessionEvent::Covered { route }));
     }
 
     /// The same, so that nothing is wanted: all that routes subscribe, and all that is remembered, is
@@ -327,9 +428,7 @@ impl Subscriptions {
         if version == Version::V311 {
             self.keep_granted(now, events);
         }
-        let covered = (0..self.routes).filter(|index| !self.is_active(*index));
-        let covered = covered.filter_map(|index| self.entries[index].route);
-        events.extend(covered.map(|route| SessionEvent::Covered { route }));
+        self.tell_covered(events);
         self.plan(now, events);
     }
 
@@ -444,8 +543,14 @@ impl Subscriptions {
     ) {
         let late = self.policy.answer_within;
         let mut refused = false;
-        for index in 0..self.entries.len() {
+        // First what is only to be given an identifier, so that it has it when copies begin to come.
+        let all = 0..self.entries.len();
+        for (is_granted, index) in all.clone().map(|at| (true, at)).chain(all.map(|at| (false, at)))
+        {
             let entry = &mut self.entries[index];
+            if (entry.is_granted && entry.route.is_some()) != is_granted {
+                continue;
+            }
             match &mut entry.state {
                 State::Due(at) if *at <= now && entry.held_since <= self.excused => {
                     refused |= !self.subscribe(index, now, out, events);
@@ -613,6 +718,24 @@ impl Subscriptions {
         if !self.policy.is_recorded {
             self.recorded(self.changes);
         }
+    }
+}
+
+/// Notes which entries cover one another, and which have MQTT topics in common; the first so many are wanted.
+fn relate(entries: &mut [Entry], routes: usize) {
+    for this in 0..entries.len() {
+        let (mut covered_by, mut overlaps) = (Vec::new(), Vec::new());
+        for (other, it) in entries.iter().enumerate().filter(|(other, _)| *other != this) {
+            let covers = other < routes && it.qos >= entries[this].qos;
+            let covers = covers && it.filter.covers(&entries[this].filter);
+            if covers {
+                covered_by.push(other);
+            }
+            if covers || it.filter.overlaps(&entries[this].filter) {
+                overlaps.push(other);
+            }
+        }
+        (entries[this].covered_by, entries[this].overlaps) = (covered_by, overlaps);
     }
 }
 

@@ -577,3 +577,278 @@ proptest! {
         }
     }
 }
+
+impl Client {
+    fn reroute(&mut self, filters: &[(&str, u8)]) {
+        let Self { subscriptions, events, now, .. } = self;
+        subscriptions.reroute(&routes(filters), *now, events);
+    }
+
+    /// The requests by their filters: `+a` is subscribed, `-a` unsubscribed.
+    fn asked(&mut self) -> Vec<(String, u16)> {
+        let named = |request| match request {
+            Request::Subscribe { filter, packet_id, .. } => (format!("+{filter}"), packet_id),
+            Request::Unsubscribe { filter, packet_id } => (format!("-{filter}"), packet_id),
+        };
+        self.requests().into_iter().map(named).collect()
+    }
+}
+
+fn names(asked: &[(String, u16)]) -> Vec<&str> {
+    asked.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn other_routes_ask_only_for_the_difference() {
+    for version in [Version::V311, Version::V5] {
+        let mut client = Client::new(&[("a", 1), ("b", 1)], &[]);
+        client.connect(version, false);
+        client.settle();
+        client.reroute(&[("c", 1), ("a", 1)]);
+        let asked = client.asked();
+        assert_eq!(names(&asked), ["+c", "-b"], "{version:?}");
+        assert_eq!(client.held(), ["c", "a", "b"], "until the answers");
+        client.suback(asked[0].1, 1);
+        client.unsuback(asked[1].1, 0);
+        assert_eq!(client.held(), ["c", "a"]);
+        assert!(client.subscriptions.is_in_force());
+        client.reroute(&[("c", 1), ("a", 1)]);
+        assert_eq!(client.requests(), []);
+    }
+}
+
+#[test]
+fn another_qos_is_asked_for_again_and_the_answer_for_the_old_one_says_nothing() {
+    let mut client = Client::new(&[("a", 0), ("b", 1)], &[]);
+    client.connect(Version::V5, false);
+    let old = client.subscribes();
+    client.reroute(&[("a", 1), ("b", 1)]);
+    let new = client.subscribes();
+    assert_eq!(new.keys().collect::<Vec<_>>(), ["a"]);
+    client.suback(old["a"], 0);
+    client.suback(old["b"], 1);
+    assert!(!client.subscriptions.is_answered());
+    client.suback(new["a"], 1);
+    assert!(client.subscriptions.is_in_force());
+}
+
+#[test]
+fn one_that_overlaps_a_new_one_is_given_an_identifier_first_where_there_are_any() {
+    let overlapping = [("a/#", 0), ("+/b", 1)];
+    let mut client = Client::new(&overlapping[..1], &[]);
+    client.connect(Version::V5, false);
+    client.settle();
+    client.reroute(&overlapping);
+    let mut ids = Vec::new();
+    for request in client.requests() {
+        let Request::Subscribe { filter, packet_id, id, only_if_new: true } = request else {
+            panic!("{request:?}");
+        };
+        ids.push((filter, id));
+        client.suback(packet_id, 1);
+    }
+    assert_eq!(ids, [("a/#".to_owned(), Some(1)), ("+/b".to_owned(), Some(2))]);
+    // It keeps it, rather than being subscribed once more.
+    client.reroute(&overlapping[..1]);
+    assert_eq!(names(&client.asked()), ["-+/b"]);
+
+    let mut client = Client::new(&overlapping[..1], &[]);
+    client.connect(Version::V311, false);
+    client.settle();
+    client.reroute(&overlapping);
+    assert_eq!(names(&client.asked()), ["++/b"]);
+}
+
+#[test]
+fn what_takes_the_place_of_a_wider_filter_is_in_force_before_that_goes() {
+    let mut client = Client::new(&[("a/#", 1)], &[]);
+    client.connect(Version::V311, false);
+    client.settle();
+    client.reroute(&[("a/b", 1)]);
+    let asked = client.asked();
+    assert_eq!(names(&asked), ["+a/b"]);
+    client.suback(asked[0].1, 1);
+    assert_eq!(names(&client.asked()), ["-a/#"]);
+}
+
+#[test]
+fn while_its_suback_is_awaited_a_route_that_stays_is_not_asked_again_and_one_that_goes_is_undone() {
+    let mut client = Client::new(&[("a", 1), ("b", 1)], &[]);
+    client.connect(Version::V5, false);
+    let asked = client.subscribes();
+    client.reroute(&[("a", 1)]);
+    let undone = client.asked();
+    assert_eq!(names(&undone), ["-b"]);
+    client.suback(asked["a"], 1);
+    client.suback(asked["b"], 1);
+    client.unsuback(undone[0].1, 0);
+    assert_eq!(client.held(), ["a"]);
+    assert!(client.subscriptions.is_in_force());
+    client.now += 60 * SECOND;
+    assert_eq!(client.requests(), []);
+}
+
+#[test]
+fn one_that_is_wanted_again_while_it_is_unsubscribed_is_subscribed_behind_that() {
+    let mut client = Client::new(&[("a", 1), ("b", 1)], &[]);
+    client.connect(Version::V5, false);
+    client.settle();
+    client.reroute(&[("a", 1)]);
+    let asked = client.asked();
+    assert_eq!(names(&asked), ["-b"]);
+    client.reroute(&[("a", 1), ("b", 0)]);
+    assert_eq!(client.requests(), []);
+    client.unsuback(asked[0].1, 0);
+    assert_eq!(names(&client.asked()), ["+b"]);
+}
+
+#[test]
+fn routes_that_change_while_there_is_no_connection_are_asked_for_on_the_next_one() {
+    for version in [Version::V311, Version::V5] {
+        let resubscribe = Resubscribe::NewSession;
+        let filters = [("a", 1), ("b", 1)];
+        let mut client = Client::with(Policy { resubscribe, ..policy() }, &filters, &[]);
+        client.connect(version, false);
+        client.settle();
+        client.reroute(&[("a", 1), ("c", 1)]);
+        client.connect(version, true);
+        let asked = client.asked();
+        let expected = match version {
+            Version::V311 => vec!["+c", "-b"],
+            Version::V5 => vec!["+a", "+c", "-b"],
+        };
+        assert_eq!(names(&asked), expected);
+    }
+}
+
+#[test]
+fn a_file_knows_a_filter_before_it_is_subscribed_by_a_reload() {
+    let mut client = Client::with(Policy { is_recorded: true, ..policy() }, &[("a", 1)], &[]);
+    client.connect(Version::V5, false);
+    client.subscriptions.recorded(1);
+    client.settle();
+    client.reroute(&[("a", 1), ("b", 1)]);
+    assert_eq!(client.requests(), []);
+    let (number, held) = client.subscriptions.to_record().expect("a change");
+    assert_eq!(held.len(), 2);
+    client.subscriptions.recorded(number);
+    assert_eq!(names(&client.asked()), ["+b"]);
+}
+
+/// Something that happens to a session whose routes change.
+#[derive(Debug, Clone)]
+enum Turn {
+    /// The routes are those of these numbers, at QoS 1 or 0.
+    Reroute(Vec<(usize, bool)>),
+    Ask,
+    /// The broker answers the oldest request.
+    Answer,
+    /// Another connection, in a session that is there or is not.
+    Connect(bool),
+}
+
+const WANTED: [&str; 7] = ["a", "a/b", "a/#", "+/b", "b", "a/+", "c/#"];
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let wanted = prop::collection::btree_map(0..WANTED.len(), any::<bool>(), 1..5);
+    prop_oneof![
+        3 => wanted.prop_map(|wanted| Turn::Reroute(wanted.into_iter().collect())),
+        4 => Just(Turn::Ask),
+        4 => Just(Turn::Answer),
+        1 => any::<bool>().prop_map(Turn::Connect),
+    ]
+}
+
+proptest! {
+    /// However routes, answers and connections are mixed: in the end exactly what is wanted and no other
+    /// filter covers is subscribed at its QoS, and health says so.
+    #[test]
+    fn in_the_end_the_broker_has_what_the_last_routes_want(
+        turns in prop::collection::vec(turn(), 1..40), v5 in any::<bool>(),
+    ) {
+        let version = if v5 { Version::V5 } else { Version::V311 };
+        let mut wanted = vec![("a", 1)];
+        let mut client = Client::new(&wanted, &[]);
+        client.connect(version, false);
+        let mut broker: BTreeMap<String, u8> = BTreeMap::new();
+        let mut owed: Vec<(bool, u16, u8)> = Vec::new();
+        let ask = |client: &mut Client, broker: &mut BTreeMap<String, u8>,
+                       owed: &mut Vec<(bool, u16, u8)>| {
+            let mut out = BytesMut::new();
+            client.subscriptions.on_time(client.now, true, &mut out, &mut client.events);
+            let asked = requests(version, &mut out);
+            for request in &asked {
+                match request {
+                    Request::Subscribe { filter, packet_id, .. } => {
+                        let entries = client.subscriptions.entries.iter();
+                        let entry = entries.clone().find(|entry| entry.filter.as_str() == filter);
+                        let qos = entry.expect("it asks for it").qos.level();
+                        broker.insert(filter.clone(), qos);
+                        owed.push((true, *packet_id, qos));
+                    }
+                    Request::Unsubscribe { filter, packet_id } => {
+                        broker.remove(filter);
+                        owed.push((false, *packet_id, 0));
+                    }
+                }
+            }
+            asked.len()
+        };
+        let answer = |client: &mut Client, owed: &mut Vec<(bool, u16, u8)>| {
+            if owed.is_empty() {
+                return false;
+            }
+            match owed.remove(0) {
+                (true, packet_id, qos) => client.suback(packet_id, qos),
+                (false, packet_id, _) => client.unsuback(packet_id, 0),
+            }
+            true
+        };
+        for turn in turns {
+            match turn {
+                Turn::Reroute(numbers) => {
+                    let qos = |is_1: bool| u8::from(is_1);
+                    wanted = numbers.iter().map(|(at, is_1)| (WANTED[*at], qos(*is_1))).collect();
+                    client.reroute(&wanted);
+                }
+                Turn::Ask => drop(ask(&mut client, &mut broker, &mut owed)),
+                Turn::Answer => drop(answer(&mut client, &mut owed)),
+                Turn::Connect(session_present) => {
+                    owed.clear();
+                    if !session_present {
+                        broker.clear();
+                    }
+                    let limits = ServerLimits::default();
+                    client.events.push(SessionEvent::Connected {
+                        version, session_present, keep_alive_s: 60, limits,
+                    });
+                    client.connect(version, session_present);
+                }
+            }
+        }
+        while ask(&mut client, &mut broker, &mut owed) > 0 || answer(&mut client, &mut owed) {}
+        let routes = routes(&wanted);
+        let covered = |route: &Arc<Route>| {
+            routes.iter().any(|other| {
+                other.filter != route.filter && other.qos >= route.qos && other.filter.covers(&route.filter)
+            })
+        };
+        let expected: BTreeMap<_, _> = routes.iter().filter(|route| !covered(route))
+            .map(|route| (route.filter.to_string(), route.qos.level())).collect();
+        prop_assert_eq!(&broker, &expected);
+        let held: BTreeSet<_> = client.held().into_iter().map(str::to_owned).collect();
+        prop_assert_eq!(held, expected.keys().cloned().collect());
+        let mut health = crate::observe::MqttHealth::default();
+        client.events.iter().for_each(|event| event.apply(&mut health));
+        for route in &routes {
+            prop_assert_eq!(
+                health.subscriptions.get(&route.id), Some(&crate::observe::Subscription::Granted)
+            );
+        }
+        prop_assert_eq!(health.subscriptions.len(), routes.len());
+        client.now += 600 * SECOND;
+        if v5 {
+            prop_assert_eq!(client.requests(), []);
+        }
+    }
+}

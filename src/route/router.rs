@@ -138,6 +138,11 @@ impl Router {
         self.routes = routes;
     }
 
+    /// Other routes from the next message on. What was remembered is forgotten.
+    pub fn replace(&mut self, routes: &[Route], match_: Match) {
+        *self = Self::new(routes, match_);
+    }
+
     /// Forgets what it remembers, after a restart of the connection's actor.
     pub fn forget(&mut self) {
         self.memory = Memory::default();
@@ -158,6 +163,11 @@ impl Router {
         if let Some(dedupe) = &mut self.memory.dedupe {
             dedupe.settled(id, is_delivered);
         }
+    }
+
+    /// Which of the routes that match a message take it.
+    pub fn match_(&self) -> Match {
+        self.match_
     }
 
     /// The routes, in order.

@@ -1,0 +1,95 @@
+//! Routes that a reload took away, for what their subscriptions still bring. Pure.
+//!
+//! Between UNSUBSCRIBE and UNSUBACK, and behind it what it has begun to send or has queued, a broker delivers
+//! messages for a filter that no route has any more (MQTT 5, section 3.10.4). They were taken for the session while
+//! the configuration wanted them: they become the records that they would have become then, and no reload makes a
+//! dead letter of them (docs/decisions/0028-reload.md).
+
+use std::sync::Arc;
+
+use crate::route::{Match, Route, Router};
+
+/// At most this many routes are kept; the oldest go first.
+const FORMER_MAX: usize = 1_000;
+
+/// See the module. It is asked only for messages that no present route matches.
+#[derive(Debug, Default)]
+pub(super) struct Former {
+    router: Option<Router>,
+}
+
+impl Former {
+    /// `before` are replaced by `now`.
+    pub(super) fn retire(&mut self, before: &[Arc<Route>], match_: Match, now: &[Route]) {
+        let older = self.router.as_ref().map_or(&[][..], Router::routes);
+        let mut gone: Vec<Route> = Vec::new();
+        for route in before.iter().chain(older) {
+            let is_there = |other: &Route| other.filter == route.filter;
+            if gone.len() < FORMER_MAX && !now.iter().any(is_there) && !gone.iter().any(is_there) {
+                gone.push(Route::clone(route));
+            }
+        }
+        self.router = (!gone.is_empty()).then(|| Router::new(&gone, match_));
+    }
+
+    /// The router of these routes, if there are any.
+    pub(super) fn router(&mut self) -> Option<&mut Router> {
+        self.router.as_mut()
+    }
+
+    /// Whether one of them matches.
+    pub(super) fn matches(&self, mqtt_topic: &[u8]) -> bool {
+        self.router.as_ref().is_some_and(|router| router.matches(mqtt_topic))
+    }
+
+    /// A panic may have left half-changed what routing remembers.
+    pub(super) fn forget(&mut self) {
+        self.router.iter_mut().for_each(Router::forget);
+    }
+
+    /// The session is another one: nothing of them comes any more.
+    pub(super) fn clear(&mut self) {
+        self.router = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::RouteId;
+
+    fn routes(filters: &[&str]) -> Vec<Route> {
+        let route =
+            |filter: &&str| Route::new(RouteId(0), filter.parse().expect("legal"), "kafka-topic");
+        filters.iter().map(route).collect()
+    }
+
+    fn shared(filters: &[&str]) -> Vec<Arc<Route>> {
+        routes(filters).into_iter().map(Arc::new).collect()
+    }
+
+    #[test]
+    fn what_no_present_route_has_is_kept_over_several_reloads_and_goes_with_the_session() {
+        let mut former = Former::default();
+        former.retire(&shared(&["a/#", "b"]), Match::First, &routes(&["b", "c"]));
+        assert!(former.matches(b"a/1") && !former.matches(b"b"));
+        former.retire(&shared(&["b", "c"]), Match::First, &routes(&["c"]));
+        assert!(former.matches(b"a/1") && former.matches(b"b") && !former.matches(b"c"));
+        former.retire(&shared(&["c"]), Match::First, &routes(&["c", "a/#"]));
+        assert!(!former.matches(b"a/1") && former.matches(b"b"), "it has a route again");
+        former.clear();
+        assert!(!former.matches(b"b"));
+    }
+
+    #[test]
+    fn the_number_of_routes_that_are_kept_is_bounded() {
+        let mut former = Former::default();
+        for reload in 0..3 {
+            let filters: Vec<_> = (0..FORMER_MAX).map(|at| format!("{reload}/{at}")).collect();
+            let filters: Vec<_> = filters.iter().map(String::as_str).collect();
+            former.retire(&shared(&filters), Match::First, &routes(&["other"]));
+        }
+        assert!(former.matches(b"2/0") && !former.matches(b"1/0"));
+        assert_eq!(former.router.map(|router| router.routes().len()), Some(FORMER_MAX));
+    }
+}
