@@ -25,7 +25,8 @@ use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
 use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
-use crate::route::Route;
+use crate::reload::number_routes;
+use crate::reloader::{Reloader, Reloads};
 use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
     Drain, Heartbeat, Readiness, ServiceManager, ServiceStatus, Supervise, SupervisorActor,
@@ -61,7 +62,22 @@ pub fn run(
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
 ) -> Exit {
-    run_until(config, logging, metrics, shutdown, None, std::convert::identity)
+    run_until(config, logging, metrics, shutdown, (None, None), std::convert::identity)
+}
+
+/// [`run`] with a configuration that is read again when it is asked for or has changed.
+///
+/// # Panics
+/// Within another actix system.
+pub fn run_reloading(
+    config: Config,
+    logging: Logging,
+    metrics: Arc<Metrics>,
+    shutdown: impl Future<Output = ()> + 'static,
+    reloads: Reloads,
+) -> Exit {
+    let extras = (None, Some(reloads));
+    run_until(config, logging, metrics, shutdown, extras, std::convert::identity)
 }
 
 /// Leaves for good: runs the bridge until each connection of `config` has delivered all that its session
@@ -105,16 +121,19 @@ pub fn leave(
         Exit::Drained if !all_left.get() => Exit::DeadlinePassed,
         exit => exit,
     };
-    run_until(config, logging, metrics, shutdown, Some(departed), judge)
+    run_until(config, logging, metrics, shutdown, (Some(departed), None), judge)
 }
 
-/// See [`run`]; with `departed` see [`leave`]. `judge` has the last word on how it ended.
+/// Who is told that a connection has left for good, and where the configuration is read again.
+type Extras = (Option<UnboundedSender<bool>>, Option<Reloads>);
+
+/// See [`run`], [`run_reloading`] and [`leave`]. `judge` has the last word on how it ended.
 fn run_until(
     config: Config,
     logging: Logging,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
-    departed: Option<UnboundedSender<bool>>,
+    extras: Extras,
     judge: impl FnOnce(Exit) -> Exit,
 ) -> Exit {
     let _flushed = logging.flush_guard();
@@ -123,7 +142,7 @@ fn run_until(
     let log = logging.logger();
     info!(log, "starting"; keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
 
-    let exit = match live(config, &logging, &metrics, shutdown, departed, &log) {
+    let exit = match live(config, &logging, &metrics, shutdown, extras, &log) {
         Ok(exit) => judge(exit),
         Err(NotStarted::System(error)) => {
             metrics.health().set_failure(Failure::new(Cause::NotStarted, error));
@@ -171,7 +190,7 @@ fn live(
     logging: &Logging,
     metrics: &Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
-    departed: Option<UnboundedSender<bool>>,
+    extras: Extras,
     log: &Logger,
 ) -> Result<Exit, NotStarted> {
     let metrics = Arc::clone(metrics);
@@ -180,7 +199,7 @@ fn live(
         let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
         let system = System::with_tokio_rt(|| runtime);
         let threads =
-            system.block_on(async { start(config, logging, metrics, shutdown, departed, log) })?;
+            system.block_on(async { start(config, logging, metrics, shutdown, extras, log) })?;
         Ok::<_, NotStarted>((system, threads))
     });
     let (system, threads) = started.map_err(|panic| NotStarted::System(panic.message))??;
@@ -280,12 +299,10 @@ fn start(
     logging: &Logging,
     metrics: Arc<Metrics>,
     shutdown: impl Future<Output = ()> + 'static,
-    departed: Option<UnboundedSender<bool>>,
+    (departed, reloads): Extras,
     log: &Logger,
 ) -> Result<Threads, NotStarted> {
-    let names = config.routes.iter().map(Route::known_as);
-    let numbers = metrics.route_names().learn(names);
-    config.routes.iter_mut().zip(numbers).for_each(|(route, number)| route.id = number);
+    number_routes(&mut config, metrics.route_names());
     let config = Arc::new(config);
     warn_of(&config, log)?;
     let sources = (0..).map(SourceId).take(config.connections.len());
@@ -322,7 +339,7 @@ fn start(
         log.new(o!(keys::COMPONENT => "supervisor")),
         supervisor_beat,
         threads,
-        manager.map(|manager| ServiceStatus::new(manager, readiness)),
+        manager.map(|manager| ServiceStatus::new(manager, Arc::clone(&readiness))),
     )
     .start();
 
@@ -339,12 +356,27 @@ fn start(
         )
     };
     SystemRegistry::set(kafka.clone());
-    let intakes = connections.into_iter().zip(&arbiters).map(|(connection, arbiter)| {
+    let connections = connections.into_iter().zip(&arbiters).map(|(connection, arbiter)| {
         let (next, metrics) = (NextStage::of(&kafka), Arc::clone(&metrics));
         let departed = departed.clone();
-        connection.start(arbiter, &config, next, &supervisor, metrics, departed).recipient()
+        connection.start(arbiter, &config, next, &supervisor, metrics, departed)
     });
-    supervisor.do_send(Supervise { intakes: intakes.collect() });
+    let connections: Vec<_> = connections.collect();
+    let intakes = connections.iter().map(|connection| connection.clone().recipient()).collect();
+    supervisor.do_send(Supervise { intakes });
+    if let Some(reloads) = reloads {
+        let reloader = Reloader {
+            config,
+            connections: connections.into_iter().map(Addr::recipient).collect(),
+            supervisor: supervisor.clone().recipient(),
+            readiness,
+            probe: probe.as_ref().map(Probe::config),
+            metrics,
+            logging: logging.clone(),
+            log: log.new(o!(keys::COMPONENT => "reload")),
+        };
+        actix_rt::spawn(reloader.run(reloads));
+    }
     arbiters.push(kafka_arbiter);
 
     actix_rt::spawn(async move {

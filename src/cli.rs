@@ -30,8 +30,8 @@ pub(crate) struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the bridge. SIGTERM, SIGINT, SIGQUIT and SIGHUP make it drain and exit; a second signal
-    /// other than SIGHUP makes it exit at once
+    /// Run the bridge. SIGTERM, SIGINT, SIGQUIT and the end of its terminal make it drain and exit; a
+    /// second signal makes it exit at once. SIGHUP makes it read its configuration again
     Run(ConfigArgs),
     /// Leave for good: deliver what the broker still keeps for this client, unsubscribe everything and
     /// end the session. Exit code 0 if it is gone, 3 if not all could be delivered: then it is kept
@@ -100,7 +100,7 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Where the configuration is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
     /// The configuration file
     #[arg(short, long, value_name = "FILE", default_value = "config.toml")]

@@ -4,7 +4,9 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
+use tokio::sync::mpsc::unbounded_channel;
 
+use mqtt_kafka_bridge::Reloads;
 use mqtt_kafka_bridge::config::{Config, ConfigErrors};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::http;
@@ -24,14 +26,18 @@ pub(crate) fn run(args: &ConfigArgs) -> Exit {
         eprintln!("{error}");
         return Exit::Usage;
     }
+    // Before the file is read: a change from then on is noticed.
+    let (ask, asked) = unbounded_channel();
+    let again = args.clone();
+    let reloads = Reloads::new(args.config.clone(), move || again.load(), asked);
     let config = match args.load() {
         Ok(config) => config,
         Err(errors) => return refused(&errors),
     };
     let logging = Logging::start(&config.log);
-    let shutdown = shutdown_signal(logging.clone());
+    let shutdown = shutdown_signal(logging.clone(), Some(ask));
     let metrics = Arc::new(Metrics::new(config.connection_names()));
-    mqtt_kafka_bridge::run(config, logging, metrics, shutdown)
+    mqtt_kafka_bridge::run_reloading(config, logging, metrics, shutdown, reloads)
 }
 
 /// Ends the sessions of one or all connections for good.
@@ -59,7 +65,7 @@ pub(crate) fn leave(args: &LeaveArgs) -> Exit {
         return Exit::Drained;
     }
     let logging = Logging::start(&config.log);
-    let interrupt = shutdown_signal(logging.clone());
+    let interrupt = shutdown_signal(logging.clone(), None);
     let metrics = Arc::new(Metrics::new(config.connection_names()));
     mqtt_kafka_bridge::leave(config, logging, metrics, interrupt)
 }

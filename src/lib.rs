@@ -33,6 +33,8 @@ pub mod route;
 pub mod mqtt;
 pub mod kafka;
 pub mod supervisor;
+pub mod reload;
+pub mod reloader;
 pub mod bridge;
 pub mod backoff;
 pub mod visible;
@@ -43,7 +45,8 @@ pub mod http;
 pub mod failpoint;
 pub mod exit;
 
-pub use bridge::{leave, run};
+pub use bridge::{leave, run, run_reloading};
+pub use reloader::Reloads;
 
 /// Certificates for the tests of TLS.
 #[cfg(test)]

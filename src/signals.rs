@@ -1,13 +1,16 @@
-//! Signals that ask this program to stop.
+//! Signals that ask this program to stop, or to read its configuration again.
 
+use std::fs::File;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
 use mqtt_kafka_bridge::exit::{Cause, Exit};
 use mqtt_kafka_bridge::observe::log::Logging;
 use mqtt_kafka_bridge::observe::{keys, panics};
 use slog::{error, info, o, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedSender;
 
 /// A signal and its name.
 pub(crate) type Named = (SignalKind, &'static str);
@@ -21,18 +24,21 @@ const HANGUP: Named = (SignalKind::hangup(), "SIGHUP");
 #[cfg(feature = "demo")]
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Completes at the first SIGTERM, SIGINT, SIGQUIT or SIGHUP. At a second one it flushes the log and
-/// ends the process at once. It must be polled on a Tokio runtime; signals count from the first poll.
+/// Completes at the first SIGTERM, SIGINT or SIGQUIT, or when its terminal has closed. At a second signal it
+/// flushes the log and ends the process at once. It must be polled on a Tokio runtime; signals count from the
+/// first poll.
 ///
-/// SIGHUP never counts as the second: a closed terminal sends it twice, and systemd right behind
-/// SIGTERM. Where SIGHUP is ignored from the start (`nohup`), it stays ignored. SIGPIPE is ignored, as
-/// in every Rust program: the bridge goes on when a reader of its log has gone.
-pub(crate) async fn shutdown_signal(logging: Logging) {
+/// SIGHUP asks `reload`, if there is one; else it ends too. Where it comes because the terminal has closed, nobody
+/// sits there any more who could end the bridge, and it ends by itself. It never counts as the second signal: a
+/// closed terminal sends it twice, and systemd right behind SIGTERM. Where it is ignored from the start (`nohup`), it
+/// stays ignored. SIGPIPE is ignored, as in every Rust program: the bridge goes on when a reader of its log has gone.
+pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSender<()>>) {
     let log = logging.logger().new(o!(keys::COMPONENT => "signal"));
     let mut wanted = vec![TERMINATE, INTERRUPT, QUIT];
     if !is_ignored(HANGUP.0) {
         wanted.push(HANGUP);
     }
+    let had_terminal = has_terminal();
     let mut signals = match Signals::listen(&wanted) {
         Ok(signals) => signals,
         Err(error) => {
@@ -44,7 +50,15 @@ pub(crate) async fn shutdown_signal(logging: Logging) {
             std::process::exit(exit.code());
         }
     };
-    let name = signals.next().await;
+    let name = loop {
+        let name = signals.next().await;
+        let Some(reload) = reload.as_ref().filter(|_| name == HANGUP.1) else { break name };
+        if had_terminal && has_lost_terminal().await {
+            break name;
+        }
+        // Whoever reads the configuration lives as long as the bridge.
+        let _ = reload.send(());
+    };
     info!(log, "stopping"; keys::SIGNAL => name);
     actix_rt::spawn(async move {
         let name = loop {
@@ -59,6 +73,22 @@ pub(crate) async fn shutdown_signal(logging: Logging) {
         logging.flush();
         std::process::exit(exit.code());
     });
+}
+
+/// How long a terminal may take to be gone after its SIGHUP.
+const TERMINAL_GOES_WITHIN: Duration = Duration::from_millis(100);
+
+/// Whether the process has a terminal that controls it.
+fn has_terminal() -> bool {
+    File::open("/dev/tty").is_ok()
+}
+
+/// Whether the terminal is gone. Where the leader of its session ends before it closes, SIGHUP comes first.
+async fn has_lost_terminal() -> bool {
+    if has_terminal() {
+        tokio::time::sleep(TERMINAL_GOES_WITHIN).await;
+    }
+    !has_terminal()
 }
 
 /// Receives some signals.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -344,7 +345,7 @@ fn an_address_that_is_taken_ends_run_with_78_and_is_named() {
 }
 
 /// A bridge whose brokers are both absent; it runs on. Killed when dropped.
-struct Run(Child, #[expect(dead_code, reason = "it is there as long as the run")] NamedTempFile);
+struct Run(Child, NamedTempFile);
 
 impl Run {
     fn start(change: impl FnOnce(&mut Command)) -> Self {
@@ -359,6 +360,13 @@ impl Run {
         let pid = libc::pid_t::try_from(self.0.id()).expect("a pid is positive");
         // SAFETY: kill has no memory effects; the child is ours and not yet waited for.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// What it says from now on, where stderr is a pipe.
+    fn lines(&self) -> impl Iterator<Item = String> + use<> {
+        let pipe = self.0.stderr.as_ref().expect("a pipe").as_fd().try_clone_to_owned();
+        let lines = BufReader::new(File::from(pipe.expect("a copy"))).lines();
+        lines.map(|line| line.expect("UTF-8"))
     }
 
     /// Returns once it has a handler for the signal.
@@ -400,12 +408,71 @@ impl Drop for Run {
 
 #[test]
 fn a_signal_ends_run_with_0_when_nothing_is_in_flight() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGHUP] {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT] {
         let run = Run::start(|_| {});
         run.wait_until_it_handles(signal);
         run.signal(signal);
         assert_eq!(run.end().0, Some(0), "signal {signal}");
     }
+}
+
+#[test]
+fn sighup_makes_run_read_its_configuration_again_and_a_wrong_one_keeps_the_old() {
+    let run = Run::start(|command| {
+        command.stderr(Stdio::piped());
+    });
+    run.wait_until_it_handles(libc::SIGHUP);
+    let text =
+        MINIMAL.replace("[kafka]", "[[routes]]\nfilter = \"new/#\"\nkafka_topic = \"k\"\n[kafka]");
+    let mut said = run.lines();
+    let mut reload = |text: &str, expected: &str| {
+        std::fs::write(run.1.path(), text).expect("written");
+        run.signal(libc::SIGHUP);
+        said.find(|line| line.contains(expected)).unwrap_or_else(|| panic!("no {expected:?}"))
+    };
+    reload(&text, "configuration applied");
+    let refused = reload(&text.replace("new/#", "new/#/x"), "configuration refused");
+    assert!(refused.contains("filter") && refused.contains(":"), "{refused}");
+    reload(&text, "nothing to apply");
+    let waits = reload(&format!("data_dir = \"/\"\n{text}"), "wait for a restart");
+    assert!(waits.contains("data_dir"), "{waits}");
+    run.signal(libc::SIGTERM);
+    assert_eq!(run.end().0, Some(0));
+}
+
+#[test]
+fn a_terminal_that_closes_ends_run_in_order() {
+    let (mut master, mut slave) = (0, 0);
+    let null = std::ptr::null_mut();
+    // SAFETY: it writes two file descriptors, and nothing through the null pointers.
+    let opened =
+        unsafe { libc::openpty(&raw mut master, &raw mut slave, null, null.cast(), null.cast()) };
+    assert_eq!(opened, 0);
+    // SAFETY: both were just opened and belong to nobody else.
+    let (inherited, slave) = unsafe { (OwnedFd::from_raw_fd(master), OwnedFd::from_raw_fd(slave)) };
+    // A copy closes at exec: the bridge must not hold its own terminal open.
+    let master = inherited.try_clone().expect("a copy");
+    drop(inherited);
+    let terminal = slave.as_raw_fd();
+    let run = Run::start(|command| {
+        command.stderr(Stdio::piped());
+        // SAFETY: between fork and exec only setsid(2) and ioctl(2) are called.
+        unsafe {
+            command.pre_exec(move || {
+                libc::setsid();
+                match libc::ioctl(terminal, libc::TIOCSCTTY, 0) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            });
+        }
+    });
+    run.wait_until_it_handles(libc::SIGHUP);
+    // By hand, SIGHUP reloads there too.
+    run.signal(libc::SIGHUP);
+    assert!(run.lines().any(|line| line.contains("nothing to apply")));
+    drop((master, slave));
+    assert_eq!(run.end().0, Some(0));
 }
 
 #[test]

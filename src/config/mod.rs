@@ -10,6 +10,7 @@ mod client;
 mod client_id;
 mod connections;
 mod describe;
+mod difference;
 mod errors;
 mod field;
 mod for_test;

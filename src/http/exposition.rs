@@ -11,9 +11,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::message::RouteName;
-use crate::observe::health::CODES;
+use crate::observe::health::{CODES, WARNINGS};
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
-use crate::observe::{ConnectionMetrics, Conservation};
+use crate::observe::{ConnectionMetrics, Conservation, ReloadOutcome};
 use crate::route::note::Note;
 
 /// As the OpenMetrics specification asks for.
@@ -44,6 +44,8 @@ pub(super) struct Scrape {
     /// The places where messages could be held, and whether they are.
     pub(super) held: BTreeMap<String, bool>,
     pub(super) not_ready: BTreeSet<&'static str>,
+    pub(super) warnings: BTreeSet<&'static str>,
+    pub(super) reloads: BTreeMap<ReloadOutcome, u64>,
     pub(super) timing_dropped: u64,
     pub(super) records_dropped: u64,
     pub(super) uptime_s: f64,
@@ -163,6 +165,18 @@ impl Scrape {
         for code in CODES {
             let given = u64::from(self.not_ready.contains(code));
             gauge(&mut family.encode_family(&[("reason", code)])?, given)?;
+        }
+        let help = "1 for each warning that /readyz gives.";
+        let mut family = to.encode_descriptor("warning", help, None, MetricType::Gauge)?;
+        for code in WARNINGS {
+            let given = u64::from(self.warnings.contains(code));
+            gauge(&mut family.encode_family(&[("reason", code)])?, given)?;
+        }
+        let help = "How often the configuration was read again, by what became of it.";
+        let mut family = to.encode_descriptor("reloads", help, None, MetricType::Counter)?;
+        for outcome in ReloadOutcome::ALL {
+            let count = self.reloads.get(&outcome).copied().unwrap_or_default();
+            counter(&mut family.encode_family(&[("outcome", outcome.name())])?, count)?;
         }
         let help = "1 for a Kafka topic whose messages wait until a person removes the cause.";
         let mut family = to.encode_descriptor("held", help, None, MetricType::Gauge)?;
@@ -292,6 +306,8 @@ mod tests {
             .into(),
             held: [("t".to_owned(), true)].into(),
             not_ready: ["draining"].into(),
+            warnings: ["reload_failed"].into(),
+            reloads: [(ReloadOutcome::Refused, 3)].into(),
             timing_dropped: 4,
             records_dropped: 0,
             uptime_s: 1.5,
@@ -321,6 +337,10 @@ mod tests {
             "ready 0",
             "not_ready{reason=\"draining\"} 1",
             "not_ready{reason=\"kafka_unreachable\"} 0",
+            "warning{reason=\"reload_failed\"} 1",
+            "warning{reason=\"insecure\"} 0",
+            "reloads_total{outcome=\"refused\"} 3",
+            "reloads_total{outcome=\"applied\"} 0",
             "held{kafka_topic=\"t\"} 1",
             "uptime_seconds 1.5",
             r#"stage_seconds_bucket{le="0.0005",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,

@@ -1,6 +1,6 @@
 //! The pages that are served.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use super::exposition::{self, Connection, Scrape};
 use super::html;
 use crate::config::Config;
 use crate::observe::Logging;
-use crate::observe::health::{self, ConnectionHealth, HeldPlace, Reason, Snapshot};
+use crate::observe::health::{self, ConnectionHealth, Reason, Snapshot};
 use crate::supervisor::Readiness;
 
 /// One answer.
@@ -44,21 +44,16 @@ pub struct Pages {
     pub(super) logging: Logging,
     /// The section of each connection, in the order of the configuration.
     sections: Vec<Arc<str>>,
-    /// Where messages can be held.
-    places: BTreeSet<HeldPlace>,
     started: Instant,
 }
 
 impl Pages {
     /// Of the bridge with this readiness.
     pub fn new(config: &Config, readiness: Arc<Readiness>, logging: Logging) -> Self {
-        let kafka_topics = config.routes.iter().filter_map(|route| route.kafka_topic.as_fixed());
-        let kafka_topics = kafka_topics.map(|fixed| HeldPlace::KafkaTopic(Arc::clone(fixed)));
         Self {
             readiness,
             logging,
             sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),
-            places: kafka_topics.chain([HeldPlace::DeadLetter]).collect(),
             started: Instant::now(),
         }
     }
@@ -113,9 +108,10 @@ impl Pages {
 
     fn scrape(&self) -> Scrape {
         let metrics = self.readiness.metrics();
-        let not_ready = self.readiness.not_ready(&self.readiness.seen());
+        let seen = self.readiness.seen();
+        let not_ready = self.readiness.not_ready(&seen);
         let mut held: BTreeMap<_, _> =
-            self.places.iter().map(|place| (place.to_string(), false)).collect();
+            self.readiness.places().iter().map(|place| (place.to_string(), false)).collect();
         held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
         let mut notes = BTreeMap::new();
         for ((route, note), count) in metrics.notes() {
@@ -127,6 +123,8 @@ impl Pages {
             routes: metrics.route_names().all(),
             notes,
             held,
+            warnings: health::warnings(&seen).iter().map(|warning| warning.reason).collect(),
+            reloads: metrics.reloads(),
             not_ready: not_ready.iter().map(|reason| reason.reason).collect(),
             timing_dropped: self.logging.timing_dropped(),
             records_dropped: self.logging.records_dropped(),
@@ -163,6 +161,7 @@ mod tests {
         let route = &config.routes[0];
         let from = |id, filter: &str, from: &[&str]| Route {
             id: RouteId(id),
+            name: filter.into(),
             filter: filter.parse().expect("legal"),
             from: from.iter().map(|name| (*name).into()).collect(),
             ..route.clone()

@@ -24,5 +24,5 @@ mod test_support;
 
 pub use actor::KafkaProducerActor;
 pub use login::{Login, LoginThread};
-pub use probe::Probe;
+pub use probe::{Probe, ProbeConfig};
 pub use producer_event::{Event, ProducerEvent};

@@ -5,7 +5,7 @@
 //! errors late, and none at all about a broker that is frozen.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ use super::events::{Listener, Report};
 use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
 use super::login::{Doubt, Login};
 use super::producer::brokers;
+use parking_lot::Mutex;
+
 use crate::config::{Config, KafkaClient, Secrets};
 use crate::observe::{KafkaHealth, Metrics, TopicTrouble, diagnosis};
 use crate::supervisor::{Stop, StoppableThread};
@@ -49,7 +51,25 @@ const UNREACHABLE: [i32; 6] =
 
 /// The probe's thread.
 #[derive(Debug)]
-pub struct Probe(StoppableThread);
+pub struct Probe {
+    thread: StoppableThread,
+    config: ProbeConfig,
+}
+
+/// The configuration that the next question is about.
+#[derive(Debug, Clone)]
+pub struct ProbeConfig(Arc<Mutex<Arc<Config>>>);
+
+impl ProbeConfig {
+    /// Questions are about the Kafka topics of this configuration from now on.
+    pub fn set(&self, config: Arc<Config>) {
+        *self.0.lock() = config;
+    }
+
+    fn get(&self) -> Arc<Config> {
+        Arc::clone(&self.0.lock())
+    }
+}
 
 impl Probe {
     /// Starts the thread, which writes each answer to the health in `metrics`.
@@ -62,29 +82,35 @@ impl Probe {
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let mut client = Client::new(config, login)?;
-        let config = Arc::clone(config);
+        let current = ProbeConfig(Arc::new(Mutex::new(Arc::clone(config))));
+        let config = current.clone();
         let ask = move |stop: &Stop| {
             loop {
-                client.renew(&config);
+                client.renew(&current.get());
                 metrics.health().set_kafka(client.ask());
                 if stop.wait(PAUSE) {
                     return;
                 }
             }
         };
-        Ok(Self(StoppableThread::start("kafka-probe", ask)?))
+        Ok(Self { thread: StoppableThread::start("kafka-probe", ask)?, config })
+    }
+
+    /// By which the questions are changed.
+    pub fn config(&self) -> ProbeConfig {
+        self.config.clone()
     }
 
     /// Something that says whether the thread has ended, for `SupervisorActor` to watch.
     pub fn finished(&self) -> impl Fn() -> bool + Send + Sync + use<> {
-        self.0.finished()
+        self.thread.finished()
     }
 }
 
 /// Does not wait for the thread: a question to a Kafka that is unreachable takes its time.
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.0.stop();
+        self.thread.stop();
     }
 }
 
@@ -142,6 +168,8 @@ struct Client {
     inner: Arc<librdkafka::Client>,
     /// Metadata is about these.
     _topics: Vec<Topic>,
+    /// Their names.
+    names: BTreeSet<String>,
     /// For [`librdkafka::Client::remind_of_brokers`].
     brokers: CString,
     errors: Errors,
@@ -160,14 +188,15 @@ impl Client {
         let inner = login
             .client(KafkaClient::Probe, None)
             .map_err(|not_made| io::Error::other(not_made.why))?;
-        let names = config.routes.iter().filter_map(|route| Some(&**route.kafka_topic.as_fixed()?));
+        let names = names(config);
         let topics = names
-            .chain(config.dead_letter.kafka_topic.as_deref())
+            .iter()
             .map(|name| inner.topic(name).map_err(|code| io::Error::other(classify::name(code))));
         let topics = topics.collect::<io::Result<_>>()?;
         Ok(Self {
             inner,
             _topics: topics,
+            names,
             brokers: brokers(config),
             errors: Errors {
                 secrets: login.secrets().clone(),
@@ -181,11 +210,11 @@ impl Client {
         })
     }
 
-    /// Another client, if certificates have changed; this one if that cannot be made.
+    /// Another client, if certificates or the Kafka topics have changed; this one if that cannot be made.
     fn renew(&mut self, config: &Config) {
-        if self.login.version() != self.version
-            && let Ok(client) = Self::new(config, &Arc::clone(&self.login))
-        {
+        let is_current = self.login.version() == self.version && names(config) == self.names;
+        if !is_current && let Ok(client) = Self::new(config, &Arc::clone(&self.login)) {
+            client.answered.set(self.answered.get());
             *self = client;
         }
     }
@@ -268,6 +297,12 @@ impl Client {
             within = Duration::ZERO;
         }
     }
+}
+
+/// The Kafka topics that the configuration names.
+fn names(config: &Config) -> BTreeSet<String> {
+    let fixed = config.routes.iter().filter_map(|route| Some(&**route.kafka_topic.as_fixed()?));
+    fixed.chain(config.dead_letter.kafka_topic.as_deref()).map(str::to_owned).collect()
 }
 
 /// A broker that leads partitions of our Kafka topics, and one of them.

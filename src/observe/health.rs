@@ -53,10 +53,12 @@ impl Display for Reason {
 }
 
 /// All values of [`Reason::reason`] that are warnings: they do not make the bridge unready.
-pub const WARNINGS: [&str; 2] = [UNMATCHED_DROPPED, INSECURE];
+pub const WARNINGS: [&str; 4] = [UNMATCHED_DROPPED, INSECURE, RELOAD_FAILED, RESTART_PENDING];
 
 const UNMATCHED_DROPPED: &str = "unmatched_dropped";
 const INSECURE: &str = "insecure";
+const RELOAD_FAILED: &str = "reload_failed";
+const RESTART_PENDING: &str = "restart_pending";
 
 /// All values of [`Reason::reason`] that mean not ready. docs/observability.md says what to do about each.
 pub const CODES: [&str; 19] = [
@@ -240,6 +242,15 @@ pub struct ActorHealth {
     pub silent: Duration,
 }
 
+/// The last configuration that was read again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReloadHealth {
+    /// What is wrong with it.
+    pub failed: Option<String>,
+    /// Keys of the last good one that wait for a restart.
+    pub restart: Vec<String>,
+}
+
 /// The state of the parts that belong to no connection. One for the whole bridge, in
 /// [`Metrics`](super::Metrics::health).
 #[derive(Debug, Default)]
@@ -249,6 +260,7 @@ pub struct Health {
     unconfirmed: Mutex<Option<Duration>>,
     failing_partitions: Mutex<Vec<String>>,
     unmatched: Mutex<Option<String>>,
+    reload: Mutex<ReloadHealth>,
     draining: AtomicBool,
     failure: OnceLock<Failure>,
 }
@@ -277,6 +289,21 @@ impl Health {
     /// Sets why messages that no route matches are dropped now; `None`: the last one was not dropped.
     pub fn set_unmatched_dropped(&self, why: Option<String>) {
         *self.unmatched.lock() = why;
+    }
+
+    /// A configuration was read again and is good; these keys of it wait for a restart.
+    pub fn set_reloaded(&self, restart: Vec<String>) {
+        *self.reload.lock() = ReloadHealth { failed: None, restart };
+    }
+
+    /// A configuration was read again and is wrong.
+    pub fn set_reload_failed(&self, why: String) {
+        self.reload.lock().failed = Some(why);
+    }
+
+    /// Whether a drain has begun.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     /// A drain has begun.
@@ -308,6 +335,7 @@ impl Health {
             unconfirmed: *self.unconfirmed.lock(),
             failing_partitions: self.failing_partitions.lock().clone(),
             unmatched_dropped: self.unmatched.lock().clone(),
+            reload: self.reload.lock().clone(),
             draining: self.draining.load(Relaxed),
             holds,
             actors,
@@ -330,6 +358,8 @@ pub struct Snapshot {
     pub failing_partitions: Vec<String>,
     /// Why messages that no route matches are dropped.
     pub unmatched_dropped: Option<String>,
+    /// The last configuration that was read again.
+    pub reload: ReloadHealth,
     /// A drain has begun.
     pub draining: bool,
     /// Messages that wait until a person removes a cause.
@@ -371,7 +401,11 @@ pub fn warnings(seen: &Snapshot) -> Vec<Reason> {
         );
         Some(seen.about(connection, INSECURE, &detail))
     });
-    unmatched.into_iter().chain(insecure).collect()
+    let ReloadHealth { failed, restart } = &seen.reload;
+    let failed = failed.as_ref().map(|why| Reason::new("bridge", RELOAD_FAILED, why));
+    let restart =
+        (!restart.is_empty()).then(|| Reason::new("bridge", RESTART_PENDING, restart.join(", ")));
+    unmatched.into_iter().chain(insecure).chain(failed).chain(restart).collect()
 }
 
 impl Snapshot {
@@ -502,6 +536,30 @@ mod tests {
     #[test]
     fn with_nothing_wrong_it_is_ready() {
         assert_eq!(said(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_configuration_that_is_refused_or_waits_for_a_restart_is_a_warning_until_a_good_one_comes()
+    {
+        let health = Health::default();
+        let warned = || {
+            let seen = health.snapshot(Vec::new(), Vec::new(), Vec::new());
+            let warnings = warnings(&seen);
+            assert!(warnings.iter().all(|warning| WARNINGS.contains(&warning.reason)));
+            warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        health.set_reloaded(vec!["http.listen".to_owned(), "data_dir".to_owned()]);
+        assert_eq!(warned(), ["bridge: restart_pending: http.listen, data_dir"]);
+        health.set_reload_failed("config.toml:3: wrong".to_owned());
+        assert_eq!(
+            warned(),
+            [
+                "bridge: reload_failed: config.toml:3: wrong",
+                "bridge: restart_pending: http.listen, data_dir"
+            ]
+        );
+        health.set_reloaded(Vec::new());
+        assert_eq!(warned(), Vec::<String>::new());
     }
 
     #[test]

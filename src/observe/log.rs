@@ -8,6 +8,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use slog::{Drain, FlushError, Level, Logger, Never, OwnedKVList, Record, b, o, record};
@@ -25,7 +26,8 @@ pub struct Logging(Arc<Inner>);
 
 struct Inner {
     output: Output,
-    level: Level,
+    /// Shared with all loggers.
+    level: Arc<AtomicUsize>,
     timing: TimingSink,
     writer: Option<JoinHandle<()>>,
 }
@@ -48,14 +50,18 @@ impl Logging {
         let (buffer, writer) = Buffer::start(Box::new(sink), report);
         let output = Output { buffer, style };
         let timing = TimingSink::new(config.timing, output.clone());
-        Self(Arc::new(Inner { output, level: config.level, timing, writer }))
+        let level = Arc::new(AtomicUsize::new(config.level.as_usize()));
+        Self(Arc::new(Inner { output, level, timing, writer }))
     }
 
     /// The root logger. Give each component a child: `log.new(o!(keys::COMPONENT => "mqtt"))`.
     ///
     /// It still works after this [`Logging`] has been dropped, record by record and unbuffered.
     pub fn logger(&self) -> Logger {
-        Logger::root(LineDrain { output: self.0.output.clone(), level: self.0.level }, o!())
+        Logger::root(
+            LineDrain { output: self.0.output.clone(), level: Arc::clone(&self.0.level) },
+            o!(),
+        )
     }
 
     /// Where timing records go, by the policy of the configuration.
@@ -65,7 +71,12 @@ impl Logging {
 
     /// Records above this level are dropped.
     pub fn level(&self) -> Level {
-        self.0.level
+        level_of(&self.0.level)
+    }
+
+    /// Records above this level are dropped from now on.
+    pub fn set_level(&self, level: Level) {
+        self.0.level.store(level.as_usize(), Relaxed);
     }
 
     /// Writes out everything that was logged before. Gives up after one second, with `false`, if
@@ -104,7 +115,7 @@ impl Logging {
 
 impl fmt::Debug for Logging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logging").field("level", &self.0.level).finish_non_exhaustive()
+        f.debug_struct("Logging").field("level", &self.level()).finish_non_exhaustive()
     }
 }
 
@@ -138,7 +149,11 @@ impl Drop for FlushGuard {
 /// Formats each record on the thread that logs it and appends it to the buffer.
 struct LineDrain {
     output: Output,
-    level: Level,
+    level: Arc<AtomicUsize>,
+}
+
+fn level_of(level: &AtomicUsize) -> Level {
+    Level::from_usize(level.load(Relaxed)).unwrap_or(Level::Trace)
 }
 
 impl Drain for LineDrain {
@@ -158,7 +173,7 @@ impl Drain for LineDrain {
     }
 
     fn is_enabled(&self, level: Level) -> bool {
-        level.is_at_least(self.level)
+        level.is_at_least(level_of(&self.level))
     }
 
     fn flush(&self) -> Result<(), FlushError> {

@@ -193,6 +193,32 @@ pub struct Metrics {
     health: Health,
     route_names: Arc<RouteNames>,
     notes: Mutex<BTreeMap<(RouteId, Note), u64>>,
+    reloads: Mutex<BTreeMap<ReloadOutcome, u64>>,
+}
+
+/// What became of a configuration that was read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReloadOutcome {
+    /// What could be applied of it was.
+    Applied,
+    /// Nothing of it that could be applied differs from what was in force.
+    Unchanged,
+    /// It is wrong, and the old one stays.
+    Refused,
+}
+
+impl ReloadOutcome {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Applied, Self::Unchanged, Self::Refused];
+
+    /// The label of the metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Unchanged => "unchanged",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// Latencies from receipt to delivery, before and after the last summary.
@@ -220,7 +246,18 @@ impl Metrics {
             health: Health::default(),
             route_names: Arc::default(),
             notes: Mutex::default(),
+            reloads: Mutex::default(),
         }
+    }
+
+    /// Counts a configuration that was read again.
+    pub fn count_reload(&self, outcome: ReloadOutcome) {
+        *self.reloads.lock().entry(outcome).or_default() += 1;
+    }
+
+    /// Configurations that were read again, by what became of them.
+    pub fn reloads(&self) -> BTreeMap<ReloadOutcome, u64> {
+        self.reloads.lock().clone()
     }
 
     /// The names of the routes by which things are counted.

@@ -31,7 +31,7 @@ pub use latency::{Acknowledged, Delivered};
 pub use log::{FlushGuard, Logging};
 pub use log_crate::bridge_log_crate;
 pub use log_limiter::LogLimiter;
-pub use metrics::{ConnectionMetrics, Conservation, Metrics};
+pub use metrics::{ConnectionMetrics, Conservation, Metrics, ReloadOutcome};
 pub use panics::{PanicReport, install_hook};
 pub use timing::{TimingBatch, TimingSink};
 pub use timing_record::TimingRecord;

@@ -138,11 +138,6 @@ impl Router {
         self.routes = routes;
     }
 
-    /// Other routes from the next message on. What was remembered is forgotten.
-    pub fn replace(&mut self, routes: &[Route], match_: Match) {
-        *self = Self::new(routes, match_);
-    }
-
     /// Forgets what it remembers, after a restart of the connection's actor.
     pub fn forget(&mut self) {
         self.memory = Memory::default();

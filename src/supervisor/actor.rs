@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::guard::LastResort;
 use super::heartbeat::Heartbeat;
-use super::mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
+use super::mail::{Cause, ChildDown, Directive, Drain, Drained, Reloading, StopIntake, Supervise};
 use super::policy::{Decision, RestartPolicy};
 use super::service_manager::ServiceStatus;
 use super::summary::Summary;
@@ -283,6 +283,14 @@ impl Handler<Supervise> for SupervisorActor {
         self.intakes = mail.intakes;
         self.status.iter_mut().for_each(ServiceStatus::started);
         self.ask_to_stop_intake();
+    }
+}
+
+impl Handler<Reloading> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, Reloading { is_over }: Reloading, _: &mut Self::Context) {
+        self.status.iter_mut().for_each(|status| status.reloading(is_over));
     }
 }
 

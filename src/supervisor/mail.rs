@@ -53,6 +53,14 @@ pub struct Supervise {
 #[rtype(result = "()")]
 pub struct Drain;
 
+/// The configuration is being read again; for the service manager.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Reloading {
+    /// It was read, and what can be applied is.
+    pub is_over: bool,
+}
+
 /// To MqttActor: take in nothing more; when everything in flight is settled and acknowledged and the
 /// connection is closed, answer [`Drained`] to SupervisorActor. May come more than once.
 #[derive(Debug, Clone, Copy, Message)]

@@ -51,7 +51,7 @@ mod tests;
 
 pub use actor::{SupervisorActor, WatchedThread};
 pub use heartbeat::Heartbeat;
-pub use mail::{Cause, ChildDown, Directive, Drain, Drained, StopIntake, Supervise};
+pub use mail::{Cause, ChildDown, Directive, Drain, Drained, Reloading, StopIntake, Supervise};
 pub use readiness::Readiness;
 pub use service_manager::{ServiceManager, ServiceStatus};
 pub use thread::{Stop, StoppableThread};

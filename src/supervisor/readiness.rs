@@ -1,12 +1,15 @@
 //! Whether the bridge is ready and alive now, for all that show it: the HTTP pages and systemd.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use super::heartbeat::Heartbeat;
 use crate::config::{Config, MqttConfig};
 use crate::observe::Metrics;
-use crate::observe::health::{self, ActorHealth, Reason, Snapshot, Wanted};
+use crate::observe::health::{self, ActorHealth, HeldPlace, Reason, Snapshot, Wanted};
 use crate::route::Route;
 
 /// An actor beats once a second; one that is silent for this long is not just late.
@@ -24,21 +27,50 @@ pub struct Readiness {
     metrics: Arc<Metrics>,
     heartbeats: Vec<Arc<Heartbeat>>,
     silent_max: Duration,
+    configured: RwLock<Configured>,
+}
+
+/// What readiness takes from the configuration.
+#[derive(Debug)]
+struct Configured {
     /// What each connection needs, in the order of the configuration.
     wanted: Vec<Vec<Wanted>>,
+    /// Where messages can be held.
+    places: BTreeSet<HeldPlace>,
+}
+
+impl Configured {
+    fn by(config: &Config) -> Self {
+        let wanted_by =
+            |mqtt: &MqttConfig| config.routes_of(mqtt).iter().map(wanted).collect::<Vec<_>>();
+        let kafka_topics = config.routes.iter().filter_map(|route| route.kafka_topic.as_fixed());
+        let places = kafka_topics.map(|fixed| HeldPlace::KafkaTopic(Arc::clone(fixed)));
+        Self {
+            wanted: config.connections.iter().map(wanted_by).collect(),
+            places: places.chain([HeldPlace::DeadLetter]).collect(),
+        }
+    }
 }
 
 impl Readiness {
     /// Of a bridge with these actors.
     pub fn new(config: &Config, metrics: Arc<Metrics>, heartbeats: Vec<Arc<Heartbeat>>) -> Self {
-        let wanted_by =
-            |mqtt: &MqttConfig| config.routes_of(mqtt).iter().map(wanted).collect::<Vec<_>>();
         Self {
             metrics,
             heartbeats,
             silent_max: silent_max(config.supervisor.hang_after),
-            wanted: config.connections.iter().map(wanted_by).collect(),
+            configured: RwLock::new(Configured::by(config)),
         }
+    }
+
+    /// Other routes are wanted from now on.
+    pub fn configure(&self, config: &Config) {
+        *self.configured.write() = Configured::by(config);
+    }
+
+    /// Where messages can be held, beside what templates name.
+    pub fn places(&self) -> BTreeSet<HeldPlace> {
+        self.configured.read().places.clone()
     }
 
     /// What the bridge counts.
@@ -53,7 +85,8 @@ impl Readiness {
 
     /// Why it was not ready then; empty: it was.
     pub fn not_ready(&self, seen: &Snapshot) -> Vec<Reason> {
-        let wanted: Vec<_> = self.wanted.iter().map(Vec::as_slice).collect();
+        let configured = self.configured.read();
+        let wanted: Vec<_> = configured.wanted.iter().map(Vec::as_slice).collect();
         health::not_ready(seen, &wanted, self.silent_max)
     }
 

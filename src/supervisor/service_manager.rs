@@ -1,6 +1,7 @@
 //! Tells systemd that the bridge has started, whether it is ready, that it makes progress, and that it stops:
 //! sd_notify(3), for units with `Type=notify`.
 
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsStr;
 use std::io;
@@ -17,6 +18,9 @@ use crate::observe::health::Reason;
 
 /// The longest status, in characters: one line of `systemctl status`.
 const STATUS_MAX: usize = 200;
+
+/// At most this many messages wait for a manager that takes nothing.
+const OWED_MAX: usize = 4;
 
 /// The service manager that started this process. It is told without waiting: when it takes nothing, nothing
 /// of the bridge stands still. What it must know is told again then ([`ServiceStatus`]).
@@ -73,33 +77,56 @@ pub struct ServiceStatus {
     readiness: Arc<Readiness>,
     /// What it knows.
     told: String,
-    /// What it must know, and does not yet: without READY it would kill a unit that takes long to start.
-    owed: Option<NotifyState<'static>>,
+    /// What it must know, in order, and does not yet: without READY it would kill a unit that takes long to
+    /// start, or to reload.
+    owed: VecDeque<Vec<NotifyState<'static>>>,
     is_stopping: bool,
 }
 
 impl ServiceStatus {
     /// By this readiness.
     pub fn new(manager: ServiceManager, readiness: Arc<Readiness>) -> Self {
-        Self { manager, readiness, told: String::new(), owed: None, is_stopping: false }
+        Self { manager, readiness, told: String::new(), owed: VecDeque::new(), is_stopping: false }
     }
 
     /// Everything is started. A unit is up then, also while a broker is away: the bridge waits for it.
     pub fn started(&mut self) {
-        self.owed = Some(NotifyState::Ready);
+        self.owe(vec![NotifyState::Ready]);
+    }
+
+    /// The configuration is being read again; or that is over, and what of it can be applied is.
+    pub fn reloading(&mut self, is_over: bool) {
+        if self.is_stopping {
+            return;
+        }
+        // A unit of Type=notify-reload is told apart from an older READY by the moment.
+        let moment = NotifyState::monotonic_usec_now().ok();
+        self.owe(match is_over {
+            false => [NotifyState::Reloading].into_iter().chain(moment).collect(),
+            true => vec![NotifyState::Ready],
+        });
+    }
+
+    fn owe(&mut self, states: Vec<NotifyState<'static>>) {
+        // A manager that takes nothing for long needs the newest ones only.
+        while self.owed.len() >= OWED_MAX {
+            self.owed.pop_front();
+        }
+        self.owed.push_back(states);
         self.look();
     }
 
     /// Looks whether the state has changed, and tells what was not taken the last time.
     pub fn look(&mut self) {
         let sentence = self.sentence();
-        if sentence == self.told && self.owed.is_none() {
-            return;
-        }
-        let states = self.owed.iter().cloned().chain([NotifyState::Status(&sentence)]);
-        if self.manager.tell(&states.collect::<Vec<_>>()) {
-            self.told = sentence;
-            self.owed = None;
+        while sentence != self.told || !self.owed.is_empty() {
+            let states = self.owed.front().into_iter().flatten().cloned();
+            let states: Vec<_> = states.chain([NotifyState::Status(&sentence)]).collect();
+            if !self.manager.tell(&states) {
+                return;
+            }
+            self.told.clone_from(&sentence);
+            self.owed.pop_front();
         }
     }
 
@@ -107,8 +134,8 @@ impl ServiceStatus {
     pub fn stopping(&mut self) {
         if !self.is_stopping {
             self.is_stopping = true;
-            self.owed = Some(NotifyState::Stopping);
-            self.look();
+            self.owed.clear();
+            self.owe(vec![NotifyState::Stopping]);
         }
     }
 
@@ -212,6 +239,38 @@ mod tests {
             status.look();
             assert_eq!(received(&socket), None, "once");
         }
+    }
+
+    #[test]
+    fn a_reload_is_told_with_its_moment_and_ends_with_ready_also_if_it_was_not_taken_at_first() {
+        let (manager, socket, _directory) = manager();
+        let readiness = Readiness::new(&Config::for_test(), Arc::default(), Vec::new());
+        let mut status = ServiceStatus::new(manager.clone(), Arc::new(readiness));
+        status.started();
+        let empty = || while received(&socket).is_some() {};
+        let fill = || while manager.tell(&[NotifyState::Watchdog]) {};
+        for is_full in [false, true] {
+            empty();
+            if is_full {
+                fill();
+            }
+            status.reloading(false);
+            status.reloading(true);
+            if is_full {
+                empty();
+                status.look();
+            }
+            let begun = received(&socket).expect("told");
+            assert!(begun.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{begun}");
+            let over = received(&socket).expect("told");
+            assert!(over.starts_with("READY=1\n"), "{over}");
+            assert_eq!(received(&socket), None);
+        }
+        status.stopping();
+        empty();
+        status.reloading(false);
+        status.reloading(true);
+        assert_eq!(received(&socket), None, "nobody is told to be ready who stops");
     }
 
     #[test]
