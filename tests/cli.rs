@@ -605,3 +605,171 @@ fn the_manual_page_has_every_command_option_and_exit_code() {
     }
     assert!(!page.contains("bench-subject") && !page.contains("bench\\-subject"), "hidden");
 }
+
+const MAPPED: &str = r#"
+[mqtt]
+url = "mqtt://secret-user:secret-password@127.0.0.1:1"
+client_id = "bridge-1"
+
+[kafka]
+brokers = ["127.0.0.1:1"]
+
+[http]
+listen = "off"
+
+[[routes]]
+name = "climate"
+filter = "sensors/{site}/temperature"
+kafka_topic = "climate.{site}"
+key = "{json./id}"
+payload = "json"
+headers = ["mqtt.qos", "mqtt.user"]
+
+[[routes]]
+filter = "states/#"
+kafka_topic = "states"
+retained = "skip"
+tombstone = "empty"
+"#;
+
+/// The lines of `map --json`, and the exit code.
+fn mapped(args: &[&str]) -> (Vec<serde_json::Value>, Option<i32>) {
+    let config = file(MAPPED);
+    let mut all = vec!["map", "--config", path(&config), "--json"];
+    all.extend(args);
+    let output = bridge(&all).output().expect("it starts");
+    let lines =
+        stdout(&output).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    (lines, output.status.code())
+}
+
+#[test]
+fn map_shows_the_record_that_a_message_would_become() {
+    let (lines, code) = mapped(&[
+        "sensors/berlin/temperature",
+        "--payload",
+        r#" {"id": "d7", "t": 1.50} "#,
+        "--property",
+        "b=1",
+        "--property",
+        "a=x=y",
+        "--qos",
+        "0",
+    ]);
+    let expected = serde_json::json!({
+        "mqtt_topic": "sensors/berlin/temperature",
+        "connection": "mqtt",
+        "route": "climate",
+        "outcome": "record",
+        "kafka_topic": "climate.berlin",
+        "if_missing": "dead_letter",
+        "key": "d7",
+        "partition": null,
+        "partition_by": "key",
+        "order": "key",
+        "timestamp": null,
+        "headers": [
+            { "name": "mqtt.qos", "value": "0" },
+            { "name": "mqtt.user.b", "value": "1" },
+            { "name": "mqtt.user.a", "value": "x=y" },
+        ],
+        "value": r#"{"id": "d7", "t": 1.50}"#,
+    });
+    assert_eq!((lines, code), (vec![expected], Some(0)));
+}
+
+#[test]
+fn map_shows_why_there_is_no_record() {
+    let outcome = |args: &[&str]| {
+        let (lines, code) = mapped(args);
+        let [line] = &*lines else { panic!("one line, found {lines:?}") };
+        let text = |name: &str| line[name].as_str().map(str::to_owned);
+        (text("outcome").expect("an outcome"), text("reason"), code)
+    };
+    let expected = |outcome: &str, reason: Option<&str>, code| {
+        (outcome.to_owned(), reason.map(str::to_owned), Some(code))
+    };
+    assert_eq!(outcome(&["elsewhere"]), expected("unmatched", None, 1));
+    assert_eq!(
+        outcome(&["states/1", "--payload", "on", "--retain"]),
+        expected("dropped", Some("retained"), 0)
+    );
+    assert_eq!(
+        outcome(&["sensors/berlin/temperature", "--payload", "{"]),
+        expected("dead_letter", Some("payload_not_json"), 1)
+    );
+    assert_eq!(
+        outcome(&["sensors/berlin/temperature", "--payload", "{}"]),
+        expected("dead_letter", Some("value_missing"), 1)
+    );
+    let (lines, code) = mapped(&["states/1"]);
+    assert_eq!((lines[0]["value"].is_null(), code), (true, Some(0)), "a tombstone");
+}
+
+#[test]
+fn map_takes_a_payload_from_a_file_and_mqtt_topics_from_the_standard_input() {
+    let mut payload = NamedTempFile::new().expect("a temporary file");
+    payload.write_all(b"\xff\x00").expect("a file can be written");
+    let (lines, code) = mapped(&["states/1", "--payload-file", path(&payload)]);
+    assert_eq!((&lines[0]["value"]["base64"], code), (&serde_json::json!("/wA="), Some(0)));
+
+    let config = file(MAPPED);
+    let mut child = bridge(&["map", "--config", path(&config), "--json", "--stdin", "-p", "on"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(b"states/1\n\nstates/2\r\nelsewhere").expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let text = stdout(&output);
+    let found: Vec<_> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .map(|line| line["mqtt_topic"].as_str().expect("an MQTT topic").to_owned())
+        .collect();
+    assert_eq!(found, ["states/1", "states/2", "elsewhere"]);
+    assert_eq!(output.status.code(), Some(1), "one matches no route");
+}
+
+#[test]
+fn map_steers_no_terminal_tells_no_secret_and_has_colours_only_where_they_are_wanted() {
+    let config = file(MAPPED);
+    let mqtt_topic = "states/\u{1b}[2J\u{202e}";
+    let payload = "{\"a\":\"\u{9b}2J\"}";
+    let args = ["map", "--config", path(&config), mqtt_topic, "--payload", payload];
+    let plain = bridge(&args).output().expect("it starts");
+    assert_eq!(plain.status.code(), Some(0));
+    let text = stdout(&plain);
+    assert!(text.contains("states/\\u{1b}[2J\\u{202e}") && text.contains("\\u{9b}2J"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+    let coloured = bridge(&args).env("CLICOLOR_FORCE", "1").output().expect("it starts");
+    let coloured = stdout(&coloured);
+    assert!(coloured.contains("\u{1b}[1m"), "{coloured}");
+    assert!(!coloured.contains("\u{1b}[2J"), "{coloured}");
+    let json = bridge(&[&args[..], &["--json"]].concat()).output().expect("it starts");
+    assert!(!stdout(&json).contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{}", stdout(&json));
+}
+
+#[test]
+fn map_refuses_what_is_no_message() {
+    for args in [
+        &[][..],
+        &["a/#"],
+        &["a/+/b"],
+        &[""],
+        &["a", "--qos", "2"],
+        &["a", "--property", "b"],
+        &["a", "--stdin"],
+        &["a", "--payload", "x", "--payload-file", "y"],
+        &["a", "--payload-file", "/nowhere/at/all"],
+        &["a", "--connection", "other"],
+    ] {
+        let (lines, code) = mapped(args);
+        assert_eq!((lines.len(), code), (0, Some(2)), "{args:?}");
+    }
+    let output = bridge(&["map", "--config", "/nowhere", "a"]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(78));
+}

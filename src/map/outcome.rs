@@ -12,7 +12,7 @@ use mqtt_kafka_bridge::route::note::Note;
 use mqtt_kafka_bridge::route::rule::Order;
 use mqtt_kafka_bridge::route::{Input, Route, Router};
 
-/// One record of a message, or why there is none. `--json` prints it as one line; docs/routes.md has its
+/// One record of a message, or why there is none. `--json` prints it as one line; docs/map.md has its
 /// members.
 #[derive(Debug, Serialize)]
 pub(crate) struct Outcome {

@@ -33,6 +33,7 @@ mod partitions;
 mod protocol;
 mod refusals;
 mod restarts;
+mod records;
 mod rotation;
 mod secrets;
 mod service_manager;
