@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// end the session. Exit code 0 if it is gone, 3 if not all could be delivered: then it is kept
     Leave(LeaveArgs),
     /// Print the configuration with all defaults, secrets redacted, or every error in it
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Print the records that a message would become, without connecting to anything. Exit code 0 if each
     /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route
     Map(Box<MapCommand>),
@@ -57,6 +57,18 @@ pub(crate) enum Command {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     BenchSubject(crate::bench::SubjectArgs),
+}
+
+/// What to check.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Run the examples of all routes ([[routes.tests]]) instead of printing: exit code 0 if each holds,
+    /// else 1
+    #[arg(long)]
+    pub test: bool,
+    /// The configuration to check
+    #[command(flatten)]
+    pub config: ConfigArgs,
 }
 
 /// What to leave.

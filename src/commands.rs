@@ -1,21 +1,25 @@
 //! The subcommands `run`, `leave`, `check`, `map`, `healthcheck`, `completions` and `man`.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::CommandFactory as _;
 use tokio::sync::mpsc::unbounded_channel;
 
 use mqtt_kafka_bridge::Reloads;
-use mqtt_kafka_bridge::config::{Config, ConfigErrors};
+use mqtt_kafka_bridge::config::{Config, ConfigErrors, Trial};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::http;
 use mqtt_kafka_bridge::kafka::dead_letter::file::DeadLetterFile;
 use mqtt_kafka_bridge::mqtt::state_file::{StateError, StateFile};
 use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
+use mqtt_kafka_bridge::visible::Visible;
 
-use crate::cli::{Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs, LeaveArgs, MapCommand};
+use crate::cli::{
+    CheckArgs, Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs, LeaveArgs, MapCommand,
+};
 use crate::signals::shutdown_signal;
 use crate::{manual, map};
 
@@ -70,12 +74,15 @@ pub(crate) fn leave(args: &LeaveArgs) -> Exit {
     mqtt_kafka_bridge::leave(config, logging, metrics, interrupt)
 }
 
-/// Prints what the configuration resolves to, or everything that is wrong with it.
-pub(crate) fn check(args: &ConfigArgs) -> Exit {
-    let config = match args.load() {
+/// Prints what the configuration resolves to, or everything that is wrong with it; or runs its examples.
+pub(crate) fn check(args: &CheckArgs) -> Exit {
+    let config = match args.config.load() {
         Ok(config) => config,
         Err(errors) => return refused(&errors),
     };
+    if args.test {
+        return check_examples(&config, &args.config.config);
+    }
     if let Err(exit) = check_files(&config) {
         return exit;
     }
@@ -83,7 +90,32 @@ pub(crate) fn check(args: &ConfigArgs) -> Exit {
         eprintln!("warning: {warning}");
     }
     print(config.describe().as_bytes());
+    match config.tests() {
+        0 => {}
+        tests => eprintln!("{tests} [[routes.tests]] not run: check --test runs them"),
+    }
     Exit::Drained
+}
+
+/// Runs the examples of all routes, and prints each with its result.
+fn check_examples(config: &Config, file: &Path) -> Exit {
+    let trials = config.trials(file.parent().unwrap_or(Path::new("")));
+    let mut report = String::new();
+    for Trial { path, route, mqtt_topic, differences } in &trials {
+        let result = if differences.is_empty() { "ok" } else { "FAILED" };
+        report.push_str(&format!(
+            "{result}: {path} of {}: {}\n",
+            Visible(route),
+            Visible(mqtt_topic)
+        ));
+        for difference in differences {
+            report.push_str(&format!("    {}\n", Visible(&difference.to_string())));
+        }
+    }
+    let failed = trials.iter().filter(|trial| !trial.differences.is_empty()).count();
+    report.push_str(&format!("{} of {} hold\n", trials.len() - failed, trials.len()));
+    print(report.as_bytes());
+    if failed == 0 { Exit::Drained } else { Exit::Unhealthy }
 }
 
 /// Whether the bridge could use the files that the configuration names.

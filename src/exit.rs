@@ -63,7 +63,8 @@ impl Exit {
         match self {
             Self::Drained => "drained: everything in flight is in Kafka or in the dead letter",
             Self::Unhealthy => {
-                "healthcheck: not ready, not alive, or not reachable; map: a message is refused or unmatched"
+                "healthcheck: not ready, not alive, or not reachable; map: a message is refused or unmatched; \
+                 check --test: an example does not hold"
             }
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => {

@@ -147,6 +147,32 @@ fn a_missing_file_ends_with_78() {
 }
 
 #[test]
+fn check_test_runs_the_examples_of_routes_and_ends_with_1_if_one_does_not_hold() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("config.toml");
+    std::fs::write(directory.path().join("payload"), "21.5").expect("written");
+    let checked = |value: &str| {
+        let text = format!(
+            "[mqtt]\nurl = \"mqtt://h\"\nclient_id = \"c\"\n[kafka]\nbrokers = [\"h:9092\"]\n\
+             [[routes]]\nfilter = \"a/#\"\nkafka_topic = \"a\"\n[[routes.tests]]\n\
+             mqtt_topic = \"a/1\"\npayload_file = \"payload\"\nvalue = \"{value}\"\n"
+        );
+        std::fs::write(&config, text).expect("written");
+        let output = bridge(&["check", "--test", "-c", &config.to_string_lossy()])
+            .output()
+            .expect("it starts");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(
+        checked("21.5"),
+        (Some(0), "ok: routes[0].tests[0] of a/#: a/1\n1 of 1 hold\n".to_owned())
+    );
+    let (code, said) = checked("22");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("FAILED: routes[0].tests[0] of a/#: a/1\n    value: "), "{said}");
+}
+
+#[test]
 fn check_prints_what_it_resolves_to_without_secrets_and_it_loads_again() {
     let config = file(&format!(
         "{MINIMAL}[kafka.properties]\nsecurity.protocol = \"SASL_SSL\"\nsasl.mechanism = \"PLAIN\"\nsasl.username = \"u\"\nsasl.password = \"${{SECRET}}\"\n"

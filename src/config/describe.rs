@@ -14,7 +14,7 @@ impl Config {
             let sections = (0..self.count(root.name)).flat_map(|at| {
                 let own = SECTIONS.iter().filter(|section| section.root() == root.name);
                 own.flat_map(move |section| match section.name {
-                    TESTS => self.tests(at).map(|at| self.block(TESTS, at)).collect(),
+                    TESTS => self.tests_of(at).map(|at| self.block(TESTS, at)).collect(),
                     name => vec![self.block(name, at)],
                 })
             });
@@ -34,7 +34,7 @@ impl Config {
     }
 
     /// The examples of the `at`-th route, as they are counted over all routes.
-    fn tests(&self, at: usize) -> std::ops::Range<usize> {
+    fn tests_of(&self, at: usize) -> std::ops::Range<usize> {
         let before = self.routes[..at].iter().map(|route| route.tests.len()).sum();
         before..before + self.routes[at].tests.len()
     }

@@ -48,6 +48,7 @@ mod test_fields;
 mod text;
 mod toml_text;
 mod transport;
+mod trials;
 mod url_authority;
 mod value;
 mod warnings;
@@ -73,3 +74,4 @@ pub use resolved::{
 pub use secret::Secret;
 pub use secret_file::read as read_secret;
 pub use secrets::Secrets;
+pub use trials::Trial;

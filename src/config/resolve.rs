@@ -27,6 +27,7 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
         let text = "expected at least one [[routes]] with filter and kafka_topic, found none";
         reading.refuse("routes", text.to_owned());
     }
+    bind(&mut reading);
     for (path, text) in relations::check(&reading) {
         reading.refuse(&path, text);
     }
@@ -37,6 +38,19 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     let mut config = reading.draft.finish();
     config.kafka.properties = properties;
     Ok(config)
+}
+
+/// Resolves what the placeholders of each route name.
+fn bind(reading: &mut Reading) {
+    for at in 0..reading.draft.config.routes.len() {
+        let path = |key: &str| format!("routes[{at}].{key}");
+        if !reading.is_sound(&[path("filter")]) {
+            continue;
+        }
+        for (key, text) in reading.draft.config.routes[at].bind() {
+            reading.refuse(&path(key), text);
+        }
+    }
 }
 
 /// Where the pages are, and whether over TLS: `http.listen` and `http.cert_file`. Nothing else is read, so that

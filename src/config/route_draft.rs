@@ -54,5 +54,5 @@ pub(super) fn name_the_nameless(routes: &mut [Route]) {
 
 /// The filter of a route as it is written in the configuration.
 pub(super) fn written_filter(route: &Route) -> String {
-    route.filter.as_str().to_owned()
+    route.captures.write(&route.filter)
 }

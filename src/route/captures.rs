@@ -56,6 +56,23 @@ impl Captures {
         Ok((filter, captures))
     }
 
+    /// This filter, whose levels they name, as it is written in the configuration; [`Captures::read`] reads it.
+    pub fn write(&self, filter: &Filter) -> String {
+        let skipped = filter.prefix().matches('/').count();
+        let level = |(place, level): (usize, &str)| {
+            let is_here = |(_, levels): &&(Box<str>, Levels)| {
+                let (Levels::One(at) | Levels::From(at)) = levels;
+                at + skipped == place
+            };
+            match self.levels.iter().find(is_here) {
+                Some((name, Levels::One(_))) => format!("{{{name}}}"),
+                Some((name, Levels::From(_))) => format!("{{{name}...}}"),
+                None => level.replace('{', "{{").replace('}', "}}"),
+            }
+        };
+        filter.as_str().split('/').enumerate().map(level).collect::<Vec<_>>().join("/")
+    }
+
     /// What this name stands for.
     pub fn get(&self, name: &str) -> Option<Levels> {
         self.levels.iter().find(|(known, _)| **known == *name).map(|(_, levels)| *levels)

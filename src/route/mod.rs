@@ -31,6 +31,7 @@ pub mod source;
 pub mod sparkplug;
 pub mod template;
 pub mod timestamp;
+pub mod trial;
 pub mod words;
 
 pub use condition::Condition;

@@ -353,7 +353,7 @@ fn a_configuration_can_come_from_the_environment_alone() {
 fn variables_are_filled_in_where_a_dollar_has_a_brace_and_nowhere_else() {
     let text = MINIMAL
         .replace("bridge-1", "${HOST}-$$-${_x1}-$")
-        .replace("sensors/#", "$share/g/$${a}/#")
+        .replace("sensors/#", "$share/g/$${{a}}/#")
         .replace("[\"localhost:9092\"]", "[\"${HOST}:1\", \"b:2\"]");
     let config = legal(&text, &[("HOST", "node"), ("_x1", "${HOST}")]);
     assert_eq!(config.connections[0].client_id, "node-$-${HOST}-$");
@@ -435,7 +435,7 @@ fn a_contradiction_is_found_behind_every_alias() {
 #[test]
 fn a_description_loads_again_and_means_the_same() {
     let text = MINIMAL
-        .replace("sensors/#", "$share/g/$$$${x}\\\"\\\\\\u0001/#")
+        .replace("sensors/#", "$share/g/$$$${{x}}\\\"\\\\\\u0001/#")
         .replace("localhost:1883", "[::1]")
         .replace("[kafka]", "session_expiry = \"never\"\nmax_payload = \"1000 B\"\n[kafka]")
         + "[kafka.properties]\nclient.id = \"$$$$\"\n[log]\ntiming = \"sample:9\"\nlevel = \"trace\"\n\
