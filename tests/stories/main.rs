@@ -39,6 +39,7 @@ mod secrets;
 mod service_manager;
 mod several_brokers;
 mod sizes;
+mod sparkplug;
 mod status;
 mod straight;
 mod subscription;
