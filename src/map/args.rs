@@ -1,6 +1,7 @@
 //! The options of `map`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -11,11 +12,22 @@ pub(super) const MQTT_TOPIC_MAX: usize = u16::MAX as usize;
 #[derive(Debug, Args)]
 pub(crate) struct MapArgs {
     /// The MQTT topic that a message is published to
-    #[arg(value_name = "MQTT_TOPIC", required_unless_present = "stdin", conflicts_with = "stdin")]
+    #[arg(value_name = "MQTT_TOPIC", required_unless_present_any = ["stdin", "live"], conflicts_with_all = ["stdin", "live"])]
     pub mqtt_topic: Option<String>,
     /// Take MQTT topics from the standard input, one a line
     #[arg(long)]
     pub stdin: bool,
+    /// Show what comes from the brokers, and produce nothing: with a client id of its own, at QoS 0 and without a
+    /// session, outside of every group. Until a signal, --count or --for
+    #[arg(long, conflicts_with_all = ["stdin", "payload", "payload_file", "properties", "content_type",
+        "response_topic", "correlation_data", "expiry", "retain", "qos"])]
+    pub live: bool,
+    /// With --live: end after so many messages
+    #[arg(long, value_name = "N", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// With --live: end after this time, `10s` or `5m`
+    #[arg(long = "for", value_name = "DURATION", requires = "live", value_parser = humantime::parse_duration)]
+    pub duration: Option<Duration>,
     /// The payload, as text
     #[arg(short, long, value_name = "TEXT", conflicts_with = "payload_file")]
     pub payload: Option<String>,

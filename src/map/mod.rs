@@ -4,6 +4,7 @@
 
 mod args;
 mod examined;
+mod live;
 mod outcome;
 mod pretty;
 mod printer;
@@ -26,6 +27,9 @@ const LINE_MAX: u64 = args::MQTT_TOPIC_MAX as u64 + 2;
 /// Shows what becomes of the messages that the arguments name. Exit code 0 if each becomes a record, or is
 /// dropped by a filter; 1 if one matches no route or goes to the dead letter.
 pub(crate) fn run(args: &MapArgs, config: &Config) -> Exit {
+    if args.live {
+        return live::run(args, config);
+    }
     let mut seen = BTreeSet::new();
     // The connections of a group have the same routes.
     let sections = config.connections.iter().filter(|mqtt| seen.insert(mqtt.section.clone()));

@@ -113,6 +113,16 @@ impl Outcome {
     }
 }
 
+/// What becomes of a message that cannot be routed.
+pub(crate) fn refused(input: &Input<'_>, refusal: &Refusal) -> Outcome {
+    Outcome {
+        mqtt_topic: String::from_utf8_lossy(input.mqtt_topic).into_owned(),
+        connection: input.connection.to_string(),
+        route: None,
+        made: Made::DeadLetter { reason: refusal.reason, detail: refusal.detail.clone() },
+    }
+}
+
 /// What the routes make of a message: first what they drop, then its records and refusals in order.
 pub(crate) fn outcomes(router: &mut Router, input: &Input<'_>) -> Vec<Outcome> {
     let routed = router.route(input);

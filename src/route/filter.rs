@@ -109,6 +109,13 @@ impl Filter {
         }
     }
 
+    /// The same without its prefix: whoever subscribes that takes no message from a group, nor the place of an
+    /// exclusive subscriber.
+    #[must_use]
+    pub fn watched(&self) -> Self {
+        Self { text: self.pattern().to_owned(), kind: Kind::Plain, pattern_at: 0 }
+    }
+
     /// Whether it has `+` or `#`.
     pub fn has_wildcard(&self) -> bool {
         self.pattern().contains(['+', '#'])
@@ -435,5 +442,18 @@ mod tests {
         }
         let long = "a".repeat(65_536);
         assert_eq!(long.parse::<Filter>(), Err(FilterError::TooLong(65_536)));
+    }
+
+    #[test]
+    fn a_filter_that_only_watches_has_no_prefix() {
+        for (filter, watched) in [
+            ("$share/g/t/+", "t/+"),
+            ("$queue/t", "t"),
+            ("$exclusive/t/#", "t/#"),
+            ("$SYS/t", "$SYS/t"),
+            ("t", "t"),
+        ] {
+            assert_eq!(filter.parse::<Filter>().unwrap().watched(), watched.parse().unwrap());
+        }
     }
 }

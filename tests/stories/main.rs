@@ -22,6 +22,7 @@ mod hostile_http;
 mod hostile_peers;
 mod leaving;
 mod many_connections;
+mod map_live;
 mod metrics;
 mod kafka_away;
 mod kafka_cluster;
