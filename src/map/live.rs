@@ -149,7 +149,7 @@ async fn watch(
         }
     };
     let end = tokio::select! {
-        () = shutdown_signal(logging.clone()) => End::Enough,
+        () = shutdown_signal(logging.clone(), None) => End::Enough,
         () = timer => End::Enough,
         end = end.recv() => end.unwrap_or(End::Enough),
     };
