@@ -7,7 +7,7 @@ use super::mqtt_relations::same_broker;
 use super::reading::{Complaint, Reading};
 use super::resolved::Config;
 use super::suggest::{distance, nearest, quoted};
-use crate::route::{PayloadForm, Route};
+use crate::route::{Match, PayloadForm, Route};
 
 /// All contradictions.
 pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
@@ -26,7 +26,7 @@ pub(super) fn check(reading: &Reading) -> Vec<Complaint> {
         // What several connections have in common is wrong once.
         let mut wrong = BTreeSet::new();
         for section in config.mqtt_sections() {
-            wrong.extend(filters(reading, &config.routes_of(section.first())));
+            wrong.extend(filters(reading, &config.routes_of(section.first()), config.match_));
         }
         complaints.extend(wrong);
         complaints.extend(exclusive(reading, &config));
@@ -86,8 +86,9 @@ fn connections_of_tests(config: &Config, sections: &[&str]) -> Vec<Complaint> {
         .collect()
 }
 
-/// Each filter occurs once for a connection, and overlapping filters are of one kind.
-fn filters(reading: &Reading, all: &[Route]) -> Vec<Complaint> {
+/// Each filter occurs once for a connection, unless all routes that match take a message; and overlapping
+/// filters are of one kind.
+fn filters(reading: &Reading, all: &[Route], match_: Match) -> Vec<Complaint> {
     let path = |route: &Route| format!("{}.filter", route.id);
     let sound: Vec<_> = all.iter().filter(|route| reading.is_sound(&[path(route)])).collect();
     let mut complaints = Vec::new();
@@ -101,7 +102,7 @@ fn filters(reading: &Reading, all: &[Route]) -> Vec<Complaint> {
         }
     }
     let mut first = BTreeMap::new();
-    for route in &sound {
+    for route in sound.iter().filter(|_| match_ == Match::First) {
         if let Some(earlier) = first.insert(route.filter.as_str(), route.id) {
             let path = path(route);
             let found = reading.found(&path);

@@ -20,7 +20,8 @@ use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
-use crate::route::{PayloadForm, Route, Template};
+use crate::route::note::{DropReason, Note};
+use crate::route::{Match, PayloadForm, Route, Template};
 use crate::stage::{ForwardBatch, Verdict};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -1801,5 +1802,70 @@ fn what_routing_asks_for_is_published_once_at_qos_0() {
         let messages = stage.handed_on(2).await;
         stage.deliver(&messages);
         assert_eq!(peer.packet().await.0, 0xE0, "DISCONNECT, and no second request before it");
+    });
+}
+
+#[test]
+fn a_message_of_two_routes_with_one_filter_is_acknowledged_when_both_parts_are_delivered() {
+    run(|| async {
+        let stage = Stage::new(|config| {
+            let second = Route { id: RouteId(1), ..config.routes[0].clone() };
+            config.routes.push(second);
+            config.match_ = Match::All;
+        })
+        .await;
+        // One SUBSCRIBE.
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"x").await;
+        let seq = stage.handed_on(2).await[0].0;
+        let deliver = |index| {
+            let verdicts = vec![Verdict::Delivered(RecordId { seq, index })];
+            stage.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
+        };
+        deliver(1);
+        // Only the other part is handed on again.
+        stage.actor.do_send(Panicked);
+        let parts = stage.handed_on(3).await;
+        assert_eq!((parts.len(), parts[2].0), (3, seq));
+        assert_eq!(stage.metrics.conservation().delivered, 0);
+        deliver(0);
+        let delivered = |stage: &Stage| (stage.metrics.conservation().delivered == 1).then_some(());
+        stage.until("delivered", delivered).await;
+        // It comes again on the next connection, with DUP, and is acknowledged.
+        let mut peer = stage.accept().await;
+        peer.send(&CONNACK_SESSION_PRESENT).await;
+        peer.publish(0x3A, 1, b"x").await;
+        assert_eq!(peer.puback().await, 1);
+        assert!(stage.metrics.conservation().balances());
+    });
+}
+
+#[test]
+fn what_repeats_a_delivered_message_is_acknowledged_and_not_handed_on_until_another_comes() {
+    run(|| async {
+        let stage = Stage::new(|config| config.routes[0].gate.dedupe = true).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        peer.publish(0x32, 1, b"on").await;
+        let messages = stage.handed_on(1).await;
+        stage.deliver(&messages);
+        assert_eq!(peer.puback().await, 1);
+        peer.publish(0x32, 2, b"on").await;
+        assert_eq!(peer.puback().await, 2);
+        peer.publish(0x32, 3, b"off").await;
+        stage.handed_on(2).await;
+        peer.publish(0x32, 4, b"on").await;
+        let messages = stage.handed_on(3).await;
+        assert_eq!(messages[2].1, b"on"[..], "off is in flight between them");
+        let counts = stage.metrics.conservation();
+        assert!(counts.filtered == 1 && counts.balances(), "{counts:?}");
+        let dropped = (RouteId(0), Note::Dropped(DropReason::Dedupe));
+        assert_eq!(stage.metrics.notes(), [(dropped, 1)].into());
+        stage.deliver(&messages[1..]);
+        assert_eq!([peer.puback().await, peer.puback().await], [3, 4]);
+        // What it knew may be wrong after a panic.
+        stage.actor.do_send(Panicked);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        peer.publish(0x32, 5, b"on").await;
+        stage.handed_on(4).await;
     });
 }

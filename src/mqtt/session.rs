@@ -13,6 +13,7 @@ use crate::mqtt::status::Status;
 use crate::mqtt::subscriptions::{Held, Policy, Subscriptions};
 use crate::mqtt::wire::Version;
 use crate::route::Route;
+use crate::route::rule::subscribed;
 use crate::stage::SourceId;
 
 /// What does not change from one connection to the next, but for the routes, when the configuration is reloaded.
@@ -70,7 +71,7 @@ impl Settings {
             answer_within: self.mqtt.connect_timeout,
             is_recorded,
         };
-        Subscriptions::new(&self.routes, held, policy)
+        Subscriptions::new(&subscribed(&self.routes), held, policy)
     }
 }
 
@@ -113,7 +114,7 @@ impl Session {
     /// Other routes are wanted from now on.
     pub fn reroute(&mut self, routes: &[Arc<Route>], now: Instant, events: &mut Vec<SessionEvent>) {
         self.status.reroute(routes.iter().map(|route| &route.filter));
-        self.subscriptions.reroute(routes, now, events);
+        self.subscriptions.reroute(&subscribed(routes), now, events);
     }
 
     /// CONNECT is sent. If the one before it had no CONNACK, the broker may have lost the session and

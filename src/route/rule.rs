@@ -1,5 +1,7 @@
 //! A rule of the configuration: which messages it takes, and what records it makes of them.
 
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -212,5 +214,41 @@ impl Route {
     }
 }
 
+/// Those of `routes` that are subscribed: of several with one filter, as `match = "all"` allows, only the first
+/// with the highest QoS.
+pub fn subscribed<R: Borrow<Route> + Clone>(routes: &[R]) -> Vec<R> {
+    let mut chosen: BTreeMap<&str, (Qos, usize)> = BTreeMap::new();
+    for (place, route) in routes.iter().enumerate() {
+        let route = route.borrow();
+        let best = chosen.entry(route.filter.as_str()).or_insert((route.qos, place));
+        if route.qos > best.0 {
+            *best = (route.qos, place);
+        }
+    }
+    let is_chosen = |place, route: &Route| chosen[route.filter.as_str()].1 == place;
+    let places = routes.iter().enumerate();
+    places
+        .filter(|(at, route)| is_chosen(*at, (*route).borrow()))
+        .map(|(_, it)| it.clone())
+        .collect()
+}
+
 /// The default of [`Route::decompress_max_bytes`].
 pub const DECOMPRESS_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_routes_with_one_filter_the_first_with_the_highest_qos_is_subscribed() {
+        let routes = [("a", 0), ("b", 1), ("a", 1), ("b", 1), ("a", 1), ("#", 0)];
+        let routes = (0..).zip(routes).map(|(at, (filter, qos))| Route {
+            qos: if qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+            ..Route::new(RouteId(at), filter.parse().expect("legal"), "k")
+        });
+        let routes: Vec<_> = routes.collect();
+        let ids: Vec<_> = subscribed(&routes).iter().map(|route| route.id.0).collect();
+        assert_eq!(ids, [1, 2, 5]);
+    }
+}

@@ -11,6 +11,7 @@ use crate::config::{Config, MqttConfig};
 use crate::observe::Metrics;
 use crate::observe::health::{self, ActorHealth, HeldPlace, Reason, Snapshot, Wanted};
 use crate::route::Route;
+use crate::route::rule::subscribed;
 
 /// An actor beats once a second; one that is silent for this long is not just late.
 const SILENT_MIN: Duration = Duration::from_secs(3);
@@ -41,8 +42,9 @@ struct Configured {
 
 impl Configured {
     fn by(config: &Config) -> Self {
-        let wanted_by =
-            |mqtt: &MqttConfig| config.routes_of(mqtt).iter().map(wanted).collect::<Vec<_>>();
+        let wanted_by = |mqtt: &MqttConfig| {
+            subscribed(&config.routes_of(mqtt)).iter().map(wanted).collect::<Vec<_>>()
+        };
         let kafka_topics = config.routes.iter().filter_map(|route| route.kafka_topic.as_fixed());
         let places = kafka_topics.map(|fixed| HeldPlace::KafkaTopic(Arc::clone(fixed)));
         Self {
