@@ -11,13 +11,14 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mqtt_kafka_bridge::kafka::classify;
 use mqtt_kafka_bridge::kafka::partition_queue::{PartitionQueue, Path};
-use mqtt_kafka_bridge::message::{Message, Qos, Stamp};
+use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{Version, decode};
 use mqtt_kafka_bridge::mqtt::window::{Ack, AckForm, Limits, Window};
+use mqtt_kafka_bridge::route::{Match, Route, Router};
 use mqtt_kafka_bridge::stage::Verdict;
 
-use data_path::{BATCH, DataPath, Item, input, router, stream};
+use data_path::{BATCH, Case, DataPath, Item, input};
 
 #[path = "../tests/support/data_path.rs"]
 mod data_path;
@@ -28,8 +29,11 @@ fn whole(c: &mut Criterion) {
     let mut group = c.benchmark_group("data path");
     group.throughput(Throughput::Elements(BATCH.into()));
     for version in [Version::V311, Version::V5] {
-        let mut path = DataPath::new(version);
-        group.bench_function(version.name(), |b| b.iter(|| path.batch()));
+        for case in Case::ALL {
+            let mut path = DataPath::new(version, case);
+            let name = format!("{}, {}", version.name(), case.name());
+            group.bench_function(name, |b| b.iter(|| path.batch()));
+        }
     }
     group.finish();
 }
@@ -38,7 +42,7 @@ fn packets(c: &mut Criterion) {
     let mut group = c.benchmark_group("frames and packets");
     group.throughput(Throughput::Elements(BATCH.into()));
     for version in [Version::V311, Version::V5] {
-        let stream = stream(version);
+        let stream = Case::Fixed.streams(version).remove(0);
         group.bench_function(version.name(), |b| {
             b.iter(|| {
                 let mut frames = FrameReader::new(version, 1 << 20);
@@ -98,6 +102,18 @@ fn window(c: &mut Criterion) {
         );
     });
     group.finish();
+}
+
+/// A router of `routes` routes: each matches one level, a single one matches all.
+fn router(routes: usize) -> Router {
+    let route = |number: usize| {
+        let filter = match routes {
+            1 => "bench/#".to_owned(),
+            _ => format!("bench/{number:04}/#"),
+        };
+        Route::new(RouteId(number), filter.parse().expect("a legal filter"), "bench")
+    };
+    Router::new(&(0..routes).map(route).collect::<Vec<_>>(), Match::First)
 }
 
 fn routing(c: &mut Criterion) {

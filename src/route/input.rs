@@ -126,9 +126,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What is wrong with the payload as JSON, if it was read as such.
+    /// What is wrong with the payload as JSON, if it is none.
     pub fn not_json(&self) -> Option<NotJson> {
-        self.fields.get()?.as_ref().err().copied()
+        match self.fields.get() {
+            Some(fields) => fields.as_ref().err().copied(),
+            None => JsonPointers::default().read(&self.body).err(),
+        }
     }
 
     fn fields(&self, pointers: &JsonPointers) -> &Result<Fields, NotJson> {

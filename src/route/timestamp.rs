@@ -85,7 +85,7 @@ impl Timestamp {
             Ok(at) => Ok(Stamped::At(Some(at))),
             Err(wrong) => {
                 let mut sentence = format!("timestamp `{}`: {wrong}", self.from);
-                if let Some(error) = view.not_json() {
+                if let (TimestampFrom::Json(_), Some(error)) = (&self.from, view.not_json()) {
                     sentence.push_str(&format!("; the payload is not JSON: {error}"));
                 }
                 match self.refuse_invalid {

@@ -42,6 +42,7 @@ mod several_brokers;
 mod sizes;
 mod sparkplug;
 mod status;
+mod templates;
 mod straight;
 mod subscription;
 mod transports;

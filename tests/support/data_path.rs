@@ -15,14 +15,135 @@ use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
 use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
 use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
-use mqtt_kafka_bridge::route::{Input, Match, Route, Router};
+use mqtt_kafka_bridge::route::captures::Captures;
+use mqtt_kafka_bridge::route::headers::{HeaderItem, Headers};
+use mqtt_kafka_bridge::route::rule::Key;
+use mqtt_kafka_bridge::route::{Input, Match, Route, Router, Template};
 use mqtt_kafka_bridge::stage::{ForwardMsg, Verdict};
 
 /// Messages of one read.
 pub(crate) const BATCH: u16 = 250;
 /// MQTT topics, each with a route level of its own.
-const MQTT_TOPICS: u16 = 64;
+const MQTT_TOPICS: usize = 64;
 const PAYLOAD: [u8; 128] = [b'x'; 128];
+/// 200 bytes, as sensors send them.
+const JSON: &[u8] = br#"{"ts":1773576000123,"device":{"type":"sensor","fw":"2.4.1","id":"d7-000431"},"values":{"temperature":21.53,"humidity":48.2,"pressure":1013.25,"battery":97},"location":"hall 3, line 12","status":"normal"}"#;
+
+/// What passes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Case {
+    /// One route with a fixed Kafka topic.
+    Fixed,
+    /// Kafka topic and key from levels of the MQTT topic.
+    Levels,
+    /// As [`Case::Fixed`], with a payload of 200 bytes.
+    FixedJson,
+    /// The key is a field of a payload of 200 bytes.
+    JsonKey,
+    /// Five headers.
+    Headers,
+    /// Ten routes with Kafka topic and key from levels.
+    TenRoutes,
+    /// Three hundred such routes, and 100,000 MQTT topics.
+    ManyRoutes,
+}
+
+impl Case {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Fixed,
+        Self::Levels,
+        Self::FixedJson,
+        Self::JsonKey,
+        Self::Headers,
+        Self::TenRoutes,
+        Self::ManyRoutes,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Levels => "levels",
+            Self::FixedJson => "fixed, 200 bytes",
+            Self::JsonKey => "JSON field, 200 bytes",
+            Self::Headers => "five headers",
+            Self::TenRoutes => "ten routes",
+            Self::ManyRoutes => "300 routes, 100,000 MQTT topics",
+        }
+    }
+
+    fn payload(self) -> &'static [u8] {
+        match self {
+            Self::FixedJson | Self::JsonKey => JSON,
+            _ => &PAYLOAD,
+        }
+    }
+
+    /// First levels, each with a route of its own where there are several routes; and MQTT topics.
+    fn spread(self) -> (usize, usize) {
+        match self {
+            Self::TenRoutes => (10, MQTT_TOPICS),
+            Self::ManyRoutes => (300, 100_000),
+            _ => (1, MQTT_TOPICS),
+        }
+    }
+
+    fn routes(self) -> Vec<Route> {
+        let (routes, _) = self.spread();
+        (0..routes).map(|number| self.route(number)).collect()
+    }
+
+    fn route(self, number: usize) -> Route {
+        let template = |written| Template::parse(written).expect(written);
+        let id = RouteId(number);
+        let fixed = |written| {
+            let (filter, captures) = Captures::read(written).expect("a legal filter");
+            Route { captures, ..Route::new(id, filter, "bench") }
+        };
+        let mut route = match self {
+            Self::Fixed | Self::FixedJson => fixed("bench/#"),
+            Self::Levels => Route {
+                kafka_topic: template("bench.{site}"),
+                key: Key::Template(template("{site}.{device}")),
+                ..fixed("bench/{site}/{device}")
+            },
+            Self::JsonKey => {
+                Route { key: Key::Template(template("{json./device/id}")), ..fixed("bench/#") }
+            }
+            Self::Headers => {
+                let items = vec![
+                    HeaderItem::MqttTopic,
+                    HeaderItem::Qos,
+                    HeaderItem::Retain,
+                    HeaderItem::ReceivedAt,
+                    HeaderItem::Connection,
+                ];
+                Route { headers: Headers { items, ..Headers::default() }, ..fixed("bench/#") }
+            }
+            Self::TenRoutes | Self::ManyRoutes => Route {
+                kafka_topic: template("bench.{mqtt_topic[1]}"),
+                key: Key::Template(template("{mqtt_topic[1]}.{device}")),
+                ..fixed(&format!("bench/{number:04}/{{device}}"))
+            },
+        };
+        assert_eq!(route.bind(), [], "the route is as it should be");
+        route
+    }
+
+    /// The bytes of batches, which come round again.
+    pub(crate) fn streams(self, version: Version) -> Vec<Vec<u8>> {
+        let (levels, mqtt_topics) = self.spread();
+        let batches = mqtt_topics.div_ceil(usize::from(BATCH));
+        let mqtt_topic = |number: usize| {
+            let number = number % mqtt_topics;
+            format!("bench/{:04}/{number:06}", number % levels)
+        };
+        let batch = |batch: usize| {
+            let numbers = batch * usize::from(BATCH)..(batch + 1) * usize::from(BATCH);
+            publishes(version, numbers.map(mqtt_topic), self.payload())
+        };
+        (0..batches).map(batch).collect()
+    }
+}
 
 /// A message on its way through a queue.
 pub(crate) struct Item(pub(crate) ForwardMsg);
@@ -42,7 +163,9 @@ impl Queued for Item {
 /// The state of the path from one batch to the next.
 pub(crate) struct DataPath {
     version: Version,
-    stream: Vec<u8>,
+    streams: Vec<Vec<u8>>,
+    /// Which of them is next.
+    next: usize,
     frames: FrameReader,
     window: Window,
     connection: Arc<str>,
@@ -53,15 +176,16 @@ pub(crate) struct DataPath {
 }
 
 impl DataPath {
-    /// For one protocol version, one route, and a timing record for every message.
-    pub(crate) fn new(version: Version) -> Self {
+    /// For one protocol version, and a timing record for every message.
+    pub(crate) fn new(version: Version, case: Case) -> Self {
         Self {
             version,
-            stream: stream(version),
+            streams: case.streams(version),
+            next: 0,
             frames: FrameReader::new(version, 1 << 20),
             window: Window::new(Limits { messages: 1000, qos0_messages: 1000, bytes: 16 << 20 }),
             connection: "mqtt".into(),
-            router: router(1),
+            router: Router::new(&case.routes(), Match::First),
             queue: PartitionQueue::new(&"bench".into(), Some(3)),
             logging: logging(TimingPolicy::All),
             acks: BytesMut::new(),
@@ -91,7 +215,8 @@ impl DataPath {
     }
 
     fn take_in(&mut self, now: Stamp) {
-        let mut rest = &self.stream[..];
+        let mut rest = &self.streams[self.next][..];
+        self.next = (self.next + 1) % self.streams.len();
         while !rest.is_empty() {
             // A socket gives as much as there is room for.
             let space = self.frames.space();
@@ -173,32 +298,23 @@ impl DataPath {
 }
 
 /// PUBLISHes of one batch.
-pub(crate) fn stream(version: Version) -> Vec<u8> {
+fn publishes(
+    version: Version,
+    mqtt_topics: impl Iterator<Item = String>,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::new();
-    for number in 0..BATCH {
-        let mqtt_topic = format!("bench/0000/{:06}", number % MQTT_TOPICS);
+    for (packet_id, mqtt_topic) in (1_u16..).zip(mqtt_topics) {
         let properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
-        let length = 2 + mqtt_topic.len() + 2 + properties.len() + PAYLOAD.len();
+        let length = 2 + mqtt_topic.len() + 2 + properties.len() + payload.len();
         out.extend([0x32, (length % 128) as u8 | 0x80, (length / 128) as u8, 0]);
         out.push(u8::try_from(mqtt_topic.len()).expect("short"));
         out.extend(mqtt_topic.as_bytes());
-        out.extend((number + 1).to_be_bytes());
+        out.extend(packet_id.to_be_bytes());
         out.extend(properties);
-        out.extend(PAYLOAD);
+        out.extend(payload);
     }
     out
-}
-
-/// A router of `routes` routes: each matches one level, a single one matches all.
-pub(crate) fn router(routes: usize) -> Router {
-    let route = |number: usize| {
-        let filter = match routes {
-            1 => "bench/#".to_owned(),
-            _ => format!("bench/{number:04}/#"),
-        };
-        Route::new(RouteId(number), filter.parse().expect("a legal filter"), "bench")
-    };
-    Router::new(&(0..routes).map(route).collect::<Vec<_>>(), Match::First)
 }
 
 /// A message of QoS 1 before it is routed.

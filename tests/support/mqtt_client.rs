@@ -112,6 +112,27 @@ impl MqttClient {
         self.publish_as(Packet::Publish(publish), pkid);
     }
 
+    /// Publishes at QoS 1 with these user properties, by MQTT 5, and waits for PUBACK.
+    #[track_caller]
+    pub fn publish_with(&mut self, mqtt_topic: &str, payload: &[u8], user: &[(&str, &str)]) {
+        let pkid = self.next_pkid();
+        let text = |text: &str| {
+            let length = u16::try_from(text.len()).expect("a short text").to_be_bytes();
+            [&length[..], text.as_bytes()].concat()
+        };
+        let properties: Vec<u8> = user
+            .iter()
+            .flat_map(|(name, value)| [vec![0x26], text(name), text(value)].concat())
+            .collect();
+        let mut body = [text(mqtt_topic), pkid.to_be_bytes().to_vec()].concat();
+        let short = |length: usize| u8::try_from(length).ok().filter(|length| *length < 128);
+        body.push(short(properties.len()).expect("few properties"));
+        body.extend([&properties, payload].concat());
+        let header = [0x32, short(body.len()).expect("a small packet")];
+        self.stream.write_all(&[&header[..], &body].concat()).unwrap();
+        assert_eq!(self.read(SOON).unwrap(), Some(Packet::PubAck { pkid }), "the PUBACK");
+    }
+
     #[track_caller]
     fn publish_as(&mut self, packet: Packet, pkid: u16) {
         self.send(&packet).unwrap();
