@@ -1,11 +1,10 @@
 //! The command line: subcommands, their options and their help.
 
-use std::path::PathBuf;
-
 use clap::{Args, Parser, Subcommand};
 
-use mqtt_kafka_bridge::config::{Config, ConfigErrors, HttpConfig, environment};
 use mqtt_kafka_bridge::exit::Exit;
+
+use crate::config_args::ConfigArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,6 +40,8 @@ pub(crate) enum Command {
     /// Print the records that a message would become, without connecting to anything. Exit code 0 if each
     /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route
     Map(Box<MapCommand>),
+    /// List, show, export and replay dead letters, from the bridge's file or Kafka topic
+    DeadLetters(Box<crate::dead_letters::args::DeadLettersArgs>),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
     Healthcheck(HealthcheckArgs),
     /// Print the completions for a shell: `source <(mqtt-kafka-bridge completions bash)`
@@ -109,32 +110,6 @@ pub(crate) struct HealthcheckArgs {
 pub(crate) struct CompletionsArgs {
     /// The shell
     pub shell: clap_complete::Shell,
-}
-
-/// Where the configuration is.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct ConfigArgs {
-    /// The configuration file
-    #[arg(short, long, value_name = "FILE", default_value = "config.toml")]
-    pub config: PathBuf,
-}
-
-impl ConfigArgs {
-    /// Reads the configuration from the file and this process's environment.
-    ///
-    /// # Errors
-    /// All errors in it.
-    pub(crate) fn load(&self) -> Result<Config, ConfigErrors> {
-        Config::load(&self.config, environment())
-    }
-
-    /// Reads only where the bridge's pages are.
-    ///
-    /// # Errors
-    /// What is wrong with that.
-    pub(crate) fn load_pages(&self) -> Result<HttpConfig, ConfigErrors> {
-        Config::load_pages(&self.config, environment())
-    }
 }
 
 /// Examples and exit codes.

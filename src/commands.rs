@@ -17,9 +17,8 @@ use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
 use mqtt_kafka_bridge::visible::Visible;
 
-use crate::cli::{
-    CheckArgs, Cli, CompletionsArgs, ConfigArgs, HealthcheckArgs, LeaveArgs, MapCommand,
-};
+use crate::cli::{CheckArgs, Cli, CompletionsArgs, HealthcheckArgs, LeaveArgs, MapCommand};
+use crate::config_args::ConfigArgs;
 use crate::signals::shutdown_signal;
 use crate::{manual, map};
 

@@ -16,7 +16,7 @@ pub enum Exit {
     /// The command line is wrong: 2.
     Usage,
     /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged, or `leave`
-    /// ended before the session: 3.
+    /// ended before the session, or `dead-letters replay` had no word from Kafka: 3.
     /// The broker sends the rest again at the next start.
     DeadlinePassed,
     /// The bridge itself failed, for one of the [`Cause`]s: 70.
@@ -64,11 +64,11 @@ impl Exit {
             Self::Drained => "drained: everything in flight is in Kafka or in the dead letter",
             Self::Unhealthy => {
                 "healthcheck: not ready, not alive, or not reachable; map: a message is refused or unmatched; \
-                 check --test: an example does not hold"
+                 check --test: an example does not hold; dead-letters: some are left"
             }
             Self::Usage => "the command line is wrong",
             Self::DeadlinePassed => {
-                "the drain deadline passed, or a second signal came; leave: not left"
+                "the drain deadline passed, or a second signal came; leave: not left; dead-letters: no word from Kafka"
             }
             Self::Failed => "the bridge itself failed; the last log line names the cause",
             Self::Hung => "an actor made no progress (supervisor.hang_after)",

@@ -7,6 +7,8 @@
 
 mod cli;
 mod commands;
+mod config_args;
+mod dead_letters;
 mod map;
 mod manual;
 mod signals;
@@ -40,6 +42,7 @@ fn obey(command: Command) -> ExitCode {
         Command::Leave(args) => commands::leave(&args).into(),
         Command::Check(args) => commands::check(&args).into(),
         Command::Map(args) => commands::map(&args).into(),
+        Command::DeadLetters(args) => dead_letters::run(&args).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),
         Command::Completions(args) => commands::completions(&args).into(),
         Command::Man => commands::man().into(),

@@ -10,8 +10,8 @@ use rustix::time::{ClockId, clock_gettime};
 use super::args::SubjectArgs;
 use super::task::{Subject, Task};
 use super::{baseline, baseline_async, baseline_blocking};
-use crate::cli::ConfigArgs;
 use crate::commands;
+use crate::config_args::ConfigArgs;
 
 /// The bridge's configuration, in the working directory.
 const CONFIG: &str = "config.toml";

@@ -19,6 +19,8 @@ mod registrar;
 mod delivery;
 pub mod actor;
 pub mod probe;
+pub mod reader;
+pub mod resend;
 #[cfg(test)]
 mod test_support;
 

@@ -13,6 +13,7 @@ mod away_at_start;
 mod brokers;
 mod connection;
 mod connections;
+mod dead_letters;
 mod diagnosis;
 mod faults_over_tls;
 mod group;

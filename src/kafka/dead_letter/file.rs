@@ -67,6 +67,11 @@ impl DeadLetterFile {
         }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its bound in bytes.
     pub fn max(&self) -> u64 {
         self.max

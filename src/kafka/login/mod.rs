@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use actix::{Message, Recipient};
 use parking_lot::Mutex;
@@ -27,6 +28,9 @@ mod thread;
 mod web;
 
 pub use thread::LoginThread;
+
+/// How soon a token that is not there yet is looked for again.
+const TOKEN_PAUSE: Duration = Duration::from_millis(20);
 
 /// Certificates or keys have changed, and can be used.
 #[derive(Debug, Clone, Copy, Message)]
@@ -141,6 +145,18 @@ impl Login {
     /// Why there is no token, or no new one.
     pub(super) fn trouble(&self) -> Option<String> {
         self.state.lock().trouble.clone()
+    }
+
+    /// The present token, once there is one, for a client that is not of [`Login::client`].
+    pub(super) fn token_within(&self, patience: Duration) -> Option<Token> {
+        let until = Instant::now() + patience;
+        loop {
+            let token = self.state.lock().token.clone();
+            if token.is_some() || Instant::now() >= until {
+                return token;
+            }
+            std::thread::sleep(TOKEN_PAUSE);
+        }
     }
 
     /// Another number after each change of a certificate or a key.

@@ -1,0 +1,155 @@
+//! Reads a Kafka topic from its beginning to where it ends now, with the bridge's login. It joins no group and
+//! commits nothing, so that it disturbs nobody.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use slog::{Discard, Logger, o};
+
+use super::login::{Login, LoginThread};
+use crate::config::{Config, KafkaClient, filled, kafka_client};
+
+/// How long Kafka may be silent.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+/// One look for a record.
+const POLL: Duration = Duration::from_millis(100);
+/// What is fetched ahead, in KiB.
+const AHEAD_KIB: &str = "16384";
+/// librdkafka assigns partitions only to a client with a group, which this one never joins.
+const GROUP: &str = "mqtt-kafka-bridge-dead-letters";
+
+/// A record.
+#[derive(Debug)]
+pub struct ReadRecord<'a> {
+    /// Its partition.
+    pub kafka_partition: i32,
+    /// Its offset.
+    pub kafka_offset: i64,
+    /// Its value, empty if it is null.
+    pub value: &'a [u8],
+    /// Its headers, those without a value left out.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+}
+
+struct Context(Arc<Login>);
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, _: rdkafka::config::RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, _: KafkaError, _: &str) {}
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let token = self.0.token_within(ANSWER_WITHIN).ok_or("no token for kafka")?;
+        Ok(OAuthToken {
+            token: token.value().to_string_lossy().into_owned(),
+            principal_name: token.principal().to_string_lossy().into_owned(),
+            lifetime_ms: token.expires_at_ms(),
+        })
+    }
+}
+
+impl ConsumerContext for Context {}
+
+/// Gives each record, in the order of its partition, until `each` breaks.
+///
+/// # Errors
+/// Kafka does not answer, refuses, or there is no such Kafka topic; without secrets.
+pub fn read(
+    config: &Arc<Config>,
+    kafka_topic: &str,
+    mut each: impl FnMut(ReadRecord<'_>) -> ControlFlow<()>,
+) -> Result<(), String> {
+    let login = Arc::new(Login::new(Arc::clone(config)));
+    let log = Logger::root(Discard, o!());
+    let _login_thread = LoginThread::start(&login, &log).map_err(|error| error.to_string())?;
+    let properties = filled(&config.kafka)?;
+    login.secrets().learn(&properties);
+    let why = |error: KafkaError| login.secrets().hide(&format!("{kafka_topic}: {error}"));
+    let mut settings = kafka_client(config, &properties, KafkaClient::Probe);
+    settings
+        .set("group.id", GROUP)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("queued.max.messages.kbytes", AHEAD_KIB);
+    let consumer: BaseConsumer<Context> =
+        settings.create_with_context(Context(Arc::clone(&login))).map_err(why)?;
+    // With a token it logs in only once it is polled.
+    drop(consumer.poll(POLL));
+    let mut ends = ends(&consumer, kafka_topic).map_err(why)?;
+    let mut assigned = TopicPartitionList::new();
+    for (partition, (low, high)) in &ends {
+        if low < high {
+            let offset = Offset::Offset(*low);
+            assigned.add_partition_offset(kafka_topic, *partition, offset).map_err(why)?;
+        }
+    }
+    ends.retain(|_, (low, high)| low < high);
+    consumer.assign(&assigned).map_err(why)?;
+    let mut heard_at = Instant::now();
+    while !ends.is_empty() {
+        let Some(polled) = consumer.poll(POLL) else {
+            // Behind the last record there may be offsets without one.
+            let positions = consumer.position().map_err(why)?;
+            for at in positions.elements() {
+                if let Offset::Offset(offset) = at.offset() {
+                    ends.retain(|of, (_, high)| *of != at.partition() || offset < *high);
+                }
+            }
+            if heard_at.elapsed() > ANSWER_WITHIN {
+                let seconds = ANSWER_WITHIN.as_secs();
+                return Err(format!("{kafka_topic}: Kafka has not answered for {seconds} s"));
+            }
+            continue;
+        };
+        let message = match polled {
+            Ok(message) => message,
+            Err(error) if heard_at.elapsed() > ANSWER_WITHIN => return Err(why(error)),
+            Err(_) => continue,
+        };
+        heard_at = Instant::now();
+        let (kafka_partition, kafka_offset) = (message.partition(), message.offset());
+        let Some((_, high)) = ends.get(&kafka_partition).copied() else { continue };
+        if kafka_offset < high {
+            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+            let headers = headers.filter_map(|header| Some((header.key, header.value?))).collect();
+            let value = message.payload().unwrap_or_default();
+            if each(ReadRecord { kafka_partition, kafka_offset, value, headers }).is_break() {
+                return Ok(());
+            }
+        }
+        if kafka_offset + 1 >= high {
+            ends.remove(&kafka_partition);
+        }
+    }
+    Ok(())
+}
+
+/// Where each partition begins and ends.
+fn ends(
+    consumer: &BaseConsumer<Context>,
+    kafka_topic: &str,
+) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(kafka_topic), ANSWER_WITHIN)?;
+    let mut ends = BTreeMap::new();
+    for topic in metadata.topics() {
+        if let Some(error) = topic.error() {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        for partition in topic.partitions() {
+            let id = partition.id();
+            ends.insert(id, consumer.fetch_watermarks(kafka_topic, id, ANSWER_WITHIN)?);
+        }
+    }
+    Ok(ends)
+}
