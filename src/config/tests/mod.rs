@@ -1,6 +1,7 @@
 //! The configuration, tested with whole files.
 
 mod connections;
+mod cookbook;
 mod documents;
 mod properties;
 mod random;
