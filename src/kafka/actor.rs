@@ -304,7 +304,7 @@ impl Actor for KafkaProducerActor {
     fn started(&mut self, ctx: &mut Context<Self>) {
         self.login.tell(ctx.address().recipient());
         ctx.run_interval(TICK, |actor, ctx| {
-            actor.deliver(ctx, |delivery, out| delivery.tick(Instant::now(), out));
+            actor.deliver(ctx, |delivery, out| delivery.tick(Stamp::now(), out));
         });
         self.deliver(ctx, |delivery, out| delivery.alarm(Stamp::now(), out));
     }

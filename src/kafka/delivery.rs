@@ -195,7 +195,8 @@ impl Delivery {
     }
 
     /// A second has passed.
-    pub(super) fn tick(&mut self, now: Instant, out: &mut impl Output) {
+    pub(super) fn tick(&mut self, stamp: Stamp, out: &mut impl Output) {
+        let now = stamp.instant;
         self.kafka_topics.forget_sizes(now);
         self.look_after_names(now, out);
         out.tell(Told::Held { holds: self.holds(), blocked: None });
@@ -205,6 +206,7 @@ impl Delivery {
         }
         self.watch_for_silence(now, out);
         self.give_up_late_dead_letters(now, out);
+        self.pump(stamp, out);
     }
 
     /// A producer reports an error that is no record's; `fatal` says why it is at its end, if it is.

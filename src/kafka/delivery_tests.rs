@@ -222,8 +222,7 @@ impl Stage {
     }
 
     fn tick(&mut self) {
-        self.delivery.tick(self.now.instant, &mut self.kafka);
-        self.wait(Duration::ZERO);
+        self.delivery.tick(self.now, &mut self.kafka);
     }
 
     fn verdicts(&mut self) -> Vec<Verdict> {
@@ -480,7 +479,7 @@ fn a_kafka_that_confirms_nothing_gets_a_new_producer_unless_it_is_unreachable() 
             delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
         }
         now.instant += Duration::from_secs(301);
-        delivery.tick(now.instant, kafka);
+        delivery.tick(*now, kafka);
         stage.wait(Duration::from_secs(5));
         assert_eq!(stage.kafka.epochs.len(), if is_reachable { 2 } else { 1 });
     }
