@@ -87,6 +87,9 @@ pub(crate) struct BenchArgs {
     /// The bridge's log.timing: all, off, slow:50ms or sample:100
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "all")]
     pub timing: Vec<String>,
+    /// Give each record five headers, those of the bare loops included
+    #[arg(long)]
+    pub headers: bool,
     /// Messages per second [default: as fast as the bridge takes them]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     pub rate: Option<u64>,
@@ -164,6 +167,7 @@ impl BenchArgs {
                                             connections,
                                             window,
                                             timing: timing.clone(),
+                                            headers: self.headers,
                                             load,
                                         });
                                     }

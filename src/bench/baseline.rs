@@ -13,11 +13,12 @@ use parking_lot::{Condvar, Mutex};
 use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
-use super::scenario::Endpoints;
+use super::scenario::HEADERS;
 use super::task::Task;
 use super::wire;
 use crate::demo::brokers::spawn;
@@ -126,10 +127,12 @@ impl ProducerContext for Context {
 pub(super) struct Producer {
     inner: Arc<BaseProducer<Context>>,
     kafka_topic: String,
+    has_headers: bool,
 }
 
 impl Producer {
-    pub(super) fn start(endpoints: &Endpoints, reports: &Arc<Reports>) -> Result<Self, String> {
+    pub(super) fn start(task: &Task, reports: &Arc<Reports>) -> Result<Self, String> {
+        let endpoints = &task.endpoints;
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", &endpoints.kafka)
@@ -155,13 +158,17 @@ impl Producer {
             }
         })
         .map_err(|error| error.to_string())?;
-        Ok(Self { inner, kafka_topic: endpoints.kafka_topic.clone() })
+        let (kafka_topic, has_headers) = (endpoints.kafka_topic.clone(), task.scenario.headers);
+        Ok(Self { inner, kafka_topic, has_headers })
     }
 
     /// Waits while the queue is full: that is the backpressure.
     pub(super) fn send(&self, seq: usize, key: &[u8], payload: &[u8]) -> Result<(), String> {
         let mut record =
             BaseRecord::with_opaque_to(&self.kafka_topic, seq).key(key).payload(payload);
+        if self.has_headers {
+            record = record.headers(headers(key));
+        }
         loop {
             match self.inner.send(record) {
                 Ok(()) => return Ok(()),
@@ -173,4 +180,13 @@ impl Producer {
             }
         }
     }
+}
+
+/// Headers of the same sizes as the bridge's.
+fn headers(mqtt_topic: &[u8]) -> OwnedHeaders {
+    let values = [mqtt_topic, b"1", b"false", b"2026-01-02T03:04:05.123456Z", b"mqtt"];
+    let all = HEADERS.into_iter().zip(values);
+    all.fold(OwnedHeaders::new_with_capacity(HEADERS.len()), |headers, (key, value)| {
+        headers.insert(Header { key, value: Some(value) })
+    })
 }

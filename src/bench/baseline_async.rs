@@ -29,7 +29,7 @@ async fn forward(task: &Task, stream: TcpStream) -> Result<(), Box<dyn std::erro
     stream.set_nonblocking(true)?;
     let mut stream = tokio::net::TcpStream::from_std(stream)?;
     let reports = Arc::new(Reports::default());
-    let producer = Producer::start(&task.endpoints, &reports)?;
+    let producer = Producer::start(task, &reports)?;
     let mut packet_ids = vec![0; SLOTS];
     let mut order = AckOrder::new();
     let (mut seqs, mut out) = (Vec::new(), BytesMut::new());

@@ -19,7 +19,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// Runs until the stream ends.
 pub(super) fn run(task: &Task, mut stream: TcpStream) -> Result<(), String> {
     let reports = Arc::new(Reports::default());
-    let producer = Producer::start(&task.endpoints, &reports)?;
+    let producer = Producer::start(task, &reports)?;
     let packet_ids: Arc<[AtomicU16]> = (0..SLOTS).map(|_| AtomicU16::new(0)).collect();
     let acked = task.scenario.qos == 1;
     {

@@ -25,6 +25,9 @@ pub(super) struct Scenario {
     pub window: u16,
     /// `log.timing`
     pub timing: String,
+    /// Whether each record has the [`HEADERS`].
+    #[serde(default)]
+    pub headers: bool,
     pub load: Load,
 }
 
@@ -36,6 +39,10 @@ pub(super) struct Load {
     pub count: Option<u64>,
     pub duration: Option<Duration>,
 }
+
+/// The headers of a record, where it has any.
+pub(super) const HEADERS: [&str; 5] =
+    ["mqtt.topic", "mqtt.qos", "mqtt.retain", "bridge.received_at", "bridge.connection"];
 
 /// Results of earlier versions have one connection.
 fn one() -> u32 {
@@ -98,6 +105,9 @@ impl Scenario {
         if self.connections > 1 {
             let _ = write!(title, ", 1 and {} connections", self.connections);
         }
+        if self.headers {
+            let _ = write!(title, ", {} headers", HEADERS.len());
+        }
         if let Some(rate) = self.load.rate {
             let _ = write!(title, ", {rate}/s");
         }
@@ -157,6 +167,9 @@ impl Scenario {
                 "[[routes]]\nfilter = {filter:?}\nqos = {}\nkafka_topic = {:?}\n",
                 self.qos, endpoints.kafka_topic
             );
+            if self.headers {
+                let _ = writeln!(text, "headers = {HEADERS:?}");
+            }
         }
         text
     }
@@ -178,6 +191,7 @@ mod tests {
             connections: 1,
             window: 1000,
             timing: "sample:100".to_owned(),
+            headers: true,
             load: Load { rate: None, count: Some(1), duration: None },
         };
         let endpoints = Endpoints {
@@ -193,6 +207,7 @@ mod tests {
         let config = Config::from_toml(&scenario.bridge_config(&endpoints), "the bench", [])
             .unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(config.routes.len(), 3);
+        assert_eq!(config.routes[0].headers.items.len(), HEADERS.len());
         for mqtt_topic in scenario.mqtt_topics("bench-1") {
             let matching = config.routes.iter().filter(|route| route.filter.matches(&mqtt_topic));
             assert_eq!(matching.count(), 1, "{mqtt_topic}");
