@@ -2,8 +2,10 @@
 
 use super::keys::{KEYS, PROPERTIES, SECTIONS, TESTS};
 use super::resolved::Config;
+use super::route_warnings::order;
 use super::secrets::shown;
 use super::toml_text::{quote, string};
+use crate::route::Match;
 
 impl Config {
     /// The configuration as TOML: every key, defaults included, secrets as `[redacted]`.
@@ -55,8 +57,22 @@ impl Config {
             "mqtt" if self.count(section) > 1 => "[[mqtt]]\n".to_owned(),
             section => format!("[{section}]\n"),
         };
-        let members = if section == "mqtt" { self.members(at) } else { String::new() };
-        header + &lines + &members
+        let more = match section {
+            "mqtt" => self.members(at),
+            "routes" => self.route_comment(at),
+            _ => String::new(),
+        };
+        header + &lines + &more
+    }
+
+    /// What the keys of a route mean together, as a comment.
+    fn route_comment(&self, at: usize) -> String {
+        let route = &self.routes[at];
+        let which = match self.match_ {
+            Match::First => "messages that it matches and no route before it",
+            Match::All => "all messages that it matches",
+        };
+        format!("# {} takes {which}; {}\n", quote(&route.name), order(route))
     }
 
     /// The connections of a section that opens several, as comments.

@@ -37,6 +37,7 @@ mod route_draft;
 mod route_fields;
 mod route_relations;
 mod route_settings;
+mod route_warnings;
 mod secret;
 mod secret_file;
 mod secrets;

@@ -17,6 +17,10 @@ use super::source::Source;
 use super::transport;
 use super::value::Value;
 
+/// Most routes of one configuration. A message can go to each of them:
+/// [`Destinations::MAX`](crate::message::Destinations::MAX) is more.
+const ROUTES_MAX: usize = 10_000;
+
 /// Resolves `source`.
 ///
 /// # Errors
@@ -26,6 +30,12 @@ pub(super) fn resolve(source: Source) -> Result<Config, Vec<ConfigError>> {
     if reading.source.routes == 0 {
         let text = "expected at least one [[routes]] with filter and kafka_topic, found none";
         reading.refuse("routes", text.to_owned());
+    }
+    if reading.source.routes > ROUTES_MAX {
+        let text =
+            format!("expected at most {ROUTES_MAX} [[routes]], found {}", reading.source.routes);
+        reading.refuse("routes", text);
+        return Err(reading.source.errors);
     }
     bind(&mut reading);
     for (path, text) in relations::check(&reading) {

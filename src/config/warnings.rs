@@ -24,6 +24,7 @@ impl Config {
         for section in &sections {
             all.extend(self.overlap_warnings(*section));
         }
+        all.extend(self.route_warnings());
         // What several connections have in common is said once.
         let mut warnings: Vec<String> = Vec::new();
         for warning in all {
