@@ -69,7 +69,7 @@ fn where_all_routes_match_only_the_one_that_refused_makes_its_record_again() {
 fn what_cannot_be_replayed_says_why_and_half_a_message_is_not_sent() {
     let forms = [("raw", "plant/#", PayloadForm::Raw), ("json", "#", PayloadForm::Json)];
     let mut all = routes(Match::All, &forms);
-    let mut why = |letter: &Letter<'_>| all.records(letter).err().expect("none");
+    let mut why = |letter: &Letter<'_>| all.records(letter).expect_err("none");
     assert!(why(&letter(None, "{")).starts_with("payload_not_json: "));
     let mut cut = letter(None, "1");
     cut.fields.payload_cut = true;
@@ -87,6 +87,6 @@ fn what_cannot_be_replayed_says_why_and_half_a_message_is_not_sent() {
     late.fields.received_at = "yesterday".into();
     assert!(why(&late).contains("received_at"));
     let mut elsewhere = routes(Match::First, &[("raw", "hall/#", PayloadForm::Raw)]);
-    let why = elsewhere.records(&letter(None, "1")).err().expect("none");
+    let why = elsewhere.records(&letter(None, "1")).expect_err("none");
     assert_eq!(why, "no route matches it");
 }
