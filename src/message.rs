@@ -134,7 +134,12 @@ impl Message {
             Destination::Record(record) => record.own_bytes(self),
             Destination::DeadLetter(_) => 0,
         };
-        received + self.destinations.as_slice().iter().map(own).sum::<usize>()
+        received
+            + match &self.destinations {
+                Destinations::None => 0,
+                Destinations::One(destination) => own(destination),
+                Destinations::Several(destinations) => destinations.iter().map(own).sum(),
+            }
     }
 }
 
@@ -282,7 +287,10 @@ impl Record {
             let value = header.value.as_ref().map_or(0, Bytes::len);
             header.name.count_bytes() + value
         };
-        let headers = self.headers().iter().map(header).sum::<usize>();
+        let headers = match &self.extras {
+            None => 0,
+            Some(extras) => extras.headers.iter().map(header).sum(),
+        };
         key + value.map_or(0, Bytes::len) + headers
     }
 

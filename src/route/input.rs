@@ -58,6 +58,8 @@ pub struct View<'a> {
     pub captures: &'a Captures,
     /// The payload, decompressed, and decoded where it is Sparkplug.
     pub body: Bytes,
+    /// The MQTT topic, once it was asked for.
+    mqtt_topic: OnceCell<Option<&'a str>>,
     pointers: Option<&'a JsonPointers>,
     /// What `body` has at `pointers`, once it was asked for.
     fields: OnceCell<Result<Fields, NotJson>>,
@@ -93,7 +95,14 @@ impl<'a> Value<'a> {
 impl<'a> View<'a> {
     /// Of this message and a route with these captures, the payload unpacked as `body`.
     pub fn new(input: &'a Input<'a>, captures: &'a Captures, body: Bytes) -> Self {
-        Self { input, captures, body, pointers: None, fields: OnceCell::new() }
+        Self {
+            input,
+            captures,
+            body,
+            mqtt_topic: OnceCell::new(),
+            pointers: None,
+            fields: OnceCell::new(),
+        }
     }
 
     /// When a field of JSON is asked for, all of these are read.
@@ -105,7 +114,12 @@ impl<'a> View<'a> {
     /// These levels of its MQTT topic, if it has them and they are UTF-8.
     pub fn levels(&self, levels: Levels) -> Option<&'a str> {
         let at = self.captures.find(self.input.mqtt_topic, levels)?;
-        std::str::from_utf8(self.input.mqtt_topic.get(at)?).ok()
+        self.mqtt_topic()?.get(at)
+    }
+
+    /// Its MQTT topic, if that is UTF-8.
+    pub fn mqtt_topic(&self) -> Option<&'a str> {
+        *self.mqtt_topic.get_or_init(|| std::str::from_utf8(self.input.mqtt_topic).ok())
     }
 
     /// What the payload has at this JSON pointer; a document that is not JSON has nothing. The pointers of

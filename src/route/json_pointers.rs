@@ -123,10 +123,10 @@ impl JsonPointers {
     /// It is not one JSON document.
     pub fn read(&self, document: &[u8]) -> Result<Fields, NotJson> {
         let text = match std::str::from_utf8(document) {
-            Ok(text) => text.trim_end_matches('\0').as_bytes(),
+            Ok(text) => text.trim_end_matches('\0'),
             Err(error) => return Err(NotJson { expected: "UTF-8", byte: error.valid_up_to() }),
         };
-        let start = if text.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
+        let start = if text.starts_with('\u{FEFF}') { 3 } else { 0 };
         let mut scan = Scan { text, at: start, found: vec![None; self.written.len()] };
         scan.value(&self.root)?;
         scan.space();
@@ -191,8 +191,7 @@ pub fn unescape(written: &str) -> Option<Cow<'_, str>> {
 
 /// One pass over a document.
 struct Scan<'a> {
-    /// UTF-8.
-    text: &'a [u8],
+    text: &'a str,
     at: usize,
     found: Vec<Option<Found>>,
 }
@@ -204,7 +203,7 @@ impl Scan<'_> {
 
     fn peek(&self) -> u8 {
         // NUL is nowhere legal.
-        self.text.get(self.at).copied().unwrap_or(0)
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
     fn space(&mut self) {
@@ -246,9 +245,12 @@ impl Scan<'_> {
             return Ok(Kind::Document);
         }
         loop {
-            let name = self.name()?;
-            let name = std::str::from_utf8(&self.text[name]).ok().and_then(unescape);
-            match name.and_then(|name| node.child(&name)) {
+            let (name, is_escaped) = self.name()?;
+            let child = match is_escaped {
+                false => node.child(&self.text[name.start + 1..name.end - 1]),
+                true => unescape(&self.text[name]).and_then(|name| node.child(&name)),
+            };
+            match child {
                 Some(child) => {
                     self.found[child.slots.clone()].fill(None);
                     self.value(child)?;
@@ -293,17 +295,18 @@ impl Scan<'_> {
         Ok(Kind::Document)
     }
 
-    /// A name and the colon behind it: where the name is, quotation marks included.
-    fn name(&mut self) -> Result<Range<usize>, NotJson> {
+    /// A name and the colon behind it: where the name is, quotation marks included, and whether it has
+    /// escapes.
+    fn name(&mut self) -> Result<(Range<usize>, bool), NotJson> {
         self.space();
         let start = self.at;
         if self.peek() != b'"' {
             return Err(self.error("a name in quotation marks"));
         }
-        self.string()?;
+        let is_escaped = self.string()?;
         let name = start..self.at;
         self.expect(b':', "`:`")?;
-        Ok(name)
+        Ok((name, is_escaped))
     }
 
     /// A value that no pointer goes through, whatever is in it.
@@ -367,7 +370,7 @@ impl Scan<'_> {
 
     fn scalar(&mut self) -> Result<Kind, NotJson> {
         match self.peek() {
-            b'"' => self.string().map(|()| Kind::Text),
+            b'"' => self.string().map(|_| Kind::Text),
             b'n' => self.word(b"null", Kind::Null),
             b't' => self.word(b"true", Kind::Bool),
             b'f' => self.word(b"false", Kind::Bool),
@@ -377,25 +380,30 @@ impl Scan<'_> {
     }
 
     fn word(&mut self, word: &[u8], kind: Kind) -> Result<Kind, NotJson> {
-        if !self.text[self.at..].starts_with(word) {
+        if !self.text.as_bytes()[self.at..].starts_with(word) {
             return Err(self.error("a JSON value"));
         }
         self.at += word.len();
         Ok(kind)
     }
 
-    /// From its first quotation mark to behind its last.
-    fn string(&mut self) -> Result<(), NotJson> {
+    /// From its first quotation mark to behind its last; whether it has escapes.
+    fn string(&mut self) -> Result<bool, NotJson> {
         self.at += 1;
+        let mut is_escaped = false;
         loop {
+            let rest = &self.text.as_bytes()[self.at..];
+            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+            self.at += plain.unwrap_or(rest.len());
             match self.peek() {
                 b'"' => break,
                 b'\\' => {
+                    is_escaped = true;
                     self.at += 1;
                     match self.peek() {
                         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                         b'u' => {
-                            let digits = self.text.get(self.at + 1..self.at + 5);
+                            let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
                             let all = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
                             if !digits.is_some_and(all) {
                                 return Err(self.error("four hexadecimal digits"));
@@ -411,7 +419,7 @@ impl Scan<'_> {
             self.at += 1;
         }
         self.at += 1;
-        Ok(())
+        Ok(is_escaped)
     }
 
     fn number(&mut self) -> Result<Kind, NotJson> {

@@ -58,13 +58,13 @@ impl Source {
     pub fn read<'v>(&self, view: &'v View<'_>) -> Option<Value<'v>> {
         let input = view.input;
         let text = |text: &'v str| Value::Text(Cow::Borrowed(text));
-        let level_text = |at| std::str::from_utf8(input.mqtt_topic.get(at)?).ok();
         match self {
             Self::Capture(_, Some(levels)) => view.levels(*levels).map(text),
             Self::Capture(name, None) => view.levels(view.captures.get(name)?).map(text),
-            Self::MqttTopic => std::str::from_utf8(input.mqtt_topic).ok().map(text),
+            Self::MqttTopic => view.mqtt_topic().map(text),
             Self::MqttLevel(number) => {
-                level(input.mqtt_topic, *number).and_then(level_text).map(text)
+                let at = level(input.mqtt_topic, *number)?;
+                view.mqtt_topic()?.get(at).map(text)
             }
             Self::Qos => Some(Value::Number(if input.qos.level() == 0 { "0" } else { "1" }.into())),
             Self::Retain => Some(Value::Bool(input.retain)),
