@@ -80,6 +80,8 @@ pub struct Subscriptions {
     /// What we publish to this MQTT topic is not to come back.
     own_mqtt_topic: String,
     renewed_at: Option<Instant>,
+    /// CONNACK has come at least once: before, nothing is planned.
+    has_connected: bool,
     /// Of the present connection.
     version: Version,
     limits: ServerLimits,
@@ -206,6 +208,7 @@ impl Subscriptions {
             is_leaving: false,
             own_mqtt_topic: String::new(),
             renewed_at: None,
+            has_connected: false,
             version: Version::V5,
             limits: ServerLimits::default(),
             next_packet_id: 0,
@@ -289,7 +292,9 @@ impl Subscriptions {
         self.identify(now);
         self.leave_own_out();
         events.push(SessionEvent::Rerouted { same });
-        self.plan(now, events);
+        if self.has_connected {
+            self.plan(now, events);
+        }
         self.tell_covered(events);
     }
 
@@ -410,6 +415,7 @@ impl Subscriptions {
         now: Instant,
         events: &mut Vec<SessionEvent>,
     ) {
+        self.has_connected = true;
         self.version = version;
         self.limits = limits.clone();
         self.asked.clear();

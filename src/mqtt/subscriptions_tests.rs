@@ -722,6 +722,15 @@ fn routes_that_change_while_there_is_no_connection_are_asked_for_on_the_next_one
 }
 
 #[test]
+fn before_the_first_connection_nothing_is_written_down_for_other_routes() {
+    let mut client = Client::new(&[("a", 1)], &[]);
+    client.reroute(&[("b", 1)]);
+    assert_eq!(client.held(), Vec::<&str>::new());
+    client.connect(Version::V5, false);
+    assert_eq!(names(&client.asked()), ["+b"]);
+}
+
+#[test]
 fn a_file_knows_a_filter_before_it_is_subscribed_by_a_reload() {
     let mut client = Client::with(Policy { is_recorded: true, ..policy() }, &[("a", 1)], &[]);
     client.connect(Version::V5, false);

@@ -36,6 +36,7 @@ mod panics;
 mod partitions;
 mod protocol;
 mod refusals;
+mod reload;
 mod restarts;
 mod records;
 mod rotation;
