@@ -7,7 +7,9 @@
 
 use std::sync::Arc;
 
-use crate::route::{Match, Route, Router};
+use crate::message::RouteId;
+use crate::route::note::Note;
+use crate::route::{Input, Match, Route, Routed, Router};
 
 /// At most this many routes are kept; the oldest go first.
 const FORMER_MAX: usize = 1_000;
@@ -16,25 +18,39 @@ const FORMER_MAX: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Former {
     router: Option<Router>,
+    /// It has routed the last message.
+    has_routed: bool,
 }
 
 impl Former {
     /// `before` are replaced by `now`.
     pub(super) fn retire(&mut self, before: &[Arc<Route>], match_: Match, now: &[Route]) {
         let older = self.router.as_ref().map_or(&[][..], Router::routes);
-        let mut gone: Vec<Route> = Vec::new();
-        for route in before.iter().chain(older) {
-            let is_there = |other: &Route| other.filter == route.filter;
-            if gone.len() < FORMER_MAX && !now.iter().any(is_there) && !gone.iter().any(is_there) {
-                gone.push(Route::clone(route));
-            }
-        }
+        let before_that =
+            older.iter().filter(|route| !before.iter().any(|other| other.filter == route.filter));
+        let gone = before.iter().chain(before_that);
+        let gone = gone.filter(|route| !now.iter().any(|other| other.filter == route.filter));
+        let gone: Vec<_> = gone.take(FORMER_MAX).map(|route| Route::clone(route)).collect();
+        self.has_routed = false;
         self.router = (!gone.is_empty()).then(|| Router::new(&gone, match_));
     }
 
-    /// The router of these routes, if there are any.
-    pub(super) fn router(&mut self) -> Option<&mut Router> {
-        self.router.as_mut()
+    /// What these routes make of a message of which the present ones made `routed`.
+    pub(super) fn route(&mut self, input: &Input<'_>, routed: Routed) -> Routed {
+        self.has_routed = false;
+        match &mut self.router {
+            Some(router) if !routed.is_matched => {
+                let routed = router.route(input);
+                self.has_routed = routed.is_matched;
+                routed
+            }
+            _ => routed,
+        }
+    }
+
+    /// What is to be counted of the last message, by route, if these routes took it.
+    pub(super) fn notes(&self) -> &[(RouteId, Note)] {
+        self.router.as_ref().filter(|_| self.has_routed).map_or(&[], Router::notes)
     }
 
     /// Whether one of them matches.
@@ -49,14 +65,13 @@ impl Former {
 
     /// The session is another one: nothing of them comes any more.
     pub(super) fn clear(&mut self) {
-        self.router = None;
+        *self = Self::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::RouteId;
 
     fn routes(filters: &[&str]) -> Vec<Route> {
         let route =
@@ -71,7 +86,9 @@ mod tests {
     #[test]
     fn what_no_present_route_has_is_kept_over_several_reloads_and_goes_with_the_session() {
         let mut former = Former::default();
-        former.retire(&shared(&["a/#", "b"]), Match::First, &routes(&["b", "c"]));
+        former.retire(&shared(&["a/#", "b", "a/#"]), Match::All, &routes(&["b", "c"]));
+        let kept = former.router.as_ref().map(|router| router.routes().len());
+        assert_eq!(kept, Some(2), "both parts of a message");
         assert!(former.matches(b"a/1") && !former.matches(b"b"));
         former.retire(&shared(&["b", "c"]), Match::First, &routes(&["c"]));
         assert!(former.matches(b"a/1") && former.matches(b"b") && !former.matches(b"c"));

@@ -256,7 +256,7 @@ impl Intake {
             return self.unmatched(publish, subscriptions);
         }
         self.silence.broken_by(&routed.destinations);
-        for (route, note) in self.router.notes() {
+        for (route, note) in self.router.notes().iter().chain(self.former.notes()) {
             self.silence.broken_on(*route);
             *self.notes.entry((*route, *note)).or_default() += 1;
         }
@@ -304,10 +304,7 @@ impl Intake {
                 connection: &self.settings.mqtt.section,
             };
             let routed = self.router.route(&input);
-            match self.former.router() {
-                Some(former) if !routed.is_matched => former.route(&input),
-                _ => routed,
-            }
+            self.former.route(&input, routed)
         });
         routed.unwrap_or_else(|panic| {
             self.forget_routed();
