@@ -24,7 +24,7 @@ impl Config {
             all.extend(self.made_twice(&sections));
         }
         all.extend(self.colliding());
-        all.extend(self.into_dead_letters());
+        all.extend(self.written_to_dead_letters());
         for section in sections.iter().filter(|section| section.first().protocol == Protocol::V311)
         {
             all.extend(self.without_properties(*section));
@@ -108,7 +108,7 @@ impl Config {
     }
 
     /// Placeholders that a publisher could fill so that the record goes to the dead letters' Kafka topic.
-    fn into_dead_letters(&self) -> Vec<String> {
+    fn written_to_dead_letters(&self) -> Vec<String> {
         let Some(dead_letters) = self.dead_letter.kafka_topic.as_deref() else { return Vec::new() };
         let may_be = |route: &&Route| {
             let template = &route.kafka_topic;
