@@ -124,8 +124,11 @@ pub fn level(mqtt_topic: &[u8], number: i32) -> Option<Range<usize>> {
     Some(start..level_end(mqtt_topic, start))
 }
 
-/// A level of a filter as MQTT knows it, and its name, with whether it stands for all further levels too.
-fn read_level(written: &str) -> Result<(String, Option<(&str, bool)>), FilterError> {
+/// The name of a level, and whether it stands for all further levels too.
+type Name<'a> = (&'a str, bool);
+
+/// A level of a filter as MQTT knows it, and its name.
+fn read_level(written: &str) -> Result<(String, Option<Name<'_>>), FilterError> {
     if let Some(inner) = written.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'))
         && !inner.contains(['{', '}'])
     {

@@ -408,11 +408,11 @@ mod tests {
     }
 
     /// The Kafka topics of what a message becomes.
-    fn kafka_topics(routed: &Routed) -> Vec<&str> {
+    fn kafka_topics(routed: &Routed) -> Vec<String> {
         let destinations = routed.destinations.as_slice().iter();
-        let name = |destination| match destination {
-            &Destination::Record(ref record) => &*record.kafka_topic,
-            Destination::DeadLetter(_) => "dead letter",
+        let name = |destination: &'_ Destination| match destination {
+            Destination::Record(record) => record.kafka_topic.to_string(),
+            Destination::DeadLetter(_) => "dead letter".to_owned(),
         };
         destinations.map(name).collect()
     }
