@@ -361,6 +361,8 @@ impl Delivery {
             let detail = format!("{kafka_topic} has fewer partitions than it had");
             self.fail(&detail, now.instant, out);
             self.replace_producer(now.instant, out);
+            // Nothing is sent now, and the queues of the partitions that are gone may be gone too.
+            looked_at.clear();
         }
         let is_due = self.round_due(now.instant) == Some(now.instant);
         let room = if is_due { ROUND_BYTES } else { 0 };

@@ -39,6 +39,8 @@ struct Kafka {
     serial: VecDeque<Pending>,
     /// Librdkafka takes so many at once, if that is bounded.
     room: Option<usize>,
+    /// So many partitions has each Kafka topic, if not [`PARTITIONS`].
+    partitions: Option<i32>,
     /// By partition.
     log: BTreeMap<(String, i32), Vec<u64>>,
     verdicts: Vec<(SourceId, Verdict)>,
@@ -71,10 +73,11 @@ impl Kafka {
         if self.room.is_some_and(|room| self.pending(path).len() >= room) {
             return QUEUE_FULL;
         }
-        to.partitions.told(PARTITIONS);
+        let partitions = self.partitions.unwrap_or(PARTITIONS);
+        to.partitions.told(partitions);
         let chosen = || to.partitions.of(record.key.unwrap_or(record.mqtt_topic));
         let kafka_partition = wanted.or(to.kafka_partition).or_else(chosen).unwrap_or_default();
-        if kafka_partition >= PARTITIONS {
+        if kafka_partition >= partitions {
             return classify::UNKNOWN_PARTITION;
         }
         let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
@@ -271,6 +274,20 @@ fn named(mqtt_topic: u64, kafka_topic: &str, if_missing: IfMissing) -> ForwardMs
     let origin = KafkaTopicOrigin::Template(if_missing);
     let record = Record { origin, ..Record::new(route, kafka_topic.into(), value.clone()) };
     parts(seq, mqtt_topic, value, vec![Destination::Record(record)]).remove(0)
+}
+
+/// The same, for a partition that the record names.
+fn placed(mqtt_topic: u64, kafka_topic: &str, kafka_partition: i32) -> ForwardMsg {
+    let ForwardMsg { id, message } = named(mqtt_topic, kafka_topic, IfMissing::DeadLetter);
+    let (mqtt_topic, payload) = (message.mqtt_topic.clone(), message.payload.clone());
+    let extras = RecordExtras { partition: Some(kafka_partition), ..RecordExtras::default() };
+    let destination = match message.destinations.as_slice() {
+        [Destination::Record(record)] => {
+            Destination::Record(Record { extras: Some(Box::new(extras)), ..record.clone() })
+        }
+        other => unreachable!("one record: {other:?}"),
+    };
+    parts(id.seq, mqtt_topic, payload, vec![destination]).remove(0)
 }
 
 fn created() -> IfMissing {
@@ -587,6 +604,37 @@ fn a_kafka_topic_that_is_deleted_is_asked_about_and_what_waits_goes_where_its_ro
     assert_eq!(stage.verdicts(), rejected);
     stage.tick();
     assert_eq!(stage.kafka.holds, []);
+}
+
+/// Whether its producer has something in flight or not: the queues of the partitions that are gone are gone.
+#[test]
+fn a_kafka_topic_with_fewer_partitions_than_it_had_gets_a_new_producer_whatever_is_in_flight() {
+    for is_in_flight in [false, true] {
+        let mut stage = Stage::new(|_| {});
+        stage.hand_on(ONE, vec![placed(1, "t", 2)]);
+        stage.answer(|_| Ok(PARTITIONS));
+        stage.run();
+        assert_eq!(stage.verdicts().len(), 1);
+        let waits = placed(1, "t", 2);
+        stage.hand_on(ONE, vec![waits.clone()]);
+        stage.report(Path::Pipelined, &[3], None);
+        let neighbour = message(1, 1).remove(0);
+        let mut expected = vec![Verdict::Rejected(waits.id)];
+        if is_in_flight {
+            stage.hand_on(ONE, vec![neighbour.clone()]);
+            stage.wait(Duration::from_secs(1));
+            expected.insert(0, Verdict::Delivered(neighbour.id));
+        }
+        stage.kafka.partitions = Some(1);
+        assert_eq!(stage.answer(|_| Ok(1)).len(), 1);
+        assert_eq!(stage.kafka.epochs.len(), 1 + usize::from(!is_in_flight));
+        stage.report(Path::Pipelined, &[0; 9], None);
+        stage.report(Path::Serial, &[0; 9], None);
+        assert_eq!(stage.kafka.epochs.len(), 2);
+        stage.hand_on(ONE, vec![waits]);
+        stage.run();
+        assert_eq!(stage.verdicts(), expected);
+    }
 }
 
 #[test]
