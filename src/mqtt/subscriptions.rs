@@ -107,7 +107,7 @@ struct Entry {
     is_held: bool,
     /// The change that made it held.
     held_since: u64,
-    /// This process saw it granted in the session.
+    /// This process saw it granted in the session, and has not asked for its end since.
     is_granted: bool,
     /// Its last answer on this connection was no, or a lower QoS.
     has_failed: bool,
@@ -636,6 +636,8 @@ impl Subscriptions {
     }
 
     fn unsubscribe(&mut self, index: usize, now: Instant, out: &mut BytesMut) {
+        // From here on the broker may have done it, whether its answer comes or the connection ends first.
+        self.entries[index].is_granted = false;
         self.entries[index].state = State::Leaving(now);
         let packet_id = self.request(index);
         let mqtt_filter = self.entries[index].filter.as_str();

@@ -765,100 +765,143 @@ fn turn() -> impl Strategy<Value = Turn> {
         3 => wanted.prop_map(|wanted| Turn::Reroute(wanted.into_iter().collect())),
         4 => Just(Turn::Ask),
         4 => Just(Turn::Answer),
-        1 => any::<bool>().prop_map(Turn::Connect),
+        // Most keep the session, and some come one behind the other.
+        2 => prop::bool::weighted(0.8).prop_map(Turn::Connect),
     ]
 }
 
+/// Plays these turns with a broker that grants everything, and then lets both come to rest: exactly what is
+/// wanted and no other filter covers is subscribed at its QoS, and health says so.
+fn play(turns: &[Turn], version: Version, resubscribe: Resubscribe) -> Result<(), TestCaseError> {
+    let mut wanted = vec![("a", 1)];
+    let mut client = Client::with(Policy { resubscribe, ..policy() }, &wanted, &[]);
+    client.connect(version, false);
+    let mut broker: BTreeMap<String, u8> = BTreeMap::new();
+    let mut owed: Vec<(bool, u16, u8)> = Vec::new();
+    let ask = |client: &mut Client,
+               broker: &mut BTreeMap<String, u8>,
+               owed: &mut Vec<(bool, u16, u8)>| {
+        let mut out = BytesMut::new();
+        client.subscriptions.on_time(client.now, true, &mut out, &mut client.events);
+        let asked = requests(version, &mut out);
+        for request in &asked {
+            match request {
+                Request::Subscribe { filter, packet_id, .. } => {
+                    let entries = client.subscriptions.entries.iter();
+                    let entry = entries.clone().find(|entry| entry.filter.as_str() == filter);
+                    let qos = entry.expect("it asks for it").qos.level();
+                    broker.insert(filter.clone(), qos);
+                    owed.push((true, *packet_id, qos));
+                }
+                Request::Unsubscribe { filter, packet_id } => {
+                    broker.remove(filter);
+                    owed.push((false, *packet_id, 0));
+                }
+            }
+        }
+        asked.len()
+    };
+    let answer = |client: &mut Client, owed: &mut Vec<(bool, u16, u8)>| {
+        if owed.is_empty() {
+            return false;
+        }
+        match owed.remove(0) {
+            (true, packet_id, qos) => client.suback(packet_id, qos),
+            (false, packet_id, _) => client.unsuback(packet_id, 0),
+        }
+        true
+    };
+    for turn in turns {
+        match turn {
+            Turn::Reroute(numbers) => {
+                let qos = |is_1: bool| u8::from(is_1);
+                wanted = numbers.iter().map(|(at, is_1)| (WANTED[*at], qos(*is_1))).collect();
+                client.reroute(&wanted);
+            }
+            Turn::Ask => drop(ask(&mut client, &mut broker, &mut owed)),
+            Turn::Answer => drop(answer(&mut client, &mut owed)),
+            Turn::Connect(session_present) => {
+                owed.clear();
+                if !*session_present {
+                    broker.clear();
+                }
+                let limits = ServerLimits::default();
+                client.events.push(SessionEvent::Connected {
+                    version,
+                    session_present: *session_present,
+                    keep_alive_s: 60,
+                    limits,
+                });
+                client.connect(version, *session_present);
+            }
+        }
+    }
+    while ask(&mut client, &mut broker, &mut owed) > 0 || answer(&mut client, &mut owed) {}
+    let routes = routes(&wanted);
+    let covered = |route: &Arc<Route>| {
+        routes.iter().any(|other| {
+            other.filter != route.filter
+                && other.qos >= route.qos
+                && other.filter.covers(&route.filter)
+        })
+    };
+    let expected: BTreeMap<_, _> = routes
+        .iter()
+        .filter(|route| !covered(route))
+        .map(|route| (route.filter.to_string(), route.qos.level()))
+        .collect();
+    prop_assert_eq!(&broker, &expected);
+    let held: BTreeSet<_> = client.held().into_iter().map(str::to_owned).collect();
+    prop_assert_eq!(held, expected.keys().cloned().collect());
+    let mut health = crate::observe::MqttHealth::default();
+    client.events.iter().for_each(|event| event.apply(&mut health));
+    for route in &routes {
+        prop_assert_eq!(
+            health.subscriptions.get(&route.id),
+            Some(&crate::observe::Subscription::Granted)
+        );
+    }
+    prop_assert_eq!(health.subscriptions.len(), routes.len());
+    client.now += 600 * SECOND;
+    if version == Version::V5 {
+        prop_assert_eq!(client.requests(), []);
+    }
+    Ok(())
+}
+
+/// `b` is unsubscribed and wanted again, and the answer is lost with the connection.
+#[test]
+fn what_was_unsubscribed_is_subscribed_again_when_the_answer_never_came() {
+    use Turn::{Answer, Ask, Connect, Reroute};
+    let both = || Reroute(vec![(0, true), (4, true)]);
+    let settled =
+        || vec![both(), Ask, Answer, Answer, Ask, Answer, Connect(true), Ask, Answer, Answer];
+    let ends: [&[Turn]; 4] = [
+        &[both(), Connect(true)],
+        &[Connect(true), both(), Connect(true)],
+        &[both(), Connect(true), Connect(true)],
+        &[Connect(true), Connect(true), both()],
+    ];
+    for end in ends {
+        for version in [Version::V311, Version::V5] {
+            for resubscribe in [Resubscribe::Always, Resubscribe::NewSession] {
+                let mut turns = settled();
+                turns.extend([Reroute(vec![(0, true)]), Ask]);
+                turns.extend_from_slice(end);
+                play(&turns, version, resubscribe)
+                    .unwrap_or_else(|e| panic!("{end:?} {version:?} {resubscribe:?}: {e}"));
+            }
+        }
+    }
+}
+
 proptest! {
-    /// However routes, answers and connections are mixed: in the end exactly what is wanted and no other
-    /// filter covers is subscribed at its QoS, and health says so.
+    /// However routes, answers and connections are mixed.
     #[test]
     fn in_the_end_the_broker_has_what_the_last_routes_want(
-        turns in prop::collection::vec(turn(), 1..40), v5 in any::<bool>(),
+        turns in prop::collection::vec(turn(), 1..40), v5 in any::<bool>(), always in any::<bool>(),
     ) {
         let version = if v5 { Version::V5 } else { Version::V311 };
-        let mut wanted = vec![("a", 1)];
-        let mut client = Client::new(&wanted, &[]);
-        client.connect(version, false);
-        let mut broker: BTreeMap<String, u8> = BTreeMap::new();
-        let mut owed: Vec<(bool, u16, u8)> = Vec::new();
-        let ask = |client: &mut Client, broker: &mut BTreeMap<String, u8>,
-                       owed: &mut Vec<(bool, u16, u8)>| {
-            let mut out = BytesMut::new();
-            client.subscriptions.on_time(client.now, true, &mut out, &mut client.events);
-            let asked = requests(version, &mut out);
-            for request in &asked {
-                match request {
-                    Request::Subscribe { filter, packet_id, .. } => {
-                        let entries = client.subscriptions.entries.iter();
-                        let entry = entries.clone().find(|entry| entry.filter.as_str() == filter);
-                        let qos = entry.expect("it asks for it").qos.level();
-                        broker.insert(filter.clone(), qos);
-                        owed.push((true, *packet_id, qos));
-                    }
-                    Request::Unsubscribe { filter, packet_id } => {
-                        broker.remove(filter);
-                        owed.push((false, *packet_id, 0));
-                    }
-                }
-            }
-            asked.len()
-        };
-        let answer = |client: &mut Client, owed: &mut Vec<(bool, u16, u8)>| {
-            if owed.is_empty() {
-                return false;
-            }
-            match owed.remove(0) {
-                (true, packet_id, qos) => client.suback(packet_id, qos),
-                (false, packet_id, _) => client.unsuback(packet_id, 0),
-            }
-            true
-        };
-        for turn in turns {
-            match turn {
-                Turn::Reroute(numbers) => {
-                    let qos = |is_1: bool| u8::from(is_1);
-                    wanted = numbers.iter().map(|(at, is_1)| (WANTED[*at], qos(*is_1))).collect();
-                    client.reroute(&wanted);
-                }
-                Turn::Ask => drop(ask(&mut client, &mut broker, &mut owed)),
-                Turn::Answer => drop(answer(&mut client, &mut owed)),
-                Turn::Connect(session_present) => {
-                    owed.clear();
-                    if !session_present {
-                        broker.clear();
-                    }
-                    let limits = ServerLimits::default();
-                    client.events.push(SessionEvent::Connected {
-                        version, session_present, keep_alive_s: 60, limits,
-                    });
-                    client.connect(version, session_present);
-                }
-            }
-        }
-        while ask(&mut client, &mut broker, &mut owed) > 0 || answer(&mut client, &mut owed) {}
-        let routes = routes(&wanted);
-        let covered = |route: &Arc<Route>| {
-            routes.iter().any(|other| {
-                other.filter != route.filter && other.qos >= route.qos && other.filter.covers(&route.filter)
-            })
-        };
-        let expected: BTreeMap<_, _> = routes.iter().filter(|route| !covered(route))
-            .map(|route| (route.filter.to_string(), route.qos.level())).collect();
-        prop_assert_eq!(&broker, &expected);
-        let held: BTreeSet<_> = client.held().into_iter().map(str::to_owned).collect();
-        prop_assert_eq!(held, expected.keys().cloned().collect());
-        let mut health = crate::observe::MqttHealth::default();
-        client.events.iter().for_each(|event| event.apply(&mut health));
-        for route in &routes {
-            prop_assert_eq!(
-                health.subscriptions.get(&route.id), Some(&crate::observe::Subscription::Granted)
-            );
-        }
-        prop_assert_eq!(health.subscriptions.len(), routes.len());
-        client.now += 600 * SECOND;
-        if v5 {
-            prop_assert_eq!(client.requests(), []);
-        }
+        play(&turns, version, if always { Resubscribe::Always } else { Resubscribe::NewSession })?;
     }
 }
