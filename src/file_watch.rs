@@ -15,7 +15,7 @@ const READ_MAX: u64 = 1024 * 1024;
 /// The content counts, not the time stamps: Kubernetes and other tools replace directories and links.
 /// A change is told once the content has stayed the same from one look to the next, so that a file which is
 /// being written, or one of a pair that is replaced first, is not taken half-way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FileWatch {
     paths: Vec<PathBuf>,
     /// What is in use.

@@ -1,7 +1,7 @@
 //! What becomes of a running bridge when its configuration is read again. Pure.
 //!
 //! Routes, `match`, `reload` and `log.level` are applied at once; everything else needs a restart, and is named
-//! (docs/decisions/0028-reload.md).
+//! (docs/decisions/0028-reload.md). Routes wait with it where they may have been made for what waits.
 
 use crate::config::{Config, LogConfig};
 use crate::message::RouteNames;
@@ -16,22 +16,64 @@ pub struct Plan {
     pub is_changed: bool,
     /// The keys of the new configuration that wait for a restart.
     pub restart: Vec<String>,
+    /// Those of them for which its routes wait as well: the routes in force are still the old ones.
+    pub routes_wait_for: Vec<String>,
 }
+
+/// What routes are made for: the connections and their brokers, what those publish, the Kafka cluster, and the
+/// other Kafka topic that is written. Every relation between routes and other keys is with one of these, so that
+/// new routes are legal, and mean what they say, where none of them waits for a restart.
+const ROUTES_ARE_MADE_FOR: [&str; 10] = [
+    "mqtt.name",
+    "mqtt.url",
+    "mqtt.urls",
+    "mqtt.connections",
+    "mqtt.group",
+    "mqtt.protocol",
+    "mqtt.status.mqtt_topic",
+    "kafka.brokers",
+    "kafka.properties",
+    "dead_letter.kafka_topic",
+];
 
 impl Plan {
     /// From the running configuration to a new one.
     pub fn new(running: &Config, mut new: Config, names: &RouteNames) -> Self {
         number_routes(&mut new, names);
-        let config = Config {
-            routes: new.routes.clone(),
-            match_: new.match_,
+        let kept = Config {
             reload: new.reload,
             log: LogConfig { level: new.log.level, ..running.log.clone() },
             ..running.clone()
         };
-        let restart = config.differing_keys(&new);
-        Self { is_changed: config != *running, restart, config }
+        let routed = Config { routes: new.routes.clone(), match_: new.match_, ..kept.clone() };
+        let restart = routed.differing_keys(&new);
+        let mut routes_wait_for = Vec::new();
+        if routed != kept {
+            routes_wait_for.extend(restart.iter().filter(|key| are_routes_made_for(key)).cloned());
+            if routes_wait_for.is_empty() && !has_same_connections(running, &new) {
+                routes_wait_for.push("mqtt".to_owned());
+            }
+        }
+        let config = if routes_wait_for.is_empty() { routed } else { kept };
+        Self { is_changed: config != *running, restart, routes_wait_for, config }
     }
+}
+
+/// `mqtt[1].name` as well as `mqtt.name`, and each of the properties.
+fn are_routes_made_for(key: &str) -> bool {
+    let (root, name) = key.split_once('.').unwrap_or((key, ""));
+    let root = root.split('[').next().unwrap_or(root);
+    ROUTES_ARE_MADE_FOR.iter().any(|made_for| {
+        let name = made_for.strip_prefix(root).and_then(|rest| rest.strip_prefix('.')).map(|its| {
+            name.strip_prefix(its).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        name == Some(true)
+    })
+}
+
+/// Where a section comes or goes, no key of the others need differ.
+fn has_same_connections(running: &Config, new: &Config) -> bool {
+    running.connection_names().eq(new.connection_names())
 }
 
 /// Gives each route the number of its name.
@@ -85,15 +127,73 @@ mod tests {
         let mut new = config("reload = \"watch\"\ndata_dir = \"/elsewhere\"", &["a", "b"]);
         new.log.level = slog::Level::Debug;
         new.delivery.window_messages = 7;
-        new.dead_letter.kafka_topic = Some("other".to_owned());
+        new.dead_letter.file_max_bytes = 7;
         let plan = Plan::new(&running, new.clone(), &names);
-        assert_eq!(
-            plan.restart,
-            ["data_dir", "delivery.window_messages", "dead_letter.kafka_topic"]
-        );
+        assert_eq!(plan.restart, ["data_dir", "delivery.window_messages", "dead_letter.file_max"]);
+        assert!(plan.routes_wait_for.is_empty(), "{plan:?}");
         let applied = Config { reload: new.reload, log: new.log, ..running };
         assert_eq!(Config { routes: applied.routes.clone(), ..plan.config.clone() }, applied);
         assert_eq!(plan.config.routes.len(), 2);
         assert!(plan.is_changed);
+    }
+
+    fn two(names: [&str; 2], more: &str, kafka: &str) -> Config {
+        let sections = names.map(|name| {
+            format!(
+                "[[mqtt]]\nname = \"{name}\"\nurl = \"mqtt://{name}\"\nclient_id = \"{name}\"\n"
+            )
+        });
+        let routes = names.map(|name| {
+            format!("[[routes]]\nfilter = \"{name}/#\"\nkafka_topic = \"k\"\nfrom = [\"{name}\"]\n")
+        });
+        let text = format!(
+            "{}[kafka]\nbrokers = [\"{kafka}:9092\"]\n{}{more}",
+            sections.concat(),
+            routes.concat()
+        );
+        Config::from_toml(&text, "test", []).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    const ONE_MORE: &str = "[[routes]]\nfilter = \"more\"\nkafka_topic = \"k\"\n";
+
+    #[test]
+    fn routes_wait_for_what_they_are_made_for_and_no_running_connection_is_left_without() {
+        let mut running = two(["east", "west"], "", "k");
+        let names = RouteNames::default();
+        number_routes(&mut running, &names);
+        let wait_for = |new: Config| {
+            let plan = Plan::new(&running, new, &names);
+            let is_applied = plan.config.routes != running.routes;
+            assert_eq!(is_applied, plan.routes_wait_for.is_empty(), "{plan:?}");
+            for mqtt in &plan.config.connections {
+                assert!(!plan.config.routes_of(mqtt).is_empty(), "{} has none", mqtt.name);
+            }
+            plan.routes_wait_for
+        };
+        let renamed = wait_for(two(["east", "north"], "", "k"));
+        assert!(renamed.contains(&"mqtt[1].name".to_owned()), "{renamed:?}");
+        assert_eq!(wait_for(two(["east", "west"], ONE_MORE, "other")), ["kafka.brokers"]);
+        let property = "[kafka.properties]\n\"linger.ms\" = 7\n";
+        let property = wait_for(two(["east", "west"], &format!("{ONE_MORE}{property}"), "k"));
+        assert_eq!(property, ["kafka.properties.linger.ms"]);
+        let mut fewer = two(["east", "west"], ONE_MORE, "k");
+        fewer.connections.truncate(1);
+        assert_eq!(wait_for(fewer), ["mqtt"]);
+        let mut dead_letter = two(["east", "west"], ONE_MORE, "k");
+        dead_letter.dead_letter.kafka_topic = Some("letters".to_owned());
+        assert_eq!(wait_for(dead_letter), ["dead_letter.kafka_topic"]);
+        let mut limit = two(["east", "west"], ONE_MORE, "k");
+        limit.connections[1].max_payload_bytes = 7;
+        assert!(wait_for(limit).is_empty());
+    }
+
+    #[test]
+    fn a_key_that_routes_are_made_for_does_not_keep_other_things_from_being_applied() {
+        let running = two(["east", "west"], "", "k");
+        let mut new = two(["east", "west"], "", "other");
+        new.reload = crate::config::Reload::Watch;
+        let plan = Plan::new(&running, new, &RouteNames::default());
+        assert!(plan.is_changed && plan.routes_wait_for.is_empty(), "{plan:?}");
+        assert_eq!(plan.restart, ["kafka.brokers"]);
     }
 }

@@ -70,6 +70,7 @@ impl Reloader {
         let Reloads { load, mut watch, mut asked } = reloads;
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut has_failed = false;
         loop {
             let is_due = tokio::select! {
                 request = asked.recv() => match request {
@@ -82,13 +83,25 @@ impl Reloader {
                 },
                 _ = looks.tick(), if self.config.reload == Reload::Watch => {
                     // A slow disk must not stop the supervisor, whose thread this is.
+                    let mut looking = watch.clone();
                     let look = spawn_blocking(move || {
-                        let has_changed = watch.has_changed();
-                        (watch, has_changed)
+                        let has_changed = looking.has_changed();
+                        (looking, has_changed)
                     });
-                    let Ok((looked, has_changed)) = look.await else { return };
-                    watch = looked;
-                    has_changed
+                    match look.await {
+                        Ok((looked, has_changed)) => {
+                            watch = looked;
+                            has_failed = false;
+                            has_changed
+                        }
+                        // The next look begins where this one did. Each may fail: it is told once.
+                        Err(panicked) => {
+                            if !std::mem::replace(&mut has_failed, true) {
+                                self.look_failed(&panicked.to_string());
+                            }
+                            false
+                        }
+                    }
                 }
             };
             if is_due && !self.metrics.health().is_draining() {
@@ -117,10 +130,16 @@ impl Reloader {
         for warning in new.warnings() {
             warn!(self.log, "configuration warning"; keys::DETAIL => warning);
         }
-        let Plan { config, is_changed, restart } =
+        let Plan { config, is_changed, mut restart, routes_wait_for } =
             Plan::new(&self.config, new, self.metrics.route_names());
         if !restart.is_empty() {
             warn!(self.log, "changed keys wait for a restart"; keys::DETAIL => restart.join(", "));
+        }
+        if !routes_wait_for.is_empty() {
+            let keys = routes_wait_for.join(", ");
+            warn!(self.log, "no route is applied, they may have been made for keys that wait for a restart";
+                keys::DETAIL => &keys);
+            restart.push(format!("routes (with {keys})"));
         }
         self.metrics.health().set_reloaded(restart);
         if !is_changed {
@@ -138,6 +157,12 @@ impl Reloader {
         }
         info!(self.log, "configuration applied"; keys::COUNT => self.config.routes.len());
         ReloadOutcome::Applied
+    }
+
+    /// A person can still ask for a reload, and the file is looked at again.
+    fn look_failed(&self, why: &str) {
+        error!(self.log, "the configuration cannot be watched"; keys::ERROR => why);
+        self.metrics.health().set_reload_failed(format!("it cannot be watched: {why}"));
     }
 
     fn refuse(&self, errors: &[String]) -> ReloadOutcome {
