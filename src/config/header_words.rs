@@ -21,7 +21,7 @@ pub(super) const OF_BRIDGE: [HeaderItem; 2] = [HeaderItem::ReceivedAt, HeaderIte
 /// Which values `headers` may have.
 pub(super) fn headers_legal() -> String {
     let names: Vec<_> = OF_MQTT.iter().chain(&OF_BRIDGE).map(header_word).collect();
-    format!("\"none\", \"mqtt\", or a list of {} and NAME={{template}}", names.join(", "))
+    format!("\"none\", \"mqtt\", or a list of mqtt, {} and NAME={{template}}", names.join(", "))
 }
 
 /// As a header is written in the configuration.

@@ -185,12 +185,15 @@ impl Setting for Vec<HeaderItem> {
         }
         let mut items = Self::new();
         for word in words {
-            let item = header(word)?;
-            if !matches!(item, HeaderItem::Own(..)) && items.contains(&item) {
-                let text = format!("expected each header once, found {} twice", quoted(word));
-                return Err(Refused::Because(text));
+            let new = if word == "mqtt" { OF_MQTT.to_vec() } else { vec![header(word)?] };
+            for item in new {
+                if !matches!(item, HeaderItem::Own(..)) && items.contains(&item) {
+                    let name = quoted(&header_word(&item));
+                    let text = format!("expected each header once, found {name} twice");
+                    return Err(Refused::Because(text));
+                }
+                items.push(item);
             }
-            items.push(item);
         }
         Ok(items)
     }

@@ -580,6 +580,19 @@ fn what_may_come_twice_or_never_over_mqtt_311_is_warned_of() {
 }
 
 #[test]
+fn mqtt_in_a_list_of_headers_stands_for_all_of_mqtt() {
+    let with = |headers: &str| MINIMAL.to_owned() + "headers = " + headers + "\n";
+    let items = |headers: &str| legal(&with(headers), &[]).routes[0].headers.items.clone();
+    let (all, both) = (items("\"mqtt\""), items("[\"unit=x\", \"mqtt\"]"));
+    assert_eq!(both[1..], all[..]);
+    assert_eq!(items("[\"mqtt\"]"), all);
+    for twice in ["[\"mqtt\", \"mqtt.qos\"]", "[\"mqtt.qos\", \"mqtt\"]"] {
+        let error = load(&with(twice), &[]).expect_err(twice).to_string();
+        assert!(error.contains("expected each header once, found \"mqtt.qos\" twice"), "{error}");
+    }
+}
+
+#[test]
 fn routes_that_may_surprise_are_warned_of() {
     let with = |before: &str, routes: &[&str], after: &str| {
         let head = MINIMAL.split("[[routes]]").next().unwrap_or_default();
