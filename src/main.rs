@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod config_args;
 mod dead_letters;
+mod lines;
 mod map;
 mod manual;
 mod signals;

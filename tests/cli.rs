@@ -170,6 +170,13 @@ fn check_test_runs_the_examples_of_routes_and_ends_with_1_if_one_does_not_hold()
     let (code, said) = checked("22");
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("FAILED: routes[0].tests[0] of a/#: a/1\n    value: "), "{said}");
+    // One without an end does not hang it.
+    let text = std::fs::read_to_string(&config).expect("read");
+    let endless = text.replace("\"payload\"", "\"/dev/zero\"");
+    std::fs::write(&config, endless).expect("written");
+    let output = bridge(&["check", "--test", "-c", &config.to_string_lossy()]).output();
+    let said = stdout(&output.expect("it starts"));
+    assert!(said.contains("payload_file: expected a regular file that can be read"), "{said}");
 }
 
 #[test]
@@ -757,6 +764,37 @@ fn map_takes_a_payload_from_a_file_and_mqtt_topics_from_the_standard_input() {
         .collect();
     assert_eq!(found, ["states/1", "states/2", "elsewhere"]);
     assert_eq!(output.status.code(), Some(1), "one matches no route");
+}
+
+#[test]
+fn map_of_many_lines_remembers_what_was_delivered_and_refuses_a_wrong_line_alone() {
+    let config = file(&format!("{MAPPED}dedupe = true\n"));
+    let mut child = bridge(&["map", "--config", path(&config), "--json", "--stdin", "-p", "on"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let long = format!("states/{}", "1".repeat(70_000));
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin
+        .write_all(format!("states/1\n{long}\nstates/#\nstates/1\n").as_bytes())
+        .expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    let text = stdout(&output);
+    let found: Vec<_> = text
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+        .map(|line| (line["mqtt_topic"].clone(), line["outcome"].clone(), line["reason"].clone()))
+        .map(|(mqtt_topic, outcome, reason)| format!("{mqtt_topic} {outcome} {reason}"))
+        .collect();
+    let expected = ["\"states/1\" \"record\" null", "\"states/1\" \"dropped\" \"dedupe\""];
+    assert_eq!(found, expected);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let expected = "--stdin, line 2: expected at most 65535 bytes, found a line of 70008\n\
+                    --stdin, line 3: expected an MQTT topic that can be published to, found a wildcard\n";
+    assert_eq!((told.as_ref(), output.status.code()), (expected, Some(2)));
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod load;
 mod mqtt_config;
 mod mqtt_relations;
 pub mod mqtt_url;
+pub mod payload_file;
 mod properties;
 mod property_table;
 mod proxy_url;

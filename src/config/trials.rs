@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::payload_file::read_regular;
 use super::resolved::Config;
 use crate::route::Router;
 use crate::route::rule::{Route, RouteTest, TestPayload};
@@ -83,9 +84,9 @@ fn payload(test: &RouteTest, directory: &Path) -> Result<Bytes, Difference> {
         TestPayload::Bytes(bytes) => Ok(Bytes::copy_from_slice(bytes)),
         TestPayload::File(path) => {
             let path = directory.join(path);
-            std::fs::read(&path).map(Bytes::from).map_err(|error| Difference {
+            read_regular(&path).map_err(|error| Difference {
                 what: "payload_file".to_owned(),
-                expected: "a file that can be read".to_owned(),
+                expected: "a regular file that can be read, of at most 256 MiB".to_owned(),
                 found: format!("{}: {error}", path.display()),
             })
         }

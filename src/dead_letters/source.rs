@@ -12,6 +12,8 @@ use mqtt_kafka_bridge::kafka::dead_letter::letter::{self, Letter};
 use mqtt_kafka_bridge::kafka::reader;
 use mqtt_kafka_bridge::message::DEAD_LETTER_PAYLOAD_MAX;
 
+use crate::lines::skip_line;
+
 /// No line that the bridge writes is longer: JSON may take six bytes for one of the payload.
 const LINE_MAX: usize = 6 * DEAD_LETTER_PAYLOAD_MAX + 2 * 1024 * 1024;
 
@@ -151,28 +153,6 @@ fn lines_of(
         }
     }
     Ok(ControlFlow::Continue(()))
-}
-
-/// How many bytes the rest of the line has; nothing if it does not end.
-fn skip_line(lines: &mut impl BufRead) -> io::Result<Option<u64>> {
-    let mut skipped = 0;
-    loop {
-        let buffer = lines.fill_buf()?;
-        if buffer.is_empty() {
-            return Ok(None);
-        }
-        match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                lines.consume(end + 1);
-                return Ok(Some(skipped + end as u64 + 1));
-            }
-            None => {
-                let length = buffer.len();
-                lines.consume(length);
-                skipped += length as u64;
-            }
-        }
-    }
 }
 
 /// One of version 1 has no id of its own: two of them can be alike, and only their place tells them apart.

@@ -1,21 +1,19 @@
 //! The message that `map` is asked about.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use mqtt_kafka_bridge::config::payload_file;
 use mqtt_kafka_bridge::message::{Qos, Stamp};
 use mqtt_kafka_bridge::mqtt::properties::PropertyValues;
 use mqtt_kafka_bridge::route::Input;
 
 use super::args::{MQTT_TOPIC_MAX, MapArgs};
-
-/// The largest payload, in bytes: the largest packet of MQTT.
-const PAYLOAD_MAX: u64 = 256 * 1024 * 1024;
 
 /// What all messages of one call have in common.
 pub(super) struct Examined {
@@ -73,7 +71,7 @@ impl Examined {
                 return Ok(Message { mqtt_topic, common: self });
             }
         };
-        Err(format!("MQTT_TOPIC: expected a name that can be published to, found {wrong}"))
+        Err(format!("expected an MQTT topic that can be published to, found {wrong}"))
     }
 }
 
@@ -94,16 +92,10 @@ impl Message<'_> {
     }
 }
 
+/// A pipe is welcome: whoever calls may give one.
 fn read(path: &Path) -> io::Result<Bytes> {
-    let mut payload = Vec::new();
-    let most = PAYLOAD_MAX + 1;
-    if path.as_os_str() == "-" {
-        io::stdin().lock().take(most).read_to_end(&mut payload)?;
-    } else {
-        File::open(path)?.take(most).read_to_end(&mut payload)?;
+    match path.as_os_str() == "-" {
+        true => payload_file::read(io::stdin().lock()),
+        false => payload_file::read(File::open(path)?),
     }
-    if payload.len() as u64 > PAYLOAD_MAX {
-        return Err(io::Error::other("expected at most 256 MiB, the most that MQTT can carry"));
-    }
-    Ok(payload.into())
 }

@@ -1,4 +1,5 @@
-//! `map`: what a configuration makes of messages, seen before it runs. Nothing is connected to.
+//! `map`: what a configuration makes of messages, seen before it runs. Nothing is produced. Nothing is connected to
+//! either, but with `--live` the MQTT brokers.
 //!
 //! What becomes of a message is [`Router::route`]'s word alone; here it is only shown.
 
@@ -10,12 +11,13 @@ mod pretty;
 mod printer;
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead as _};
+use std::io::{self, BufRead, Read as _};
 
 use mqtt_kafka_bridge::config::Config;
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::route::Router;
 
+use crate::lines::skip_line;
 pub(crate) use args::MapArgs;
 use examined::Examined;
 use outcome::{Outcome, outcomes};
@@ -59,11 +61,11 @@ pub(crate) fn run(args: &MapArgs, config: &Config) -> Exit {
     let form = if args.json { Form::Json } else { Form::Text };
     let mut printer = Printer::new(anstream::stdout(), form);
     let mut exit = Exit::Drained;
-    let mut show = |mqtt_topic: &str| {
-        let message = match examined.message(mqtt_topic) {
+    let mut show = |place: &str, mqtt_topic: Result<&str, String>| {
+        let message = match mqtt_topic.and_then(|mqtt_topic| examined.message(mqtt_topic)) {
             Ok(message) => message,
             Err(error) => {
-                eprintln!("{error}");
+                eprintln!("{place}: {error}");
                 exit = Exit::Usage;
                 return Ok(());
             }
@@ -78,8 +80,8 @@ pub(crate) fn run(args: &MapArgs, config: &Config) -> Exit {
         Ok(())
     };
     let shown = match &args.mqtt_topic {
-        Some(mqtt_topic) => show(mqtt_topic),
-        None => each_line(&mut show),
+        Some(mqtt_topic) => show("MQTT_TOPIC", Ok(mqtt_topic)),
+        None => each_line(&mut io::stdin().lock(), &mut show),
     };
     match shown {
         // Whoever closed the pipe has seen enough.
@@ -91,21 +93,63 @@ pub(crate) fn run(args: &MapArgs, config: &Config) -> Exit {
     }
 }
 
-/// Each line of the standard input but empty ones.
-fn each_line(show: &mut impl FnMut(&str) -> io::Result<()>) -> io::Result<()> {
-    use std::io::Read as _;
-    let mut input = io::stdin().lock();
+/// Each line of the standard input but empty ones: where it is, and what it says or why it says nothing.
+fn each_line(
+    input: &mut impl BufRead,
+    show: &mut impl FnMut(&str, Result<&str, String>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut line = Vec::new();
-    while input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? > 0 {
-        let text = std::str::from_utf8(&line).map_err(|error| {
-            io::Error::new(io::ErrorKind::InvalidData, format!("--stdin: expected UTF-8: {error}"))
-        })?;
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        let text = text.strip_suffix('\r').unwrap_or(text);
-        if !text.is_empty() {
-            show(text)?;
-        }
+    for number in 1_u64.. {
         line.clear();
+        if input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let place = format!("--stdin, line {number}");
+        let is_whole = line.ends_with(b"\n");
+        if !is_whole && line.len() as u64 == LINE_MAX {
+            let size = LINE_MAX + skip_line(input)?.unwrap_or_default();
+            let most = args::MQTT_TOPIC_MAX;
+            show(&place, Err(format!("expected at most {most} bytes, found a line of {size}")))?;
+            continue;
+        }
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if !text.is_empty() {
+            let text = std::str::from_utf8(text);
+            show(&place, text.map_err(|error| format!("expected UTF-8, found {error}")))?;
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_no_mqtt_topic_is_refused_alone() {
+        let longest = "t".repeat(args::MQTT_TOPIC_MAX);
+        // One that ends within a piece, one over several, and one that does not end.
+        let (long, longer) = (format!("{longest}tail"), longest.repeat(3));
+        let whole = format!("a\r\n\n{longest}\r\n{long}\n{longer}\nb\n");
+        let text = [whole.as_bytes(), b"c\xff\nd\n", longer.as_bytes()].concat();
+        let mut seen = Vec::new();
+        let mut show = |place: &str, line: Result<&str, String>| {
+            seen.push((place.to_owned(), line.map(str::to_owned)));
+            Ok(())
+        };
+        each_line(&mut &text[..], &mut show).expect("it can be read");
+        let told = seen.iter().map(|(place, line)| (place.as_str(), line.as_deref().ok()));
+        let expected = [
+            ("--stdin, line 1", Some("a")),
+            ("--stdin, line 3", Some(longest.as_str())),
+            ("--stdin, line 4", None),
+            ("--stdin, line 5", None),
+            ("--stdin, line 6", Some("b")),
+            ("--stdin, line 7", None),
+            ("--stdin, line 8", Some("d")),
+            ("--stdin, line 9", None),
+        ];
+        assert!(told.eq(expected), "lines were cut or lost");
+    }
 }

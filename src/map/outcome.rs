@@ -126,6 +126,7 @@ pub(crate) fn refused(input: &Input<'_>, refusal: &Refusal) -> Outcome {
 /// What the routes make of a message: first what they drop, then its records and refusals in order.
 pub(crate) fn outcomes(router: &mut Router, input: &Input<'_>) -> Vec<Outcome> {
     let routed = router.route(input);
+    router.pretend_delivered(&routed);
     let outcome = |route: Option<RouteId>, made| {
         let named = |id| router.routes().iter().find(|route| route.id == id);
         Outcome {

@@ -160,6 +160,17 @@ impl Router {
         }
     }
 
+    /// Where messages are only looked at: what the last one became counts as delivered, and nothing is asked
+    /// of anybody.
+    pub fn pretend_delivered(&mut self, routed: &Routed) {
+        let seq = Seq::next();
+        self.admitted(seq);
+        for index in (0..=u16::MAX).take(routed.destinations.as_slice().len()) {
+            self.settled(RecordId { seq, index }, true);
+        }
+        self.requests.clear();
+    }
+
     /// Which of the routes that match a message take it.
     pub fn match_(&self) -> Match {
         self.match_
@@ -506,6 +517,21 @@ mod tests {
         };
         assert_eq!(refusal.reason, "payload_not_json");
         assert!(refusal.detail.contains("line 1"), "{}", refusal.detail);
+    }
+
+    #[test]
+    fn what_is_only_looked_at_counts_as_delivered_and_asks_nobody() {
+        let mut repeated = route("#", "t", PayloadForm::Raw);
+        repeated.gate.dedupe = true;
+        let mut router = Router::new(&[repeated], Match::First);
+        let first = routed(&mut router, "a", "on");
+        router.requests.push(("command".to_owned(), Bytes::new()));
+        router.pretend_delivered(&first);
+        assert!(router.take_requests().is_empty());
+        let again = routed(&mut router, "a", "on");
+        router.pretend_delivered(&again);
+        assert!(again.destinations.as_slice().is_empty(), "it repeats what was delivered");
+        assert_eq!(router.notes().len(), 1, "notes stay");
     }
 
     #[test]

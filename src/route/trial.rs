@@ -12,7 +12,7 @@ use super::note::Note;
 use super::router::{Routed, Router};
 use super::rule::{Expected, ExpectedRecord, Route, RouteTest};
 use super::timestamp::TimestampFrom;
-use crate::message::{Destination, Qos, Record, RecordId, Refusal, Seq, Stamp};
+use crate::message::{Destination, Qos, Record, Refusal, Stamp};
 use crate::mqtt::properties::{PropertyError, PropertyValues};
 
 /// When the message of an example is received, if the example expects no timestamp: 2026-01-01T12:00:00Z.
@@ -70,7 +70,7 @@ pub fn run(
         connection: section,
     };
     let routed = router.route(&input);
-    settle(router, &routed);
+    router.pretend_delivered(&routed);
     let found = Found::of(router, route, &routed);
     let different = match (&test.expect, &found) {
         (Expected::Record(expected), Found::Record(record)) => {
@@ -120,17 +120,6 @@ fn received_ms(route: &Route, test: &RouteTest) -> Result<i64, String> {
         TimestampFrom::Received => moment.as_millisecond(),
         _ => moment.as_millisecond().saturating_add(LATER_MS),
     })
-}
-
-/// Everything that the message became is delivered.
-fn settle(router: &mut Router, routed: &Routed) {
-    let seq = Seq::next();
-    router.admitted(seq);
-    for index in 0..routed.destinations.as_slice().len() {
-        if let Ok(index) = u16::try_from(index) {
-            router.settled(RecordId { seq, index }, true);
-        }
-    }
 }
 
 /// What a route made of a message.
