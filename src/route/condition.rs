@@ -116,6 +116,13 @@ impl Condition {
         self.root.holds(view)
     }
 
+    /// Its placeholders.
+    pub fn placeholders(&self) -> Vec<Placeholder> {
+        let mut all = Vec::new();
+        self.root.clone().each_placeholder(&mut |placeholder| all.push(placeholder.clone()));
+        all
+    }
+
     /// Shows each of its placeholders, to be bound to a route's captures.
     pub(super) fn each_placeholder(&mut self, visit: &mut dyn FnMut(&mut Placeholder)) {
         self.root.each_placeholder(visit);

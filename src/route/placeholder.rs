@@ -101,6 +101,11 @@ impl Placeholder {
         self.functions.is_empty()
     }
 
+    /// Whether it has a value where its source has none.
+    pub fn has_default(&self) -> bool {
+        self.functions.iter().any(|function| matches!(function, Function::Default(_)))
+    }
+
     /// What it is for this message; `None` if that is missing. A text can be empty.
     pub fn value<'v>(&'v self, view: &'v View<'_>) -> Option<Value<'v>> {
         let value = self.source.read(view);

@@ -138,7 +138,7 @@ fn connections_of_different_brokers_may_subscribe_the_same_and_those_of_one_may_
     assert!(error.contains("routes[1].filter: expected each filter only once"), "{error}");
     assert_eq!(error.lines().count(), 1, "{error}");
     let all = legal(&format!("match = \"all\"\n{both}"), &[]);
-    assert_eq!(filters(&all, 0), ["sensors/#", "sensors/#"]);
+    assert_eq!(filters(&all, 1), ["sensors/#", "sensors/#"]);
     assert_ne!(all.routes[0].name, all.routes[1].name);
     let apart = both
         .replace("kafka_topic = \"sensors\"", "kafka_topic = \"sensors\"\nfrom = [\"plant-1\"]");

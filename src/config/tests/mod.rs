@@ -622,15 +622,68 @@ fn routes_that_may_surprise_are_warned_of() {
             "[dead_letter]\nkafka_topic = \"dead-letters\"",
             "routes[0].kafka_topic: a publisher could fill",
         ),
+        (
+            "",
+            &[
+                "filter = \"a/{b}\"\nkafka_topic = \"x.{b}\"",
+                "filter = \"b\"\nkafka_topic = \"x_y\"",
+            ],
+            "",
+            "routes[0].kafka_topic: \"x.{b}\" could be filled to a name that differs from \"x_y\"",
+        ),
+        (
+            "",
+            &["filter = \"a\"\nkafka_topic = \"x\"\nmissing_topic = \"create\""],
+            "",
+            "routes[0].missing_topic: it has no effect",
+        ),
     ] {
         let said = with(before, routes, after);
         assert!(matches!(&said[..], [one] if one.contains(expected)), "{expected}: {said:?}");
+    }
+    let tombstone = |lines: &str| {
+        let kafka_topic =
+            if lines.starts_with("kafka_topic") { "" } else { "kafka_topic = \"x\"\n" };
+        with("", &[&format!("filter = \"a\"\ntombstone = \"empty\"\n{kafka_topic}{lines}")], "")
+    };
+    for (lines, expected) in [
+        ("kafka_topic = \"x.{json./b|c}\"", "routes[0].kafka_topic: with tombstone = \"empty\""),
+        ("key = \"{json./b|c}\"", "routes[0].key: "),
+        ("partition = \"{json./b}\"", "routes[0].partition: "),
+        ("keep_if = \"{qos} = 1 and {json./b} exists\"", "routes[0].keep_if: "),
+        ("headers = [\"b={json./b}\"]", "routes[0].headers: "),
+    ] {
+        let said = tombstone(lines);
+        assert!(matches!(&said[..], [one] if one.contains(expected)), "{expected}: {said:?}");
+    }
+    for lines in
+        ["drop_if = \"{json./b} exists\"", "headers = [\"b={json./b|c}\"]", "key = \"{qos}\""]
+    {
+        assert_eq!(tombstone(lines), [""; 0], "{lines}");
     }
     // The other way round each has something to take.
     assert_eq!(with("", &[narrow, wide], ""), Vec::<String>::new());
     let user = MINIMAL.to_owned() + "key = \"{user.id|none}\"\n";
     let said = legal(&user, &[("BRIDGE_MQTT__PROTOCOL", "3.1.1")]).warnings();
     assert!(said.iter().any(|line| line.contains("the source user never has a value")), "{said:?}");
+    for (line, expected) in [
+        ("timestamp = \"user.ts\"", Some("the source user never has a value")),
+        (
+            "headers = [\"mqtt.topic\", \"mqtt.expiry\"]",
+            Some("the header mqtt.expiry never has a value"),
+        ),
+        ("headers = \"mqtt\"", None),
+        ("headers = [\"mqtt.qos\"]", None),
+    ] {
+        let text = format!("{MINIMAL}{line}\n");
+        let said = legal(&text, &[("BRIDGE_MQTT__PROTOCOL", "3.1.1")]).warnings();
+        let found = said.iter().find(|line| line.contains("never has a value"));
+        assert!(
+            found.is_some() == expected.is_some()
+                && found.is_none_or(|line| expected.is_some_and(|it| line.contains(it))),
+            "{line}: {said:?}"
+        );
+    }
     let shown = legal(&user, &[]).describe();
     assert!(shown.contains("# \"sensors/#\" takes messages that it matches"), "{shown}");
     assert!(shown.contains("ordered by key"), "{shown}");
