@@ -37,8 +37,9 @@ pub(crate) enum Command {
     Leave(LeaveArgs),
     /// Print the configuration with all defaults, secrets redacted, or every error in it
     Check(CheckArgs),
-    /// Print the records that a message would become, without connecting to anything. Exit code 0 if each
-    /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route
+    /// Print the records that a message would become, without connecting to anything: exit code 0 if each
+    /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route.
+    /// With --live it connects to the MQTT brokers, and never to Kafka
     Map(Box<MapCommand>),
     /// List, show, export and replay dead letters, from the bridge's file or Kafka topic
     DeadLetters(Box<crate::dead_letters::args::DeadLettersArgs>),

@@ -28,7 +28,7 @@ pub(crate) struct MapArgs {
     /// With --live: end after this time, `10s` or `5m`
     #[arg(long = "for", value_name = "DURATION", requires = "live", value_parser = humantime::parse_duration)]
     pub duration: Option<Duration>,
-    /// The payload, as text
+    /// The payload, as text: it is taken as it is written
     #[arg(short, long, value_name = "TEXT", conflicts_with = "payload_file")]
     pub payload: Option<String>,
     /// The payload, from a file; `-` is the standard input
