@@ -24,10 +24,8 @@ use crate::{manual, map};
 
 /// Runs the bridge until a signal ends it, or it fails.
 pub(crate) fn run(args: &ConfigArgs) -> Exit {
-    #[cfg(feature = "failpoints")]
-    if let Err(error) = mqtt_kafka_bridge::failpoint::arm_from_env() {
-        eprintln!("{error}");
-        return Exit::Usage;
+    if let Err(exit) = arm_failpoints() {
+        return exit;
     }
     // Before the file is read: a change from then on is noticed.
     let (ask, asked) = unbounded_channel();
@@ -41,6 +39,16 @@ pub(crate) fn run(args: &ConfigArgs) -> Exit {
     let shutdown = shutdown_signal(logging.clone(), Some(ask));
     let metrics = Arc::new(Metrics::new(config.connection_names()));
     mqtt_kafka_bridge::run_reloading(config, logging, metrics, shutdown, reloads)
+}
+
+/// As the environment says; nothing in a build without them. For the commands that route messages.
+pub(crate) fn arm_failpoints() -> Result<(), Exit> {
+    #[cfg(feature = "failpoints")]
+    mqtt_kafka_bridge::failpoint::arm_from_env().map_err(|error| {
+        eprintln!("{error}");
+        Exit::Usage
+    })?;
+    Ok(())
 }
 
 /// Ends the sessions of one or all connections for good.
@@ -80,6 +88,9 @@ pub(crate) fn check(args: &CheckArgs) -> Exit {
         Err(errors) => return refused(&errors),
     };
     if args.test {
+        if let Err(exit) = arm_failpoints() {
+            return exit;
+        }
         return check_examples(&config, &args.config.config);
     }
     if let Err(exit) = check_files(&config) {
@@ -151,6 +162,9 @@ fn refused(errors: &ConfigErrors) -> Exit {
 
 /// Shows what the routes make of messages.
 pub(crate) fn map(args: &MapCommand) -> Exit {
+    if let Err(exit) = arm_failpoints() {
+        return exit;
+    }
     match args.config.load() {
         Ok(config) => map::run(&args.map, &config),
         Err(errors) => refused(&errors),

@@ -117,6 +117,44 @@ fn a_wrong_failpoint_ends_run_with_2_and_does_not_concern_check() {
     assert_eq!(with("check").status.code(), Some(0));
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_panic_while_a_message_is_routed_costs_that_message_alone_in_every_command() {
+    let config = file(&format!(
+        "{MINIMAL}{}",
+        r#"
+[[routes]]
+filter = "tested/#"
+kafka_topic = "tested"
+tests = [{ mqtt_topic = "tested/a", kafka_topic = "tested" }, { mqtt_topic = "tested/b", kafka_topic = "tested" }]
+"#
+    ));
+    let letter = |nth: u32| {
+        format!(
+            r#"{{"reason":"x","mqtt_topic":"sensors/{nth}","mqtt_qos":1,"payload_bytes":1,"received_at":"2023-11-14T22:13:20.000001Z","payload":"1"}}"#
+        )
+    };
+    let letters = file(&format!("{}\n{}\n", letter(1), letter(2)));
+    let with = |args: &[&str], input: &str| {
+        let mut command = bridge(args);
+        command.args(["--config", path(&config)]).env("BRIDGE_FAILPOINTS", "route=1");
+        let input = file(input);
+        command.stdin(input.reopen().expect("it is there")).output().expect("it starts")
+    };
+    let replayed = ["dead-letters", "replay", "--dry-run", "--file", path(&letters)];
+    for (args, second) in [
+        (&replayed[..], "would be"),
+        (&["map", "--stdin", "--json"][..], "\"outcome\":\"record\""),
+        (&["check", "--test"][..], "ok: "),
+    ] {
+        let output = with(args, "sensors/1\nsensors/2\n");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let text = stdout(&output);
+        assert!(text.contains("failpoint Route"), "{output:?}");
+        assert!(text.lines().any(|line| line.contains(second)), "{output:?}");
+    }
+}
+
 #[test]
 fn a_wrong_configuration_ends_run_and_check_with_78_and_every_error() {
     let config = file(

@@ -75,6 +75,9 @@ pub(crate) struct ReplayArgs {
     /// letter file, or for a Kafka topic NAME.replayed in the working directory
     #[arg(long, value_name = "FILE")]
     pub(super) progress: Option<PathBuf>,
+    /// With match = "all": the route of those whose own route is gone, which are left otherwise
+    #[arg(long, value_name = "NAME")]
+    pub(super) as_route: Option<String>,
 }
 
 #[derive(Debug, Args)]

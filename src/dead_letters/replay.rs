@@ -1,41 +1,46 @@
 //! `dead-letters replay`: each dead letter goes through the routes of today, one after the other, and its record
 //! to Kafka. What is in Kafka is remembered before the next one is sent.
 
-use std::collections::HashMap;
-use std::ffi::CString;
+use std::collections::HashSet;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use mqtt_kafka_bridge::config::Config;
 use mqtt_kafka_bridge::exit::Exit;
-use mqtt_kafka_bridge::kafka::dead_letter::letter::Letter;
+use mqtt_kafka_bridge::kafka::dead_letter::letter::{Letter, id};
 use mqtt_kafka_bridge::kafka::resend::{Outcome, Resender};
-use mqtt_kafka_bridge::message::{Destination, Destinations, Header, Qos, Record, Stamp};
-use mqtt_kafka_bridge::route::{Input, Match, Route, Router};
+use mqtt_kafka_bridge::message::Record;
 use mqtt_kafka_bridge::visible::Visible;
 
-use super::args::{From, failed};
+use super::args::{ReplayArgs, failed};
 use super::progress::Progress;
+use super::routes::{Part, Routes};
 use super::show::write;
 
+/// At most so many MQTT topics have dead letters that are left.
+const HELD_MAX: usize = 1_000_000;
+
 /// Replays those that are meant and not in Kafka yet.
-pub(super) fn replay(from: &From, dry_run: bool, path: Option<&Path>) -> Result<Exit, Exit> {
+pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Exit> {
+    let ReplayArgs { from, dry_run, progress: path, as_route } = args;
+    let dry_run = *dry_run;
     let (config, source) = from.open()?;
-    let path = path.map_or_else(|| source.progress_path(), Path::to_owned);
+    let routes = Routes::new(&config, as_route.as_deref()).map_err(failed(Exit::Usage))?;
+    let path = path.clone().unwrap_or_else(|| source.progress_path());
     let progress = if dry_run { Progress::peek(&path) } else { Progress::open(&path) };
-    let mut progress = progress.map_err(failed(Exit::Configuration))?;
-    let mut routes = Routes::new(&config);
+    let progress = progress.map_err(failed(Exit::Configuration))?;
     let mut resender = match dry_run {
         true => None,
         false => Some(
             Resender::new(&config).map_err(|why| failed(Exit::Configuration)(why.to_string()))?,
         ),
     };
+    let mut send = |record: &Record, mqtt_topic: &Bytes| match &mut resender {
+        Some(resender) => resender.send(record, mqtt_topic).map_err(|why| why.to_string()),
+        None => Ok(Outcome::Delivered),
+    };
+    let mut replay = Replay { routes, progress, held: Held::new(HELD_MAX) };
     let (mut replayed, mut left, mut before) = (0_u64, 0_u64, 0_u64);
     let limit = from.select.limit.unwrap_or(u64::MAX);
     let mut gave_up = None;
@@ -50,57 +55,43 @@ pub(super) fn replay(from: &From, dry_run: bool, path: Option<&Path>) -> Result<
                 return write(&mut out, line.as_bytes());
             }
         };
-        if progress.has(&letter.fields.id) {
+        if replay.progress.has(&letter.fields.id) {
             before += 1;
             return ControlFlow::Continue(());
         }
         if replayed + left >= limit {
             return ControlFlow::Break(());
         }
-        let replayable = routes.records(&letter);
-        let result = replayable.and_then(|(mqtt_topic, records)| {
-            let told = records.iter().map(|record| &*record.kafka_topic).collect::<Vec<_>>();
-            let told = told.join(", ");
-            let Some(resender) = &mut resender else { return Ok(told) };
-            for record in &records {
-                match resender.send(record, &mqtt_topic) {
-                    Ok(Outcome::Delivered) => {}
-                    Ok(Outcome::Refused(why)) => {
-                        return Err(format!("{} refused it: {why}", record.kafka_topic));
-                    }
-                    Err(why) => {
-                        gave_up = Some(why.to_string());
-                        return Err("no word from Kafka".to_owned());
-                    }
-                }
-            }
-            if let Err(why) = progress.add(&letter.fields.id) {
-                gave_up = Some(why);
-            }
-            Ok(told)
-        });
         let id = &letter.fields.id;
-        let line = match result {
-            Ok(to) => {
+        let line = match replay.one(&letter, &mut send) {
+            Became::Records(to) => {
                 replayed += 1;
                 format!("{} {} -> {}\n", verb(dry_run), Visible(id), Visible(&to))
             }
-            Err(why) => {
+            Became::Left(why) => {
                 left += 1;
                 format!("left      {}: {}\n", Visible(id), Visible(&why))
+            }
+            Became::Unknown(why) => {
+                left += 1;
+                gave_up = Some(why);
+                format!("left      {}: no word from Kafka\n", Visible(id))
             }
         };
         // What is in Kafka is there whether or not anybody reads of it.
         let _ = write(&mut out, line.as_bytes());
-        match gave_up {
-            Some(_) => ControlFlow::Break(()),
-            None => ControlFlow::Continue(()),
+        match gave_up.is_some() || replay.held.is_full() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
         }
     });
     eprintln!(
         "{replayed} {}, {before} were in Kafka before, {left} left",
         verb(dry_run).trim_end()
     );
+    if replay.held.is_full() {
+        eprintln!("{HELD_MAX} MQTT topics have dead letters that are left: the rest was not tried");
+    }
     if let Some(why) = gave_up.or(read.err()) {
         eprintln!("{}; the next run goes on from here", Visible(&why));
         return Ok(Exit::DeadlinePassed);
@@ -112,125 +103,99 @@ fn verb(dry_run: bool) -> &'static str {
     if dry_run { "would be " } else { "replayed " }
 }
 
-/// The routes of today.
-struct Routes {
-    all: Vec<Route>,
-    /// Of all of them.
-    router: Router,
-    /// With `match = "all"`: of one route alone, by its name.
-    alone: HashMap<Arc<str>, Router>,
-    match_: Match,
-    connection: Arc<str>,
+/// What became of a dead letter.
+#[derive(Debug, PartialEq, Eq)]
+enum Became {
+    /// All of its records are in Kafka: in these Kafka topics.
+    Records(String),
+    /// It stays, and why.
+    Left(String),
+    /// There is no word from Kafka, or it cannot be remembered: nothing more can be sent.
+    Unknown(String),
 }
 
-impl Routes {
-    fn new(config: &Config) -> Self {
-        let mut all = config.routes.clone();
-        for route in &mut all {
-            // These look at messages before this one, and it has passed them once.
-            route.gate.sample = None;
-            route.gate.dedupe = false;
-        }
-        let first = config.connections.first();
-        Self {
-            router: Router::new(&all, config.match_),
-            alone: HashMap::new(),
-            match_: config.match_,
-            connection: first.map(|mqtt| Arc::clone(&mqtt.section)).unwrap_or_default(),
-            all,
-        }
-    }
+/// One run.
+struct Replay {
+    routes: Routes,
+    progress: Progress,
+    held: Held,
+}
 
-    /// The records that a dead letter becomes, with its MQTT topic.
-    ///
-    /// # Errors
-    /// Why it becomes none.
-    fn records(&mut self, letter: &Letter<'_>) -> Result<(Bytes, Vec<Record>), String> {
-        let unusable =
-            |error: mqtt_kafka_bridge::kafka::dead_letter::letter::Unreadable| error.to_string();
-        let fields = &letter.fields;
-        let payload = Bytes::copy_from_slice(letter.whole_payload().map_err(unusable)?);
-        let mqtt_topic = letter.mqtt_topic().map_err(unusable)?;
-        let properties = letter.properties().map_err(unusable)?;
-        if std::str::from_utf8(&mqtt_topic).is_err() || fields.reason == "mqtt_topic_not_utf8" {
-            return Err("expected an MQTT topic of UTF-8".to_owned());
-        }
-        let received_at = stamp(&fields.received_at)?;
-        let connection = match &fields.connection {
-            Some(name) => Arc::from(&**name),
-            None => Arc::clone(&self.connection),
+impl Replay {
+    /// Sends what this dead letter becomes, without the parts that are in Kafka.
+    fn one(
+        &mut self,
+        letter: &Letter<'_>,
+        send: &mut impl FnMut(&Record, &Bytes) -> Result<Outcome, String>,
+    ) -> Became {
+        let (fields, is_held) = (&letter.fields, self.held.has(letter));
+        let became = match self.routes.records(letter) {
+            Err(not_now) => {
+                if not_now.is_awaited {
+                    self.held.add(letter);
+                }
+                return Became::Left(not_now.why);
+            }
+            Ok(_) if is_held => {
+                return Became::Left("an earlier one of its MQTT topic is left".to_owned());
+            }
+            Ok(became) => became,
         };
-        let input = Input {
-            mqtt_topic: &mqtt_topic,
-            payload: &payload,
-            properties: &properties,
-            qos: if fields.mqtt_qos == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce },
-            retain: fields.mqtt_retain,
-            dup: false,
-            received_at,
-            waited: Duration::ZERO,
-            connection: &connection,
-        };
-        let router = self.router_of(fields.route.as_deref());
-        let routed = router.route(&input);
-        let dropped = router.notes().iter().map(|(_, note)| format!("{note:?}"));
-        let dropped = dropped.collect::<Vec<_>>().join(", ");
-        drop(router.take_requests());
-        if !routed.is_matched {
-            return Err("no route matches it".to_owned());
-        }
-        let records = records_of(&routed.destinations)?;
-        if records.is_empty() {
-            return Err(format!("its route drops it: {dropped}"));
-        }
-        let marks = marks(&fields.id);
-        let marked = records.into_iter().map(|mut record| {
-            record.extras.get_or_insert_default().headers.extend(marks.iter().cloned());
-            record
-        });
-        let marked = marked.collect();
-        Ok((mqtt_topic, marked))
-    }
-
-    /// With `match = "all"` the other routes had their part of the message.
-    fn router_of(&mut self, route: Option<&str>) -> &mut Router {
-        let named = route.filter(|_| self.match_ == Match::All);
-        let named = named.and_then(|name| self.all.iter().find(|route| *route.name == *name));
-        match named {
-            None => &mut self.router,
-            Some(route) => {
-                let name = Arc::clone(&route.name);
-                let alone = || Router::new(std::slice::from_ref(route), Match::First);
-                self.alone.entry(name).or_insert_with(alone)
+        let several = became.parts.len() > 1;
+        let told = became.parts.iter().map(|part| &*part.record.kafka_topic).collect::<Vec<_>>();
+        let told = told.join(", ");
+        let mut refused = Vec::new();
+        for Part { route, record } in &became.parts {
+            let part = id(&[fields.id.as_bytes(), route.as_bytes()]);
+            if self.progress.has(&part) {
+                continue;
+            }
+            match send(record, &became.mqtt_topic) {
+                Ok(Outcome::Delivered) if !several => {}
+                Ok(Outcome::Delivered) => {
+                    if let Err(why) = self.progress.add(&part) {
+                        return Became::Unknown(why);
+                    }
+                }
+                Ok(Outcome::Refused(why)) => {
+                    refused.push(format!("{} refused it: {why}", record.kafka_topic));
+                }
+                Err(why) => return Became::Unknown(why),
             }
         }
+        if !refused.is_empty() {
+            self.held.add(letter);
+            return Became::Left(refused.join("; "));
+        }
+        match self.progress.add(&fields.id) {
+            Ok(()) => Became::Records(told),
+            Err(why) => Became::Unknown(why),
+        }
     }
 }
 
-/// All of them, if none is refused again: half a message in Kafka could not be told from a whole one.
-fn records_of(destinations: &Destinations) -> Result<Vec<Record>, String> {
-    let each = destinations.as_slice().iter().map(|destination| match destination {
-        Destination::Record(record) => Ok(record.clone()),
-        Destination::DeadLetter(refusal) => Err(format!("{}: {}", refusal.reason, refusal.detail)),
-    });
-    each.collect()
+/// MQTT topics with a dead letter that is left: what is behind it must not go before it. As hashes, which are small.
+struct Held {
+    mqtt_topics: HashSet<String>,
+    max: usize,
 }
 
-/// By which a consumer knows it.
-fn marks(id: &str) -> [Header; 2] {
-    let now = humantime::format_rfc3339_micros(SystemTime::now()).to_string();
-    let name = |name: &str| Arc::from(CString::new(name).unwrap_or_default());
-    [
-        Header { name: name("bridge.replayed_at"), value: Some(now.into()) },
-        Header { name: name("bridge.dead_letter_id"), value: Some(id.to_owned().into()) },
-    ]
-}
+impl Held {
+    fn new(max: usize) -> Self {
+        Self { mqtt_topics: HashSet::new(), max }
+    }
 
-fn stamp(received_at: &str) -> Result<Stamp, String> {
-    let expected = || format!("expected received_at in RFC 3339, found {received_at:?}");
-    let at = received_at.parse::<jiff::Timestamp>().map_err(|_| expected())?;
-    let wall_us = u64::try_from(at.as_microsecond()).map_err(|_| expected())?;
-    Ok(Stamp { wall_us, ..Stamp::now() })
+    fn add(&mut self, letter: &Letter<'_>) {
+        self.mqtt_topics.insert(id(&[letter.fields.mqtt_topic.as_bytes()]));
+    }
+
+    fn has(&self, letter: &Letter<'_>) -> bool {
+        self.mqtt_topics.contains(&id(&[letter.fields.mqtt_topic.as_bytes()]))
+    }
+
+    fn is_full(&self) -> bool {
+        self.mqtt_topics.len() >= self.max
+    }
 }
 
 #[cfg(test)]

@@ -1,92 +1,91 @@
-//! What a dead letter becomes by the routes of today.
+//! What is sent, in which order, and what a second run sends.
 
-use mqtt_kafka_bridge::kafka::dead_letter::letter::{Fields, MqttProperties};
+use mqtt_kafka_bridge::config::Config;
+use mqtt_kafka_bridge::kafka::dead_letter::letter::Fields;
 use mqtt_kafka_bridge::message::RouteId;
-use mqtt_kafka_bridge::route::PayloadForm;
+use mqtt_kafka_bridge::route::{Match, Route};
 
 use super::*;
 
-fn letter(route: Option<&'static str>, payload: &'static str) -> Letter<'static> {
+/// Two routes take every message: to the Kafka topics `there` and `missing`.
+fn two_routes(path: &std::path::Path) -> Replay {
+    let mut config = Config::for_test();
+    let route = |(at, kafka_topic): (usize, &&str)| Route {
+        name: (*kafka_topic).into(),
+        ..Route::new(RouteId(at), "#".parse().expect("legal"), kafka_topic)
+    };
+    config.routes = ["there", "missing"].iter().enumerate().map(route).collect();
+    config.match_ = Match::All;
+    let routes = Routes::new(&config, None).expect("no substitute");
+    Replay { routes, progress: Progress::open(path).expect("a progress"), held: Held::new(2) }
+}
+
+fn letter(
+    id: &'static str,
+    route: Option<&'static str>,
+    mqtt_topic: &'static str,
+) -> Letter<'static> {
     let fields = Fields {
         format: 2,
-        id: "0123456789abcdef".into(),
-        reason: "payload_not_json".into(),
+        id: id.into(),
+        reason: "kafka_refused".into(),
         route: route.map(Into::into),
-        connection: Some("hall".into()),
-        mqtt_topic: "plant/a".into(),
-        mqtt_qos: 1,
-        mqtt_retain: true,
-        mqtt_properties: Some(MqttProperties {
-            user: vec![("unit".into(), "C".into())],
-            ..MqttProperties::default()
-        }),
-        payload_bytes: payload.len() as u64,
+        mqtt_topic: mqtt_topic.into(),
         received_at: "2023-11-14T22:13:20.000001Z".into(),
         ..Fields::default()
     };
-    Letter { fields, payload: payload.as_bytes().into() }
+    Letter { fields, ..Letter::default() }
 }
 
-fn routes(match_: Match, forms: &[(&str, &str, PayloadForm)]) -> Routes {
-    let route = |(id, (name, filter, payload)): (usize, &(&str, &str, PayloadForm))| {
-        let filter = filter.parse().expect("a legal filter");
-        Route { name: (*name).into(), payload: *payload, ..Route::new(RouteId(id), filter, name) }
-    };
-    let all: Vec<_> = forms.iter().enumerate().map(route).collect();
-    let router = Router::new(&all, match_);
-    Routes { all, router, alone: HashMap::new(), match_, connection: "mqtt".into() }
-}
-
-fn kafka_topics(routes: &mut Routes, letter: &Letter<'_>) -> Result<Vec<String>, String> {
-    let (_, records) = routes.records(letter)?;
-    Ok(records.iter().map(|record| record.kafka_topic.to_string()).collect())
-}
-
-#[test]
-fn a_record_is_marked_with_the_id_of_its_dead_letter() {
-    let mut routes = routes(Match::First, &[("plant", "plant/#", PayloadForm::Raw)]);
-    let (mqtt_topic, records) = routes.records(&letter(Some("plant"), "x")).expect("records");
-    assert_eq!(mqtt_topic, "plant/a");
-    let headers: Vec<_> = records[0].headers().iter().map(|it| it.name.to_str()).collect();
-    assert_eq!(headers, [Ok("bridge.replayed_at"), Ok("bridge.dead_letter_id")]);
-    assert_eq!(records[0].headers()[1].value.as_deref(), Some(&b"0123456789abcdef"[..]));
+/// A Kafka that refuses what goes to `missing`, if that is missing. Says where records went.
+fn run(replay: &mut Replay, letter: &Letter<'_>, is_missing: bool) -> (Became, Vec<String>) {
+    let mut sent = Vec::new();
+    let became = replay.one(letter, &mut |record, _| {
+        if is_missing && &*record.kafka_topic == "missing" {
+            return Ok(Outcome::Refused("no such Kafka topic".to_owned()));
+        }
+        sent.push(record.kafka_topic.to_string());
+        Ok(Outcome::Delivered)
+    });
+    (became, sent)
 }
 
 #[test]
-fn where_all_routes_match_only_the_one_that_refused_makes_its_record_again() {
-    let forms = [("raw", "plant/#", PayloadForm::Raw), ("other", "#", PayloadForm::Raw)];
-    let mut all = routes(Match::All, &forms);
-    assert_eq!(kafka_topics(&mut all, &letter(Some("other"), "x")).expect("it"), ["other"]);
-    for gone in [Some("gone"), None] {
-        let all = kafka_topics(&mut all, &letter(gone, "x"));
-        assert_eq!(all.expect("both"), ["raw", "other"], "{gone:?}");
+fn a_record_that_is_in_kafka_is_not_sent_again_while_another_of_its_letter_is_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("progress");
+    let whole = letter("0123456789abcdef", None, "a");
+    for sent in [vec!["there".to_owned()], vec![]] {
+        let (became, to) = run(&mut two_routes(&path), &whole, true);
+        let why = "missing refused it: no such Kafka topic".to_owned();
+        assert_eq!((became, to), (Became::Left(why), sent));
     }
-    let mut first = routes(Match::First, &forms);
-    assert_eq!(kafka_topics(&mut first, &letter(Some("other"), "x")).expect("it"), ["raw"]);
+    let mut replay = two_routes(&path);
+    let (became, to) = run(&mut replay, &whole, false);
+    assert_eq!(
+        (became, to),
+        (Became::Records("there, missing".to_owned()), vec!["missing".to_owned()])
+    );
+    assert!(replay.progress.has("0123456789abcdef"));
 }
 
 #[test]
-fn what_cannot_be_replayed_says_why_and_half_a_message_is_not_sent() {
-    let forms = [("raw", "plant/#", PayloadForm::Raw), ("json", "#", PayloadForm::Json)];
-    let mut all = routes(Match::All, &forms);
-    let mut why = |letter: &Letter<'_>| all.records(letter).expect_err("none");
-    assert!(why(&letter(None, "{")).starts_with("payload_not_json: "));
-    let mut cut = letter(None, "1");
+fn what_is_behind_a_letter_that_is_left_is_left_too_in_its_mqtt_topic_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut replay = two_routes(&dir.path().join("progress"));
+    let mut cut = letter("1", Some("there"), "a");
     cut.fields.payload_cut = true;
-    assert!(why(&cut).contains("only 1 of the 1 bytes"));
-    let mut cut = letter(None, "1");
-    cut.fields.payload_bytes = 9;
-    assert!(why(&cut).contains("only 1 of the 9 bytes"));
-    let mut cut = letter(None, "1");
-    cut.fields.mqtt_topic_sha256 = Some("ab".into());
-    assert!(why(&cut).contains("beginning of its MQTT topic"));
-    let mut cut = letter(None, "1");
-    cut.fields.mqtt_properties_cut = true;
-    assert!(why(&cut).contains("without its MQTT properties"));
-    let mut late = letter(None, "1");
-    late.fields.received_at = "yesterday".into();
-    assert!(why(&late).contains("received_at"));
-    let mut elsewhere = routes(Match::First, &[("raw", "hall/#", PayloadForm::Raw)]);
-    let why = elsewhere.records(&letter(None, "1")).expect_err("none");
-    assert_eq!(why, "no route matches it");
+    assert!(matches!(run(&mut replay, &cut, true).0, Became::Left(_)), "no run can send it");
+    assert_eq!(run(&mut replay, &letter("2", Some("there"), "a"), true).1, ["there"]);
+    assert!(matches!(
+        run(&mut replay, &letter("3", Some("missing"), "a"), true).0,
+        Became::Left(_)
+    ));
+    let behind = run(&mut replay, &letter("4", Some("there"), "a"), true);
+    let why = "an earlier one of its MQTT topic is left".to_owned();
+    assert_eq!(behind, (Became::Left(why), Vec::new()));
+    assert_eq!(run(&mut replay, &letter("5", Some("there"), "b"), true).1, ["there"]);
+    assert!(!replay.held.is_full());
+    run(&mut replay, &letter("6", Some("gone"), "c"), true);
+    assert!(replay.held.is_full(), "its route is gone, and no more are remembered");
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use mqtt_kafka_bridge::message::{
     Destination, IfMissing, KafkaTopicOrigin, Record, RecordKey, Refusal, RouteId,
 };
+use mqtt_kafka_bridge::route::caught;
 use mqtt_kafka_bridge::route::note::Note;
 use mqtt_kafka_bridge::route::rule::Order;
 use mqtt_kafka_bridge::route::{Input, Route, Router};
@@ -125,7 +126,10 @@ pub(crate) fn refused(input: &Input<'_>, refusal: &Refusal) -> Outcome {
 
 /// What the routes make of a message: first what they drop, then its records and refusals in order.
 pub(crate) fn outcomes(router: &mut Router, input: &Input<'_>) -> Vec<Outcome> {
-    let routed = router.route(input);
+    let routed = match caught::route(router, input) {
+        Ok(routed) => routed,
+        Err(panic) => return vec![refused(input, &panic)],
+    };
     router.pretend_delivered(&routed);
     let outcome = |route: Option<RouteId>, made| {
         let named = |id| router.routes().iter().find(|route| route.id == id);

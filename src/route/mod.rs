@@ -6,6 +6,7 @@
 mod bind;
 mod bridge_id;
 pub mod captures;
+pub mod caught;
 pub mod condition;
 pub mod decimal;
 pub mod decompress;

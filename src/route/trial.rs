@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::caught;
 use super::input::Input;
 use super::note::Note;
 use super::router::{Routed, Router};
@@ -69,7 +70,10 @@ pub fn run(
         waited: Duration::ZERO,
         connection: section,
     };
-    let routed = router.route(&input);
+    let routed = caught::route(router, &input).map_err(|panic| {
+        let found = Found::DeadLetter(&panic).to_string();
+        vec![difference("outcome", expected(&test.expect), found)]
+    })?;
     router.pretend_delivered(&routed);
     let found = Found::of(router, route, &routed);
     let different = match (&test.expect, &found) {
@@ -83,15 +87,18 @@ pub fn run(
             Vec::new()
         }
         (expected, found) => {
-            let expected = match expected {
-                Expected::Record(_) => "a record".to_owned(),
-                Expected::Dropped(reason) => format!("a drop ({reason})"),
-                Expected::DeadLetter(reason) => format!("a dead letter ({reason})"),
-            };
-            vec![difference("outcome", expected, found.to_string())]
+            vec![difference("outcome", self::expected(expected), found.to_string())]
         }
     };
     if different.is_empty() { Ok(()) } else { Err(different) }
+}
+
+fn expected(expect: &Expected) -> String {
+    match expect {
+        Expected::Record(_) => "a record".to_owned(),
+        Expected::Dropped(reason) => format!("a drop ({reason})"),
+        Expected::DeadLetter(reason) => format!("a dead letter ({reason})"),
+    }
 }
 
 fn difference(what: &str, expected: String, found: String) -> Difference {
