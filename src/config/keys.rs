@@ -573,7 +573,7 @@ pub const KEYS: &[Key] = keys! {
         "With a wrong region Amazon MSK refuses the login.";
     "kafka.kafka_topics_max" => field!(kafka.kafka_topics_max),
         Form::Count(1, 100_000), Value("1000"),
-        "How many Kafka topics the placeholders of routes may name at a time. Publishers bring them into being; one that nobody used for an hour does not count.",
+        "How many Kafka topics the placeholders of routes may name at a time, and how many may be created for them in an hour. One that nobody used for an hour does not count.",
         "A message for one more goes to the dead letters.";
     "kafka.properties" => field::PROPERTIES,
         Form::Properties, Unset(""),

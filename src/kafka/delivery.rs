@@ -199,7 +199,7 @@ impl Delivery {
         let now = stamp.instant;
         self.kafka_topics.forget_sizes(now);
         self.look_after_names(now, out);
-        out.tell(Told::Held { holds: self.holds(), blocked: None });
+        out.tell(Told::Held { holds: self.holds(now), blocked: None });
         out.tell(Told::Failing(self.failing(now)));
         if let Some(since) = self.away_since {
             out.tell(Told::StillAway { since });
@@ -426,13 +426,16 @@ impl Delivery {
     /// Kafka has answered about Kafka topics that templates name.
     pub(super) fn answered(&mut self, answers: Vec<Answer>, now: Stamp, out: &mut impl Output) {
         for Answer { kafka_topic, found } in answers {
-            if let Err(absence) = &found {
-                out.tell(Told::NotFound { kafka_topic: &kafka_topic, absence });
-            }
+            let absence = found.as_ref().err().cloned();
             for (item, reason, detail) in
                 self.kafka_topics.answered(&kafka_topic, found, now.instant)
             {
                 self.refuse_name(item, reason, detail, now.instant);
+            }
+            if let Some(absence) = &absence
+                && self.kafka_topics.is_absent(&kafka_topic)
+            {
+                out.tell(Told::NotFound { kafka_topic: &kafka_topic, absence });
             }
         }
         self.pump(now, out);
@@ -441,11 +444,16 @@ impl Delivery {
     /// Kafka topics that templates name: what waits for one that is not there is asked about again, and what
     /// nobody uses is let go.
     fn look_after_names(&mut self, now: Instant, out: &mut impl Output) {
+        if self.away_since.is_some() {
+            self.kafka_topics.excuse_silence(now);
+        }
         for (item, detail) in self.kafka_topics.ask_again(self.hold_max, now) {
             self.refuse_name(item, HELD_TOO_LONG, detail, now);
         }
         self.kafka_topics.let_go_after_an_hour(now);
-        if self.kafka_topics.need_new_producers(now) {
+        // A new producer would send again what Kafka has not confirmed for want of a broker or a replica.
+        let is_calm = self.away_since.is_none() && self.unconfirmed_since(now).is_none();
+        if is_calm && self.kafka_topics.need_new_producers(now) {
             self.rotate("many kafka topics were let go", now, out);
         }
     }
@@ -504,15 +512,19 @@ impl Delivery {
     /// itself and says nothing, such as while too few replicas are in sync; or it has come to a stop for
     /// good, and then there is a new producer.
     fn watch_for_silence(&mut self, now: Instant, out: &mut impl Output) {
-        let since = self.lifecycle.producers().and_then(ProducerSet::waits_since);
-        let is_long = |since: &Instant| now.saturating_duration_since(*since) >= UNCONFIRMED_AFTER;
-        let since = since.filter(is_long);
+        let since = self.unconfirmed_since(now);
         let is_reachable = self.away_since.is_none();
         out.tell(Told::Unconfirmed { since, is_reachable });
         let Some(since) = since.filter(|_| is_reachable) else { return };
         if self.lifecycle.is_stuck(since, now) {
             self.fail("it confirms nothing although Kafka answers", now, out);
         }
+    }
+
+    /// Since when Kafka has not confirmed a record, if that is long.
+    fn unconfirmed_since(&self, now: Instant) -> Option<Instant> {
+        let since = self.lifecycle.producers().and_then(ProducerSet::waits_since);
+        since.filter(|since| now.saturating_duration_since(*since) >= UNCONFIRMED_AFTER)
     }
 
     /// A dead letter that waits for a partition without a leader would hold up what other partitions
@@ -558,12 +570,12 @@ impl Delivery {
     }
 
     fn tell_held(&mut self, now: Instant, out: &mut impl Output) {
-        let holds = self.holds();
+        let holds = self.holds(now);
         out.tell(Told::Held { holds, blocked: self.dead_letters.may_warn(now) });
     }
 
-    fn holds(&self) -> Vec<Hold> {
-        let mut holds = self.kafka_topics.holds();
+    fn holds(&self, now: Instant) -> Vec<Hold> {
+        let mut holds = self.kafka_topics.holds(now);
         holds.extend(self.dead_letters.hold());
         holds
     }

@@ -679,6 +679,142 @@ fn one_more_name_than_allowed_goes_to_the_dead_letter_until_one_is_let_go() {
     assert!(hand_on(&mut stage, "b") && hand_on(&mut stage, "d"));
 }
 
+/// However fast names are invented: what is created keeps its place, and no more are in an hour.
+#[test]
+fn no_more_kafka_topics_are_created_in_an_hour_than_may_be_named() {
+    let mut stage = Stage::new(|config| config.kafka.kafka_topics_max = 3);
+    let (mut created_at, mut verdicts) = (Vec::<Instant>::new(), Vec::new());
+    let mut existing = BTreeSet::new();
+    for nth in 0..180 {
+        stage.now.instant += Duration::from_secs(60);
+        stage.tick();
+        let now = stage.now.instant;
+        stage.hand_on(ONE, vec![named(nth, &format!("t{nth}"), created())]);
+        // One question whether it exists, one to create it.
+        for _ in 0..2 {
+            stage.answer(|question| match &question.create {
+                Some(_) => Ok(PARTITIONS),
+                None => Err(missing(false)),
+            });
+            let asks = stage.kafka.questions.iter().filter(|question| question.create.is_some());
+            for question in asks {
+                assert!(existing.insert(Arc::clone(&question.kafka_topic)), "created once");
+                created_at.push(now);
+            }
+        }
+        stage.report(Path::Serial, &[0; 9], None);
+        verdicts.extend(stage.verdicts());
+        let in_the_hour =
+            created_at.iter().filter(|at| now.duration_since(**at) < Duration::from_secs(3600));
+        assert!(in_the_hour.count() <= 3, "at {nth} min: {created_at:?}");
+        assert_eq!(stage.kafka.holds, [], "a stranger's names hold nobody up");
+    }
+    assert_eq!(verdicts.len(), 180, "each record has its verdict");
+    let delivered = verdicts.iter().filter(|it| matches!(it, Verdict::Delivered(_))).count();
+    assert_eq!((created_at.len(), delivered), (9, 9), "three in each of three hours");
+}
+
+#[test]
+fn kafka_topics_that_exist_take_turns_and_new_producers_for_that_come_each_ten_minutes_at_most() {
+    let mut stage = Stage::new(|config| config.kafka.kafka_topics_max = 3);
+    let (mut delivered, mut most_known) = (0, 0);
+    for nth in 0..240u64 {
+        stage.now.instant += Duration::from_secs(20);
+        stage.tick();
+        // They come back after what is bounded has forgotten them.
+        stage.hand_on(ONE, vec![named(nth, &format!("t{}", nth % 50), created())]);
+        stage.answer(|_| Ok(PARTITIONS));
+        stage.report(Path::Serial, &[0; 9], None);
+        let verdicts = stage.verdicts();
+        delivered += verdicts.iter().filter(|it| matches!(it, Verdict::Delivered(_))).count();
+        most_known = most_known.max(stage.kafka.numbers.len());
+    }
+    assert!(stage.kafka.epochs.len() <= 1 + 80 / 10 + 1, "{:?}", stage.kafka.epochs);
+    assert!(stage.kafka.epochs.len() > 4 && delivered > 20, "{delivered}");
+    assert!(most_known <= 6, "librdkafka knows {most_known}");
+}
+
+#[test]
+fn a_new_producer_for_names_waits_until_kafka_confirms_records_again() {
+    let mut stage = Stage::new(|_| {});
+    stage.hand_on(ONE, vec![named(1, "t", IfMissing::DeadLetter)]);
+    stage.answer(|_| Ok(PARTITIONS));
+    stage.run();
+    stage.now.instant += Duration::from_secs(3600);
+    stage.tick();
+    stage.now.instant += Duration::from_secs(3590);
+    stage.hand_on(ONE, message(1, 1));
+    stage.now.instant += Duration::from_secs(10);
+    stage.tick();
+    assert_eq!(stage.kafka.epochs.len(), 1, "a record waits for Kafka");
+    stage.report(Path::Pipelined, &[0], None);
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
+    stage.tick();
+    assert_eq!(stage.kafka.epochs.len(), 1, "Kafka is away");
+    stage.delivery.reached(&mut stage.kafka);
+    stage.tick();
+    assert_eq!(stage.kafka.epochs.len(), 2);
+}
+
+#[test]
+fn a_name_about_which_kafka_never_answers_is_a_hold_unless_kafka_is_away() {
+    let mut stage = Stage::new(|config| config.dead_letter.after = Some(Duration::from_secs(30)));
+    let waits = named(1, "t", IfMissing::DeadLetter);
+    stage.hand_on(ONE, vec![waits.clone()]);
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
+    for _ in 0..60 {
+        stage.now.instant += Duration::from_secs(1);
+        stage.tick();
+        assert_eq!((stage.verdicts(), &stage.kafka.holds[..]), (vec![], &[][..]), "an outage");
+    }
+    stage.delivery.reached(&mut stage.kafka);
+    for second in 1..30 {
+        stage.now.instant += Duration::from_secs(1);
+        stage.tick();
+        let places: Vec<_> = stage.kafka.holds.iter().map(|hold| hold.place.clone()).collect();
+        let expected = (second >= 10).then(|| HeldPlace::KafkaTopic("t".into()));
+        assert_eq!(places, Vec::from_iter(expected), "after {second} s");
+        assert_eq!(stage.verdicts(), [], "after {second} s");
+    }
+    stage.now.instant += Duration::from_secs(1);
+    stage.tick();
+    assert_eq!(stage.verdicts(), [Verdict::Rejected(waits.id)]);
+    stage.tick();
+    assert_eq!(stage.kafka.holds, []);
+}
+
+/// Also for one that is in flight.
+#[test]
+fn a_record_for_a_partition_that_has_just_come_into_being_waits_for_older_ones() {
+    let mut stage = Stage::new(|_| {});
+    stage.hand_on(ONE, vec![placed(1, "t", 0)]);
+    stage.answer(|_| Ok(2));
+    stage.kafka.partitions = Some(2);
+    stage.run();
+    let messages: Vec<_> = (0..4).map(|_| placed(1, "t", 2)).collect();
+    // The third partition comes into being while the first record for it waits.
+    stage.kafka.room = Some(0);
+    stage.hand_on(ONE, vec![messages[0].clone()]);
+    stage.kafka.room = None;
+    stage.kafka.partitions = Some(PARTITIONS);
+    stage.wait(Duration::from_secs(1));
+    assert_eq!(stage.kafka.pipelined.len(), 1);
+    stage.hand_on(ONE, messages[1..].to_vec());
+    stage.wait(Duration::from_secs(1));
+    // Too few replicas were in sync, for a moment.
+    stage.report(Path::Pipelined, &[19, 0, 0, 0], None);
+    stage.run();
+    let expected: Vec<_> = messages.iter().map(|msg| msg.id.seq.0).collect();
+    assert_eq!(stage.kafka.log[&("t".to_owned(), 2)], expected);
+    // Then it has a queue of its own.
+    stage.hand_on(ONE, vec![placed(1, "t", 2)]);
+    stage.run();
+    stage.hand_on(ONE, (0..3).map(|_| placed(1, "t", 2)).collect());
+    assert_eq!(stage.kafka.pipelined.len(), 3);
+}
+
 #[test]
 fn missing_names_make_room_for_those_that_exist() {
     let mut stage = Stage::new(|config| config.kafka.kafka_topics_max = 2);

@@ -12,7 +12,7 @@ use slab::Slab;
 
 use super::id_set::IdSet;
 use super::item::Item;
-use super::presence::{Absence, Fate, KAFKA_TOPIC_MISSING, Presence, if_missing};
+use super::presence::{Absence, Fate, Presence, if_missing};
 use crate::kafka::classify;
 use crate::kafka::partition_queue::{PartitionQueue, Path};
 use crate::kafka::partitions::Partitions;
@@ -24,13 +24,22 @@ use crate::observe::{HeldPlace, Hold};
 
 /// A Kafka topic that a template names is let go when nobody has used it for so long;
 const UNUSED: Duration = Duration::from_secs(3600);
-/// and when nobody has for so long, if another one needs the room.
+/// and when nobody has for so long, if another one needs the room. Not one that was created for a record: what
+/// publishers bring into being is bounded too.
 const UNUSED_AT_THE_BOUND: Duration = Duration::from_secs(60);
+/// In so long a time no more are created than templates may name.
+const CREATED_WITHIN: Duration = Duration::from_secs(3600);
 /// If there was no room, none is looked for again for so long.
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// librdkafka lets a Kafka topic go only with its client. So there is a new producer this long after the first
-/// one was let go, or when as many were as may be named.
+/// one was let go, or when as many were as may be named;
 const LET_GO_WITHIN: Duration = Duration::from_secs(3600);
+/// and for this cause no sooner than so long after the last one.
+const NEW_PRODUCERS_AT_MOST_EACH: Duration = Duration::from_secs(600);
+/// A question without an answer for so long is a hold.
+const UNANSWERED_AFTER: Duration = Duration::from_secs(10);
+/// Why such a Kafka topic is held, for people.
+const UNANSWERED: &str = "Kafka has not answered whether it exists";
 /// So many held Kafka topics are named.
 const HELD_NAMED: usize = 20;
 
@@ -50,11 +59,17 @@ pub(super) struct KafkaTopics {
     troubled: IdSet,
     /// Kafka topics whose last answer was that they cannot be used.
     absent: IdSet,
+    /// Those about which Kafka is asked.
+    asked: IdSet,
     /// Those whose names templates may fill in: how many, and how many there may be.
     named: usize,
     named_max: usize,
     /// When there was no room for another one.
     no_room_at: Option<Instant>,
+    /// Those that Kafka was asked to create, and when.
+    created: HashMap<Arc<str>, Instant, foldhash::fast::RandomState>,
+    /// When there were new producers the last time because many were let go.
+    new_producers_at: Option<Instant>,
     /// Let go, and still known to the producers of this epoch.
     let_go: LetGo,
     /// The number of the next Kafka topic that the producers get to know.
@@ -87,6 +102,9 @@ struct KafkaTopic {
     is_divided: bool,
     /// The queue of each partition.
     divided: Vec<Option<usize>>,
+    /// How many partitions there were when nothing waited or was in flight in `unplaced` the last time: no
+    /// record that names one of these is there.
+    settled: usize,
     /// A queue is held, most likely for a cause that concerns all of them.
     is_held: bool,
     /// Nothing was delivered yet to a name that a template gave: Kafka may refuse all that comes, which would
@@ -169,6 +187,7 @@ impl KafkaTopics {
         if self.all[owner].named.take().is_some() {
             self.named -= 1;
             self.absent.set(owner, false);
+            self.asked.set(owner, false);
             self.number(owner);
             self.note_all(owner);
         }
@@ -190,25 +209,51 @@ impl KafkaTopics {
             }
             let presence = Presence::default();
             let owner = self.add(kafka_topic, Some(Named { used_at: now, presence }));
-            self.ask(owner, creation(if_missing));
+            // Nothing is created, or counts as created, before it is known to be missing.
+            self.ask(owner, None, now);
             return Ok(owner);
         };
         let Some(Named { used_at, presence }) = &mut self.all[owner].named else {
             return Ok(owner);
         };
         *used_at = now;
-        let Some(absence) = presence.absence().filter(|_| !presence.is_asked) else {
+        let Some(absence) = presence.absence().filter(|_| !presence.is_asked()) else {
             return Ok(owner);
         };
+        let is_stale = presence.is_stale(now);
         if let Fate::DeadLetter(reason) = absence.fate(if_missing)
-            && !presence.is_stale(now)
+            && !is_stale
         {
             return Err((reason, absence.detail()));
         }
-        if presence.is_stale(now) || !absence.creating {
-            self.ask(owner, creation(if_missing));
+        let may_ask = is_stale || !absence.creating;
+        match creation(if_missing).filter(|_| may_ask && absence.is_missing()) {
+            Some(wanted) if self.may_create(owner, now) => self.ask(owner, Some(wanted), now),
+            Some(_) if !is_stale => return Err((TOO_MANY_KAFKA_TOPICS, self.too_many_created())),
+            _ if is_stale => self.ask(owner, None, now),
+            _ => {}
         }
         Ok(owner)
+    }
+
+    /// Whether this one may be created. If so it counts as created from here on.
+    fn may_create(&mut self, owner: usize, now: Instant) -> bool {
+        let name = &self.all[owner].name;
+        if self.created.contains_key(name) {
+            return true;
+        }
+        let has_room = self.created.len() < self.named_max;
+        if has_room {
+            self.created.insert(Arc::clone(name), now);
+        }
+        has_room
+    }
+
+    fn too_many_created(&self) -> String {
+        let (max, minutes) = (self.named_max, CREATED_WITHIN.as_secs() / 60);
+        format!(
+            "kafka.kafka_topics_max is {max}, and so many were created in the last {minutes} minutes"
+        )
     }
 
     /// Whether there is room for one more name; one that nobody has used for a while makes room.
@@ -231,13 +276,18 @@ impl KafkaTopics {
         let is_over = |(owner, kafka_topic): (usize, &KafkaTopic)| {
             let Named { used_at, presence } = kafka_topic.named.as_ref()?;
             let is_unused = now.saturating_duration_since(*used_at) >= unused;
-            let is_over = is_unused || and_absent && presence.absence().is_some();
+            let is_kept = unused < UNUSED && self.created.contains_key(&kafka_topic.name);
+            let is_over = is_unused && !is_kept || and_absent && presence.absence().is_some();
             let is_empty = || kafka_topic.queue_ids().all(|id| self.queues[id].queue.is_empty());
             (is_over && is_empty()).then_some(owner)
         };
         let over: Vec<usize> = self.all.iter().filter_map(is_over).collect();
         for owner in over {
-            self.let_go(owner, now);
+            // Else librdkafka would know more than twice as many as may be named.
+            let is_known = self.all[owner].number.is_some();
+            if !is_known || self.let_go.known.len() < self.named_max {
+                self.let_go(owner, now);
+            }
         }
     }
 
@@ -250,6 +300,7 @@ impl KafkaTopics {
             self.troubled.set(id, false);
         }
         self.absent.set(owner, false);
+        self.asked.set(owner, false);
         self.by_name.remove(&kafka_topic.name);
         self.named -= 1;
         if let Some(number) = kafka_topic.number {
@@ -258,16 +309,26 @@ impl KafkaTopics {
         }
     }
 
-    /// Lets go what nobody has used for an hour.
+    /// Lets go what nobody has used for an hour, and forgets what was created before that.
     pub(super) fn let_go_after_an_hour(&mut self, now: Instant) {
+        self.created.retain(|_, at| now.saturating_duration_since(*at) < CREATED_WITHIN);
         self.let_go_unused(UNUSED, false, now);
     }
 
-    /// Whether the producers know so much that was let go that they should be replaced.
-    pub(super) fn need_new_producers(&self, now: Instant) -> bool {
+    /// Whether the producers know so much that was let go that they are to be replaced now. Then it is not
+    /// said again soon.
+    pub(super) fn need_new_producers(&mut self, now: Instant) -> bool {
         let LetGo { known, since } = &self.let_go;
-        let is_long = |since: &Instant| now.saturating_duration_since(*since) >= LET_GO_WITHIN;
-        known.len() >= self.named_max.max(1) || since.as_ref().is_some_and(is_long)
+        let is_over = |since: Option<Instant>, time| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= time)
+        };
+        let are_many = known.len() >= self.named_max.max(1) || is_over(*since, LET_GO_WITHIN);
+        let at = self.new_producers_at;
+        let are_needed = are_many && (at.is_none() || is_over(at, NEW_PRODUCERS_AT_MOST_EACH));
+        if are_needed {
+            self.new_producers_at = Some(now);
+        }
+        are_needed
     }
 
     fn add(&mut self, kafka_topic: &str, named: Option<Named>) -> usize {
@@ -286,6 +347,7 @@ impl KafkaTopics {
             unplaced,
             is_divided: false,
             divided: Vec::new(),
+            settled: 0,
             is_held: false,
             is_unproven: is_named,
             refusals: Refusals::default(),
@@ -327,21 +389,22 @@ impl KafkaTopics {
     }
 
     fn queue_in(&mut self, owner: usize, item: &Item) -> usize {
-        let KafkaTopic { name, partitions, unplaced, is_divided, divided, .. } =
+        let KafkaTopic { name, partitions, unplaced, is_divided, divided, settled, .. } =
             &mut self.all[owner];
         if !*is_divided {
             return *unplaced;
         }
+        let count = partitions.count();
+        *settled = match self.queues[*unplaced].queue.is_empty() {
+            true => count,
+            false => count.min(*settled),
+        };
         let chosen = item.record().partition().or_else(|| partitions.of(item.partition_key()));
         let at = chosen.and_then(|chosen| usize::try_from(chosen).ok());
         let wanted = item.record().partition();
-        let exists = |at: &usize| wanted.is_none() || *at < partitions.count();
-        let Some(at) = at.filter(exists) else { return *unplaced };
-        // The partition may be new: older records that name it wait there.
-        let is_same = |other: &Item| other.record().partition() == wanted;
-        if wanted.is_some() && self.queues[*unplaced].queue.waiting().any(is_same) {
-            return *unplaced;
-        }
+        // The partition may be new: older records that name it wait, or are in flight, there.
+        let has_a_queue = |at: &usize| wanted.is_none() || *at < *settled;
+        let Some(at) = at.filter(has_a_queue) else { return *unplaced };
         if divided.len() <= at {
             divided.resize(at + 1, None);
         }
@@ -499,10 +562,12 @@ impl KafkaTopics {
         std::mem::take(&mut self.questions)
     }
 
-    fn ask(&mut self, owner: usize, create: Option<&Arc<NewKafkaTopic>>) {
+    fn ask(&mut self, owner: usize, create: Option<&Arc<NewKafkaTopic>>, now: Instant) {
         let kafka_topic = &mut self.all[owner];
         let Some(named) = &mut kafka_topic.named else { return };
-        if !std::mem::replace(&mut named.presence.is_asked, true) {
+        if !named.presence.is_asked() {
+            named.presence.asked_at = Some(now);
+            self.asked.set(owner, true);
             let (kafka_topic, create) = (Arc::clone(&kafka_topic.name), create.cloned());
             self.questions.push(Question { kafka_topic, create });
             self.note_all(owner);
@@ -511,9 +576,18 @@ impl KafkaTopics {
 
     /// A producer says that the Kafka topic of this record does not exist. Kafka is asked, if a template has
     /// named it.
-    pub(super) fn doubt(&mut self, queue: usize, item: &Item) {
-        if let Some(if_missing) = if_missing(&item.record().origin) {
-            self.ask(self.queues[queue].owner, creation(if_missing));
+    pub(super) fn doubt(&mut self, queue: usize, item: &Item, now: Instant) {
+        if if_missing(&item.record().origin).is_some() {
+            self.ask(self.queues[queue].owner, None, now);
+        }
+    }
+
+    /// Kafka is away: the time for its answers counts from now.
+    pub(super) fn excuse_silence(&mut self, now: Instant) {
+        for owner in self.asked.as_slice() {
+            if let Some(named) = &mut self.all[*owner].named {
+                named.presence.asked_at = Some(now);
+            }
         }
     }
 
@@ -527,6 +601,7 @@ impl KafkaTopics {
     ) -> Vec<(Item, &'static str, String)> {
         let Some(owner) = self.by_name.get(kafka_topic).copied() else { return Vec::new() };
         let Some(named) = &mut self.all[owner].named else { return Vec::new() };
+        self.asked.set(owner, false);
         let absence = match answer {
             Ok(count) => {
                 named.presence.found();
@@ -538,32 +613,50 @@ impl KafkaTopics {
             }
             Err(absence) => absence,
         };
+        // While it is created nothing is wrong yet.
+        let was_absent = named.presence.absence().is_some();
         named.presence.missed(absence.clone(), now);
-        self.absent.set(owner, true);
-        let is_dead = |item: &Item| match if_missing(&item.record().origin) {
-            Some(if_missing) => absence.fate(if_missing) != Fate::Hold,
-            None => false,
+        if absence.is_refused_creation() {
+            self.created.remove(kafka_topic);
+        }
+        let is_to_create = absence.is_missing() && !absence.creating;
+        let wanted = self.wanted(owner).filter(|_| is_to_create);
+        let are_too_many = wanted.is_some() && !self.may_create(owner, now);
+        let reason = |item: &Item| {
+            let if_missing = if_missing(&item.record().origin)?;
+            match absence.fate(if_missing) {
+                Fate::DeadLetter(reason) => Some(reason),
+                Fate::Hold if are_too_many && creation(if_missing).is_some() => {
+                    Some(TOO_MANY_KAFKA_TOPICS)
+                }
+                Fate::Hold => None,
+            }
         };
-        let refused = self.take_waiting(owner, is_dead).into_iter().map(|item| {
-            let origin = if_missing(&item.record().origin);
-            let reason = match origin.map(|if_missing| absence.fate(if_missing)) {
-                Some(Fate::DeadLetter(reason)) => reason,
-                _ => KAFKA_TOPIC_MISSING,
+        let taken = self.take_waiting(owner, |item| reason(item).is_some());
+        let refused = taken.into_iter().filter_map(|item| {
+            let reason = reason(&item)?;
+            let detail = match reason {
+                TOO_MANY_KAFKA_TOPICS => self.too_many_created(),
+                _ => absence.detail(),
             };
-            (item, reason, absence.detail())
+            Some((item, reason, detail))
         });
         let refused = refused.collect();
-        if !absence.creating {
-            self.ask_to_create(owner);
+        let wanted = wanted.filter(|_| !are_too_many);
+        if let (Some(_), false, Some(named)) = (&wanted, was_absent, &mut self.all[owner].named) {
+            named.presence.found();
+        }
+        self.absent.set(owner, self.all[owner].absence().is_some());
+        if let Some(wanted) = wanted {
+            self.ask(owner, Some(&wanted), now);
         }
         refused
     }
 
-    /// Asks for the Kafka topic to be created, if a record that waits for it wants that.
-    fn ask_to_create(&mut self, owner: usize) {
-        if let Some(wanted) = self.wanted(owner) {
-            self.ask(owner, Some(&wanted));
-        }
+    /// Whether Kafka's last answer was that it cannot be used, other than that it is to be created.
+    pub(super) fn is_absent(&self, kafka_topic: &str) -> bool {
+        let owner = self.by_name.get(kafka_topic);
+        owner.is_some_and(|owner| self.absent.contains(*owner))
     }
 
     /// How a Kafka topic is created, if a record that waits for it wants that.
@@ -592,24 +685,28 @@ impl KafkaTopics {
     }
 
     /// Asks again about what waits for a Kafka topic that was not there. Returns the records that have waited
-    /// for `hold_max`.
+    /// for `hold_max`, for that or for an answer.
     pub(super) fn ask_again(
         &mut self,
         hold_max: Option<Duration>,
         now: Instant,
     ) -> Vec<(Item, String)> {
         let mut expired = Vec::new();
-        for owner in self.absent.as_slice().to_vec() {
+        let mut owners = self.absent.as_slice().to_vec();
+        owners.extend_from_slice(self.asked.as_slice());
+        for owner in owners {
             let Some(Named { presence, .. }) = &self.all[owner].named else { continue };
-            let since = presence.absent_since().unwrap_or(now);
+            let since = presence.absent_since().or(presence.asked_at).unwrap_or(now);
             let waited = now.saturating_duration_since(since);
             if hold_max.is_some_and(|max| waited >= max) {
-                let detail = presence.absence().map(Absence::detail).unwrap_or_default();
+                let detail = self.why_held(owner);
                 let taken = self.take_waiting(owner, |_| true);
                 expired.extend(taken.into_iter().map(|item| (item, detail.clone())));
-            } else if presence.is_stale(now) && !presence.is_asked && self.waits_for(owner) {
-                self.ask_to_create(owner);
-                self.ask(owner, None);
+            } else if presence.is_stale(now) && !presence.is_asked() && self.waits_for(owner) {
+                let is_missing = presence.absence().is_some_and(Absence::is_missing);
+                let wanted = self.wanted(owner).filter(|_| is_missing);
+                let wanted = wanted.filter(|_| self.may_create(owner, now));
+                self.ask(owner, wanted.as_ref(), now);
             }
         }
         expired
@@ -620,12 +717,18 @@ impl KafkaTopics {
     }
 
     /// Kafka topics that are held, and why.
-    pub(super) fn holds(&self) -> Vec<Hold> {
+    pub(super) fn holds(&self, now: Instant) -> Vec<Hold> {
         let mut owners: Vec<usize> = Vec::new();
         let held = self.troubled.as_slice().iter().map(|id| &self.queues[*id]);
         owners.extend(held.filter(|slot| slot.queue.is_held()).map(|slot| slot.owner));
         let absent = self.absent.as_slice().iter().copied();
         owners.extend(absent.filter(|owner| self.waits_for(*owner)));
+        let asked = self.asked.as_slice().iter().copied();
+        let is_unanswered = |owner: &usize| {
+            let named = self.all[*owner].named.as_ref();
+            named.is_some_and(|it| it.presence.is_asked_for(UNANSWERED_AFTER, now))
+        };
+        owners.extend(asked.filter(|owner| is_unanswered(owner) && self.waits_for(*owner)));
         // Its partitions have the same cause; and those of the configuration come first.
         owners.sort_unstable_by_key(|owner| (self.all[*owner].named.is_some(), *owner));
         owners.dedup();
@@ -657,7 +760,7 @@ impl KafkaTopics {
         }
         let troubles = kafka_topic.queue_ids().filter_map(|id| self.queues[id].queue.trouble());
         let code = troubles.filter(|trouble| trouble.held).map(|trouble| trouble.code).next();
-        let code = code.unwrap_or_default();
+        let Some(code) = code else { return UNANSWERED.to_owned() };
         let name = classify::name(code);
         match &kafka_topic.sentence {
             Some((of, sentence)) if *of == code => format!("{name}: {sentence}"),

@@ -62,6 +62,16 @@ impl Absence {
         }
     }
 
+    /// Whether it does not exist.
+    pub(super) fn is_missing(&self) -> bool {
+        self.creating || classify::is_topic_missing(self.code)
+    }
+
+    /// Whether Kafka has refused to create this very name, so that it surely has not.
+    pub(super) fn is_refused_creation(&self) -> bool {
+        self.creating && matches!(self.code, TOPIC_EXCEPTION | TOPIC_DENIED | POLICY_VIOLATION)
+    }
+
     /// For people.
     pub(crate) fn detail(&self) -> String {
         let (name, code) = (classify::name(self.code), self.code);
@@ -76,16 +86,26 @@ impl Absence {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Presence {
-    /// The question is under way.
-    pub(super) is_asked: bool,
+    /// Since when a question is under way, if one is.
+    pub(super) asked_at: Option<Instant>,
     /// The last answer, if it was no, when it came, and since when it is no.
     absence: Option<(Absence, Instant, Instant)>,
 }
 
 impl Presence {
+    /// Whether a question is under way.
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked_at.is_some()
+    }
+
+    /// Whether a question is under way for so long.
+    pub(super) fn is_asked_for(&self, time: Duration, now: Instant) -> bool {
+        self.asked_at.is_some_and(|at| now.saturating_duration_since(at) >= time)
+    }
+
     /// Whether its records wait.
     pub(super) fn is_blocked(&self) -> bool {
-        self.is_asked || self.absence.is_some()
+        self.is_asked() || self.absence.is_some()
     }
 
     /// What the last answer was, if it was no.
@@ -112,7 +132,7 @@ impl Presence {
     /// It is not, or cannot be used.
     pub(super) fn missed(&mut self, absence: Absence, now: Instant) {
         let since = self.absent_since().unwrap_or(now);
-        *self = Self { is_asked: false, absence: Some((absence, now, since)) };
+        *self = Self { asked_at: None, absence: Some((absence, now, since)) };
     }
 }
 
@@ -163,9 +183,9 @@ mod tests {
         assert!(presence.is_blocked() && !presence.is_stale(now));
         let later = now + ANSWER_HOLDS;
         assert!(presence.is_stale(later));
-        presence.is_asked = true;
+        presence.asked_at = Some(later);
         presence.missed(absence, later);
-        assert!(!presence.is_asked && !presence.is_stale(later));
+        assert!(!presence.is_asked() && !presence.is_stale(later));
         assert_eq!(presence.absent_since(), Some(now));
         presence.found();
         assert!(!presence.is_blocked());

@@ -199,7 +199,7 @@ impl Delivery {
             class = Class::Hold;
         }
         if class == Class::Hold && classify::is_topic_missing(code) {
-            kafka_topics.doubt(queue, &item);
+            kafka_topics.doubt(queue, &item, now);
         }
         let is_first_held = class == Class::Hold && kafka_topics.held(queue, code, sentence);
         let kafka_topic = kafka_topics.queue(queue).kafka_topic();
