@@ -156,6 +156,30 @@ tests = [{ mqtt_topic = "tested/a", kafka_topic = "tested" }, { mqtt_topic = "te
 }
 
 #[test]
+fn dead_letters_that_cannot_be_read_end_with_78_and_none_at_all_with_0_and_both_paths() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = file(MINIMAL);
+    for action in [&["list"][..], &["show", "ab"], &["export"], &["replay"]] {
+        let with = |more: &[&str]| {
+            let mut command = bridge(&["dead-letters"]);
+            command.args(action).args(["--config", path(&config)]).args(more);
+            command.current_dir(directory.path()).output().expect("it starts")
+        };
+        let missing = with(&["--file", "missing.jsonl"]);
+        assert_eq!(missing.status.code(), Some(78), "{action:?}: {missing:?}");
+        assert!(stderr(&missing).contains("missing.jsonl: "), "{missing:?}");
+        let none = with(&[]);
+        // `show` was asked for one that is not there.
+        let expected = if action[0] == "show" { 1 } else { 0 };
+        assert_eq!(none.status.code(), Some(expected), "{action:?}: {none:?}");
+        let told = stderr(&none);
+        let absolute =
+            told.lines().filter(|line| line.starts_with('/') && line.contains("not there"));
+        assert_eq!(absolute.count(), 2, "{told}");
+    }
+}
+
+#[test]
 fn a_wrong_configuration_ends_run_and_check_with_78_and_every_error() {
     let config = file(
         &MINIMAL.replace("sensors/#", "#/x").replace("[kafka]", "keep_alive = \"0s\"\n[kafka]"),

@@ -92,10 +92,11 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<Exit, Exit> {
     if replay.held.is_full() {
         eprintln!("{HELD_MAX} MQTT topics have dead letters that are left: the rest was not tried");
     }
-    if let Some(why) = gave_up.or(read.err()) {
+    if let Some(why) = gave_up {
         eprintln!("{}; the next run goes on from here", Visible(&why));
         return Ok(Exit::DeadlinePassed);
     }
+    read.map_err(|unread| failed(unread.exit)(Visible(&unread.why).to_string()))?;
     Ok(if left == 0 { Exit::Drained } else { Exit::Unhealthy })
 }
 

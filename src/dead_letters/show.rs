@@ -41,7 +41,7 @@ pub(super) fn each_selected(
             }
         }
     });
-    read.map_err(failed(Exit::Configuration))?;
+    read.map_err(|unread| failed(unread.exit)(unread.why))?;
     Ok((count, unreadable))
 }
 

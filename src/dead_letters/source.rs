@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mqtt_kafka_bridge::config::Config;
+use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::kafka::dead_letter::file::DeadLetterFile;
 use mqtt_kafka_bridge::kafka::dead_letter::letter::{self, Letter};
-use mqtt_kafka_bridge::kafka::reader;
+use mqtt_kafka_bridge::kafka::reader::{self, ReadError};
 use mqtt_kafka_bridge::message::DEAD_LETTER_PAYLOAD_MAX;
+use mqtt_kafka_bridge::visible::Visible;
 
 use crate::lines::skip_line;
 
@@ -31,6 +33,12 @@ pub(super) struct Found {
     pub(super) place: String,
     /// What it is, or why it cannot be read.
     pub(super) letter: Result<Letter<'static>, String>,
+}
+
+/// Why not all can be read, and how the program ends then.
+pub(super) struct Unread {
+    pub(super) exit: Exit,
+    pub(super) why: String,
 }
 
 impl Source {
@@ -74,18 +82,33 @@ impl Source {
     pub(super) fn read(
         &self,
         mut each: impl FnMut(Found) -> ControlFlow<()>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Unread> {
         match self {
             Self::Files { paths, required } => {
+                let absent = |path: &&PathBuf| !path.try_exists().unwrap_or(true);
+                if !required && paths.iter().all(|path| absent(&path)) {
+                    // Before its first dead letter a bridge has none; or this is another directory.
+                    for path in paths {
+                        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                        let path = path.display().to_string();
+                        eprintln!("{}: not there, so no dead letters", Visible(&path));
+                    }
+                    return Ok(());
+                }
                 for path in paths {
-                    let named = |error: io::Error| format!("{}: {error}", path.display());
+                    let named = |error: io::Error| Unread {
+                        exit: Exit::Configuration,
+                        why: format!("{}: {error}", path.display()),
+                    };
                     let file = match open(path) {
                         Err(error) if error.kind() == io::ErrorKind::NotFound && !required => {
                             continue;
                         }
                         opened => opened.map_err(named)?,
                     };
-                    let mut lines = BufReader::new(file);
+                    // A bridge that writes, perhaps because of this replay, does not keep it going for ever.
+                    let length = file.metadata().map_err(named)?.len();
+                    let mut lines = BufReader::new(file.take(length));
                     if lines_of(&mut lines, path, LINE_MAX, &mut each).map_err(named)?.is_break() {
                         break;
                     }
@@ -100,6 +123,13 @@ impl Source {
                 let place_in_it = format!("{partition}@{offset}");
                 let letter = letter.map(|letter| with_own_id(letter, &place_in_it));
                 each(Found { place, letter: letter.map_err(|error| error.to_string()) })
+            })
+            .map_err(|error| Unread {
+                exit: match error {
+                    ReadError::NoAnswer(_) => Exit::DeadlinePassed,
+                    ReadError::Refused(_) => Exit::Configuration,
+                },
+                why: error.to_string(),
             }),
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use slog::{Discard, Logger, o};
@@ -39,6 +39,38 @@ pub struct ReadRecord<'a> {
     pub headers: Vec<(&'a str, &'a [u8])>,
 }
 
+/// Why a Kafka topic cannot be read, without secrets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Kafka does not answer: later it may.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The login or a property is wrong, there is no such Kafka topic, or it may not be read.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl ReadError {
+    fn of(code: Option<RDKafkaErrorCode>, why: String) -> Self {
+        use RDKafkaErrorCode as Code;
+        match code {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::MessageTimedOut
+                | Code::RequestTimedOut
+                | Code::Resolve
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::BrokerNotAvailable
+                | Code::NetworkException,
+            ) => Self::NoAnswer(why),
+            _ => Self::Refused(why),
+        }
+    }
+}
+
 struct Context(Arc<Login>);
 
 impl ClientContext for Context {
@@ -63,18 +95,22 @@ impl ConsumerContext for Context {}
 /// Gives each record, in the order of its partition, until `each` breaks.
 ///
 /// # Errors
-/// Kafka does not answer, refuses, or there is no such Kafka topic; without secrets.
+/// Kafka does not answer, refuses, or there is no such Kafka topic.
 pub fn read(
     config: &Arc<Config>,
     kafka_topic: &str,
     mut each: impl FnMut(ReadRecord<'_>) -> ControlFlow<()>,
-) -> Result<(), String> {
+) -> Result<(), ReadError> {
     let login = Arc::new(Login::new(Arc::clone(config)));
     let log = Logger::root(Discard, o!());
-    let _login_thread = LoginThread::start(&login, &log).map_err(|error| error.to_string())?;
-    let properties = filled(&config.kafka)?;
+    let _login_thread =
+        LoginThread::start(&login, &log).map_err(|error| ReadError::Refused(error.to_string()))?;
+    let properties = filled(&config.kafka).map_err(ReadError::Refused)?;
     login.secrets().learn(&properties);
-    let why = |error: KafkaError| login.secrets().hide(&format!("{kafka_topic}: {error}"));
+    let why = |error: KafkaError| {
+        let hidden = login.secrets().hide(&format!("{kafka_topic}: {error}"));
+        ReadError::of(error.rdkafka_error_code(), hidden)
+    };
     let mut settings = kafka_client(config, &properties, KafkaClient::Probe);
     settings
         .set("group.id", GROUP)
@@ -108,7 +144,8 @@ pub fn read(
             }
             if heard_at.elapsed() > ANSWER_WITHIN {
                 let seconds = ANSWER_WITHIN.as_secs();
-                return Err(format!("{kafka_topic}: Kafka has not answered for {seconds} s"));
+                let why = format!("{kafka_topic}: Kafka has not answered for {seconds} s");
+                return Err(ReadError::NoAnswer(why));
             }
             continue;
         };
@@ -117,9 +154,11 @@ pub fn read(
             Err(error) if heard_at.elapsed() > ANSWER_WITHIN => return Err(why(error)),
             Err(_) => continue,
         };
-        heard_at = Instant::now();
         let (kafka_partition, kafka_offset) = (message.partition(), message.offset());
-        let Some((_, high)) = ends.get(&kafka_partition).copied() else { continue };
+        let Some((_, high)) = ends.get(&kafka_partition).copied() else {
+            heard_at = Instant::now();
+            continue;
+        };
         if kafka_offset < high {
             let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
             let headers = headers.filter_map(|header| Some((header.key, header.value?))).collect();
@@ -128,6 +167,8 @@ pub fn read(
                 return Ok(());
             }
         }
+        // What is done with a record takes its time, and is none of Kafka's.
+        heard_at = Instant::now();
         if kafka_offset + 1 >= high {
             ends.remove(&kafka_partition);
         }
@@ -152,4 +193,24 @@ fn ends(
         }
     }
     Ok(ends)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_from_a_refusal() {
+        for (code, is_silence) in [
+            (RDKafkaErrorCode::BrokerTransportFailure, true),
+            (RDKafkaErrorCode::OperationTimedOut, true),
+            (RDKafkaErrorCode::LeaderNotAvailable, true),
+            (RDKafkaErrorCode::UnknownTopicOrPartition, false),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, false),
+            (RDKafkaErrorCode::Authentication, false),
+        ] {
+            let error = ReadError::of(Some(code), String::new());
+            assert_eq!(matches!(error, ReadError::NoAnswer(_)), is_silence, "{code:?}");
+        }
+    }
 }

@@ -25,6 +25,10 @@ const BARE_MQTT_TOPIC_MAX: usize = 64;
 /// How much of the key the shortest dead letter keeps in a Kafka topic, in bytes.
 const BARE_KEY_MAX: usize = 64;
 
+/// How much of the names of route and connection the shortest dead letter keeps, in bytes. A replay finds nothing of
+/// a name that is cut, and leaves the dead letter.
+const BARE_NAME_MAX: usize = 64;
+
 /// A message on its way to the dead letter.
 #[derive(Debug)]
 pub struct DeadLetter {
@@ -198,6 +202,8 @@ impl DeadLetter {
         let told = beginning(&whole, BARE_MQTT_TOPIC_MAX).to_owned();
         let is_cut = told.as_bytes() != &message.mqtt_topic[..];
         Fields {
+            route: self.route.as_deref().map(|name| beginning(name, BARE_NAME_MAX).into()),
+            connection: Some(beginning(&self.connection, BARE_NAME_MAX).into()),
             mqtt_topic: told.into(),
             mqtt_topic_sha256: is_cut.then(|| hex(&Sha256::digest(&message.mqtt_topic)).into()),
             mqtt_properties_cut: MqttProperties::of(&message.properties).is_some(),
