@@ -1,5 +1,9 @@
 //! Random inputs for all that reads a stranger's or a user's text, the same ones each time: nothing panics, and
 //! memory does not grow. More of them: fuzz/src/main.rs.
+//!
+//! In release, as `tests/run` runs it, a sum that overflows does not panic: to build libraries a second time for that
+//! would take minutes. The build of fuzz/Cargo.toml has those checks, and so has `cargo test --test fuzz` without
+//! `--release`.
 
 #[path = "../fuzz/src/driver.rs"]
 mod driver;
