@@ -40,8 +40,12 @@ impl Examined {
             (None, Some(path)) if args.stdin && path.as_os_str() == "-" => {
                 return Err("--payload-file -: --stdin already reads the standard input".to_owned());
             }
-            (None, Some(path)) => read(path)
-                .map_err(|error| format!("--payload-file: {}: {error}", path.display()))?,
+            (None, Some(path)) => read(path).map_err(|error| {
+                format!(
+                    "--payload-file: expected a file that can be read, found {}: {error}",
+                    path.display()
+                )
+            })?,
             (None, None) => Bytes::new(),
         };
         let properties = PropertyValues {
