@@ -126,19 +126,21 @@ impl Message {
         String::from_utf8_lossy(&self.mqtt_topic)
     }
 
-    /// How many bytes of the window's byte limit it takes: those that MQTT delivered, and those that its
-    /// records have of their own.
+    /// How many bytes of the window's byte limit it takes: those that MQTT delivered, and those that what it
+    /// became has of its own.
     pub fn window_bytes(&self) -> usize {
         let received = self.mqtt_topic.len() + self.payload.len() + self.properties.len();
         let own = |destination: &Destination| match destination {
             Destination::Record(record) => record.own_bytes(self),
-            Destination::DeadLetter(_) => 0,
+            Destination::DeadLetter(refusal) => refusal.detail.len(),
         };
         received
             + match &self.destinations {
                 Destinations::None => 0,
                 Destinations::One(destination) => own(destination),
-                Destinations::Several(destinations) => destinations.iter().map(own).sum(),
+                Destinations::Several(destinations) => {
+                    size_of_val::<[_]>(destinations) + destinations.iter().map(own).sum::<usize>()
+                }
             }
     }
 }
@@ -276,7 +278,9 @@ impl Record {
         self.extras.as_ref()?.partition
     }
 
-    /// The bytes of key, value and headers that are no part of what MQTT delivered with its message.
+    /// The bytes of key, value and headers that are no part of what MQTT delivered with its message, and what
+    /// headers take beside their text.
+    #[inline]
     fn own_bytes(&self, message: &Message) -> usize {
         let key = match &self.key {
             RecordKey::Bytes(key) if !is_part(key, &message.mqtt_topic) => key.len(),
@@ -285,7 +289,7 @@ impl Record {
         let value = self.value.as_ref().filter(|value| !is_part(value, &message.payload));
         let header = |header: &Header| {
             let value = header.value.as_ref().map_or(0, Bytes::len);
-            header.name.count_bytes() + value
+            HEADER_BYTES + header.name.count_bytes() + value
         };
         let headers = match &self.extras {
             None => 0,
@@ -304,6 +308,9 @@ impl Record {
         self.extras.as_ref().map_or(&[], |extras| &extras.headers)
     }
 }
+
+/// What a header takes in memory beside name and value: itself, and what counts the references to its value.
+const HEADER_BYTES: usize = size_of::<Header>() + 32;
 
 /// Whether `part` is the same memory as a part of `whole`.
 fn is_part(part: &Bytes, whole: &Bytes) -> bool {
@@ -483,9 +490,13 @@ mod tests {
         let header = |value| Header { name: c"mqtt.qos".into(), value };
         let headers = vec![header(Some("1".into())), header(None)];
         let extras = Some(Box::new(RecordExtras { headers, ..RecordExtras::default() }));
-        assert_eq!(own(Record { extras, ..record() }), 8 + 1 + 8);
+        assert_eq!(own(Record { extras, ..record() }), 8 + 1 + 8 + 2 * HEADER_BYTES);
         let several = [Record { value: Some("12345".into()), ..record() }, record()];
         let several = Destinations::Several(several.map(Destination::Record).into());
-        assert_eq!(message(several, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3 + 5);
+        let parts = 2 * size_of::<Destination>();
+        assert_eq!(message(several, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3 + 5 + parts);
+        let refusal = Box::new(Refusal::new(NO_ROUTE, "none".to_owned()));
+        let refused = Destinations::One(Destination::DeadLetter(refusal));
+        assert_eq!(message(refused, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3 + 4);
     }
 }

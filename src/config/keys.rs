@@ -590,7 +590,7 @@ pub const KEYS: &[Key] = keys! {
         "When the window is full, the bridge accepts no more messages, and drops QoS 0 messages after delivery.qos0_shed_after.";
     "delivery.window_bytes" => field!(delivery.window_bytes),
         Form::Size("1 KiB", "16 GiB"), Value("16 MiB"),
-        "The same in bytes of MQTT topic, payload and MQTT 5 properties. One larger message still passes, alone.",
+        "The same in bytes: of MQTT topic, payload and MQTT 5 properties, and of what the message became (keys, values and headers of its records). One larger message still passes, alone.",
         "When the window is full, the bridge accepts no more messages, and the broker keeps the rest.";
     "delivery.drain_deadline" => field!(delivery.drain_deadline),
         Form::Duration("0s", "1h"), Value("8s"),

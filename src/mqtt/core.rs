@@ -69,6 +69,10 @@ impl Core {
 
     /// Does what each event asks for, and announces it.
     pub(super) fn handle(&mut self, events: &mut Vec<SessionEvent>) {
+        // What was known before did not come under it: only it may be the one that is still to come.
+        if self.session.subscriptions.take_new_id() && self.leaving.is_none() {
+            self.intake.forget_copies();
+        }
         for event in events.drain(..) {
             match &event {
                 SessionEvent::Connected { session_present, .. } => {

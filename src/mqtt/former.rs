@@ -25,12 +25,15 @@ pub(super) struct Former {
 impl Former {
     /// `before` are replaced by `now`.
     pub(super) fn retire(&mut self, before: &[Arc<Route>], match_: Match, now: &[Route]) {
-        let older = self.router.as_ref().map_or(&[][..], Router::routes);
+        let older = self.routes();
         let before_that =
             older.iter().filter(|route| !before.iter().any(|other| other.filter == route.filter));
         let gone = before.iter().chain(before_that);
         let gone = gone.filter(|route| !now.iter().any(|other| other.filter == route.filter));
-        let gone: Vec<_> = gone.take(FORMER_MAX).map(|route| Route::clone(route)).collect();
+        // What nobody wants any more is not worth a command to a plant.
+        let retired =
+            |route: &Arc<Route>| Route { sparkplug_rebirth: false, ..Route::clone(route) };
+        let gone: Vec<_> = gone.take(FORMER_MAX).map(retired).collect();
         self.has_routed = false;
         self.router = (!gone.is_empty()).then(|| Router::new(&gone, match_));
     }
@@ -51,6 +54,11 @@ impl Former {
     /// What is to be counted of the last message, by route, if these routes took it.
     pub(super) fn notes(&self) -> &[(RouteId, Note)] {
         self.router.as_ref().filter(|_| self.has_routed).map_or(&[], Router::notes)
+    }
+
+    /// These routes.
+    pub(super) fn routes(&self) -> &[Arc<Route>] {
+        self.router.as_ref().map_or(&[], Router::routes)
     }
 
     /// Whether one of them matches.
@@ -96,6 +104,17 @@ mod tests {
         assert!(!former.matches(b"a/1") && former.matches(b"b"), "it has a route again");
         former.clear();
         assert!(!former.matches(b"b"));
+    }
+
+    #[test]
+    fn no_former_route_asks_for_a_rebirth() {
+        let mut former = Former::default();
+        let mut asking = routes(&["spBv1.0/#"]);
+        asking[0].sparkplug_rebirth = true;
+        let asking: Vec<_> = asking.into_iter().map(Arc::new).collect();
+        former.retire(&asking, Match::First, &routes(&["b"]));
+        assert_eq!(former.routes().len(), 1);
+        assert!(former.routes().iter().all(|route| !route.sparkplug_rebirth));
     }
 
     #[test]

@@ -173,8 +173,9 @@ impl Intake {
     fn is_renumbered(&mut self, publish: &Publish, ack: Ack) -> bool {
         let is_owed_to_us = || {
             let mqtt_topic = std::str::from_utf8(&publish.mqtt_topic).unwrap_or_default();
-            let mut matching =
-                self.router.routes().iter().filter(|route| route.filter.matches(mqtt_topic));
+            // What came for a route that is gone is owed to us as well, as far as it was.
+            let all = self.router.routes().iter().chain(self.former.routes());
+            let mut matching = all.filter(|route| route.filter.matches(mqtt_topic));
             let first = matching.next();
             first.is_some_and(|route| !route.filter.is_shared())
                 && !matching.any(|route| route.filter.is_shared())

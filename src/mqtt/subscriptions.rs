@@ -11,6 +11,7 @@
 //! Routes can change while a connection lasts ([`Subscriptions::reroute`], docs/decisions/0028-reload.md): what
 //! is subscribed and still wanted as it is stays untouched, and the rest becomes due by the same rules.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,10 +76,14 @@ pub struct Subscriptions {
     excused: u64,
     /// Two that are held overlap.
     may_copy: bool,
+    /// An identifier that a reload gave came into force.
+    has_new_id: bool,
     /// The session is to be left.
     is_leaving: bool,
     /// What we publish to this MQTT topic is not to come back.
     own_mqtt_topic: String,
+    /// Nor what we publish to these, for routes that ask Sparkplug nodes for a rebirth.
+    own_commands: Option<Filter>,
     renewed_at: Option<Instant>,
     /// CONNACK has come at least once: before, nothing is planned.
     has_connected: bool,
@@ -97,6 +102,8 @@ struct Entry {
     filter: Filter,
     qos: Qos,
     id: Option<u32>,
+    /// A reload gave it one, which is not in force yet.
+    is_id_new: bool,
     /// It would bring back what we publish ourselves.
     no_local: bool,
     /// Routes that bring all that this one would.
@@ -142,6 +149,7 @@ impl Entry {
             // Each member of a group gets some of the messages for one filter and others for the next:
             // what looks like a copy may be the only one that came here.
             id: id.filter(|_| !filter.is_shared()),
+            is_id_new: false,
             filter,
             no_local: false,
             covered_by: Vec::new(),
@@ -205,8 +213,10 @@ impl Subscriptions {
             recorded: 0,
             excused: 0,
             may_copy: false,
+            has_new_id: false,
             is_leaving: false,
             own_mqtt_topic: String::new(),
+            own_commands: commands_of(routes),
             renewed_at: None,
             has_connected: false,
             version: Version::V5,
@@ -228,8 +238,10 @@ impl Subscriptions {
 
     fn leave_own_out(&mut self) {
         for entry in &mut self.entries {
-            entry.no_local =
-                !entry.filter.is_shared() && entry.filter.matches(&self.own_mqtt_topic);
+            let may_command =
+                self.own_commands.as_ref().is_some_and(|ours| ours.overlaps(&entry.filter));
+            entry.no_local = !entry.filter.is_shared()
+                && (entry.filter.matches(&self.own_mqtt_topic) || may_command);
         }
     }
 
@@ -290,7 +302,15 @@ impl Subscriptions {
         });
         relate(&mut self.entries, self.routes);
         self.identify(now);
+        let before: Vec<_> = self.entries.iter().map(|entry| entry.no_local).collect();
+        self.own_commands = commands_of(routes);
         self.leave_own_out();
+        for (entry, before) in self.entries.iter_mut().zip(before) {
+            let is_known = matches!(entry.state, State::InForce(_) | State::Asked(_));
+            if self.version == Version::V5 && is_known && entry.no_local != before {
+                entry.state = State::Due(now);
+            }
+        }
         events.push(SessionEvent::Rerouted { same });
         if self.has_connected {
             self.plan(now, events);
@@ -309,6 +329,7 @@ impl Subscriptions {
             if entry.id.is_none() && entry.is_held {
                 entry.id = before;
             }
+            entry.is_id_new |= self.has_connected && entry.id != before;
             let is_asked = matches!(entry.state, State::InForce(_) | State::Asked(_));
             if entry.id != before && is_told && is_asked {
                 entry.state = State::Due(now);
@@ -363,6 +384,12 @@ impl Subscriptions {
     /// Whether a message may come as several copies that can be told apart by their identifiers.
     pub fn may_copy(&self) -> bool {
         self.may_copy && self.version == Version::V5 && !self.limits.no_subscription_ids
+    }
+
+    /// Whether an identifier that a reload gave has come into force since it was last asked: what came before did not come under it,
+    /// and nothing that comes under it is a copy of that.
+    pub fn take_new_id(&mut self) -> bool {
+        std::mem::take(&mut self.has_new_id)
     }
 
     /// Whether all of these identifiers are of subscriptions of ours.
@@ -422,6 +449,7 @@ impl Subscriptions {
         for entry in &mut self.entries {
             entry.is_held = (entry.is_held || self.is_leaving) && session_present;
             entry.is_granted &= session_present;
+            entry.is_id_new &= session_present;
             entry.has_failed = false;
             entry.downgrades = 0;
             entry.state = State::Idle;
@@ -482,6 +510,9 @@ impl Subscriptions {
         if matches!(entry.state, State::LeaveDue(_) | State::Leaving(_)) {
             return;
         }
+        if code < reason::FAILURE {
+            self.has_new_id |= std::mem::take(&mut entry.is_id_new);
+        }
         if code >= reason::FAILURE {
             entry.has_failed = true;
             let retry_in = entry.backoff.pause(0.0);
@@ -523,7 +554,6 @@ impl Subscriptions {
         let mqtt_filter = entry.filter.to_string();
         if code < reason::FAILURE || code == NO_SUBSCRIPTION_EXISTED {
             entry.is_held = false;
-            entry.is_granted = false;
             entry.state = State::Idle;
             entry.backoff.reset();
             events.push(SessionEvent::Unsubscribed { mqtt_filter });
@@ -750,16 +780,22 @@ fn relate(entries: &mut [Entry], routes: usize) {
 /// Gives an identifier to each route that has MQTT topics in common with another one, the smallest that
 /// is free, and takes it from the others. A shared one has none: see [`Entry::new`].
 fn name(entries: &mut [Entry], routes: usize) {
-    let mut taken: Vec<u32> = entries.iter().filter_map(|entry| entry.id).collect();
+    let taken: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.id).collect();
+    let mut free = (1..).filter(|id| !taken.contains(id));
     for entry in &mut entries[..routes] {
         let overlaps = entry.overlaps.iter().any(|other| *other < routes);
         if !overlaps || entry.filter.is_shared() {
             entry.id = None;
         } else if entry.id.is_none() {
-            entry.id = (1..).find(|id| !taken.contains(id));
-            taken.extend(entry.id);
+            entry.id = free.next();
         }
     }
+}
+
+/// Where routes that ask Sparkplug nodes for a rebirth publish, if there are any.
+fn commands_of(routes: &[Arc<Route>]) -> Option<Filter> {
+    let do_ask = routes.iter().any(|route| route.sparkplug_rebirth);
+    do_ask.then(|| "spBv1.0/+/NCMD/+".parse().ok()).flatten()
 }
 
 /// Why CONNACK leaves no way to subscribe a filter, if so.

@@ -661,6 +661,60 @@ fn one_that_overlaps_a_new_one_is_given_an_identifier_first_where_there_are_any(
 }
 
 #[test]
+fn an_identifier_that_a_reload_gave_is_told_once_when_it_is_in_force() {
+    let mut client = Client::new(&[("a/#", 1), ("+/c", 1)], &[]);
+    client.connect(Version::V5, false);
+    client.settle();
+    assert!(!client.subscriptions.take_new_id(), "copies are told apart from the start");
+    client.reroute(&[("a/#", 1), ("+/c", 1), ("+/b", 1)]);
+    let asked = client.subscribes();
+    assert!(!client.subscriptions.take_new_id());
+    client.suback(asked["+/b"], 1);
+    assert!(client.subscriptions.take_new_id());
+    assert!(!client.subscriptions.take_new_id());
+    client.connect(Version::V5, true);
+    client.settle();
+    assert!(!client.subscriptions.take_new_id());
+}
+
+#[test]
+fn what_is_asked_of_sparkplug_nodes_does_not_come_back() {
+    let no_local = |client: &Client| -> Vec<bool> {
+        client.subscriptions.entries.iter().map(|entry| entry.no_local).collect()
+    };
+    let filters = [("spBv1.0/#", 1), ("other/#", 1), ("spBv1.0/g/DDATA/+/+", 0)];
+    let asking = |filters: &[(&str, u8)]| {
+        let mut routes = routes(filters);
+        Arc::make_mut(&mut routes[0]).sparkplug_rebirth = true;
+        routes
+    };
+    let mut client = Client::new(&filters, &[]);
+    client.connect(Version::V5, false);
+    client.settle();
+    assert_eq!(no_local(&client), [false, false, false]);
+    let Client { subscriptions, events, now, .. } = &mut client;
+    subscriptions.reroute(&asking(&filters), *now, events);
+    assert_eq!(no_local(&client), [true, false, false]);
+    assert_eq!(names(&client.asked()), ["+spBv1.0/#"], "the broker is told");
+    client.subscriptions = Subscriptions::new(&asking(&filters), Vec::new(), policy()).without("");
+    assert_eq!(no_local(&client), [true, false, false]);
+}
+
+/// A search among all identifiers for each would take minutes.
+#[test]
+fn ten_thousand_identifiers_are_given_in_order() {
+    let mut client = Client::new(&[("a", 1)], &[]);
+    let held = |at: u32| {
+        let held = held(&format!("a/{at}/#"), None);
+        Entry { overlaps: vec![0], ..Entry::new(Some(RouteId(0)), held, false) }
+    };
+    client.subscriptions.entries = (0..10_000).map(held).collect();
+    name(&mut client.subscriptions.entries, 10_000);
+    let ids = client.subscriptions.entries.iter().map(|entry| entry.id);
+    assert!(ids.eq((1..=10_000).map(Some)));
+}
+
+#[test]
 fn what_takes_the_place_of_a_wider_filter_is_in_force_before_that_goes() {
     let mut client = Client::new(&[("a/#", 1)], &[]);
     client.connect(Version::V311, false);

@@ -106,6 +106,8 @@ pub struct Window {
 struct Entry {
     seq: Seq,
     message: Arc<Message>,
+    /// What the message takes of the limit: [`Message::window_bytes`], found once.
+    bytes: usize,
     /// What has no verdict yet.
     open: OpenDestinations,
     /// When librdkafka told of its delivery: of the last record, where it became several.
@@ -136,6 +138,8 @@ struct OwedAck {
     seq: Seq,
     /// The message that came under the packet id; `None` where it no longer matters.
     message: Option<Arc<Message>>,
+    /// The [`Message::window_bytes`] of `message`.
+    bytes: usize,
 }
 
 impl OwedAck {
@@ -143,10 +147,6 @@ impl OwedAck {
         self.message
             .as_ref()
             .is_some_and(|message| message.mqtt_topic == mqtt_topic && message.payload == payload)
-    }
-
-    fn bytes(&self) -> usize {
-        self.message.as_ref().map_or(0, |message| message.window_bytes())
     }
 }
 
@@ -206,16 +206,16 @@ impl Window {
         } else {
             self.unsettled += 1;
         }
-        let owed = ack.is_some();
+        let (owed, bytes) = (ack.is_some(), message.window_bytes());
         if let Some(ack) = ack {
             if ack.form == AckForm::PubRec {
                 let fingerprint = self.fingerprints.of(&message.mqtt_topic, &message.payload);
                 self.unreleased.insert(ack.packet_id, (seq, fingerprint));
             }
-            self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)) });
+            self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)), bytes });
         }
-        self.bytes += message.window_bytes();
-        self.entries.push_back(Entry { seq, message, open, delivered_at: None, owed });
+        self.bytes += bytes;
+        self.entries.push_back(Entry { seq, message, bytes, open, delivered_at: None, owed });
         if !owed {
             self.drop_finished();
         }
@@ -229,17 +229,18 @@ impl Window {
         self.counts.copies += 1;
         let Some(ack) = ack else { return };
         if let Some(entry) = self.entry(twin) {
-            let message = Some(Arc::clone(&entry.message));
-            self.owe(OwedAck { ack, seq: twin, message });
+            let (message, bytes) = (Some(Arc::clone(&entry.message)), entry.bytes);
+            self.owe(OwedAck { ack, seq: twin, message, bytes });
             return;
         }
         // The twin has its verdict already. The copy takes room until its turn comes.
-        let seq = Seq::next();
-        self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)) });
-        self.bytes += message.window_bytes();
+        let (seq, bytes) = (Seq::next(), message.window_bytes());
+        self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)), bytes });
+        self.bytes += bytes;
         self.entries.push_back(Entry {
             seq,
             message,
+            bytes,
             open: OpenDestinations::None,
             delivered_at: None,
             owed: true,
@@ -290,7 +291,7 @@ impl Window {
         let Some(&(seq, fingerprint)) = self.unreleased.get(&ack.packet_id) else { return false };
         let same = fingerprint == self.fingerprints.of(mqtt_topic, payload);
         if same && self.owed(ack).is_none() {
-            self.owe(OwedAck { ack, seq, message: None });
+            self.owe(OwedAck { ack, seq, message: None, bytes: 0 });
         }
         same
     }
@@ -333,7 +334,7 @@ impl Window {
             if !known_of && !full {
                 return;
             }
-            self.written_bytes -= owed.bytes();
+            self.written_bytes -= owed.bytes;
             if let Some(OwedAck { ack, message: Some(message), .. }) = self.written.pop_front()
                 && !known_of
             {
@@ -462,7 +463,7 @@ impl Window {
             }
             self.turn += 1;
             if let Some(owed) = self.acks.pop_front() {
-                self.written_bytes += owed.bytes();
+                self.written_bytes += owed.bytes;
                 self.written.push_back(owed);
             }
             write(ack);
@@ -586,7 +587,7 @@ impl Window {
     fn drop_finished(&mut self) {
         while self.entries.front().is_some_and(|entry| entry.is_settled() && !entry.owed) {
             if let Some(entry) = self.entries.pop_front() {
-                self.bytes -= entry.message.window_bytes();
+                self.bytes -= entry.bytes;
             }
         }
     }
@@ -597,15 +598,12 @@ impl Window {
     /// more.
     fn bound_awaiting_redelivery(&mut self) {
         let (messages, limit) = (2 * self.limits.messages, self.limits.bytes.saturating_mul(2));
-        let mut bytes: usize = self.awaiting_redelivery.values().map(OwedAck::bytes).sum();
+        let mut bytes: usize = self.awaiting_redelivery.values().map(|owed| owed.bytes).sum();
         if self.awaiting_redelivery.len() <= messages && bytes <= limit {
             return;
         }
-        let mut by_age: Vec<_> = self
-            .awaiting_redelivery
-            .iter()
-            .map(|(id, owed)| (owed.seq, *id, owed.bytes()))
-            .collect();
+        let mut by_age: Vec<_> =
+            self.awaiting_redelivery.iter().map(|(id, owed)| (owed.seq, *id, owed.bytes)).collect();
         by_age.sort_unstable();
         for (_, packet_id, size) in by_age {
             if self.awaiting_redelivery.len() <= messages && bytes <= limit {

@@ -239,7 +239,7 @@ fn what_may_have_crossed_is_bounded_in_memory_and_known_all_the_same() {
     window.ping_written();
     window.ping_answered();
     assert!(window.written.is_empty() && !window.wants_ping());
-    let counted: usize = window.written.iter().map(OwedAck::bytes).sum();
+    let counted: usize = window.written.iter().map(|owed| owed.bytes).sum();
     assert_eq!(window.written_bytes, counted);
     assert!(!window.redelivered(puback(1), true, b"a/b", b"payload 1"));
 }

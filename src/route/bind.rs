@@ -45,7 +45,7 @@ impl Route {
                     wrong.push((
                         key,
                         format!(
-                            "nothing is called `{name}`: {known}, and every message has {}",
+                            "expected something that a message has, found `{name}`: {known}, and every message has {}",
                             sources.join(", ")
                         ),
                     ));

@@ -49,7 +49,7 @@ impl Decompress {
             Self::Auto => Self::recognised(payload),
             known => known,
         };
-        match packed {
+        let unpacked = match packed {
             Self::Gzip => unpack("gzip", payload, max, |packed| Ok(MultiGzDecoder::new(packed))),
             Self::Zlib => unpack("zlib", payload, max, |packed| Ok(Zlib::new(packed))),
             Self::Zstd => unpack("zstd", payload, max, |packed| {
@@ -58,11 +58,18 @@ impl Decompress {
                 Ok(decoder)
             }),
             Self::None | Self::Auto => Ok(payload.clone()),
+        };
+        match unpacked {
+            Err(_) if self == Self::Auto && packed == Self::Zlib && !begins_as_zlib(payload) => {
+                Ok(payload.clone())
+            }
+            unpacked => unpacked,
         }
     }
 
     /// By the first bytes. Of zlib's headers only those of its usual window of 32 KiB: others begin like
-    /// text or numbers.
+    /// text or numbers. These two bytes too may be the text `x^` or a number, which [`begins_as_zlib`] finds
+    /// out; what gzip and zstd begin with is longer, and no text.
     fn recognised(payload: &[u8]) -> Self {
         match payload {
             [0x1F, 0x8B, 8, ..] => Self::Gzip,
@@ -71,6 +78,17 @@ impl Decompress {
             _ => Self::None,
         }
     }
+}
+
+/// Whether a payload that begins like zlib's, and cannot be unpacked, is a broken one of zlib all the same:
+/// it is no text, and its first byte can be inflated, or lies behind its end.
+#[cold]
+fn begins_as_zlib(payload: &[u8]) -> bool {
+    let inflates = || match Zlib::new(payload).read(&mut [0]) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::UnexpectedEof,
+    };
+    std::str::from_utf8(payload).is_err() && inflates()
 }
 
 /// Unpacks into memory that is asked for once: of the size that is usual or, where that is too little, of

@@ -154,7 +154,26 @@ fn another_packing_or_none_is_refused_unless_it_is_recognised() {
         let unpacked = apply(Decompress::Auto, zlib(b"hello", level), MAX);
         assert_eq!(unpacked, Ok(Bytes::from_static(b"hello")), "level {level}");
     }
-    apply(Decompress::Auto, b"x^2 + y^2".to_vec(), MAX).expect_err("it begins like zlib");
+}
+
+#[test]
+fn what_only_begins_like_zlib_is_left_as_it_is_and_broken_zlib_is_not() {
+    // The last one has a block of type 3, which is reserved (RFC 1951, section 3.2.3).
+    for plain in [&b"x^2"[..], b"x^2 + y^2", b"x^\n", b"x\x01\x07", b"x\x9c\xff\xff\xff\xff"] {
+        let unpacked = apply(Decompress::Auto, plain.to_vec(), MAX);
+        assert_eq!(unpacked, Ok(Bytes::from_static(plain)));
+        apply(Decompress::Zlib, plain.to_vec(), MAX).expect_err("the route says that it is zlib");
+    }
+    let long = "x^2 + y^2 = z^2; ".repeat(10_000).into_bytes();
+    assert_eq!(apply(Decompress::Auto, long.clone(), MAX), Ok(long.into()));
+    for level in 0..=9 {
+        let sound = zlib(&b"hello world, and the world says hello".repeat(20), level);
+        let (last, half) = (sound.len() - 1, sound.len() / 2);
+        let changed = [&sound[..last], &[sound[last] ^ 1]].concat();
+        for broken in [changed, sound[..half].to_vec(), [&sound[..], b"behind"].concat()] {
+            apply(Decompress::Auto, broken, MAX).expect_err("broken");
+        }
+    }
 }
 
 #[test]

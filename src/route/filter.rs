@@ -217,7 +217,7 @@ pub enum FilterError {
     #[error("a capture's name is a letter, then letters, digits, `_` or `-`; found `{0}`")]
     CaptureName(String),
     /// A capture's name that has two levels.
-    #[error("the capture `{0}` is there twice")]
+    #[error("each capture has a name of its own, `{0}` is there twice")]
     CaptureTwice(String),
     /// A capture in `$share/group/`.
     #[error("the capture `{0}` is in the prefix, which is no part of an MQTT topic")]

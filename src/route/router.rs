@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::decompress::Decompress;
 use super::dedupe::Dedupe;
+use super::gate::Gate;
 use super::headers::{self, NoHeaders};
 use super::index::Level;
 use super::input::{Input, View};
@@ -13,7 +15,7 @@ use super::note::{DropReason, Note};
 use super::payload::PayloadForm;
 use super::rule::{Key, Match, Route};
 use super::sparkplug::Sparkplug;
-use super::timestamp::Stamped;
+use super::timestamp::{Stamped, TimestampFrom};
 use crate::message::{
     Destination, Destinations, KafkaTopicOrigin, Record, RecordExtras, RecordId, RecordKey,
     Refusal, RouteId, Seq,
@@ -43,6 +45,8 @@ const SHOWN_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<Arc<Route>>,
+    /// For each route, in order; `None` for those that look into messages.
+    plain: Vec<Option<Plain>>,
     match_: Match,
     /// Of their filters.
     index: Level,
@@ -63,6 +67,8 @@ pub struct Router {
 #[derive(Debug, Default)]
 struct Memory {
     sparkplug: Sparkplug,
+    /// The present message, by how it was unpacked, so that routes share what is unpacked.
+    unpacked: Vec<(Decompress, usize, Result<Bytes, String>)>,
     /// For each route, in order.
     routes: Vec<RouteMemory>,
     /// The number of the newest of them.
@@ -81,6 +87,25 @@ struct RouteMemory {
 }
 
 impl Memory {
+    /// The payload of the present message, unpacked.
+    fn unpacked(
+        &mut self,
+        packed: Decompress,
+        max: usize,
+        payload: &Bytes,
+    ) -> Result<Bytes, (&'static str, String)> {
+        let mut known = self.unpacked.iter();
+        let unpacked = match known.find(|(how, most, _)| (*how, *most) == (packed, max)) {
+            Some((_, _, unpacked)) => unpacked.clone(),
+            None => {
+                let unpacked = packed.apply(payload, max);
+                self.unpacked.push((packed, max, unpacked.clone()));
+                unpacked
+            }
+        };
+        unpacked.map_err(|detail| (NOT_DECOMPRESSED, detail))
+    }
+
     /// Of these routes. Keeps what it remembers for those that are the same in `before`.
     fn take_routes(&mut self, routes: &[Arc<Route>], before: &[Arc<Route>]) {
         let known = std::mem::take(&mut self.routes);
@@ -101,6 +126,45 @@ impl Memory {
     }
 }
 
+/// A route that takes every message and asks nothing of it: what its records are, but for their value, the
+/// payload as it came. Most messages go this way, and it makes the same of them as the long one.
+#[derive(Debug)]
+struct Plain {
+    route: RouteId,
+    kafka_topic: Arc<str>,
+    /// The key is the MQTT topic.
+    is_keyed: bool,
+}
+
+impl Plain {
+    /// Of this route, if it is one.
+    fn of(route: &Route) -> Option<Self> {
+        let is_plain = route.gate == Gate::default()
+            && route.decompress == Decompress::None
+            && route.payload == PayloadForm::Raw
+            && !route.tombstone
+            && route.partition.is_none()
+            && route.timestamp.from == TimestampFrom::None
+            && route.headers.is_none();
+        let is_keyed = match route.key {
+            Key::MqttTopic => true,
+            Key::None => false,
+            Key::Template(_) => return None,
+        };
+        let kafka_topic = route.kafka_topic.as_fixed().filter(|_| is_plain)?;
+        Some(Self { route: route.id, kafka_topic: Arc::clone(kafka_topic), is_keyed })
+    }
+
+    #[inline]
+    fn record(&self, input: &Input<'_>) -> Record {
+        let key = if self.is_keyed { RecordKey::MqttTopic } else { RecordKey::None };
+        Record {
+            key,
+            ..Record::new(self.route, Arc::clone(&self.kafka_topic), input.payload.clone())
+        }
+    }
+}
+
 /// What a message became.
 #[derive(Debug)]
 pub struct Routed {
@@ -115,6 +179,7 @@ impl Router {
     pub fn new(routes: &[Route], match_: Match) -> Self {
         let mut router = Self {
             routes: Vec::new(),
+            plain: Vec::new(),
             match_,
             index: Level::of([]),
             memory: Memory::default(),
@@ -135,6 +200,7 @@ impl Router {
         self.memory.take_routes(&routes, &self.routes);
         self.index = Level::of(routes.iter().map(|route| &route.filter));
         self.match_ = match_;
+        self.plain = routes.iter().map(|route| Plain::of(route)).collect();
         self.routes = routes;
     }
 
@@ -203,7 +269,7 @@ impl Router {
         if let Some(dedupe) = &mut self.memory.dedupe {
             dedupe.begin();
         }
-        match self.match_ {
+        let routed = match self.match_ {
             Match::First => match self.index.first_match(input.mqtt_topic) {
                 None => Routed { destinations: Destinations::None, is_matched: false },
                 Some(place) => {
@@ -221,7 +287,9 @@ impl Router {
                 self.matching = matching;
                 Routed { destinations, is_matched }
             }
-        }
+        };
+        self.memory.unpacked.clear();
+        routed
     }
 
     /// What all of these routes make of a message. Each drops or refuses it for itself alone.
@@ -249,6 +317,9 @@ impl Router {
     /// What the route at `place` makes of a message, as its destination `index`; nothing if it drops it.
     #[inline]
     fn destination(&mut self, input: &Input<'_>, place: usize, index: u16) -> Option<Destination> {
+        if let Some(plain) = &self.plain[place] {
+            return Some(Destination::Record(plain.record(input)));
+        }
         let route = Arc::clone(&self.routes[place]);
         let since_sample = &mut self.memory.routes[place].since_sample;
         if let Some(reason) = route.gate.before_unpacking(input, since_sample) {
@@ -293,10 +364,10 @@ impl Router {
 
     /// The payload, unpacked, and decoded where it is Sparkplug.
     fn body(&mut self, input: &Input<'_>, route: &Route) -> Result<Bytes, (&'static str, String)> {
-        let body = route
-            .decompress
-            .apply(input.payload, route.decompress_max_bytes)
-            .map_err(|detail| (NOT_DECOMPRESSED, detail))?;
+        let body = match route.decompress {
+            Decompress::None => input.payload.clone(),
+            packed => self.memory.unpacked(packed, route.decompress_max_bytes, input.payload)?,
+        };
         if route.payload != PayloadForm::Sparkplug {
             return Ok(body);
         }
@@ -354,12 +425,10 @@ impl Router {
             }
         };
         let stamped = route.timestamp.of(&view);
-        let timestamp_ms = match stamped.map_err(|detail| (TIMESTAMP_ILLEGAL, detail))? {
+        let stamped = stamped.map_err(|detail| (TIMESTAMP_ILLEGAL, detail))?;
+        let timestamp_ms = match stamped {
             Stamped::At(at) => at,
-            Stamped::FellBack(at, _) => {
-                self.notes.push((route.id, Note::TimestampFellBack));
-                Some(at)
-            }
+            Stamped::FellBack(at) => Some(at),
         };
         let headers = route.headers.of(&view, &route.name).map_err(|none| match none {
             NoHeaders::Unfilled(unfilled) => missing(unfilled),
@@ -369,6 +438,10 @@ impl Router {
                 (headers::TOO_MANY, detail)
             }
         })?;
+        // Counted of records alone: a message that is refused has no timestamp.
+        if let Stamped::FellBack(_) = stamped {
+            self.notes.push((route.id, Note::TimestampFellBack));
+        }
         let is_plain = headers.is_empty() && partition.is_none() && timestamp_ms.is_none();
         let extras =
             (!is_plain).then(|| Box::new(RecordExtras { headers, partition, timestamp_ms }));
@@ -380,6 +453,7 @@ impl Router {
 mod tests {
     use super::*;
     use crate::message::{Qos, RouteId, Stamp};
+    use crate::route::template::Template;
 
     fn routed(router: &mut Router, mqtt_topic: &'static str, payload: &'static str) -> Routed {
         router.route(&Input {
@@ -445,6 +519,40 @@ mod tests {
             assert_eq!(kafka_topics(&routed), expected, "{mqtt_topic}");
             assert_eq!(routed.is_matched, !expected.is_empty());
         }
+    }
+
+    #[test]
+    fn routes_share_what_is_unpacked_and_nothing_of_it_stays() {
+        let mut routes: Vec<_> = (0..3).map(|number| numbered("#", number)).collect();
+        for route in &mut routes {
+            route.decompress = Decompress::Gzip;
+        }
+        routes[2].decompress_max_bytes = 1;
+        let mut router = Router::new(&routes, Match::All);
+        // "hello", as gzip makes it.
+        let payload = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcbH\xcd\xc9\xc9\x07\0\x86\xa6\x106\x05\0\0\0";
+        let payload = Bytes::from_static(payload);
+        let (empty, connection) = (Bytes::new(), "mqtt".into());
+        let routed = router.route(&Input {
+            mqtt_topic: &Bytes::from_static(b"a"),
+            payload: &payload,
+            properties: &empty,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            dup: false,
+            received_at: Stamp::now(),
+            waited: std::time::Duration::ZERO,
+            connection: &connection,
+        });
+        let [Destination::Record(first), Destination::Record(second), Destination::DeadLetter(_)] =
+            routed.destinations.as_slice()
+        else {
+            panic!("two records and a refusal, found {routed:?}");
+        };
+        let value = |record: &Record| record.value.clone().expect("a value");
+        assert_eq!(value(first), "hello");
+        assert_eq!(value(first).as_ptr(), value(second).as_ptr(), "unpacked once");
+        assert!(router.memory.unpacked.is_empty());
     }
 
     #[test]
@@ -532,6 +640,57 @@ mod tests {
         router.pretend_delivered(&again);
         assert!(again.destinations.as_slice().is_empty(), "it repeats what was delivered");
         assert_eq!(router.notes().len(), 1, "notes stay");
+    }
+
+    #[test]
+    fn the_short_way_of_plain_routes_makes_what_the_long_one_makes() {
+        let keyless = Route { key: Key::None, ..numbered("#", 3) };
+        for route in [numbered("#", 3), keyless] {
+            let mut router = Router::new(&[route], Match::First);
+            assert!(router.plain[0].is_some());
+            for payload in ["", "on", "{}", "\x1f\u{8b}"] {
+                let short = format!("{:?}", routed(&mut router, "a/b", payload));
+                let plain = router.plain[0].take();
+                assert_eq!(short, format!("{:?}", routed(&mut router, "a/b", payload)));
+                router.plain[0] = plain;
+            }
+        }
+    }
+
+    #[test]
+    fn a_route_that_asks_anything_of_a_message_goes_the_long_way() {
+        let changes: [fn(&mut Route); 9] = [
+            |route| route.gate.skip_retained = true,
+            |route| route.gate.dedupe = true,
+            |route| route.decompress = Decompress::Auto,
+            |route| route.payload = PayloadForm::Text,
+            |route| route.tombstone = true,
+            |route| route.partition = Some(Template::parse("1").expect("legal")),
+            |route| route.timestamp.from = TimestampFrom::Received,
+            |route| route.headers.bridge_id = true,
+            |route| route.kafka_topic = Template::parse("{mqtt_topic}").expect("legal"),
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let mut route = numbered("#", 0);
+            change(&mut route);
+            assert!(Plain::of(&route).is_none(), "change {at}");
+        }
+    }
+
+    #[test]
+    fn a_timestamp_that_fell_back_is_counted_of_records_alone() {
+        let mut route = numbered("#", 0);
+        route.timestamp.from = TimestampFrom::User("ts".to_owned());
+        let mut refusing = route.clone();
+        let missing = Template::parse("{user.none}").expect("legal");
+        refusing.headers.items = vec![headers::HeaderItem::Own("none".to_owned(), missing)];
+        for (route, expected) in
+            [(route, &[(RouteId(0), Note::TimestampFellBack)][..]), (refusing, &[])]
+        {
+            let mut router = Router::new(&[route], Match::First);
+            let made = kafka_topics(&routed(&mut router, "a", ""));
+            assert_eq!(router.notes(), expected, "{made:?}");
+        }
     }
 
     #[test]

@@ -28,8 +28,9 @@ const BOOLEAN: u32 = 11;
 #[derive(Debug, Default)]
 pub struct Sparkplug {
     known: Known,
-    /// What the present message is: several routes may decode it, and it must count once.
-    present: Option<(Bytes, Result<Document, String>)>,
+    /// What the present message is: several routes may decode it, and it must count once. As many as there are
+    /// ways to unpack it.
+    present: Vec<(Bytes, Result<Document, String>)>,
 }
 
 /// A Sparkplug message as JSON.
@@ -55,8 +56,9 @@ struct Document {
 
 impl Sparkplug {
     /// What is decoded now is another message than before.
+    #[inline]
     pub fn next_message(&mut self) {
-        self.present = None;
+        self.present.clear();
     }
 
     /// Decodes `payload`, the unpacked one of this message. With `rebirth`, a node is asked for its birth if that is
@@ -73,14 +75,15 @@ impl Sparkplug {
         let mqtt_topic = std::str::from_utf8(input.mqtt_topic)
             .map_err(|error| format!("expected an MQTT topic in UTF-8, found {error}"))?;
         let name = Name::parse(mqtt_topic)?;
-        let document = match &self.present {
-            Some((present, document)) if present == payload => document.clone(),
-            _ => {
+        let document = match self.present.iter().find(|(present, _)| present == payload) {
+            Some((_, document)) => document.clone(),
+            None => {
                 let document = match &name {
                     Name::State { host_id } => state(host_id, payload),
                     Name::Edge(edge) => self.take_in(edge, payload),
                 };
-                self.present.insert((payload.clone(), document)).1.clone()
+                self.present.push((payload.clone(), document.clone()));
+                document
             }
         }?;
         let is_counted = [

@@ -121,6 +121,17 @@ fn the_command_for_a_rebirth_is_the_one_that_two_other_implementations_read() {
 }
 
 #[test]
+fn what_one_message_says_counts_once_whatever_other_routes_unpack_between() {
+    let mut plant = Plant::default();
+    let (node, data) = ("spBv1.0/g/NDATA/e", |seq| data(seq, 5).encode_to_vec());
+    plant.takes("spBv1.0/g/NBIRTH/e", &birth("t", 5));
+    assert_eq!(plant.decode(node, &data(1)).expect("Sparkplug").notes, []);
+    plant.again(node, b"packed").expect_err("not Sparkplug");
+    assert_eq!(plant.again(node, &data(1)).expect("Sparkplug").notes, [], "the same, not a gap");
+    assert_eq!(plant.decode(node, &data(2)).expect("Sparkplug").notes, []);
+}
+
+#[test]
 fn a_rebirth_is_asked_for_once_and_only_if_that_is_allowed_and_needed() {
     let mut plant = Plant::asking();
     let node = "spBv1.0/g/NDATA/e";
@@ -234,6 +245,11 @@ fn what_is_not_sparkplug_is_refused_with_what_was_found() {
         (of(nested_properties(40)), "deeper than 32"),
         (wrapped(5_000), "deeper than 32"),
         ([0x12, 0].repeat(bounds::PARTS_MAX + 1), "more than 250000"),
+        // Keys of properties, columns, and their types, one by one and packed.
+        (within(&[9], &[0x0a, 0].repeat(bounds::PARTS_MAX)), "more than 250000"),
+        (within(&[17], &[0x12, 0].repeat(bounds::PARTS_MAX)), "more than 250000"),
+        (within(&[17], &[0x18, 1].repeat(bounds::PARTS_MAX)), "more than 250000"),
+        (within(&[17, 3], &[1].repeat(bounds::PARTS_MAX)), "more than 250000"),
         (bytes(24, b"123"), "a multiple of 4 bytes, found 3"),
         (bytes(32, b"\x01\0\0"), "an array of Boolean"),
         (bytes(32, b"\xff\xff\xff\xff\0"), "an array of Boolean"),
@@ -281,6 +297,16 @@ fn an_unknown_data_type_is_called_by_its_number_and_its_bytes_are_kept() {
     let decoded = Plant::default().decode("spBv1.0/g/NDATA/e", &of(metric)).expect("Sparkplug");
     let expected = json!([{"name": "m", "type": "99", "value": "AQI="}]);
     assert_eq!(document(&decoded)["metrics"], expected);
+}
+
+/// One metric that holds `inside` in these fields, each within the one before.
+fn within(fields: &[u32], inside: &[u8]) -> Vec<u8> {
+    use prost::encoding::bytes::encode;
+    [2].iter().chain(fields).rev().fold(inside.to_vec(), |inside, field| {
+        let mut field_of = Vec::new();
+        encode(*field, &inside, &mut field_of);
+        field_of
+    })
 }
 
 /// Messages of nodes and devices; few names, so that they meet.
