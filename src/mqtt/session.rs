@@ -23,7 +23,7 @@ pub struct Settings {
     pub source: SourceId,
     /// The connection's part of the configuration.
     pub mqtt: MqttConfig,
-    /// What to subscribe. Once the actor runs, those of [`Core`](crate::mqtt::core) and of the announcer are
+    /// What to subscribe. Once the actor runs, those of `Core` and of the announcer are
     /// kept up to date.
     pub routes: Vec<Arc<Route>>,
     /// Receive maximum: the in-flight window in messages.

@@ -1,7 +1,7 @@
 //! `decompress`: unpacks a payload, within a bound. Pure.
 //!
 //! What is unpacked is never larger than the bound, and nothing else grows with what a payload claims to
-//! be: the memory that it takes is the bound and a constant (zstd's window, see [`ZSTD_WINDOW_LOG_MAX`]).
+//! be: the memory that it takes is the bound and a constant (zstd's window, see `ZSTD_WINDOW_LOG_MAX`).
 
 use std::io::{self, Read};
 
