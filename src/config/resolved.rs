@@ -88,7 +88,7 @@ pub struct KafkaConfig {
     pub oauth_client_secret_file: Option<PathBuf>,
     /// The region of Amazon MSK, where the brokers' names do not say it.
     pub aws_region: Option<String>,
-    /// How many Kafka topics templates may name at a time.
+    /// How many Kafka topics templates may name at a time, and how many of them are created in an hour.
     pub kafka_topics_max: usize,
 }
 
