@@ -302,7 +302,7 @@ fn start(
     (departed, reloads): Extras,
     log: &Logger,
 ) -> Result<Threads, NotStarted> {
-    number_routes(&mut config, metrics.route_names());
+    number_routes(&mut config, metrics.route_names(), []);
     let config = Arc::new(config);
     warn_of(&config, log)?;
     let sources = (0..).map(SourceId).take(config.connections.len());

@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::exit::{ENDINGS, Ending};
 
 use crate::config_args::ConfigArgs;
 
@@ -115,6 +115,41 @@ pub(crate) struct CompletionsArgs {
 
 /// Examples and exit codes.
 fn after_help() -> String {
-    let codes = Exit::ALL.map(|exit| format!("  {:>2}  {}", exit.code(), exit.meaning()));
-    format!("{EXAMPLES}\n\nExit codes:\n{}", codes.join("\n"))
+    let mut before = None;
+    let is_here = |ending: &&Ending| cfg!(feature = "demo") || !ending.from.contains(&"demo");
+    let codes = ENDINGS.iter().filter(is_here).map(|ending| {
+        let code = match before.replace(ending.code) {
+            Some(before) if before == ending.code => String::new(),
+            _ => ending.code.to_string(),
+        };
+        format!("  {code:>3}  {}: {}", ending.from.join(", "), ending.meaning)
+    });
+    format!("{EXAMPLES}\n\nExit codes:\n{}", codes.collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn each_subcommand_has_its_exit_codes_and_no_other_has_any() {
+        let visible = Cli::command();
+        let visible = visible.get_subcommands().filter(|command| !command.is_hide_set());
+        let visible: BTreeSet<_> = visible.map(|command| command.get_name().to_owned()).collect();
+        let of_code = |code: Option<u8>| {
+            let endings =
+                ENDINGS.iter().filter(move |ending| code == Some(ending.code) || code.is_none());
+            endings.flat_map(|ending| ending.from.iter().map(|name| (*name).to_owned()))
+        };
+        let good: BTreeSet<_> = of_code(Some(0)).collect();
+        assert!(visible.is_subset(&good), "{visible:?} {good:?}");
+        if cfg!(feature = "demo") {
+            let all: BTreeSet<_> = of_code(None).filter(|name| name != "any").collect();
+            assert_eq!(visible, all);
+        }
+    }
 }

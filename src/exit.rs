@@ -4,26 +4,23 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-/// Why the process ends, in ascending order of severity.
+/// Why the process ends, in ascending order of severity. [`ENDINGS`] says what each means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Everything that was in flight is in Kafka or in the dead letter, and acknowledged unless the
-    /// MQTT connection was lost: 0.
+    /// 0: what was asked for is done. Of the bridge: everything that was in flight is in Kafka or in the dead letter,
+    /// and acknowledged unless the MQTT connection was lost.
     Drained,
-    /// `healthcheck` found the bridge not ready, or could not reach it; `map` found a message that matches no
-    /// route or goes to the dead letter: 1.
+    /// 1: done, and the answer is no.
     Unhealthy,
-    /// The command line is wrong: 2.
+    /// 2: the command line is wrong.
     Usage,
-    /// `delivery.drain_deadline` passed, or a second signal came, before all was acknowledged, or `leave`
-    /// ended before the session, or `dead-letters replay` had no word from Kafka: 3.
-    /// The broker sends the rest again at the next start.
+    /// 3: time has passed, or a second signal came, before all was done. Nothing is lost by it.
     DeadlinePassed,
-    /// The bridge itself failed, for one of the [`Cause`]s: 70.
+    /// 70: the bridge itself failed, for one of the [`Cause`]s.
     Failed,
-    /// An actor made no progress for `supervisor.hang_after`: 75.
+    /// 75: an actor made no progress for `supervisor.hang_after`.
     Hung,
-    /// The configuration is wrong, or the address of `http.listen` is taken: 78.
+    /// 78: the configuration is wrong, or something that it names cannot be used.
     Configuration,
 }
 
@@ -58,26 +55,149 @@ impl Exit {
         Self::ALL.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
     }
 
-    /// What it means, in one line.
+    /// What it means if the bridge itself ends so, in one line.
     pub fn meaning(self) -> &'static str {
-        match self {
-            Self::Drained => "drained: everything in flight is in Kafka or in the dead letter",
-            Self::Unhealthy => {
-                "healthcheck: not ready, not alive, or not reachable; map: a message is refused or unmatched; \
-                 check --test: an example does not hold; dead-letters: some are left"
-            }
-            Self::Usage => "the command line is wrong",
-            Self::DeadlinePassed => {
-                "the drain deadline passed, or a second signal came; leave: not left; dead-letters: no word from Kafka"
-            }
-            Self::Failed => "the bridge itself failed; the last log line names the cause",
-            Self::Hung => "an actor made no progress (supervisor.hang_after)",
-            Self::Configuration => {
-                "the configuration is wrong, http.listen is taken, or a file of the bridge cannot be used"
-            }
-        }
+        let ending = ENDINGS.iter().find(|ending| i32::from(ending.code) == self.code());
+        ending.map_or("", |ending| ending.meaning)
     }
 }
+
+/// What an exit code means if it comes from some of the subcommands.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// The exit code.
+    pub code: u8,
+    /// The subcommands.
+    pub from: &'static [&'static str],
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+const fn ending(
+    code: u8,
+    from: &'static [&'static str],
+    meaning: &'static str,
+    advice: &'static str,
+) -> Ending {
+    Ending { code, from, meaning, advice }
+}
+
+/// All of them, ascending: the table of the help, of the manual page and of docs/operations.md.
+pub const ENDINGS: &[Ending] = &[
+    ending(
+        0,
+        &["run"],
+        "drained: everything in flight is in Kafka or in the dead letter",
+        "nothing",
+    ),
+    ending(
+        0,
+        &["leave"],
+        "the session is gone, or the broker had none for this client id",
+        "nothing; the log line that begins with `left:` says which it was",
+    ),
+    ending(0, &["check"], "the configuration is legal; --test: each example holds", "nothing"),
+    ending(
+        0,
+        &["map"],
+        "each message becomes a record, or its route drops it; --live: ended as it should, whatever came",
+        "nothing",
+    ),
+    ending(
+        0,
+        &["dead-letters"],
+        "all that were chosen are listed, shown or exported; replay: they are in Kafka",
+        "nothing",
+    ),
+    ending(0, &["healthcheck"], "ready; --live: alive", "nothing"),
+    ending(0, &["completions", "man"], "printed", "nothing"),
+    ending(0, &["demo", "bench"], "nothing was lost or reordered", "nothing"),
+    ending(
+        1,
+        &["healthcheck"],
+        "not ready, or with --live not alive; not reachable, or the configuration is wrong",
+        "read stderr, which has the reasons",
+    ),
+    ending(1, &["check"], "--test: an example does not hold", "read the lines with FAILED"),
+    ending(
+        1,
+        &["map"],
+        "a message goes to the dead letter, or no route matches it",
+        "mend the route, or the message",
+    ),
+    ending(
+        1,
+        &["dead-letters"],
+        "list, export: a line or record is no dead letter; export: a file with another content is there; \
+         show: none has this id; replay: some are left",
+        "read the lines with `left`, and stderr",
+    ),
+    ending(
+        1,
+        &["demo", "bench"],
+        "something was lost or reordered, or could not be measured",
+        "read stderr and the report",
+    ),
+    ending(2, &["any"], "the command line is wrong", "--help"),
+    ending(
+        2,
+        &["map"],
+        "an MQTT topic is illegal (wildcard, empty, too long, null character), even if it is one line of many",
+        "read stderr",
+    ),
+    ending(
+        3,
+        &["run"],
+        "the drain deadline passed, or a second signal came; the broker sends the rest again",
+        "nothing; if it happens at each stop, Kafka is slow or unreachable",
+    ),
+    ending(
+        3,
+        &["leave"],
+        "not all was delivered or unsubscribed before nothing moved any more, or a signal came; the session is kept",
+        "start Kafka or the broker, look for `cannot unsubscribe` in the log, run it again",
+    ),
+    ending(3, &["map"], "--live: a second signal came before it had disconnected", "nothing"),
+    ending(
+        3,
+        &["dead-letters"],
+        "no word from Kafka; replay: or it cannot be remembered what is in Kafka",
+        "run it again: a replay goes on where it was",
+    ),
+    ending(
+        70,
+        &["any"],
+        "the bridge itself failed; the last log line names the cause",
+        "restart it (the restart policy does); see below",
+    ),
+    ending(
+        75,
+        &["run", "leave"],
+        "an actor made no progress (supervisor.hang_after)",
+        "restart it (the restart policy does); keep the log",
+    ),
+    ending(
+        78,
+        &["run", "leave"],
+        "the configuration is wrong, http.listen is taken, or a file of the bridge cannot be used",
+        "read stderr, which has every error, and the log; a restart does not help",
+    ),
+    ending(
+        78,
+        &["check", "map"],
+        "the configuration is wrong, or check cannot use a file that it names",
+        "read stderr, which has every error",
+    ),
+    ending(
+        78,
+        &["dead-letters"],
+        "the configuration is wrong, or dead letters, progress or exported files cannot be read or written",
+        "read stderr",
+    ),
+    ending(130, &["demo", "bench"], "interrupted before the end", "nothing"),
+];
 
 /// Why the bridge itself failed ([`Exit::Failed`]). docs/operations.md says what to do about each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

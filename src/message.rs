@@ -1,6 +1,7 @@
 //! A message on its way: its number, what MQTT delivered, and the records that routing made of it.
 //! Imports no other module; [`crate::stage`] says how messages travel from stage to stage.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ffi::CStr;
 use std::fmt;
 use std::sync::Arc;
@@ -139,9 +140,26 @@ impl Message {
                 Destinations::None => 0,
                 Destinations::One(destination) => own(destination),
                 Destinations::Several(destinations) => {
-                    size_of_val::<[_]>(destinations) + destinations.iter().map(own).sum::<usize>()
+                    size_of_val::<[_]>(destinations) + self.own_bytes_once(destinations)
                 }
             }
+    }
+
+    /// What these destinations have of their own, where several may have the same memory: routes that unpack a
+    /// payload in the same way share what is in it.
+    fn own_bytes_once(&self, destinations: &[Destination]) -> usize {
+        let (mut parts, mut others) = (Vec::new(), 0);
+        for destination in destinations {
+            match destination {
+                Destination::Record(record) => {
+                    parts.extend(record.own_key(self));
+                    parts.extend(record.own_value(self));
+                    others += record.header_bytes();
+                }
+                Destination::DeadLetter(refusal) => others += refusal.detail.len(),
+            }
+        }
+        others + bytes_once(parts)
     }
 }
 
@@ -282,20 +300,33 @@ impl Record {
     /// headers take beside their text.
     #[inline]
     fn own_bytes(&self, message: &Message) -> usize {
-        let key = match &self.key {
-            RecordKey::Bytes(key) if !is_part(key, &message.mqtt_topic) => key.len(),
-            RecordKey::MqttTopic | RecordKey::Bytes(_) | RecordKey::None => 0,
-        };
-        let value = self.value.as_ref().filter(|value| !is_part(value, &message.payload));
+        let [key, value] = [self.own_key(message), self.own_value(message)];
+        key.map_or(0, Bytes::len) + value.map_or(0, Bytes::len) + self.header_bytes()
+    }
+
+    #[inline]
+    fn own_key(&self, message: &Message) -> Option<&Bytes> {
+        match &self.key {
+            RecordKey::Bytes(key) if !is_part(key, &message.mqtt_topic) => Some(key),
+            RecordKey::MqttTopic | RecordKey::Bytes(_) | RecordKey::None => None,
+        }
+    }
+
+    #[inline]
+    fn own_value(&self, message: &Message) -> Option<&Bytes> {
+        self.value.as_ref().filter(|value| !is_part(value, &message.payload))
+    }
+
+    #[inline]
+    fn header_bytes(&self) -> usize {
         let header = |header: &Header| {
             let value = header.value.as_ref().map_or(0, Bytes::len);
             HEADER_BYTES + header.name.count_bytes() + value
         };
-        let headers = match &self.extras {
+        match &self.extras {
             None => 0,
             Some(extras) => extras.headers.iter().map(header).sum(),
-        };
-        key + value.map_or(0, Bytes::len) + headers
+        }
     }
 
     /// The timestamp that it names, in milliseconds since the Unix epoch.
@@ -313,9 +344,21 @@ impl Record {
 const HEADER_BYTES: usize = size_of::<Header>() + 32;
 
 /// Whether `part` is the same memory as a part of `whole`.
-fn is_part(part: &Bytes, whole: &Bytes) -> bool {
+pub(crate) fn is_part(part: &[u8], whole: &[u8]) -> bool {
     let (part, whole) = (part.as_ptr_range(), whole.as_ptr_range());
     whole.start <= part.start && part.end <= whole.end
+}
+
+/// How many bytes these take, each byte once.
+fn bytes_once(parts: Vec<&Bytes>) -> usize {
+    let mut ranges: Vec<_> = parts.into_iter().map(|part| part.as_ptr_range()).collect();
+    ranges.sort_unstable_by_key(|range| (range.start, range.end));
+    let (mut bytes, mut end) = (0, std::ptr::null());
+    for range in ranges {
+        bytes += (range.end as usize).saturating_sub(range.start.max(end) as usize);
+        end = range.end.max(end);
+    }
+    bytes
 }
 
 /// A header of a record.
@@ -340,10 +383,22 @@ impl fmt::Display for RouteId {
 }
 
 /// The routes that this process has had, by number. A route keeps its number for as long as its name is
-/// known, whatever else of it a new configuration changes; so the list only grows, and what is counted of a
-/// route that is gone stays readable.
+/// known, whatever else of it a new configuration changes. No number is ever given to another name: what is on its
+/// way under the number of a route that is gone is never counted for another one.
+///
+/// Of routes that are gone [`RouteNames::GONE_MAX`] are known, so that what is counted of them stays readable. What
+/// is counted by number is let go with the name.
 #[derive(Debug, Default)]
-pub struct RouteNames(RwLock<Vec<RouteName>>);
+pub struct RouteNames(RwLock<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    names: BTreeMap<RouteId, RouteName>,
+    /// The number of the next name that is new.
+    next: usize,
+    /// Those of the names that no configuration has, the one that went first at the front.
+    gone: VecDeque<RouteId>,
+}
 
 /// What people know a route by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -355,34 +410,59 @@ pub struct RouteName {
 }
 
 impl RouteNames {
+    /// How many names of routes that are gone are known; the others are let go, those that went first.
+    pub const GONE_MAX: usize = 1_000;
+
     /// The numbers of the routes of a configuration, in its order; names that are new get new ones. Of
-    /// several routes of one name each has its own.
-    pub fn learn(&self, routes: impl IntoIterator<Item = RouteName>) -> Vec<RouteId> {
+    /// several routes of one name each has its own. Those that are `running` are in force, as they are known, until
+    /// it is ([`RouteNames::apply`]).
+    pub fn learn(
+        &self,
+        routes: impl IntoIterator<Item = RouteName>,
+        running: impl IntoIterator<Item = RouteId>,
+    ) -> Vec<RouteId> {
         let mut known = self.0.write();
-        let mut taken = Vec::new();
-        for route in routes {
-            let is_free = |(id, it): &(usize, &RouteName)| {
-                it.name == route.name && !taken.contains(&RouteId(*id))
-            };
-            let found = known.iter().enumerate().find(is_free).map(|(id, _)| id);
-            match found {
-                Some(id) => known[id].mqtt_filter = route.mqtt_filter,
-                None => known.push(route),
+        let Known { names, next, gone } = &mut *known;
+        let mut by_name: HashMap<Arc<str>, VecDeque<RouteId>> = HashMap::new();
+        for (id, it) in names.iter() {
+            by_name.entry(Arc::clone(&it.name)).or_default().push_back(*id);
+        }
+        let number = |route: RouteName| {
+            let found = by_name.get_mut(&route.name).and_then(VecDeque::pop_front);
+            let id = found.unwrap_or_else(|| {
+                *next += 1;
+                RouteId(*next - 1)
+            });
+            names.entry(id).or_insert(route);
+            id
+        };
+        let taken: Vec<_> = routes.into_iter().map(number).collect();
+        let present: BTreeSet<_> = running.into_iter().chain(taken.iter().copied()).collect();
+        gone.retain(|id| !present.contains(id));
+        let before: BTreeSet<_> = gone.iter().copied().collect();
+        gone.extend(names.keys().filter(|id| !present.contains(id) && !before.contains(id)));
+        while gone.len() > Self::GONE_MAX {
+            if let Some(id) = gone.pop_front() {
+                names.remove(&id);
             }
-            taken.push(RouteId(found.unwrap_or(known.len() - 1)));
         }
         taken
     }
 
-    /// What this route is called; a number that was never given out is its own name.
+    /// Routes with these numbers are in force now: their filters may be others than before.
+    pub fn apply(&self, routes: impl IntoIterator<Item = (RouteId, RouteName)>) {
+        self.0.write().names.extend(routes);
+    }
+
+    /// What this route is called; a number without a name is its own.
     pub fn name(&self, route: RouteId) -> Arc<str> {
         let known = self.0.read();
-        known.get(route.0).map_or_else(|| route.to_string().into(), |it| Arc::clone(&it.name))
+        known.names.get(&route).map_or_else(|| route.to_string().into(), |it| Arc::clone(&it.name))
     }
 
     /// All of them, by number.
-    pub fn all(&self) -> Vec<RouteName> {
-        self.0.read().clone()
+    pub fn all(&self) -> BTreeMap<RouteId, RouteName> {
+        self.0.read().names.clone()
     }
 }
 
@@ -434,6 +514,8 @@ pub struct WholePayload {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn route(name: &str, mqtt_filter: &str) -> RouteName {
@@ -443,21 +525,58 @@ mod tests {
     #[test]
     fn a_route_keeps_its_number_as_long_as_its_name_is_known() {
         let names = RouteNames::default();
-        assert_eq!(names.learn([route("a", "a"), route("b", "b")]), [RouteId(0), RouteId(1)]);
-        // The first one goes, another comes before the one that stays, which has another filter now.
-        assert_eq!(names.learn([route("c", "c"), route("b", "b/#")]), [RouteId(2), RouteId(1)]);
-        assert_eq!(names.learn([route("a", "a")]), [RouteId(0)]);
+        assert_eq!(names.learn([route("a", "a"), route("b", "b")], []), [RouteId(0), RouteId(1)]);
+        // The first one goes, another comes before the one that stays, which has another filter once that is applied.
+        assert_eq!(names.learn([route("c", "c"), route("b", "b/#")], []), [RouteId(2), RouteId(1)]);
+        assert_eq!(names.learn([route("a", "a")], []), [RouteId(0)]);
         assert_eq!(&*names.name(RouteId(2)), "c");
         assert_eq!(&*names.name(RouteId(3)), "routes[3]");
-        assert_eq!(names.all(), [route("a", "a"), route("b", "b/#"), route("c", "c")]);
+        let all = |b| [route("a", "a"), route("b", b), route("c", "c")];
+        assert!(names.all().into_values().eq(all("b")));
+        names.apply([(RouteId(1), route("b", "b/#"))]);
+        assert!(names.all().into_values().eq(all("b/#")));
     }
 
     #[test]
     fn routes_of_one_name_have_a_number_each() {
         let names = RouteNames::default();
         let twice = || [route("a", "a"), route("a", "a")];
-        assert_eq!(names.learn(twice()), [RouteId(0), RouteId(1)]);
-        assert_eq!(names.learn(twice()), [RouteId(0), RouteId(1)]);
+        assert_eq!(names.learn(twice(), []), [RouteId(0), RouteId(1)]);
+        assert_eq!(names.learn(twice(), []), [RouteId(0), RouteId(1)]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However often routes come and go, and whether or not a configuration is applied: the names are bounded,
+        /// what is in force is known, and no number ever means two names.
+        #[test]
+        fn names_are_bounded_and_no_number_is_given_twice(
+            reloads in prop::collection::vec((0..800_usize, 0..6_usize, any::<bool>()), 1..12),
+        ) {
+            let names = RouteNames::default();
+            let (mut ever, mut running): (BTreeMap<RouteId, String>, Vec<(RouteId, String)>) =
+                Default::default();
+            for (reload, (new, old, is_applied)) in reloads.into_iter().enumerate() {
+                let new = (0..new).map(|at| format!("{reload}/{at}"));
+                let wanted: Vec<_> = (0..old).map(|at| format!("old {at}")).chain(new).collect();
+                let routes = wanted.iter().map(|name| route(name, "f"));
+                let ids = names.learn(routes, running.iter().map(|(id, _)| *id));
+                for (id, name) in ids.iter().zip(&wanted) {
+                    let before = ever.insert(*id, name.clone());
+                    prop_assert!(before.is_none_or(|before| before == *name), "{id} is {name}");
+                }
+                let all = names.all();
+                let now: Vec<_> = ids.into_iter().zip(wanted).collect();
+                for (id, name) in running.iter().chain(&now) {
+                    prop_assert_eq!(&*all[id].name, &**name);
+                }
+                prop_assert!(all.len() <= running.len() + now.len() + RouteNames::GONE_MAX);
+                if is_applied {
+                    running = now;
+                }
+            }
+        }
     }
 
     fn message(destinations: Destinations, mqtt_topic: &Bytes, payload: &Bytes) -> Message {
@@ -495,6 +614,20 @@ mod tests {
         let several = Destinations::Several(several.map(Destination::Record).into());
         let parts = 2 * size_of::<Destination>();
         assert_eq!(message(several, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3 + 5 + parts);
+        // Routes that unpack the payload share what was in it.
+        let unpacked = Bytes::from("0123456789");
+        let part = |range| Record { value: Some(unpacked.slice(range)), ..record() };
+        let with_key = Record { key: RecordKey::Bytes(unpacked.slice(..4)), ..part(0..10) };
+        let apart = Record { value: Some(Bytes::copy_from_slice(&unpacked)), ..record() };
+        let shared = [part(0..10), with_key, part(6..8), apart.clone()];
+        let shared = Destinations::Several(shared.map(Destination::Record).into());
+        let parts = 4 * size_of::<Destination>();
+        let whole = message(shared, &mqtt_topic, &payload).window_bytes();
+        assert_eq!(whole, 8 + 4 + 3 + 10 + 10 + parts, "once, and what only says the same again");
+        let overlapping = [part(0..6), part(4..10), part(2..3)];
+        let overlapping = Destinations::Several(overlapping.map(Destination::Record).into());
+        let whole = message(overlapping, &mqtt_topic, &payload).window_bytes();
+        assert_eq!(whole, 8 + 4 + 3 + 10 + 3 * size_of::<Destination>());
         let refusal = Box::new(Refusal::new(NO_ROUTE, "none".to_owned()));
         let refused = Destinations::One(Destination::DeadLetter(refusal));
         assert_eq!(message(refused, &mqtt_topic, &payload).window_bytes(), 8 + 4 + 3 + 4);

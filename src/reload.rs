@@ -4,7 +4,7 @@
 //! (docs/decisions/0028-reload.md). Routes wait with it where they may have been made for what waits.
 
 use crate::config::{Config, LogConfig};
-use crate::message::RouteNames;
+use crate::message::{RouteId, RouteNames};
 use crate::route::Route;
 
 /// See the module.
@@ -39,7 +39,7 @@ const ROUTES_ARE_MADE_FOR: [&str; 10] = [
 impl Plan {
     /// From the running configuration to a new one.
     pub fn new(running: &Config, mut new: Config, names: &RouteNames) -> Self {
-        number_routes(&mut new, names);
+        number_routes(&mut new, names, running.routes.iter().map(|route| route.id));
         let kept = Config {
             reload: new.reload,
             log: LogConfig { level: new.log.level, ..running.log.clone() },
@@ -54,7 +54,12 @@ impl Plan {
                 routes_wait_for.push("mqtt".to_owned());
             }
         }
-        let config = if routes_wait_for.is_empty() { routed } else { kept };
+        let config = if routes_wait_for.is_empty() {
+            names.apply(routed.routes.iter().map(|route| (route.id, route.known_as())));
+            routed
+        } else {
+            kept
+        };
         Self { is_changed: config != *running, restart, routes_wait_for, config }
     }
 }
@@ -76,16 +81,19 @@ fn has_same_connections(running: &Config, new: &Config) -> bool {
     running.connection_names().eq(new.connection_names())
 }
 
-/// Gives each route the number of its name.
-pub fn number_routes(config: &mut Config, names: &RouteNames) {
-    let numbers = names.learn(config.routes.iter().map(Route::known_as));
+/// Gives each route the number of its name, while those that are `running` are in force.
+pub fn number_routes(
+    config: &mut Config,
+    names: &RouteNames,
+    running: impl IntoIterator<Item = RouteId>,
+) {
+    let numbers = names.learn(config.routes.iter().map(Route::known_as), running);
     config.routes.iter_mut().zip(numbers).for_each(|(route, number)| route.id = number);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::RouteId;
 
     fn config(more: &str, routes: &[&str]) -> Config {
         let routes = routes
@@ -100,7 +108,7 @@ mod tests {
 
     fn running(routes: &[&str]) -> (Config, RouteNames) {
         let (mut running, names) = (config("", routes), RouteNames::default());
-        number_routes(&mut running, &names);
+        number_routes(&mut running, &names, []);
         (running, names)
     }
 
@@ -160,7 +168,7 @@ mod tests {
     fn routes_wait_for_what_they_are_made_for_and_no_running_connection_is_left_without() {
         let mut running = two(["east", "west"], "", "k");
         let names = RouteNames::default();
-        number_routes(&mut running, &names);
+        number_routes(&mut running, &names, []);
         let wait_for = |new: Config| {
             let plan = Plan::new(&running, new, &names);
             let is_applied = plan.config.routes != running.routes;
@@ -185,6 +193,24 @@ mod tests {
         let mut limit = two(["east", "west"], ONE_MORE, "k");
         limit.connections[1].max_payload_bytes = 7;
         assert!(wait_for(limit).is_empty());
+    }
+
+    #[test]
+    fn a_route_is_known_by_its_other_filter_once_that_is_applied() {
+        let names = RouteNames::default();
+        let named = |filter: &str| {
+            format!("[[routes]]\nname = \"it\"\nfilter = \"{filter}\"\nkafka_topic = \"k\"\n")
+        };
+        let mut running = two(["east", "west"], &named("a"), "k");
+        number_routes(&mut running, &names, []);
+        let filter = |kafka: &str| {
+            let plan = Plan::new(&running, two(["east", "west"], &named("b"), kafka), &names);
+            let is_it = |route: &&Route| &*route.known_as().name == "it";
+            let route = plan.config.routes.iter().find(is_it).map(|route| route.id).unwrap();
+            (plan.routes_wait_for.is_empty(), names.all()[&route].mqtt_filter.to_string())
+        };
+        assert_eq!(filter("other"), (false, "a".to_owned()));
+        assert_eq!(filter("k"), (true, "b".to_owned()));
     }
 
     #[test]

@@ -113,9 +113,16 @@ impl Reloader {
     async fn reload(&mut self, load: Arc<dyn Fn() -> Result<Config, ConfigErrors> + Send + Sync>) {
         info!(self.log, "reading the configuration again");
         self.supervisor.do_send(Reloading { is_over: false });
-        let loaded = spawn_blocking(move || load()).await;
+        // What many routes take must not stop the supervisor, whose thread this is.
+        let with_warnings = |new: Config| (new.warnings(), new);
+        let loaded = spawn_blocking(move || load().map(with_warnings)).await;
         let outcome = match loaded {
-            Ok(Ok(new)) => self.apply(new),
+            Ok(Ok((warnings, new))) => {
+                for warning in warnings {
+                    warn!(self.log, "configuration warning"; keys::DETAIL => warning);
+                }
+                self.apply(new)
+            }
             Ok(Err(errors)) => {
                 let lines: Vec<_> = errors.to_string().lines().map(str::to_owned).collect();
                 self.refuse(&lines)
@@ -127,11 +134,9 @@ impl Reloader {
     }
 
     fn apply(&mut self, new: Config) -> ReloadOutcome {
-        for warning in new.warnings() {
-            warn!(self.log, "configuration warning"; keys::DETAIL => warning);
-        }
         let Plan { config, is_changed, mut restart, routes_wait_for } =
             Plan::new(&self.config, new, self.metrics.route_names());
+        self.metrics.let_routes_go();
         if !restart.is_empty() {
             warn!(self.log, "changed keys wait for a restart"; keys::DETAIL => restart.join(", "));
         }

@@ -38,7 +38,7 @@ pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSe
     if !is_ignored(HANGUP.0) {
         wanted.push(HANGUP);
     }
-    let had_terminal = has_terminal();
+    let at_start = Terminal::now();
     let mut signals = match Signals::listen(&wanted) {
         Ok(signals) => signals,
         Err(error) => {
@@ -53,7 +53,7 @@ pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSe
     let name = loop {
         let name = signals.next().await;
         let Some(reload) = reload.as_ref().filter(|_| name == HANGUP.1) else { break name };
-        if had_terminal && has_lost_terminal().await {
+        if is_terminal_gone(at_start).await {
             break name;
         }
         // Whoever reads the configuration lives as long as the bridge.
@@ -78,17 +78,47 @@ pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSe
 /// How long a terminal may take to be gone after its SIGHUP.
 const TERMINAL_GOES_WITHIN: Duration = Duration::from_millis(100);
 
-/// Whether the process has a terminal that controls it.
-fn has_terminal() -> bool {
-    File::open("/dev/tty").is_ok()
+/// What opening `/dev/tty` tells of the terminal that controls this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Terminal {
+    /// It is there.
+    There,
+    /// There is none, or none any more.
+    None,
+    /// Nobody can say: no file handle is left, or `/dev` is not mounted.
+    Unknown,
 }
 
-/// Whether the terminal is gone. Where the leader of its session ends before it closes, SIGHUP comes first.
-async fn has_lost_terminal() -> bool {
-    if has_terminal() {
+impl Terminal {
+    fn now() -> Self {
+        Self::of(File::open("/dev/tty").map(drop))
+    }
+
+    /// tty(4): without a terminal that controls the process, open(2) fails with ENXIO.
+    fn of(opened: io::Result<()>) -> Self {
+        match opened {
+            Ok(()) => Self::There,
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Self::None,
+            Err(_) => Self::Unknown,
+        }
+    }
+
+    /// Whether a SIGHUP came because the terminal that was there `at_start` is gone `now`. Else a person, or a
+    /// service manager, asks for a reload.
+    fn is_gone(at_start: Self, now: Self) -> bool {
+        (at_start, now) == (Self::There, Self::None)
+    }
+}
+
+/// Where the leader of its session ends before a terminal closes, SIGHUP comes first: it is looked at twice.
+async fn is_terminal_gone(at_start: Terminal) -> bool {
+    if at_start != Terminal::There {
+        return false;
+    }
+    if Terminal::now() == Terminal::There {
         tokio::time::sleep(TERMINAL_GOES_WITHIN).await;
     }
-    !has_terminal()
+    Terminal::is_gone(at_start, Terminal::now())
 }
 
 /// Receives some signals.
@@ -132,4 +162,45 @@ fn is_ignored(kind: SignalKind) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
     mask & (1 << (kind.as_raw_value() - 1)) != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_that_was_there_and_is_gone_makes_sighup_an_end() {
+        use Terminal::{None, There, Unknown};
+        for (at_start, now, is_gone) in [
+            (There, None, true),
+            // A person asks from the terminal.
+            (There, There, false),
+            // No file handle is left: that is no reason to end.
+            (There, Unknown, false),
+            // A service has none.
+            (None, None, false),
+            (None, There, false),
+            (None, Unknown, false),
+            (Unknown, None, false),
+            (Unknown, There, false),
+            (Unknown, Unknown, false),
+        ] {
+            assert_eq!(Terminal::is_gone(at_start, now), is_gone, "{at_start:?} {now:?}");
+        }
+    }
+
+    #[test]
+    fn only_enxio_says_that_there_is_no_terminal() {
+        for (code, terminal) in [
+            (libc::ENXIO, Terminal::None),
+            (libc::EMFILE, Terminal::Unknown),
+            (libc::ENFILE, Terminal::Unknown),
+            (libc::EACCES, Terminal::Unknown),
+            (libc::ENOENT, Terminal::Unknown),
+            (libc::EIO, Terminal::Unknown),
+        ] {
+            assert_eq!(Terminal::of(Err(io::Error::from_raw_os_error(code))), terminal, "{code}");
+        }
+        assert_eq!(Terminal::of(Ok(())), Terminal::There);
+    }
 }

@@ -16,6 +16,7 @@ use mqtt_kafka_bridge::route::kafka_name::{IllegalNames, LENGTH_MAX, escape, une
 use mqtt_kafka_bridge::route::sparkplug::Sparkplug;
 use mqtt_kafka_bridge::route::{Condition, Input, Template};
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// The most bytes of an unpacked payload.
 const UNPACKED_MAX: usize = 64 * 1024;
@@ -155,6 +156,27 @@ fn answer<T>(result: &Result<T, String>) -> u64 {
     hasher.finish()
 }
 
+/// What tells JSON documents apart, without what is copied from the input: which values stand in one another, and
+/// the data types that they name.
+fn shape(value: &Value, hasher: &mut DefaultHasher) {
+    /// Of an array or an object, so many values are looked at.
+    const VALUES_MAX: usize = 8;
+    std::mem::discriminant(value).hash(hasher);
+    match value {
+        Value::Number(number) => number.is_f64().hash(hasher),
+        Value::Array(all) => {
+            all.len().min(VALUES_MAX).hash(hasher);
+            all.iter().take(VALUES_MAX).for_each(|one| shape(one, hasher));
+        }
+        Value::Object(all) => {
+            all.len().hash(hasher);
+            all.get("type").and_then(Value::as_str).hash(hasher);
+            all.values().take(VALUES_MAX).for_each(|one| shape(one, hasher));
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
 fn template(_: &mut State, input: &[u8]) -> u64 {
     let text = String::from_utf8_lossy(input);
     let read = Template::parse(&text);
@@ -224,7 +246,14 @@ fn envelope_of(_: &mut State, input: &[u8]) -> u64 {
         let read = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(made);
         assert!(read.is_ok(), "{}", String::from_utf8_lossy(made));
     }
-    answer(&made[0]) ^ u64::from(serde_json::from_slice::<serde_json::Value>(input).is_ok())
+    let mut hasher = DefaultHasher::new();
+    for made in &made {
+        answer(made).hash(&mut hasher);
+        if let Some(value) = made.as_ref().ok().and_then(|it| serde_json::from_slice(it).ok()) {
+            shape(&value, &mut hasher);
+        }
+    }
+    hasher.finish()
 }
 
 fn decompression(_: &mut State, input: &[u8]) -> u64 {
@@ -253,10 +282,14 @@ fn sparkplug(state: &mut State, input: &[u8]) -> u64 {
     with_input(mqtt_topic.as_bytes(), payload, b"", |input| {
         state.sparkplug.next_message();
         let decoded = state.sparkplug.decode(input, true, input.payload);
-        if let Ok(decoded) = &decoded {
-            let read = serde_json::from_slice::<serde_json::Value>(&decoded.json);
-            assert!(read.is_ok(), "{}", String::from_utf8_lossy(&decoded.json));
+        let Ok(decoded) = decoded else { return answer(&decoded) };
+        // By its grammar alone: a state of a host is kept as it is written, numbers beyond a double included.
+        let read = serde_json::from_slice::<IgnoredAny>(&decoded.json);
+        assert!(read.is_ok(), "{}", String::from_utf8_lossy(&decoded.json));
+        let mut hasher = DefaultHasher::new();
+        if let Ok(value) = serde_json::from_slice(&decoded.json) {
+            shape(&value, &mut hasher);
         }
-        answer(&decoded)
+        hasher.finish()
     })
 }

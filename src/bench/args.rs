@@ -18,6 +18,7 @@ Examples:
   mqtt-kafka-bridge bench --protocol 3.1.1,5 --qos 0,1 --limit --runs 3
   mqtt-kafka-bridge bench --kafka localhost:9092 --limit --json now.json --compare before.json
   mqtt-kafka-bridge bench --topics 1,100000 --routes 1,200
+  mqtt-kafka-bridge bench --kafka localhost:9092 --kafka-topics 1,1000 --rate 10000 --duration 10s
   mqtt-kafka-bridge bench --tls --connections 4 --runs 5
   mqtt-kafka-bridge bench --rate 10000 --duration 30s --idle 10s
   mqtt-kafka-bridge bench --steps --p99 20ms
@@ -39,6 +40,8 @@ pub(super) const SIZE_MIN: u64 = 16;
 const SIZE_MAX: u64 = 16 * 1024 * 1024;
 const WINDOW_MAX: i64 = 65_535;
 const TOPICS_MAX: i64 = 1_000_000;
+/// The numbers in their names have four digits.
+const KAFKA_TOPICS_MAX: i64 = 10_000;
 /// Of `mqtt.connections`.
 const CONNECTIONS_MAX: i64 = 64;
 
@@ -72,6 +75,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
         value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub routes: Vec<u32>,
+    /// Number of Kafka topics; the messages are spread evenly over them
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
+        value_parser = clap::value_parser!(u32).range(1..=KAFKA_TOPICS_MAX))]
+    pub kafka_topics: Vec<u32>,
     /// Measure the bridge with this many connections in one process as well, which share their
     /// subscriptions and each have the whole window, and print its ratios to one connection
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1",
@@ -117,7 +124,8 @@ pub(crate) struct BenchArgs {
     /// Use this existing Kafka topic instead of creating and removing one
     #[arg(long, value_name = "NAME", requires = "kafka")]
     pub kafka_topic: Option<String>,
-    /// Partitions of the created Kafka topic [default: 32 with the mock, 4 with a real Kafka]
+    /// Partitions of each created Kafka topic [default: 32 with the mock, 4 with a real Kafka; 1 of each
+    /// where there are several]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub partitions: Option<i32>,
     /// Put a real MQTT broker between the feed and the bridge: mqtt://host:port
@@ -152,7 +160,7 @@ impl BenchArgs {
             for &qos in &self.qos {
                 for &size in &self.size {
                     for &topics in &self.topics {
-                        for &routes in &self.routes {
+                        for (&routes, &kafka_topics) in self.destinations() {
                             for &connections in &self.connections {
                                 for &window in &self.window {
                                     for timing in &self.timing {
@@ -162,8 +170,10 @@ impl BenchArgs {
                                             size,
                                             topics: topics
                                                 .max(routes)
+                                                .max(kafka_topics)
                                                 .next_multiple_of(connections),
                                             routes,
+                                            kafka_topics,
                                             connections,
                                             window,
                                             timing: timing.clone(),
@@ -177,6 +187,18 @@ impl BenchArgs {
                     }
                 }
             }
+        }
+        let several = |list: &[u32]| list.iter().any(|count| *count > 1);
+        if several(&self.routes) && several(&self.kafka_topics) {
+            return Err(BenchError::Arguments(
+                "one route makes the names of several Kafka topics: use --kafka-topics or --routes"
+                    .to_owned(),
+            ));
+        }
+        if several(&self.kafka_topics) && self.kafka_topic.is_some() {
+            return Err(BenchError::Arguments(
+                "--kafka-topics creates them: leave out --kafka-topic".to_owned(),
+            ));
         }
         if self.steps && self.qos.contains(&0) {
             return Err(BenchError::Arguments(
@@ -205,6 +227,12 @@ impl BenchArgs {
             subjects.extend([Subject::BaselineBlocking, Subject::BaselineAsync]);
         }
         subjects
+    }
+
+    /// All combinations of routes and Kafka topics.
+    fn destinations(&self) -> impl Iterator<Item = (&u32, &u32)> {
+        let kafka_topics = |routes| self.kafka_topics.iter().map(move |count| (routes, count));
+        self.routes.iter().flat_map(kafka_topics)
     }
 
     fn load(&self) -> Load {

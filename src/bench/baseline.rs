@@ -126,7 +126,7 @@ impl ProducerContext for Context {
 /// A producer like the bridge's, with its poll thread.
 pub(super) struct Producer {
     inner: Arc<BaseProducer<Context>>,
-    kafka_topic: String,
+    kafka_topics: Vec<String>,
     has_headers: bool,
 }
 
@@ -158,14 +158,14 @@ impl Producer {
             }
         })
         .map_err(|error| error.to_string())?;
-        let (kafka_topic, has_headers) = (endpoints.kafka_topic.clone(), task.scenario.headers);
-        Ok(Self { inner, kafka_topic, has_headers })
+        let kafka_topics = task.scenario.kafka_topics(&endpoints.kafka_topic);
+        Ok(Self { inner, kafka_topics, has_headers: task.scenario.headers })
     }
 
     /// Waits while the queue is full: that is the backpressure.
     pub(super) fn send(&self, seq: usize, key: &[u8], payload: &[u8]) -> Result<(), String> {
-        let mut record =
-            BaseRecord::with_opaque_to(&self.kafka_topic, seq).key(key).payload(payload);
+        let kafka_topic = self.kafka_topic(key)?;
+        let mut record = BaseRecord::with_opaque_to(kafka_topic, seq).key(key).payload(payload);
         if self.has_headers {
             record = record.headers(headers(key));
         }
@@ -179,6 +179,19 @@ impl Producer {
                 Err((error, _)) => return Err(error.to_string()),
             }
         }
+    }
+}
+
+impl Producer {
+    /// The only Kafka topic, or the one whose number is the second level of the MQTT topic.
+    fn kafka_topic(&self, mqtt_topic: &[u8]) -> Result<&str, String> {
+        if let [only] = &*self.kafka_topics {
+            return Ok(only);
+        }
+        let level = mqtt_topic.split(|byte| *byte == b'/').nth(1);
+        let number = level.and_then(|level| str::from_utf8(level).ok()?.parse::<usize>().ok());
+        let name = number.and_then(|number| self.kafka_topics.get(number));
+        name.map(String::as_str).ok_or_else(|| "an MQTT topic without a number".to_owned())
     }
 }
 

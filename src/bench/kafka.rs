@@ -11,53 +11,83 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::args::BenchArgs;
 use super::error::BenchError;
 use super::interrupt;
+use super::scenario::Scenario;
 use crate::demo::brokers::KafkaCluster;
 
 /// The mock keeps 5 MiB of each partition and then drops the oldest: many partitions keep more.
 const MOCK_PARTITIONS: i32 = 32;
 const REAL_PARTITIONS: i32 = 4;
+/// So many Kafka topics are created or removed by one request.
+const AT_ONCE: usize = 50;
 /// How long a real Kafka may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often the bench asks for the end of a partition.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
-/// A Kafka and the Kafka topic of this run.
+/// A Kafka and the Kafka topics of this run.
 pub(super) struct Kafka {
     pub(super) bootstrap: String,
+    /// The name of the only one, or what the names of several begin with.
     pub(super) kafka_topic: String,
-    /// The offset at which this run begins, by partition.
-    pub(super) begin: Vec<i64>,
+    /// All names, in the order of their numbers.
+    pub(super) kafka_topics: Vec<String>,
+    /// Each partition, and the offset at which this run begins there.
+    pub(super) begin: Vec<Partition>,
     mock: Option<KafkaCluster>,
-    /// This run created the Kafka topic and will remove it.
+    /// This run created the Kafka topics and will remove them.
     created: bool,
 }
 
+/// A partition, and an offset in it.
+#[derive(Debug, Clone)]
+pub(super) struct Partition {
+    /// The place of its Kafka topic in [`Kafka::kafka_topics`].
+    pub kafka_topic: usize,
+    pub number: i32,
+    pub offset: i64,
+}
+
 impl Kafka {
-    /// Starts the mock cluster, or creates the Kafka topic in a real Kafka.
+    /// Starts the mock cluster, or creates the Kafka topics in a real Kafka.
     ///
     /// # Errors
     /// Kafka cannot be reached or refuses.
-    pub(super) fn start(args: &BenchArgs, name: &str) -> Result<Self, BenchError> {
-        let Some(bootstrap) = args.kafka.clone() else {
-            let partitions = args.partitions.unwrap_or(MOCK_PARTITIONS);
-            let mock = KafkaCluster::start(&[name], partitions)
-                .map_err(|error| BenchError::Kafka(error.to_string()))?;
-            return Ok(Self {
-                bootstrap: mock.bootstrap().to_owned(),
-                kafka_topic: name.to_owned(),
-                begin: vec![0; usize::try_from(partitions).unwrap_or_default()],
-                mock: Some(mock),
-                created: false,
-            });
-        };
+    pub(super) fn start(
+        args: &BenchArgs,
+        scenario: &Scenario,
+        name: &str,
+    ) -> Result<Self, BenchError> {
         let created = args.kafka_topic.is_none();
         let kafka_topic = args.kafka_topic.clone().unwrap_or_else(|| name.to_owned());
+        let kafka_topics = scenario.kafka_topics(&kafka_topic);
+        let of_one = if args.kafka.is_some() { REAL_PARTITIONS } else { MOCK_PARTITIONS };
+        let default = if kafka_topics.len() == 1 { of_one } else { 1 };
+        let partitions = args.partitions.unwrap_or(default);
+        let each = |number| (0..partitions).map(move |at| (number, at));
+        let all = (0..kafka_topics.len()).flat_map(each);
+        let begin = all.map(|(kafka_topic, number)| Partition { kafka_topic, number, offset: 0 });
+        let begin = begin.collect();
+        let Some(bootstrap) = args.kafka.clone() else {
+            let names: Vec<&str> = kafka_topics.iter().map(String::as_str).collect();
+            let mock = KafkaCluster::start(&names, partitions)
+                .map_err(|error| BenchError::Kafka(error.to_string()))?;
+            let bootstrap = mock.bootstrap().to_owned();
+            let mock = Some(mock);
+            return Ok(Self { bootstrap, kafka_topic, kafka_topics, begin, mock, created: false });
+        };
+        let mut kafka = Self { bootstrap, kafka_topic, kafka_topics, begin, mock: None, created };
         if created {
-            create(&bootstrap, &kafka_topic, args.partitions.unwrap_or(REAL_PARTITIONS))?;
+            kafka.create(partitions)?;
+            kafka.wait_known()?;
+        } else {
+            let count = i32::try_from(kafka.partitions()?).unwrap_or(i32::MAX);
+            let partition = |number| Partition { kafka_topic: 0, number, offset: 0 };
+            kafka.begin = (0..count).map(partition).collect();
+            let ends = kafka.ends(&kafka.client()?)?;
+            for (partition, end) in kafka.begin.iter_mut().zip(ends) {
+                partition.offset = end;
+            }
         }
-        let mut kafka = Self { bootstrap, kafka_topic, begin: Vec::new(), mock: None, created };
-        kafka.begin = vec![0; kafka.partitions()?];
-        kafka.begin = kafka.ends(&kafka.client()?)?;
         Ok(kafka)
     }
 
@@ -83,7 +113,8 @@ impl Kafka {
         let mut moved_at = Instant::now();
         loop {
             let ends = self.ends(&client)?;
-            let now: i64 = ends.iter().zip(&self.begin).map(|(end, begin)| end - begin).sum();
+            let now: i64 =
+                ends.iter().zip(&self.begin).map(|(end, begin)| end - begin.offset).sum();
             let now = u64::try_from(now).unwrap_or_default();
             if now >= records {
                 return Ok(());
@@ -99,22 +130,23 @@ impl Kafka {
         }
     }
 
-    /// The offset behind the last record, by partition.
+    /// The offset behind the last record of each partition, in the order of `begin`.
     ///
     /// # Errors
     /// Kafka does not answer.
     pub(super) fn ends(&self, client: &BaseConsumer) -> Result<Vec<i64>, BenchError> {
-        let partitions = i32::try_from(self.begin.len()).unwrap_or_default();
-        let end = |partition| {
+        let end = |partition: &Partition| {
+            let kafka_topic = &self.kafka_topics[partition.kafka_topic];
             patiently(|| {
                 let (_, end) =
-                    client.fetch_watermarks(&self.kafka_topic, partition, ANSWER_WITHIN)?;
+                    client.fetch_watermarks(kafka_topic, partition.number, ANSWER_WITHIN)?;
                 Ok(end)
             })
         };
-        (0..partitions).map(end).collect()
+        self.begin.iter().map(end).collect()
     }
 
+    /// How many partitions the only Kafka topic has.
     fn partitions(&self) -> Result<usize, BenchError> {
         patiently(|| {
             let metadata = self.client()?.fetch_metadata(Some(&self.kafka_topic), ANSWER_WITHIN)?;
@@ -125,18 +157,58 @@ impl Kafka {
         })
     }
 
+    fn create(&self, partitions: i32) -> Result<(), BenchError> {
+        let (admin, options, runtime) = admin(&self.bootstrap)?;
+        for names in self.kafka_topics.chunks(AT_ONCE) {
+            interrupt::check()?;
+            let new = |name| NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+            let new: Vec<_> = names.iter().map(|name| new(name.as_str())).collect();
+            accepted(runtime.block_on(admin.create_topics(&new, &options))?)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the brokers know leaders for all that was created; as long as there is progress.
+    fn wait_known(&self) -> Result<(), BenchError> {
+        let client = self.client()?;
+        let (mut known, mut moved_at) = (0, Instant::now());
+        loop {
+            interrupt::check()?;
+            // An error is no progress.
+            let now = client.fetch_metadata(None, ANSWER_WITHIN).map_or(0, |metadata| {
+                let own =
+                    metadata.topics().iter().filter(|it| it.name().starts_with(&self.kafka_topic));
+                let partitions = own.flat_map(|kafka_topic| kafka_topic.partitions());
+                partitions.filter(|partition| partition.leader() >= 0).count()
+            });
+            if now >= self.begin.len() {
+                return Ok(());
+            }
+            if now > known {
+                (known, moved_at) = (now, Instant::now());
+            }
+            if moved_at.elapsed() > ANSWER_WITHIN {
+                let wanted = self.begin.len();
+                return Err(BenchError::Kafka(format!(
+                    "{known} of {wanted} partitions have a leader"
+                )));
+            }
+            std::thread::sleep(ASK_EVERY);
+        }
+    }
+
     fn client(&self) -> Result<BaseConsumer, BenchError> {
         Ok(client(&self.bootstrap).create()?)
     }
 }
 
 impl Drop for Kafka {
-    /// Ends the mock cluster, or removes the Kafka topic.
+    /// Ends the mock cluster, or removes the Kafka topics.
     fn drop(&mut self) {
         if let Some(mock) = self.mock.take() {
             mock.stop();
         } else if self.created
-            && let Err(error) = remove(&self.bootstrap, &self.kafka_topic)
+            && let Err(error) = remove(&self.bootstrap, &self.kafka_topics)
         {
             eprintln!("bench: the Kafka topic {} could not be removed: {error}", self.kafka_topic);
         }
@@ -167,15 +239,13 @@ pub(super) fn client(bootstrap: &str) -> ClientConfig {
     config
 }
 
-fn create(bootstrap: &str, kafka_topic: &str, partitions: i32) -> Result<(), BenchError> {
+fn remove(bootstrap: &str, kafka_topics: &[String]) -> Result<(), BenchError> {
     let (admin, options, runtime) = admin(bootstrap)?;
-    let new = NewTopic::new(kafka_topic, partitions, TopicReplication::Fixed(-1));
-    accepted(runtime.block_on(admin.create_topics([&new], &options))?)
-}
-
-fn remove(bootstrap: &str, kafka_topic: &str) -> Result<(), BenchError> {
-    let (admin, options, runtime) = admin(bootstrap)?;
-    accepted(runtime.block_on(admin.delete_topics(&[kafka_topic], &options))?)
+    for names in kafka_topics.chunks(AT_ONCE) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        accepted(runtime.block_on(admin.delete_topics(&names, &options))?)?;
+    }
+    Ok(())
 }
 
 fn admin(

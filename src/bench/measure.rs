@@ -46,7 +46,7 @@ pub(super) fn run(
     let id = fastrand::u64(..);
     let name = format!("bench-{:08x}", id >> 32);
     let scratch = Scratch::new(&name)?;
-    let kafka = Kafka::start(args, &name)?;
+    let kafka = Kafka::start(args, scenario, &name)?;
     let mut bed = TestBed::set(args, scenario, subject, &name, id, &scratch, kafka)?;
     let first = bed.feed(Load { rate: None, count: Some(1), duration: None }, "first")?;
     let first_ms = bed.process.started.elapsed().as_secs_f64() * 1e3;
@@ -135,6 +135,8 @@ impl<'a> TestBed<'a> {
             login: None,
             kafka: kafka.bootstrap.clone(),
             kafka_topic: kafka.kafka_topic.clone(),
+            // The mock has no controller, which is asked whether a Kafka topic that a template names is there.
+            template: !kafka.is_mock(),
             name: name.to_owned(),
             properties: args.property.clone(),
         };
@@ -151,7 +153,7 @@ impl<'a> TestBed<'a> {
         let task = Task { subject, scenario: scenario.clone(), endpoints };
         let mut process = ChildProcess::start(scratch, &task)?;
         let endpoints = task.endpoints;
-        let filters = if subject.is_bridge() { scenario.routes } else { 1 };
+        let filters = if subject.is_bridge() { scenario.filters(endpoints.template) } else { 1 };
         let feed = if args.mqtt.is_some() {
             let marks = filters as usize;
             process.wait_for("\"msg\":\"subscribed\"", marks, SUBSCRIBE_WITHIN)?;

@@ -29,7 +29,7 @@ pub(super) struct Found {
     pub duplicated: u64,
     /// After a later message of the same MQTT topic.
     pub reordered: u64,
-    /// With a key that is not the MQTT topic.
+    /// With a key that is not the MQTT topic, or in another Kafka topic.
     pub misplaced: u64,
 }
 
@@ -69,15 +69,14 @@ impl Reader {
             .set("check.crcs", "false")
             .create()?;
         let mut partitions = TopicPartitionList::new();
-        for (partition, begin) in kafka.begin.iter().enumerate() {
-            let partition = i32::try_from(partition).unwrap_or_default();
-            let from = Offset::Offset(*begin);
-            partitions.add_partition_offset(&kafka.kafka_topic, partition, from)?;
+        for begin in &kafka.begin {
+            let (name, from) = (&kafka.kafka_topics[begin.kafka_topic], begin.offset);
+            partitions.add_partition_offset(name, begin.number, Offset::Offset(from))?;
         }
         consumer.assign(&partitions)?;
         let progress = Arc::new(Progress::default());
         let shared = Arc::clone(&progress);
-        let reading = Reading::new(run, mqtt_topics);
+        let reading = Reading::new(run, mqtt_topics, kafka.kafka_topics.clone());
         let thread = spawn("bench-reader", move || read(&consumer, reading, &shared))
             .map_err(|error| BenchError::Kafka(error.to_string()))?;
         Ok(Self { progress, thread })
@@ -124,7 +123,8 @@ fn read(consumer: &BaseConsumer, mut reading: Reading, progress: &Progress) -> R
         match consumer.poll(POLL) {
             Some(Ok(record)) => {
                 heard_at = Instant::now();
-                if reading.record(record.key(), record.payload().unwrap_or_default()) {
+                let payload = record.payload().unwrap_or_default();
+                if reading.record(record.topic(), record.key(), payload) {
                     progress.messages.store(reading.messages, Relaxed);
                 }
             }
@@ -145,6 +145,8 @@ fn read(consumer: &BaseConsumer, mut reading: Reading, progress: &Progress) -> R
 struct Reading {
     run: u64,
     mqtt_topics: Vec<String>,
+    /// Message `n` belongs to the one at `n % mqtt_topics.len() % kafka_topics.len()`.
+    kafka_topics: Vec<String>,
     verifier: Verifier,
     records: u64,
     messages: u64,
@@ -152,19 +154,20 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(run: u64, mqtt_topics: Vec<String>) -> Self {
+    fn new(run: u64, mqtt_topics: Vec<String>, kafka_topics: Vec<String>) -> Self {
         let verifier = Verifier::new(mqtt_topics.len());
-        Self { run, mqtt_topics, verifier, records: 0, messages: 0, misplaced: 0 }
+        Self { run, mqtt_topics, kafka_topics, verifier, records: 0, messages: 0, misplaced: 0 }
     }
 
     /// Counts a record; gives whether its message is new.
-    fn record(&mut self, key: Option<&[u8]>, payload: &[u8]) -> bool {
+    fn record(&mut self, kafka_topic: &str, key: Option<&[u8]>, payload: &[u8]) -> bool {
         let Some(number) = wire::number(payload, self.run) else { return false };
         self.records += 1;
         let mqtt_topics = self.mqtt_topics.len() as u64;
         // The remainder is below a length.
         let index = (number % mqtt_topics) as usize;
-        if key != Some(self.mqtt_topics[index].as_bytes()) {
+        let expected = &self.kafka_topics[index % self.kafka_topics.len()];
+        if key != Some(self.mqtt_topics[index].as_bytes()) || kafka_topic != expected {
             self.misplaced += 1;
         }
         let is_new = self.verifier.arrived(index, number / mqtt_topics + 1);
@@ -194,13 +197,14 @@ mod tests {
     /// reordered, misplaced).
     fn of_seven(numbers: &[u64]) -> (u64, u64, u64, u64) {
         let mqtt_topics: Vec<_> = (0..3).map(|index| format!("bench/{index}")).collect();
-        let mut reading = Reading::new(9, mqtt_topics.clone());
+        let mut reading = Reading::new(9, mqtt_topics.clone(), vec!["bench".to_owned()]);
         for number in numbers {
             let payload = [9u64.to_be_bytes(), number.to_be_bytes()].concat();
-            reading.record(Some(mqtt_topics[(number % 3) as usize].as_bytes()), &payload);
+            let key = mqtt_topics[(number % 3) as usize].as_bytes();
+            reading.record("bench", Some(key), &payload);
             // Of another run.
             let payload = [8u64.to_be_bytes(), number.to_be_bytes()].concat();
-            assert!(!reading.record(None, &payload));
+            assert!(!reading.record("bench", None, &payload));
         }
         let Found { lost, duplicated, reordered, misplaced, .. } = reading.found(7);
         (lost, duplicated, reordered, misplaced)
@@ -228,10 +232,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_the_mqtt_topic_is_misplaced() {
-        let mut reading = Reading::new(9, vec!["bench/0".to_owned()]);
-        let payload = [9u64.to_be_bytes(), 0u64.to_be_bytes()].concat();
-        assert!(reading.record(Some(b"bench/1"), &payload));
+    fn a_key_that_is_not_the_mqtt_topic_is_misplaced_and_so_is_another_kafka_topic() {
+        let mqtt_topics = ["a/0", "a/1"].map(str::to_owned).to_vec();
+        let kafka_topics = ["b-0", "b-1"].map(str::to_owned).to_vec();
+        let mut reading = Reading::new(9, mqtt_topics, kafka_topics);
+        let payload = |number: u64| [9u64.to_be_bytes(), number.to_be_bytes()].concat();
+        assert!(reading.record("b-0", Some(b"a/1"), &payload(0)));
         assert_eq!(reading.found(1).misplaced, 1);
+        assert!(reading.record("b-0", Some(b"a/1"), &payload(1)));
+        assert_eq!(reading.found(2).misplaced, 2);
+        assert!(reading.record("b-1", Some(b"a/1"), &payload(3)));
+        assert_eq!(reading.found(4).misplaced, 2);
     }
 }

@@ -129,7 +129,7 @@ impl Checks {
         };
         none(self.lost, "lost");
         none(self.reordered, "reordered");
-        none(self.misplaced, "with a key that is not their MQTT topic");
+        none(self.misplaced, "with a key that is not their MQTT topic, or in another Kafka topic");
         none(self.pubacks.out_of_order, "PUBACKs out of order");
         none(self.pubacks.unexpected, "PUBACKs for what was not in flight");
         none(self.pubacks.early, "PUBACKs before Kafka can have answered");

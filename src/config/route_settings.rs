@@ -215,6 +215,12 @@ fn header(word: &str) -> Result<HeaderItem, Refused> {
     let unknown =
         || Refused::Because(format!("expected {}, found {}", headers_legal(), quoted(word)));
     let (name, text) = word.split_once('=').ok_or_else(unknown)?;
+    if name.trim() != name {
+        return Err(Refused::Because(format!(
+            "expected NAME={{template}}, without white space around the name, found {}",
+            quoted(word)
+        )));
+    }
     if name.is_empty() || name.len() > HEADER_NAME_MAX || name.contains('\0') {
         return Err(Refused::Because(format!(
             "expected the name of a header before =, of 1 to {HEADER_NAME_MAX} bytes, found {}",

@@ -7,31 +7,35 @@ use super::header_words::{OF_MQTT, header_word};
 use super::mqtt_config::Protocol;
 use super::resolved::Config;
 use super::suggest::quoted;
+use super::warnings::WARNINGS_MAX;
 use crate::message::IfMissing;
 use crate::route::headers::HeaderItem;
+use crate::route::pairs::Pairs;
 use crate::route::rule::{Key, Order};
 use crate::route::source::Source;
 use crate::route::timestamp::TimestampFrom;
-use crate::route::{Match, Placeholder, Route};
-
-/// Sources of placeholders that only MQTT 5 has.
-const OF_MQTT_5: [&str; 4] = ["{user.", "{content_type", "{correlation_data", "{response_topic"];
+use crate::route::{Condition, Match, PayloadForm, Placeholder, Route, Template};
 
 impl Config {
     /// All of them, one line each.
-    pub(super) fn route_warnings(&self) -> Vec<String> {
+    pub(super) fn route_warnings(
+        &self,
+        sections: &[MqttSection<'_>],
+        pairs: &mut Pairs,
+    ) -> Vec<String> {
         let mut all = Vec::new();
-        let sections = self.mqtt_sections();
         if self.match_ == Match::First {
-            all.extend(self.never_taken(&sections));
+            all.extend(self.never_taken(sections, pairs));
+            all.extend(self.partly_taken(sections, pairs));
         } else {
-            all.extend(self.made_twice(&sections));
+            all.extend(self.made_twice(sections, pairs));
         }
         all.extend(self.colliding());
         all.extend(self.filled_to_collide());
         all.extend(self.written_to_dead_letters());
         all.extend(self.routes.iter().filter_map(without_effect));
         all.extend(self.routes.iter().filter_map(never_deleted));
+        all.extend(self.routes.iter().flat_map(doubtful_defaults));
         for section in sections.iter().filter(|section| section.first().protocol == Protocol::V311)
         {
             all.extend(self.without_properties(*section));
@@ -40,57 +44,97 @@ impl Config {
     }
 
     /// Routes all of whose messages an earlier one takes, on each of their connections.
-    fn never_taken(&self, sections: &[MqttSection<'_>]) -> Vec<String> {
-        let takes_all = |route: &Route, section: &MqttSection<'_>| {
-            let section = &section.first().section;
-            let earlier = self.routes.iter().take_while(|earlier| earlier.id != route.id);
-            earlier.filter(|it| it.is_from(section)).find(|it| it.filter.covers(&route.filter))
+    fn never_taken(&self, sections: &[MqttSection<'_>], pairs: &Pairs) -> Vec<String> {
+        let warning = |(at, route): (usize, &Route)| {
+            let takers = self.takers(at, pairs);
+            let taker = |section: &MqttSection<'_>| {
+                takers.iter().find(|it| it.is_from(&section.first().section))
+            };
+            let own = sections.iter().filter(|section| route.is_from(&section.first().section));
+            let earlier: Option<Vec<_>> = own.map(taker).collect();
+            let first = *earlier?.first()?;
+            Some(format!(
+                "{}.filter: the route can never take a message: {} of {} matches all that {} does, \
+                 and stands before it",
+                route.id,
+                quoted(first.filter.as_str()),
+                first.id,
+                quoted(route.filter.as_str())
+            ))
         };
-        self.routes
-            .iter()
-            .filter_map(|route| {
-                let own = sections.iter().filter(|section| route.is_from(&section.first().section));
-                let earlier: Option<Vec<_>> = own.map(|section| takes_all(route, section)).collect();
-                let first = *earlier?.first()?;
-                Some(format!(
-                    "{}.filter: the route can never take a message: {} of {} matches all that {} does, \
-                     and stands before it",
-                    route.id,
-                    quoted(first.filter.as_str()),
-                    first.id,
-                    quoted(route.filter.as_str())
-                ))
-            })
-            .collect()
+        self.routes.iter().enumerate().filter_map(warning).collect()
     }
 
-    /// Routes that write records of one message to one Kafka topic.
-    fn made_twice(&self, sections: &[MqttSection<'_>]) -> Vec<String> {
+    /// Earlier routes that match all that this one does.
+    fn takers(&self, at: usize, pairs: &Pairs) -> Vec<&Route> {
+        let earlier = pairs.earlier(at).iter().map(|before| &self.routes[*before]);
+        earlier.filter(|it| it.filter.takes_all(&self.routes[at].filter)).collect()
+    }
+
+    /// Routes some of whose messages an earlier one takes on a connection, while neither filter contains the other, so
+    /// that their order hardly says what was meant.
+    fn partly_taken(&self, sections: &[MqttSection<'_>], pairs: &mut Pairs) -> Vec<String> {
         let mut warnings = Vec::new();
-        let mut of_kafka_topic: BTreeMap<String, Vec<&Route>> = BTreeMap::new();
-        for route in &self.routes {
-            of_kafka_topic.entry(route.kafka_topic.to_string()).or_default().push(route);
-        }
-        let is_together = |one: &Route, other: &Route| {
-            let mut sections = sections.iter().map(|section| &section.first().section);
-            sections.any(|section| one.is_from(section) && other.is_from(section))
-        };
-        for (kafka_topic, routes) in of_kafka_topic {
-            for (at, route) in routes.iter().enumerate() {
-                let other = routes[..at].iter().find(|earlier| {
-                    is_together(earlier, route) && earlier.filter.overlaps(&route.filter)
-                });
-                if let Some(other) = other {
-                    warnings.push(format!(
-                        "{}.kafka_topic: a message that {} matches too becomes several records of {}",
-                        route.id,
-                        other.id,
-                        quoted(&kafka_topic)
-                    ));
+        for (at, route) in self.routes.iter().enumerate() {
+            let takers = self.takers(at, pairs);
+            for before in pairs.earlier(at).to_vec() {
+                let earlier = &self.routes[before];
+                if route.filter.takes_all(&earlier.filter) {
+                    continue;
+                }
+                let Some(common) = earlier.filter.common(&route.filter) else { continue };
+                let mut first = pairs.meeting(&common);
+                first.retain(|it| *it < before && self.routes[*it].filter.takes_all(&common));
+                let is_taken_from = |section: &MqttSection<'_>| {
+                    let is_from = |it: &Route| it.is_from(&section.first().section);
+                    is_from(route)
+                        && is_from(earlier)
+                        && !takers.iter().any(|it| is_from(it))
+                        && !first.iter().any(|it| is_from(&self.routes[*it]))
+                };
+                if !sections.iter().any(is_taken_from) {
+                    continue;
+                }
+                warnings.push(format!(
+                    "{}.filter: {} of {} takes some of the messages that {} matches, such as {}, because it \
+                     stands before it; neither filter contains the other",
+                    route.id,
+                    quoted(earlier.filter.as_str()),
+                    called(earlier),
+                    quoted(route.filter.as_str()),
+                    quoted(&common.example()),
+                ));
+                if warnings.len() > WARNINGS_MAX {
+                    return warnings;
                 }
             }
         }
         warnings
+    }
+
+    /// Routes that write records of one message to one Kafka topic.
+    fn made_twice(&self, sections: &[MqttSection<'_>], pairs: &Pairs) -> Vec<String> {
+        let kafka_topics: Vec<_> =
+            self.routes.iter().map(|it| it.kafka_topic.to_string()).collect();
+        let is_together = |one: &Route, other: &Route| {
+            let mut sections = sections.iter().map(|section| &section.first().section);
+            sections.any(|section| one.is_from(section) && other.is_from(section))
+        };
+        let warning = |(at, route): (usize, &Route)| {
+            let other = pairs.earlier(at).iter().find(|before| {
+                let earlier = &self.routes[**before];
+                kafka_topics[**before] == kafka_topics[at]
+                    && earlier.filter.overlaps(&route.filter)
+                    && is_together(earlier, route)
+            })?;
+            Some(format!(
+                "{}.kafka_topic: a message that {} matches too becomes several records of {}",
+                route.id,
+                self.routes[*other].id,
+                quoted(&kafka_topics[at])
+            ))
+        };
+        self.routes.iter().enumerate().filter_map(warning).collect()
     }
 
     /// Fixed Kafka topics that Kafka cannot have both, since it counts `.` and `_` as the same.
@@ -141,7 +185,7 @@ impl Config {
         let Some(dead_letters) = self.dead_letter.kafka_topic.as_deref() else { return Vec::new() };
         let may_be = |route: &&Route| {
             let template = &route.kafka_topic;
-            template.as_fixed().is_none() && dead_letters.starts_with(template.beginning())
+            template.as_fixed().is_none() && template.may_be(dead_letters)
         };
         let warning = |route: &Route| {
             format!(
@@ -170,6 +214,25 @@ impl Config {
     }
 }
 
+/// Words that stand for themselves where a value is missing, and may be meant as functions.
+fn doubtful_defaults(route: &Route) -> Vec<String> {
+    let templates = route.templates().into_iter().flat_map(|(key, template)| {
+        template.placeholders().map(move |placeholder| (key, placeholder.clone()))
+    });
+    let conditions = route.conditions().flat_map(|(key, condition)| {
+        condition.placeholders().into_iter().map(move |placeholder| (key, placeholder))
+    });
+    let warning = |(key, placeholder): (&str, Placeholder)| {
+        let text = placeholder.doubtful_default()?;
+        Some(format!(
+            "{}.{key}: in {placeholder}, {text} is no function but the text for a value that is missing; \
+             default:{text} says so",
+            route.id
+        ))
+    };
+    templates.chain(conditions).filter_map(warning).collect()
+}
+
 /// `missing_topic` of a Kafka topic that no placeholder names.
 fn without_effect(route: &Route) -> Option<String> {
     let fixed = route.kafka_topic.as_fixed()?;
@@ -183,49 +246,62 @@ fn without_effect(route: &Route) -> Option<String> {
     })
 }
 
-/// A payload without content has no fields: what needs one keeps the tombstone from deleting its key.
+/// What keeps the tombstone of an empty payload from deleting its key: such a payload has no fields.
 fn never_deleted(route: &Route) -> Option<String> {
-    if !route.tombstone {
+    // What Sparkplug sends without a byte has fields all the same.
+    if !route.tombstone || route.payload == PayloadForm::Sparkplug {
         return None;
     }
+    let says = |key: &str, why: String| {
+        format!("{}.{key}: with tombstone = \"empty\", {why}: no key is deleted", route.id)
+    };
+    if route.key == Key::None {
+        return Some(says("key", "a record without a key has none to delete".to_owned()));
+    }
     let is_json = |it: &&Placeholder| matches!(it.source(), Source::Json(_));
-    let key = match &route.key {
-        Key::Template(template) => Some(template),
-        Key::MqttTopic | Key::None => None,
+    // With a default it would be written, elsewhere than the record that it is to delete; a header with a default
+    // does no harm.
+    let needs = |key: &str, it: &&Placeholder| {
+        is_json(it) && !(it.has_default() && matches!(key, "headers" | "bridge_id_from"))
     };
-    // With a default it would be written, elsewhere than the record that it is to delete.
-    let places = [("kafka_topic", Some(&route.kafka_topic)), ("key", key)];
-    let places = places.into_iter().chain([("partition", route.partition.as_ref())]);
-    let mut places = places.filter_map(|(name, template)| {
-        Some((name, template?.placeholders().find(is_json)?.to_string()))
+    let templates = route.templates();
+    let mut needed = templates.iter().filter_map(|(key, template)| {
+        Some((*key, template.placeholders().find(|it| needs(key, it))?))
     });
-    let needs = |it: &&Placeholder| is_json(it) && !it.has_default();
-    let keep_if = || {
-        let all = route.gate.keep_if.as_ref()?.placeholders();
-        Some(("keep_if", all.iter().find(needs)?.to_string()))
-    };
-    let headers = || {
-        let mut own = route.headers.items.iter().filter_map(|item| match item {
-            HeaderItem::Own(_, template) => Some(template),
-            _ => None,
-        });
-        own.find_map(|template| Some(("headers", template.placeholders().find(needs)?.to_string())))
-    };
-    let (name, placeholder) = places.next().or_else(keep_if).or_else(headers)?;
-    Some(format!(
-        "{}.{name}: with tombstone = \"empty\", a message without payload has no {placeholder}: its key is \
-         not deleted",
-        route.id
-    ))
+    if let Some((key, placeholder)) = needed.next() {
+        return Some(says(key, format!("a message without payload has no {placeholder}")));
+    }
+    if let (TimestampFrom::Json(_), true) = (&route.timestamp.from, route.timestamp.refuse_invalid)
+    {
+        let why =
+            format!("a message without payload has no {} and is refused", route.timestamp.from);
+        return Some(says("timestamp", why));
+    }
+    route.conditions().find_map(|(key, condition)| {
+        let recipe = match (key, condition.of_empty_payload()?) {
+            ("drop_if", true) => format!("{{json.}} exists and ({condition})"),
+            ("keep_if", false) => format!("not {{json.}} exists or ({condition})"),
+            _ => return None,
+        };
+        let why = "a message without payload has no JSON fields and is dropped".to_owned();
+        Some(format!("{}; what lets it pass is {recipe}", says(key, why)))
+    })
 }
 
 impl Route {
     /// The first thing that it reads and only MQTT 5 has.
     fn of_mqtt_5(&self) -> Option<String> {
-        let written = self.written_placeholders();
-        let is_read = |source: &&&str| written.iter().any(|text| text.contains(**source));
-        if let Some(source) = OF_MQTT_5.iter().find(is_read) {
-            return Some(format!("the source {}", source.trim_matches(['{', '.'])));
+        let templates = self.templates().into_iter().flat_map(|(_, it)| it.placeholders().cloned());
+        let conditions = self.conditions().flat_map(|(_, condition)| condition.placeholders());
+        let of_5 = |placeholder: Placeholder| match placeholder.source() {
+            Source::User(_) => Some("user"),
+            Source::ContentType => Some("content_type"),
+            Source::CorrelationData => Some("correlation_data"),
+            Source::ResponseTopic => Some("response_topic"),
+            _ => None,
+        };
+        if let Some(source) = templates.chain(conditions).find_map(of_5) {
+            return Some(format!("the source {source}"));
         }
         if matches!(self.timestamp.from, TimestampFrom::User(_)) {
             return Some("the source user".to_owned());
@@ -249,21 +325,38 @@ impl Route {
         Some(format!("the header {}", header_word(item)))
     }
 
-    /// Its templates and conditions, as written.
-    fn written_placeholders(&self) -> Vec<String> {
+    /// Its templates, each with its key.
+    fn templates(&self) -> Vec<(&'static str, &Template)> {
         let key = match &self.key {
             Key::Template(template) => Some(template),
             Key::MqttTopic | Key::None => None,
         };
+        let one = [
+            ("kafka_topic", Some(&self.kafka_topic)),
+            ("key", key),
+            ("partition", self.partition.as_ref()),
+            ("bridge_id_from", self.headers.bridge_id_from.as_ref()),
+        ];
+        let one = one.into_iter().filter_map(|(name, template)| Some((name, template?)));
         let own = self.headers.items.iter().filter_map(|item| match item {
-            HeaderItem::Own(_, template) => Some(template),
+            HeaderItem::Own(_, template) => Some(("headers", template)),
             _ => None,
         });
-        let id = self.headers.bridge_id_from.as_ref();
-        let templates = std::iter::once(&self.kafka_topic).chain(key).chain(&self.partition);
-        let templates = templates.chain(own).chain(id).map(ToString::to_string);
-        let conditions = self.gate.drop_if.iter().chain(&self.gate.keep_if);
-        templates.chain(conditions.map(ToString::to_string)).collect()
+        one.chain(own).collect()
+    }
+
+    /// Its conditions, each with its key.
+    fn conditions(&self) -> impl Iterator<Item = (&'static str, &Condition)> {
+        let drop_if = self.gate.drop_if.iter().map(|condition| ("drop_if", condition));
+        drop_if.chain(self.gate.keep_if.iter().map(|condition| ("keep_if", condition)))
+    }
+}
+
+/// A route by its number, and by its name if it has one of its own.
+fn called(route: &Route) -> String {
+    match &*route.name == route.filter.as_str() {
+        true => route.id.to_string(),
+        false => format!("{} ({})", route.id, quoted(&route.name)),
     }
 }
 

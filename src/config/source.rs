@@ -232,6 +232,9 @@ impl Source {
                 }
                 _ => {
                     let text = match property_of(section, name_of) {
+                        _ if KEYS.iter().any(|key| key.path == name_of) => format!(
+                            "`{name_of}` stands at the top of the file, before the first section"
+                        ),
                         Some(property) => format!(
                             "it is a property of librdkafka: write {property} below [{PROPERTIES}]"
                         ),

@@ -1,14 +1,17 @@
 //! What is legal and may have unwanted consequences.
 
+use std::collections::BTreeSet;
+
 use super::connections::MqttSection;
 use super::kafka_login;
 use super::mqtt_config::Protocol;
 use super::resolved::Config;
 use super::suggest::quoted;
-use crate::route::Route;
+use crate::route::pairs::Pairs;
+use crate::route::{Filter, Route};
 
 /// Most warnings of one configuration: many routes make very many pairs.
-const WARNINGS_MAX: usize = 20;
+pub(super) const WARNINGS_MAX: usize = 20;
 
 impl Config {
     /// Warnings about settings that are legal and may have unwanted consequences, one line each.
@@ -21,23 +24,24 @@ impl Config {
         for section in &sections {
             all.extend(self.shared_warnings(*section));
         }
+        let mut pairs = Pairs::of(self.routes.iter().map(|route| &route.filter));
+        let mut of_pairs = Vec::new();
         for section in &sections {
-            all.extend(self.overlap_warnings(*section));
+            of_pairs.extend(self.overlap_warnings(*section, &pairs));
         }
-        all.extend(self.route_warnings());
+        of_pairs.extend(self.route_warnings(&sections, &mut pairs));
+        if !pairs.are_all() {
+            all.push("routes: too many overlap, not all pairs of them were compared".to_owned());
+        }
+        all.extend(of_pairs);
         // What several connections have in common is said once.
-        let mut warnings: Vec<String> = Vec::new();
-        for warning in all {
-            if !warnings.contains(&warning) {
-                warnings.push(warning);
-            }
+        let mut said = BTreeSet::new();
+        all.retain(|warning| said.insert(warning.clone()));
+        if all.len() > WARNINGS_MAX {
+            all.truncate(WARNINGS_MAX);
+            all.push("and more of this kind".to_owned());
         }
-        let more = warnings.len().saturating_sub(WARNINGS_MAX);
-        warnings.truncate(WARNINGS_MAX);
-        if more > 0 {
-            warnings.push(format!("and {more} more warnings of this kind"));
-        }
-        warnings
+        all
     }
 
     /// Pages that others than this machine could reach, and no token to ask for.
@@ -57,25 +61,34 @@ impl Config {
 
     /// Overlapping subscriptions: the bridge can recognise the copies only over MQTT 5, and those of a
     /// shared group not at all.
-    fn overlap_warnings(&self, section: MqttSection<'_>) -> Vec<String> {
-        let routes = self.routes_of(section.first());
-        let brings_all =
-            |one: &Route, other: &Route| one.qos >= other.qos && one.filter.covers(&other.filter);
-        let pairs = routes
-            .iter()
-            .enumerate()
-            .flat_map(|(index, route)| routes[..index].iter().map(move |earlier| (earlier, route)));
+    fn overlap_warnings(&self, section: MqttSection<'_>, pairs: &Pairs) -> Vec<String> {
+        let group = section.first().group.as_deref();
+        let is_own = |route: &Route| route.is_from(&section.first().section);
+        // As it is subscribed.
+        let filter = |route: &Route| match group {
+            Some(group) => route.filter.shared_in(group),
+            None => route.filter.clone(),
+        };
+        let brings_all = |one: &(&Route, Filter), other: &(&Route, Filter)| {
+            one.0.qos >= other.0.qos && one.1.covers(&other.1)
+        };
+        let own = self.routes.iter().enumerate().filter(|(_, route)| is_own(route));
+        let pairs = own.flat_map(|(at, route)| {
+            let earlier = pairs.earlier(at).iter().map(|before| &self.routes[*before]);
+            earlier.filter(|it| is_own(it)).map(move |earlier| (earlier, route))
+        });
         pairs
+            .map(|(one, other)| ((one, filter(one)), (other, filter(other))))
             .filter(|(one, other)| {
-                (may_speak_311(section) || one.filter.is_shared())
-                    && one.filter.overlaps(&other.filter)
+                (may_speak_311(section) || one.1.is_shared())
+                    && one.1.overlaps(&other.1)
                     && !brings_all(one, other)
                     && !brings_all(other, one)
             })
             // One more than is shown.
             .take(WARNINGS_MAX + 1)
-            .map(|(one, other)| {
-                let what = match one.filter.is_shared() {
+            .map(|((one, filter), (other, its))| {
+                let what = match filter.is_shared() {
                     true => {
                         "the broker sends the group a copy for each of them, perhaps to different \
                          members, and each copy becomes a record"
@@ -90,8 +103,8 @@ impl Config {
                      common: {what}",
                     one.id,
                     other.id,
-                    one.filter.as_str(),
-                    other.filter.as_str()
+                    filter.as_str(),
+                    its.as_str()
                 )
             })
             .collect()

@@ -106,7 +106,7 @@ fn play(rate: u32, seconds: u64, life: Duration, slow: Duration) -> (Verifier, A
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let subscribed = broker.subscribed(CLIENT_ID);
-        tokio::time::timeout(Duration::from_secs(5), subscribed).await.expect("subscribed");
+        tokio::time::timeout(DEADLINE, subscribed).await.expect("subscribed");
     });
     let (stop, stopped) = watch::channel(false);
     let publishing = thread::spawn(move || runtime.block_on(fleet.run(address, stopped)));

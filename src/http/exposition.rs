@@ -10,7 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::message::RouteName;
+use crate::message::{RouteId, RouteName};
 use crate::observe::health::{CODES, WARNINGS};
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
 use crate::observe::{ConnectionMetrics, Conservation, ReloadOutcome};
@@ -37,8 +37,7 @@ pub(super) fn write(scrape: Scrape) -> std::result::Result<String, Error> {
 pub(super) struct Scrape {
     pub(super) connections: Vec<Connection>,
     pub(super) restarts: BTreeMap<(Arc<str>, &'static str), u64>,
-    /// By [`RouteId`](crate::message::RouteId).
-    pub(super) routes: Vec<RouteName>,
+    pub(super) routes: BTreeMap<RouteId, RouteName>,
     /// What routes noted of messages, by the names of the routes.
     pub(super) notes: BTreeMap<(Arc<str>, Note), u64>,
     /// The places where messages could be held, and whether they are.
@@ -74,7 +73,8 @@ impl Connection {
     }
 
     fn records_delivered(&self) -> u64 {
-        self.stages.delivered.iter().flat_map(|histogram| histogram.counts).sum()
+        let known = self.stages.delivered.values().map(StageHistogram::count).sum::<u64>();
+        known + self.stages.delivered_of_gone
     }
 
     fn label(&self) -> (&'static str, &str) {
@@ -219,13 +219,15 @@ impl Scrape {
         let unit = Some(&Unit::Seconds);
         let mut family = to.encode_descriptor("stage", help, unit, MetricType::Histogram)?;
         for connection in &self.connections {
-            let Stages { produced, delivered, acknowledged } = &connection.stages;
+            let Stages { produced, delivered, acknowledged, .. } = &connection.stages;
             for (stage, routes) in
                 [("produced", produced), ("delivered", delivered), ("acknowledged", acknowledged)]
             {
                 // A route that is not from this connection has none here.
-                let counted = self.routes.iter().zip(routes).filter(|(_, it)| !it.is_empty());
-                for (RouteName { name, mqtt_filter }, histogram) in counted {
+                for (route, histogram) in routes {
+                    let Some(RouteName { name, mqtt_filter }) = self.routes.get(route) else {
+                        continue;
+                    };
                     let labels = [
                         ("stage", stage),
                         ("route", &**name),
@@ -262,7 +264,7 @@ fn histogram_of(metric: &mut MetricEncoder<'_>, histogram: &StageHistogram) -> R
     let seconds = |us: u64| us as f64 / 1e6;
     let bounds = BOUNDS_US.iter().map(|bound| seconds(*bound)).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(histogram.counts).collect();
-    let count = histogram.counts.iter().sum();
+    let count = histogram.count();
     metric.encode_histogram::<NoLabelSet>(seconds(histogram.sum_us), count, &buckets, None)
 }
 
@@ -288,8 +290,9 @@ mod tests {
             mqtt_filter: mqtt_filter.into(),
         };
         let stages = Stages {
-            produced: vec![StageHistogram::default(), histogram],
-            delivered: vec![histogram; 2],
+            // The last one is a route that was let go.
+            produced: [(RouteId(1), histogram), (RouteId(7), histogram)].into(),
+            delivered: [(RouteId(0), histogram), (RouteId(1), histogram)].into(),
             ..Stages::default()
         };
         Scrape {
@@ -298,7 +301,9 @@ mod tests {
                 connection("west", 0, Stages::default()),
             ],
             restarts: [(("kafka".into(), "panic"), 3)].into(),
-            routes: vec![route("other", "other/#"), route("a", "a/\"b\\/#")],
+            routes: [(0, route("other", "other/#")), (1, route("a", "a/\"b\\/#"))]
+                .map(|(id, route)| (RouteId(id), route))
+                .into(),
             notes: [
                 (("a/#".into(), Note::Dropped(DropReason::KeepIf)), 5),
                 (("a/#".into(), Note::TimestampFellBack), 7),

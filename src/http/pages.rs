@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::exposition::{self, Connection, Scrape};
 use super::html;
 use crate::config::Config;
+use crate::message::RouteName;
 use crate::observe::Logging;
 use crate::observe::health::{self, ConnectionHealth, Reason, Snapshot};
 use crate::supervisor::Readiness;
@@ -113,14 +114,17 @@ impl Pages {
         let mut held: BTreeMap<_, _> =
             self.readiness.places().iter().map(|place| (place.to_string(), false)).collect();
         held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
+        let routes = metrics.route_names().all();
         let mut notes = BTreeMap::new();
         for ((route, note), count) in metrics.notes() {
-            *notes.entry((metrics.route_names().name(route), note)).or_default() += count;
+            if let Some(RouteName { name, .. }) = routes.get(&route) {
+                *notes.entry((Arc::clone(name), note)).or_default() += count;
+            }
         }
         Scrape {
             connections: metrics.connections().iter().map(Connection::of).collect(),
             restarts: metrics.restarts(),
-            routes: metrics.route_names().all(),
+            routes,
             notes,
             held,
             warnings: health::warnings(&seen).iter().map(|warning| warning.reason).collect(),

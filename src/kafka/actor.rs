@@ -18,7 +18,8 @@ use super::login::{FilesChanged, Login, NotMade};
 use super::partition_queue::Path;
 use super::producer::{Extras, Outgoing, Producer, Report, Target};
 use super::producer_event::{Event, ProducerEvent};
-use super::registrar::{Answers, Question, Registrar};
+use super::questions::Question;
+use super::registrar::{Answers, Registrar};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
@@ -232,9 +233,14 @@ impl Output for Commands<'_> {
     }
 
     fn flush(&mut self, left_behind: usize) {
-        if let Some(producer) = &self.producers.pipelined {
+        if let Some(producer) = &mut self.producers.pipelined {
             producer.flush(left_behind);
         }
+    }
+
+    fn silent_since(&self) -> Option<Instant> {
+        let producers = [&self.producers.pipelined, &self.producers.serial].into_iter();
+        producers.flatten().filter_map(Producer::silent_since).min()
     }
 
     fn ask(&mut self, question: Question) {

@@ -15,7 +15,7 @@ use super::classify;
 use super::dead_letter::queue::DeadLetterQueue;
 use super::dead_letter::{DeadLetter, DeadLetterKind, Extent};
 use super::partition_queue::{PartitionQueue, Path, ROUND_BELOW};
-use super::registrar::Answer;
+use super::questions::Answer;
 use super::replay::{Known, Replay};
 use crate::config::Config;
 use crate::failpoint::{self, Site};
@@ -118,6 +118,8 @@ pub(super) struct Delivery {
     full: bool,
     /// Since when no broker is reachable.
     away_since: Option<Instant>,
+    /// When Kafka was last seen to be away for long: until then no client could report anything.
+    away_until: Option<Instant>,
     stale_batches: u64,
 }
 
@@ -142,6 +144,7 @@ impl Delivery {
             round_left: 0,
             full: false,
             away_since: None,
+            away_until: None,
             stale_batches: 0,
         }
     }
@@ -515,8 +518,12 @@ impl Delivery {
         let since = self.unconfirmed_since(now);
         let is_reachable = self.away_since.is_none();
         out.tell(Told::Unconfirmed { since, is_reachable });
-        let Some(since) = since.filter(|_| is_reachable) else { return };
-        if self.lifecycle.is_stuck(since, now) {
+        if self.away_since.is_some_and(|at| now.saturating_duration_since(at) >= UNCONFIRMED_AFTER)
+        {
+            self.away_until = Some(now);
+        }
+        let silent_since = out.silent_since().map(|at| self.away_until.map_or(at, |it| at.max(it)));
+        if since.is_some() && is_reachable && self.lifecycle.is_stuck(silent_since, now) {
             self.fail("it confirms nothing although Kafka answers", now, out);
         }
     }

@@ -10,7 +10,7 @@ use super::presence::Absence;
 use super::*;
 use crate::kafka::dead_letter::file::DeadLetterFile;
 use crate::kafka::producer::{Extras, Outgoing, Report, Target};
-use crate::kafka::registrar::Question;
+use crate::kafka::questions::Question;
 use crate::message::{
     Destinations, Header, IfMissing, KafkaTopicOrigin, Message, NO_ROUTE, NewKafkaTopic, Qos,
     Record, RecordExtras, Refusal, RouteId, Seq,
@@ -53,6 +53,8 @@ struct Kafka {
     /// No producer of these can be made.
     cannot_start: Vec<Path>,
     starts: usize,
+    /// A client has reported none of its records since then.
+    silent_since: Option<Instant>,
 }
 
 impl Kafka {
@@ -145,6 +147,10 @@ impl Output for Kafka {
 
     fn flush(&mut self, _: usize) {
         self.flushes += 1;
+    }
+
+    fn silent_since(&self) -> Option<Instant> {
+        self.silent_since
     }
 
     fn ask(&mut self, question: Question) {
@@ -492,6 +498,7 @@ fn a_kafka_that_confirms_nothing_gets_a_new_producer_unless_it_is_unreachable() 
         let mut stage = Stage::new(|_| {});
         stage.hand_on(ONE, message(1, 1));
         let Stage { delivery, kafka, now } = &mut stage;
+        kafka.silent_since = Some(now.instant);
         if !is_reachable {
             delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
         }
@@ -1057,4 +1064,53 @@ proptest! {
             prop_assert_eq!(names.len(), 1, "{:?} have one number", names);
         }
     }
+}
+
+#[test]
+fn a_client_has_its_time_from_the_end_of_an_outage() {
+    let mut stage = Stage::new(|_| {});
+    stage.hand_on(ONE, message(1, 1));
+    stage.kafka.silent_since = Some(stage.now.instant);
+    let Stage { delivery, kafka, now } = &mut stage;
+    delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
+    let pass = |stage: &mut Stage, minutes| {
+        for _ in 0..minutes {
+            stage.wait(Duration::from_secs(60));
+            stage.tick();
+        }
+        stage.kafka.epochs.len()
+    };
+    pass(&mut stage, 60);
+    // Another client was the first to reach it.
+    let Stage { delivery, kafka, .. } = &mut stage;
+    delivery.reached(kafka);
+    assert_eq!(pass(&mut stage, 4), 1);
+    // What it had in flight has time to be reported.
+    assert_eq!(pass(&mut stage, 2), 2, "it is stuck");
+}
+
+#[test]
+fn a_client_that_reports_nothing_ends_its_producer_although_others_deliver_and_kafka_answers() {
+    let mut stage = Stage::new(|_| {});
+    let minute = Duration::from_secs(60);
+    stage.hand_on(ONE, message(1, 1));
+    stage.kafka.silent_since = Some(stage.now.instant);
+    for nth in 1..=5 {
+        assert_eq!(stage.kafka.epochs.len(), 1, "before minute {nth}");
+        // The first record stays in flight, and what comes is delivered.
+        let Stage { delivery, kafka, now } = &mut stage;
+        delivery.trouble(classify::ALL_BROKERS_DOWN, "down", None, now.instant, kafka);
+        stage.hand_on(ONE, vec![named(nth, "other", IfMissing::DeadLetter)]);
+        stage.answer(|_| Ok(PARTITIONS));
+        stage.report(Path::Serial, &[0; 9], None);
+        if let Some(other) = stage.kafka.pipelined.iter().position(|it| it.kafka_topic == "other") {
+            stage.kafka.pipelined.swap(0, other);
+            stage.report(Path::Pipelined, &[0], None);
+        }
+        stage.now.instant += minute;
+        stage.tick();
+    }
+    // What it had in flight has time to be reported.
+    stage.wait(minute);
+    assert_eq!(stage.kafka.epochs.len(), 2, "and it is replaced");
 }

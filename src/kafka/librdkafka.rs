@@ -2,7 +2,7 @@
 //! Kafka topics, the records handed to it, its events.
 //!
 //! The `SAFETY` comments rely on the following:
-//! - A client is valid until it is dropped. Each [`Topic`] holds its client, so no handle outlives it.
+//! - A client is valid until it is dropped. Each [`KafkaTopic`] holds its client, so no handle outlives it.
 //! - librdkafka's functions may be called from any thread, with one client from several at once.
 //! - librdkafka copies what it is given (keys, values, headers, names) before the call returns.
 //! - Error codes are read as numbers, never as the bindings' enum: librdkafka passes on whatever number a
@@ -176,20 +176,20 @@ impl Client {
     ///
     /// # Errors
     /// librdkafka's code.
-    pub(super) fn topic(self: &Arc<Self>, name: &str) -> Result<Topic, i32> {
+    pub(super) fn kafka_topic(self: &Arc<Self>, name: &str) -> Result<KafkaTopic, i32> {
         // SAFETY: null stands for the client's own configuration.
-        unsafe { self.new_topic(&c_string(name)?, ptr::null_mut()) }
+        unsafe { self.new_kafka_topic(&c_string(name)?, ptr::null_mut()) }
     }
 
     /// The same, but `partitioner` chooses.
     ///
     /// # Errors
     /// The same.
-    pub(super) fn partitioned_topic<P: Partitioner>(
+    pub(super) fn kafka_topic_with<P: Partitioner>(
         self: &Arc<Self>,
         name: &str,
         partitioner: &Arc<P>,
-    ) -> Result<Topic, i32> {
+    ) -> Result<KafkaTopic, i32> {
         let name = c_string(name)?;
         self.kept.lock().push(Arc::clone(partitioner) as _);
         // SAFETY: the client is valid, the configuration is ours until it is given away, and the opaque is
@@ -198,24 +198,24 @@ impl Client {
             let configuration = sys::rd_kafka_default_topic_conf_dup(self.handle);
             sys::rd_kafka_topic_conf_set_opaque(configuration, opaque(partitioner));
             sys::rd_kafka_topic_conf_set_partitioner_cb(configuration, Some(choose::<P>));
-            self.new_topic(&name, configuration)
+            self.new_kafka_topic(&name, configuration)
         }
     }
 
     /// # Safety
     /// The configuration is null, or valid and given away.
-    unsafe fn new_topic(
+    unsafe fn new_kafka_topic(
         self: &Arc<Self>,
         name: &CStr,
         configuration: *mut sys::rd_kafka_topic_conf_t,
-    ) -> Result<Topic, i32> {
+    ) -> Result<KafkaTopic, i32> {
         // SAFETY: the client is valid; the caller's promise; the code is a variable of this thread.
         unsafe {
             let handle = sys::rd_kafka_topic_new(self.handle, name.as_ptr(), configuration);
             if handle.is_null() {
                 return Err(ffi::rd_kafka_last_error());
             }
-            Ok(Topic { handle, client: Arc::clone(self) })
+            Ok(KafkaTopic { handle, client: Arc::clone(self), arguments: Vec::new() })
         }
     }
 
@@ -370,35 +370,35 @@ impl Client {
     ///
     /// # Errors
     /// librdkafka's code and sentence: there is no answer.
-    pub(super) fn describe_topics(
+    pub(super) fn describe_kafka_topics(
         &self,
         names: &[&str],
         within: Duration,
-    ) -> Result<Vec<OfTopic<i32>>, CodeAndSentence> {
+    ) -> Result<Vec<OfKafkaTopic<i32>>, CodeAndSentence> {
         let names = c_strings(names)?;
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         // SAFETY: client, options and queue are valid; the names live until the collection has copied them,
         // which is ours until it is destroyed.
         let event = self.admin(op, within, |options, queue| unsafe {
-            let topics =
+            let kafka_topics =
                 sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-            sys::rd_kafka_DescribeTopics(self.handle, topics, options, queue);
-            sys::rd_kafka_TopicCollection_destroy(topics);
+            sys::rd_kafka_DescribeTopics(self.handle, kafka_topics, options, queue);
+            sys::rd_kafka_TopicCollection_destroy(kafka_topics);
         })?;
         // SAFETY: the event is valid and of this kind, with as many elements as is said; all belongs to it.
         unsafe {
             let result = sys::rd_kafka_event_DescribeTopics_result(event.0);
             let mut count = 0;
-            let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+            let kafka_topics = sys::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
             let described = (0..count).map(|at| {
-                let topic = topics.add(at).read();
-                let name = text(sys::rd_kafka_TopicDescription_name(topic));
-                let error = sys::rd_kafka_TopicDescription_error(topic);
+                let kafka_topic = kafka_topics.add(at).read();
+                let name = text(sys::rd_kafka_TopicDescription_name(kafka_topic));
+                let error = sys::rd_kafka_TopicDescription_error(kafka_topic);
                 let found = match ffi::rd_kafka_error_code(error) {
                     0 => {
                         let mut partitions = 0;
-                        sys::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+                        sys::rd_kafka_TopicDescription_partitions(kafka_topic, &raw mut partitions);
                         Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
                     }
                     code => Err((code, text(sys::rd_kafka_error_string(error)))),
@@ -414,20 +414,20 @@ impl Client {
     ///
     /// # Errors
     /// librdkafka's code and sentence: there is no answer, and some may have been created.
-    pub(super) fn create_topics(
+    pub(super) fn create_kafka_topics(
         &self,
-        topics: &[(&str, &NewKafkaTopic)],
+        kafka_topics: &[(&str, &NewKafkaTopic)],
         within: Duration,
-    ) -> Result<Vec<OfTopic<()>>, CodeAndSentence> {
+    ) -> Result<Vec<OfKafkaTopic<()>>, CodeAndSentence> {
         /// As the brokers are configured.
         const DEFAULT: i32 = -1;
         let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
         let mut new = NewTopics(Vec::new());
-        for (name, topic) in topics {
+        for (name, kafka_topic) in kafka_topics {
             let names = c_strings(&[name])?;
             let mut said = [0; TEXT_MAX];
-            let partitions = topic.partitions.unwrap_or(DEFAULT);
-            let replication = topic.replication.unwrap_or(DEFAULT);
+            let partitions = kafka_topic.partitions.unwrap_or(DEFAULT);
+            let replication = kafka_topic.replication.unwrap_or(DEFAULT);
             // SAFETY: librdkafka copies the name, and writes at most so many bytes of text; what it makes
             // is ours until it is destroyed.
             unsafe {
@@ -442,7 +442,7 @@ impl Client {
                     return Err((INVALID_ARGUMENT, sentence(&said)));
                 }
                 new.0.push(made);
-                for (key, value) in &topic.config {
+                for (key, value) in &kafka_topic.config {
                     let setting = c_strings(&[key, value])?;
                     ffi::rd_kafka_NewTopic_set_config(
                         made,
@@ -543,7 +543,7 @@ impl Drop for Client {
 pub(super) type CodeAndSentence = (i32, String);
 
 /// The name of a Kafka topic, and what came of it.
-pub(super) type OfTopic<T> = (String, Result<T, CodeAndSentence>);
+pub(super) type OfKafkaTopic<T> = (String, Result<T, CodeAndSentence>);
 
 /// Kafka topics that are to be created.
 struct NewTopics(Vec<*mut sys::rd_kafka_NewTopic_t>);
@@ -551,20 +551,22 @@ struct NewTopics(Vec<*mut sys::rd_kafka_NewTopic_t>);
 impl Drop for NewTopics {
     fn drop(&mut self) {
         // SAFETY: each is valid until here, and nobody else destroys it.
-        self.0.iter().for_each(|topic| unsafe { sys::rd_kafka_NewTopic_destroy(*topic) });
+        self.0.iter().for_each(|new| unsafe { sys::rd_kafka_NewTopic_destroy(*new) });
     }
 }
 
 /// A Kafka topic of a client, which it keeps.
-pub(super) struct Topic {
+pub(super) struct KafkaTopic {
     handle: *mut sys::rd_kafka_topic_t,
     client: Arc<Client>,
+    /// Of [`KafkaTopic::produce_one`]; empty, but for the memory.
+    arguments: Vec<sys::rd_kafka_vu_t>,
 }
 
 // SAFETY: librdkafka's functions may be called from any thread.
-unsafe impl Send for Topic {}
+unsafe impl Send for KafkaTopic {}
 
-impl Topic {
+impl KafkaTopic {
     /// Hands over records for one partition; with [`UNASSIGNED`] librdkafka asks the partitioner for each.
     /// Never blocks. Returns librdkafka's code for each, 0 if it was taken; no codes if all were taken.
     pub(super) fn produce(&self, kafka_partition: i32, mut batch: Batch<'_>) -> Vec<i32> {
@@ -587,14 +589,14 @@ impl Topic {
         }
     }
 
-    /// Hands over one record with headers and timestamp, which [`Topic::produce`] cannot pass on. Never
+    /// Hands over one record with headers and timestamp, which [`KafkaTopic::produce`] cannot pass on. Never
     /// blocks. librdkafka copies the headers into a list of its own, which it frees if it does not take the
     /// record.
     ///
     /// # Errors
     /// librdkafka's code. The record was not taken, and there will be no report about it.
     pub(super) fn produce_one(
-        &self,
+        &mut self,
         kafka_partition: i32,
         record: Outgoing<'_>,
         extras: Extras<'_>,
@@ -630,13 +632,18 @@ impl Topic {
         let timestamp = timestamp.map(|ms| (TIMESTAMP, Union { i64_: ms }));
         let headers = extras.headers.iter().map(header);
         let arguments = fixed.into_iter().chain(timestamp).chain(headers);
-        let arguments: Vec<_> =
-            arguments.map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u }).collect();
+        let arguments = arguments.map(|(vtype, u)| sys::rd_kafka_vu_t { vtype, u });
+        self.arguments.extend(arguments);
         // SAFETY: client and handle are valid, each argument has the member that its kind names, and what
         // they point to lives until the call returns. The error is destroyed once.
         unsafe {
-            let error =
-                sys::rd_kafka_produceva(self.client.handle, arguments.as_ptr(), arguments.len());
+            let error = sys::rd_kafka_produceva(
+                self.client.handle,
+                self.arguments.as_ptr(),
+                self.arguments.len(),
+            );
+            // What they point to is the caller's.
+            self.arguments.clear();
             if error.is_null() {
                 return Ok(());
             }
@@ -647,14 +654,14 @@ impl Topic {
     }
 }
 
-impl Drop for Topic {
+impl Drop for KafkaTopic {
     fn drop(&mut self) {
         // SAFETY: the handle is valid until here, its client lives, and nobody else destroys it.
         unsafe { sys::rd_kafka_topic_destroy(self.handle) }
     }
 }
 
-/// Records for [`Topic::produce`].
+/// Records for [`KafkaTopic::produce`].
 pub(super) struct Batch<'a> {
     /// Never read as a whole: librdkafka writes codes to it.
     messages: Vec<MaybeUninit<sys::rd_kafka_message_t>>,
@@ -693,12 +700,12 @@ impl<'a> FromIterator<Outgoing<'a>> for Batch<'a> {
 pub(super) struct Metadata {
     /// The id of each broker, and its `host:port` (`advertised.listeners`).
     pub(super) brokers: Vec<(i32, String)>,
-    pub(super) topics: Vec<TopicMetadata>,
+    pub(super) kafka_topics: Vec<KafkaTopicMetadata>,
 }
 
 /// See [`Metadata`].
 #[derive(Debug)]
-pub(super) struct TopicMetadata {
+pub(super) struct KafkaTopicMetadata {
     pub(super) name: String,
     /// Kafka's code.
     pub(super) code: i32,
@@ -716,15 +723,17 @@ impl Metadata {
             let brokers = brokers.map(|broker| {
                 ((*broker).id, format!("{}:{}", text((*broker).host), (*broker).port))
             });
-            let topics = elements((*metadata).topics, (*metadata).topic_cnt).map(|topic| {
-                let partitions = elements((*topic).partitions, (*topic).partition_cnt);
-                TopicMetadata {
-                    name: text((*topic).topic),
-                    code: code(&raw const (*topic).err),
-                    leaders: partitions.map(|it| ((*it).id, (*it).leader)).collect(),
-                }
-            });
-            Self { brokers: brokers.collect(), topics: topics.collect() }
+            let kafka_topics =
+                elements((*metadata).topics, (*metadata).topic_cnt).map(|kafka_topic| {
+                    let partitions =
+                        elements((*kafka_topic).partitions, (*kafka_topic).partition_cnt);
+                    KafkaTopicMetadata {
+                        name: text((*kafka_topic).topic),
+                        code: code(&raw const (*kafka_topic).err),
+                        leaders: partitions.map(|it| ((*it).id, (*it).leader)).collect(),
+                    }
+                });
+            Self { brokers: brokers.collect(), kafka_topics: kafka_topics.collect() }
         }
     }
 }
@@ -787,7 +796,7 @@ unsafe extern "C" fn choose<P: Partitioner>(
     opaque: *mut c_void,
     index: *mut c_void,
 ) -> i32 {
-    // SAFETY: the opaque is the one of `partitioned_topic`; the key is null, or valid during this call.
+    // SAFETY: the opaque is the one of `kafka_topic_with`; the key is null, or valid during this call.
     unsafe {
         let key = (!key.is_null()).then(|| slice::from_raw_parts(key.cast(), length));
         (*opaque.cast_const().cast::<P>()).partition(index.addr(), key, count)
@@ -1036,13 +1045,13 @@ impl Mock {
         Self { cluster, _client: Arc::clone(client) }
     }
 
-    pub(super) fn create_topic(&self, name: &CStr, partitions: i32) {
+    pub(super) fn create_kafka_topic(&self, name: &CStr, partitions: i32) {
         // SAFETY: see above.
         unsafe { sys::rd_kafka_mock_topic_create(self.cluster, name.as_ptr(), partitions, 1) };
     }
 
     /// Metadata has this code for the Kafka topic from now on.
-    pub(super) fn set_topic_error(&self, name: &CStr, code: i32) {
+    pub(super) fn set_kafka_topic_error(&self, name: &CStr, code: i32) {
         // SAFETY: see above.
         unsafe { mock_ffi::rd_kafka_mock_topic_set_error(self.cluster, name.as_ptr(), code) };
     }

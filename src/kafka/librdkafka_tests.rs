@@ -7,10 +7,10 @@ use super::*;
 use crate::config::{Config, KafkaClient, kafka_client};
 use crate::kafka::delivery::ROUND_BYTES;
 use crate::kafka::delivery::item::RECORD_BYTES;
+use crate::observe::test_support::PATIENCE;
 
 /// No value of the bindings' enums.
 const UNKNOWN: [i32; 2] = [119, 133];
-const WITHIN: Duration = Duration::from_secs(20);
 /// Kafka's TOPIC_AUTHORIZATION_FAILED.
 const TOPIC_DENIED: i32 = 29;
 
@@ -36,7 +36,7 @@ impl Listener for Heard {
 
 fn first_report(client: &Client) -> Report {
     let heard = Heard::default();
-    let deadline = Instant::now() + WITHIN;
+    let deadline = Instant::now() + PATIENCE;
     while heard.0.borrow().is_empty() {
         client.poll(Duration::from_millis(100), &heard);
         assert!(Instant::now() < deadline, "no report");
@@ -49,9 +49,9 @@ fn a_report_keeps_a_code_that_the_bindings_do_not_know() {
     for code in UNKNOWN {
         let (client, cluster) = with_cluster(None);
         cluster.fail_produce(code);
-        let topic = client.topic("a").expect("a Kafka topic");
+        let kafka_topic = client.kafka_topic("a").expect("a Kafka topic");
         let batch = [(7, &b"key"[..], &b"value"[..]).into()].into_iter().collect();
-        assert!(topic.produce(UNASSIGNED, batch).is_empty());
+        assert!(kafka_topic.produce(UNASSIGNED, batch).is_empty());
         let report = first_report(&client);
         assert_eq!((report.index, report.code), (7, code));
     }
@@ -61,11 +61,11 @@ fn a_report_keeps_a_code_that_the_bindings_do_not_know() {
 fn metadata_keeps_a_code_that_the_bindings_do_not_know() {
     for code in UNKNOWN {
         let (client, cluster) = with_cluster(None);
-        cluster.set_topic_error(c"a", code);
-        let _topic = client.topic("a").expect("a Kafka topic");
-        let metadata = client.metadata(WITHIN).expect("an answer");
-        let [topic] = &metadata.topics[..] else { panic!("{metadata:?}") };
-        assert_eq!((&*topic.name, topic.code), ("a", code));
+        cluster.set_kafka_topic_error(c"a", code);
+        let _kafka_topic = client.kafka_topic("a").expect("a Kafka topic");
+        let metadata = client.metadata(PATIENCE).expect("an answer");
+        let [kafka_topic] = &metadata.kafka_topics[..] else { panic!("{metadata:?}") };
+        assert_eq!((&*kafka_topic.name, kafka_topic.code), ("a", code));
     }
 }
 
@@ -74,21 +74,21 @@ fn metadata_keeps_a_code_that_the_bindings_do_not_know() {
 fn a_record_that_is_not_even_taken_has_no_sentence() {
     let sentences = Arc::<Sentences>::default();
     let (client, cluster) = with_cluster(Some(&sentences));
-    cluster.set_topic_error(c"a", TOPIC_DENIED);
-    let topic = client.topic("a").expect("a Kafka topic");
-    client.metadata(WITHIN).expect("an answer");
+    cluster.set_kafka_topic_error(c"a", TOPIC_DENIED);
+    let kafka_topic = client.kafka_topic("a").expect("a Kafka topic");
+    client.metadata(PATIENCE).expect("an answer");
     // Where librdkafka has a sentence, three messages further on, is the value of the third.
     let value = &b"another's payload\0"[..];
     let batch = (0..8).map(|index| (index, &b"key"[..], value).into()).collect();
-    assert_eq!(topic.produce(UNASSIGNED, batch), [TOPIC_DENIED; 8]);
+    assert_eq!(kafka_topic.produce(UNASSIGNED, batch), [TOPIC_DENIED; 8]);
     assert_eq!(sentences.take(0), None);
 }
 
 #[test]
 fn a_name_with_nul_is_refused() {
     let (client, _) = with_cluster(None);
-    assert_eq!(client.topic("a\0b").err(), Some(TOPIC_EXCEPTION));
-    assert_eq!(client.ask_leader("a\0b", 0, WITHIN), Err(TOPIC_EXCEPTION));
+    assert_eq!(client.kafka_topic("a\0b").err(), Some(TOPIC_EXCEPTION));
+    assert_eq!(client.ask_leader("a\0b", 0, PATIENCE), Err(TOPIC_EXCEPTION));
 }
 
 #[test]
@@ -112,20 +112,22 @@ fn a_round_is_one_request_however_small_its_records_are() {
     settings.set("linger.ms", "2000");
     let client = Arc::new(Client::new(&settings, None).expect("a client"));
     let cluster = Mock::of(&client);
-    cluster.create_topic(c"a", 1);
+    cluster.create_kafka_topic(c"a", 1);
     cluster.track_requests();
-    let topic = client.topic("a").expect("a Kafka topic");
-    assert!(topic.produce(0, [(0, &b"k"[..], &b""[..]).into()].into_iter().collect()).is_empty());
+    let kafka_topic = client.kafka_topic("a").expect("a Kafka topic");
+    assert!(
+        kafka_topic.produce(0, [(0, &b"k"[..], &b""[..]).into()].into_iter().collect()).is_empty()
+    );
     assert_eq!(first_report(&client).code, 0);
     cluster.produce_requests();
     for bytes in [0, 1, 20, 200, 2_000, 200_000] {
         let (key, value) = (b"k", vec![b'v'; bytes]);
         let count = ROUND_BYTES / (key.len() + bytes + RECORD_BYTES);
         let round = (0..count).map(|index| (index, &key[..], &value[..]).into()).collect();
-        assert!(topic.produce(0, round).is_empty());
+        assert!(kafka_topic.produce(0, round).is_empty());
         client.flush(1);
         let heard = Heard::default();
-        let deadline = Instant::now() + WITHIN;
+        let deadline = Instant::now() + PATIENCE;
         while heard.0.borrow().len() < count {
             client.poll(Duration::from_millis(100), &heard);
             assert!(Instant::now() < deadline, "no report");

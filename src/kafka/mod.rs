@@ -15,6 +15,7 @@ pub mod partitions;
 mod producer_event;
 pub mod producer;
 pub mod dead_letter;
+mod questions;
 mod registrar;
 mod delivery;
 pub mod actor;

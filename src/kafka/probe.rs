@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::classify;
 use super::events::{Listener, Report};
-use super::librdkafka::{self, Metadata, Topic, TopicMetadata};
+use super::librdkafka::{self, KafkaTopic, KafkaTopicMetadata, Metadata};
 use super::login::{Doubt, Login};
 use super::producer::brokers;
 use parking_lot::Mutex;
@@ -167,7 +167,7 @@ impl Listener for Errors {
 struct Client {
     inner: Arc<librdkafka::Client>,
     /// Metadata is about these.
-    _topics: Vec<Topic>,
+    _kafka_topics: Vec<KafkaTopic>,
     /// Their names.
     names: BTreeSet<String>,
     /// For [`librdkafka::Client::remind_of_brokers`].
@@ -189,13 +189,13 @@ impl Client {
             .client(KafkaClient::Probe, None)
             .map_err(|not_made| io::Error::other(not_made.why))?;
         let names = names(config);
-        let topics = names
-            .iter()
-            .map(|name| inner.topic(name).map_err(|code| io::Error::other(classify::name(code))));
-        let topics = topics.collect::<io::Result<_>>()?;
+        let kafka_topics = names.iter().map(|name| {
+            inner.kafka_topic(name).map_err(|code| io::Error::other(classify::name(code)))
+        });
+        let kafka_topics = kafka_topics.collect::<io::Result<_>>()?;
         Ok(Self {
             inner,
-            _topics: topics,
+            _kafka_topics: kafka_topics,
             names,
             brokers: brokers(config),
             errors: Errors {
@@ -227,9 +227,10 @@ impl Client {
         match answer {
             Ok(metadata) => {
                 self.answered.set(true);
-                let troubles = metadata.topics.iter();
-                let troubles =
-                    troubles.filter_map(|topic| Some((topic.name.clone(), trouble(topic)?)));
+                let troubles = metadata.kafka_topics.iter();
+                let troubles = troubles.filter_map(|kafka_topic| {
+                    Some((kafka_topic.name.clone(), trouble(kafka_topic)?))
+                });
                 let mut troubles: BTreeMap<_, _> = troubles.collect();
                 self.ask_leaders(leaders(&metadata), &mut troubles);
                 self.errors.trouble.take();
@@ -317,9 +318,10 @@ struct Leader<'a> {
 /// Each broker that leads a partition, once.
 fn leaders(metadata: &Metadata) -> Vec<Leader<'_>> {
     let leader = |(id, address)| {
-        metadata.topics.iter().find_map(|topic| {
-            let (kafka_partition, _) = topic.leaders.iter().find(|(_, leader)| leader == id)?;
-            let (kafka_topic, kafka_partition) = (&*topic.name, *kafka_partition);
+        metadata.kafka_topics.iter().find_map(|kafka_topic| {
+            let (kafka_partition, _) =
+                kafka_topic.leaders.iter().find(|(_, leader)| leader == id)?;
+            let (kafka_topic, kafka_partition) = (&*kafka_topic.name, *kafka_partition);
             Some(Leader { address, kafka_topic, kafka_partition })
         })
     };
@@ -327,9 +329,9 @@ fn leaders(metadata: &Metadata) -> Vec<Leader<'_>> {
 }
 
 /// What the error code of a Kafka topic, or a partition without a leader, means.
-fn trouble(topic: &TopicMetadata) -> Option<TopicTrouble> {
-    let leaderless = topic.leaders.iter().find(|(_, leader)| *leader < 0);
-    match (topic.code, leaderless) {
+fn trouble(kafka_topic: &KafkaTopicMetadata) -> Option<TopicTrouble> {
+    let leaderless = kafka_topic.leaders.iter().find(|(_, leader)| *leader < 0);
+    match (kafka_topic.code, leaderless) {
         (0, None) => None,
         (0, Some((id, _))) => {
             Some(TopicTrouble::Unavailable(format!("partition {id} has no leader")))
@@ -343,13 +345,14 @@ fn trouble(topic: &TopicMetadata) -> Option<TopicTrouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::test_support::PATIENCE;
 
     #[test]
     fn events_of_the_client_do_not_pile_up() {
         let config = Arc::new(Config::for_test());
         let login = Arc::new(Login::new(Arc::clone(&config)));
         let client = Client::new(&config, &login).expect("a client");
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         // No broker is there, and librdkafka says so.
         while client.inner.queued() < 2 {
             assert!(Instant::now() < deadline, "no event");

@@ -1,5 +1,6 @@
-//! One librdkafka producer and the thread that polls it. The thread gathers the delivery reports of a round
-//! and then wakes the actor once; everything else is the actor's business.
+//! One producer: a librdkafka client, or several for many partitions
+//! (docs/decisions/0030-several-clients-of-a-producer.md), each with a thread that polls it. The threads gather
+//! the delivery reports of a round and then wake the actor once; everything else is the actor's business.
 
 use std::ffi::{CString, c_int};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use slog::{Logger, o};
 use super::classify;
 use super::events::Listener;
 pub use super::events::Report;
-use super::librdkafka::{Batch, Client, Topic, UNASSIGNED};
+use super::librdkafka::{Batch, Client, KafkaTopic, UNASSIGNED};
 use super::login::{Doubt, Login, NotMade};
 pub use super::outgoing::{Extras, Outgoing};
 use super::partition_queue::{Path, ROUND_BELOW};
@@ -36,6 +37,11 @@ const GATHER: Duration = Duration::from_millis(1);
 const RECOUNT: Duration = Duration::from_secs(10);
 /// The shortest time that `rd_kafka_flush` can wait.
 const FLUSH_MS: c_int = 1;
+/// librdkafka looks at all partitions of a client before each request, so a client that has so many gets no
+/// other Kafka topic, as long as there may be another client,
+const CLIENT_PARTITIONS: usize = 128;
+/// up to so many.
+const CLIENTS_MAX: usize = 8;
 /// How long to wait for metadata.
 const METADATA_WITHIN: Duration = Duration::from_millis(100);
 /// How often the thread asks for metadata to speed up the first delivery, and the pause in between.
@@ -59,31 +65,87 @@ pub struct Target<'a> {
     pub partitions: &'a Arc<Partitions>,
     /// Which of them; `None`: not known yet.
     pub kafka_partition: Option<i32>,
+    /// A template has named it. Only these are shared out among several clients.
+    pub is_named: bool,
 }
 
-/// What the poll thread and the actor share.
-struct Shared {
+/// One of the clients, with what its poll thread and the actor share.
+struct Polled {
     client: Arc<Client>,
-    context: Context,
+    context: Arc<Context>,
+    /// The thread asks for metadata until a broker answers.
+    probe: AtomicBool,
+    /// There has been a report.
+    reported: AtomicBool,
+    silence: Mutex<Silence>,
 }
 
-impl Shared {
+/// For how long a client has told nothing of what it has.
+struct Silence {
+    in_flight: usize,
+    /// Since its last report, or since it was given records when it had none.
+    since: Instant,
+}
+
+impl Polled {
+    /// Makes a client, and starts its thread.
+    fn start(
+        login: &Login,
+        sentences: Option<&Arc<Sentences>>,
+        context: &Arc<Context>,
+    ) -> Result<Arc<Self>, NotMade> {
+        let which = match context.name.1 {
+            Path::Pipelined => KafkaClient::Pipelined,
+            Path::Serial => KafkaClient::Serial,
+        };
+        let polled = Arc::new(Self {
+            client: login.client(which, sentences)?,
+            context: Arc::clone(context),
+            probe: AtomicBool::new(true),
+            reported: AtomicBool::new(false),
+            silence: Mutex::new(Silence { in_flight: 0, since: Instant::now() }),
+        });
+        let of_thread = Arc::clone(&polled);
+        thread::Builder::new()
+            .name("kafka-poll".to_owned())
+            .spawn(move || of_thread.poll_until_stopped())
+            .map_err(|error| NotMade {
+                why: format!("cannot start the poll thread: {error}"),
+                may_pass: false,
+            })?;
+        Ok(polled)
+    }
+
     /// So many records are about to be handed over: counted before one of them can be reported.
     fn hand_over(&self, count: usize) {
         self.context.in_flight.fetch_add(count, Relaxed);
+        let mut silence = self.silence.lock();
+        if silence.in_flight == 0 {
+            silence.since = Instant::now();
+        }
+        silence.in_flight += count;
     }
 
     /// librdkafka has taken them, except for so many.
     fn handed_over(&self, refused: usize) {
         self.context.in_flight.fetch_sub(refused, Relaxed);
-        if !self.context.reported.load(Relaxed) {
+        if refused > 0 {
+            let mut silence = self.silence.lock();
+            silence.in_flight = silence.in_flight.saturating_sub(refused);
+        }
+        if !self.reported.load(Relaxed) {
             // The poll thread speeds up the first delivery.
             self.client.wake();
         }
     }
+
+    fn silent_since(&self) -> Option<Instant> {
+        let silence = self.silence.lock();
+        (silence.in_flight > 0).then_some(silence.since)
+    }
 }
 
-/// See [`Shared`].
+/// What all clients of a producer share.
 struct Context {
     name: (Epoch, Path),
     waiting: Mutex<Waiting>,
@@ -93,10 +155,6 @@ struct Context {
     left_behind: AtomicUsize,
     /// For [`Client::remind_of_brokers`].
     brokers: CString,
-    /// The thread asks for metadata until a broker answers.
-    probe: AtomicBool,
-    /// There has been a report.
-    reported: AtomicBool,
     stop: AtomicBool,
     actor: Recipient<ProducerEvent>,
     log: Logger,
@@ -134,22 +192,27 @@ impl Context {
     }
 }
 
-impl Listener for Context {
+impl Listener for Polled {
     fn reports(&self, new: &[Report]) {
-        self.waiting.lock().reports.extend_from_slice(new);
-        self.in_flight.fetch_sub(new.len(), Relaxed);
+        self.context.waiting.lock().reports.extend_from_slice(new);
+        self.context.in_flight.fetch_sub(new.len(), Relaxed);
+        let mut silence = self.silence.lock();
+        silence.in_flight = silence.in_flight.saturating_sub(new.len());
+        silence.since = new.last().map_or(silence.since, |report| report.at.instant);
+        drop(silence);
         self.reported.store(true, Relaxed);
     }
 
     fn log(&self, level: i32, facility: &str, line: &str) {
+        let context = &*self.context;
         if facility == LEADER_LOST.0 && line.contains(LEADER_LOST.1) {
-            self.tell(Event::LeaderLost);
+            context.tell(Event::LeaderLost);
         }
         if facility == "CONFWARN" && line.contains(GAPLESS) {
             return; // librdkafka warns at each start that it is experimental: known and tested.
         }
         let suppressed = {
-            let mut limiters = self.limiters.lock();
+            let mut limiters = context.limiters.lock();
             let at =
                 limiters.iter().position(|(known, _)| known == facility).unwrap_or_else(|| {
                     limiters.push((facility.to_owned(), LogLimiter::every(LOG_INTERVAL)));
@@ -160,13 +223,13 @@ impl Listener for Context {
         let Some(suppressed) = suppressed else { return };
         let answered = !self.probe.load(Relaxed) || self.reported.load(Relaxed);
         let likely = diagnosis::of_kafka(0, line, answered).map(ToString::to_string);
-        let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => self.secrets.hide(line),
+        let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => context.secrets.hide(line),
             keys::LIKELY => likely, keys::SUPPRESSED => suppressed);
         match level {
-            ..=3 => slog::error!(self.log, "librdkafka says"; line),
-            4 => slog::warn!(self.log, "librdkafka says"; line),
-            5 | 6 => slog::info!(self.log, "librdkafka says"; line),
-            _ => slog::debug!(self.log, "librdkafka says"; line),
+            ..=3 => slog::error!(context.log, "librdkafka says"; line),
+            4 => slog::warn!(context.log, "librdkafka says"; line),
+            5 | 6 => slog::info!(context.log, "librdkafka says"; line),
+            _ => slog::debug!(context.log, "librdkafka says"; line),
         }
     }
 
@@ -174,26 +237,107 @@ impl Listener for Context {
         if code == classify::ALL_BROKERS_DOWN {
             self.probe.store(true, Relaxed);
         }
-        self.doubt.heard(code);
-        self.tell(Event::Trouble { code, detail: self.secrets.hide(detail) });
+        let context = &*self.context;
+        context.doubt.heard(code);
+        context.tell(Event::Trouble { code, detail: context.secrets.hide(detail) });
     }
 }
 
-/// A producer and its poll thread. When dropped it ends on a thread of its own, not on the caller's:
+/// A producer and its poll threads. When dropped it ends on threads of its own, not on the caller's:
 /// librdkafka takes up to half a second to end.
 pub struct Producer {
     /// By number, so that the name of a Kafka topic is looked up once and not for every record.
-    topics: Vec<Option<Counted>>,
+    kafka_topics: Vec<Option<Counted>>,
     /// A round is sent when it is complete instead of when `linger.ms` is over.
     flushes: bool,
+    /// Which clients have records of this round.
+    round: Round,
+    clients: Clients,
+    context: Arc<Context>,
+}
+
+/// The clients of a producer. There is always one.
+struct Clients {
+    login: Arc<Login>,
     /// Only the serial producer has them.
     sentences: Option<Arc<Sentences>>,
-    shared: Option<Arc<Shared>>,
+    all: Vec<Arc<Polled>>,
+    /// There may be more. Not of the serial producer, and not once the system had no room for another one.
+    may_grow: bool,
+    /// How many partitions each one has, as far as that was known at the first record of each Kafka topic.
+    partitions: Vec<usize>,
+}
+
+impl Clients {
+    /// The client of a Kafka topic that is new. What the configuration names has the first one: whether its
+    /// number of partitions is known depends on what was before, and few Kafka topics are to have one client.
+    fn place(&mut self, to: Target<'_>, context: &Arc<Context>) -> usize {
+        if !to.is_named {
+            return 0;
+        }
+        let wanted = place(&self.partitions, self.may_grow);
+        if wanted < self.all.len() {
+            return wanted;
+        }
+        match Polled::start(&self.login, self.sentences.as_ref(), context) {
+            Ok(another) => {
+                self.all.push(another);
+                self.partitions.push(0);
+                wanted
+            }
+            // Those that are there will do.
+            Err(NotMade { why, .. }) => {
+                self.may_grow = false;
+                slog::warn!(context.log, "no more clients for many kafka topics";
+                    keys::COUNT => self.all.len(), keys::DETAIL => context.secrets.hide(&why));
+                place(&self.partitions, false)
+            }
+        }
+    }
+
+    /// The Kafka topic has this client from now on.
+    fn placed(&mut self, client: usize, to: Target<'_>) {
+        self.partitions[client] += if to.is_named { to.partitions.count().max(1) } else { 1 };
+    }
+}
+
+/// Which client a new Kafka topic goes to, of those that have so many partitions; or the next one, which is to
+/// be made. One client after the other is filled, so that few Kafka topics have one.
+fn place(partitions: &[usize], may_grow: bool) -> usize {
+    let has_room = |count: &usize| *count < CLIENT_PARTITIONS;
+    match partitions.iter().position(has_room) {
+        Some(at) => at,
+        None if may_grow && partitions.len() < CLIENTS_MAX => partitions.len(),
+        None => {
+            let least = partitions.iter().enumerate().min_by_key(|(_, count)| **count);
+            least.map_or(0, |(at, _)| at)
+        }
+    }
+}
+
+/// See [`Producer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    Empty,
+    OfOne(usize),
+    OfSeveral,
+}
+
+impl Round {
+    fn add(&mut self, client: usize) {
+        *self = match *self {
+            Self::Empty => Self::OfOne(client),
+            Self::OfOne(other) if other == client => *self,
+            Self::OfOne(_) | Self::OfSeveral => Self::OfSeveral,
+        };
+    }
 }
 
 /// A Kafka topic, and when librdkafka last chose a partition of it.
 struct Counted {
-    topic: Topic,
+    handle: KafkaTopic,
+    /// Its place among the clients.
+    client: usize,
     chooser: Arc<Chooser>,
     counted_at: Option<Instant>,
 }
@@ -225,25 +369,6 @@ impl Counted {
     }
 }
 
-/// The Kafka topic, made at its first record.
-fn counted<'a>(
-    topics: &'a mut Vec<Option<Counted>>,
-    client: &Arc<Client>,
-    to: Target<'_>,
-) -> Result<&'a mut Counted, i32> {
-    if topics.len() <= to.number {
-        topics.resize_with(to.number + 1, || None);
-    }
-    match &mut topics[to.number] {
-        Some(counted) => Ok(counted),
-        none => {
-            let chooser = Arc::new(Chooser::new(to.partitions));
-            let topic = client.partitioned_topic(to.kafka_topic, &chooser)?;
-            Ok(none.insert(Counted { topic, chooser, counted_at: None }))
-        }
-    }
-}
-
 impl Producer {
     /// Makes a producer, whose events go to `actor`, and starts its thread. Needs no broker.
     ///
@@ -251,43 +376,53 @@ impl Producer {
     /// librdkafka refuses a property, a file cannot be read, or the system cannot start a thread.
     pub fn start(
         config: &Config,
-        login: &Login,
+        login: &Arc<Login>,
         name: (Epoch, Path),
         actor: Recipient<ProducerEvent>,
         log: &Logger,
     ) -> Result<Self, NotMade> {
-        let context = Context {
+        let context = Arc::new(Context {
             name,
             brokers: brokers(config),
             waiting: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             left_behind: AtomicUsize::new(0),
-            probe: AtomicBool::new(true),
-            reported: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             actor,
             log: log.new(o!(keys::COMPONENT => "librdkafka")),
             secrets: login.secrets().clone(),
             doubt: login.doubt().clone(),
             limiters: Mutex::default(),
-        };
-        let which = match name.1 {
-            Path::Pipelined => KafkaClient::Pipelined,
-            Path::Serial => KafkaClient::Serial,
-        };
+        });
         let sentences = (name.1 == Path::Serial).then(Arc::<Sentences>::default);
-        let client = login.client(which, sentences.as_ref())?;
-        let shared = Arc::new(Shared { client, context });
-        let polled = Arc::clone(&shared);
-        thread::Builder::new()
-            .name("kafka-poll".to_owned())
-            .spawn(move || poll_until_stopped(&polled))
-            .map_err(|error| NotMade {
-                why: format!("cannot start the poll thread: {error}"),
-                may_pass: false,
-            })?;
+        let first = Polled::start(login, sentences.as_ref(), &context)?;
+        let (all, partitions) = (vec![first], vec![0]);
+        let may_grow = name.1 == Path::Pipelined;
+        let login = Arc::clone(login);
+        let clients = Clients { login, sentences, all, may_grow, partitions };
         let flushes = name.1 == Path::Pipelined && !lingers(config);
-        Ok(Self { topics: Vec::new(), flushes, sentences, shared: Some(shared) })
+        Ok(Self { kafka_topics: Vec::new(), flushes, round: Round::Empty, clients, context })
+    }
+
+    /// The Kafka topic, made at its first record, its client, and the round that it adds to.
+    fn counted(&mut self, to: Target<'_>) -> Result<(&mut Counted, &Polled, &mut Round), i32> {
+        let Self { kafka_topics, round, clients, context, .. } = self;
+        if kafka_topics.len() <= to.number {
+            kafka_topics.resize_with(to.number + 1, || None);
+        }
+        let counted = match &mut kafka_topics[to.number] {
+            Some(counted) => counted,
+            none => {
+                let client = clients.place(to, context);
+                let chooser = Arc::new(Chooser::new(to.partitions));
+                let of = &clients.all[client].client;
+                let handle = of.kafka_topic_with(to.kafka_topic, &chooser)?;
+                clients.placed(client, to);
+                none.insert(Counted { handle, client, chooser, counted_at: None })
+            }
+        };
+        let polled = &*clients.all[counted.client];
+        Ok((counted, polled, round))
     }
 
     /// Hands records to librdkafka, which copies them. Never blocks. Returns librdkafka's code for each
@@ -301,14 +436,18 @@ impl Producer {
         to: Target<'_>,
         records: impl Iterator<Item = R>,
     ) -> Result<Vec<i32>, i32> {
-        let shared = self.shared.as_ref().expect("taken only by drop");
-        let counted = counted(&mut self.topics, &shared.client, to)?;
+        let (counted, client, round) = self.counted(to)?;
         let partition = counted.partition(to.kafka_partition, Instant::now());
         let batch: Batch<'_> =
             records.map(Into::into).inspect(|it| counted.announce(partition, it)).collect();
-        shared.hand_over(batch.len());
-        let codes = counted.topic.produce(partition, batch);
-        shared.handed_over(codes.iter().filter(|code| **code != 0).count());
+        let count = batch.len();
+        client.hand_over(count);
+        let codes = counted.handle.produce(partition, batch);
+        let refused = codes.iter().filter(|code| **code != 0).count();
+        client.handed_over(refused);
+        if refused < count {
+            round.add(counted.client);
+        }
         if codes.contains(&classify::UNKNOWN_PARTITION) {
             counted.counted_at = None;
         }
@@ -327,8 +466,7 @@ impl Producer {
         record: Outgoing<'_>,
         extras: Extras<'_>,
     ) -> Result<(), i32> {
-        let shared = self.shared.as_ref().expect("taken only by drop");
-        let counted = counted(&mut self.topics, &shared.client, to)?;
+        let (counted, client, round) = self.counted(to)?;
         let wanted = extras.kafka_partition;
         let partition = counted.partition(wanted.or(to.kafka_partition), Instant::now());
         match wanted {
@@ -338,11 +476,12 @@ impl Producer {
             }
             _ => counted.announce(partition, &record),
         }
-        shared.hand_over(1);
-        let sent = counted.topic.produce_one(partition, record, extras);
-        shared.handed_over(usize::from(sent.is_err()));
-        if sent.is_err() {
-            counted.chooser.forget_wanted(record.index);
+        client.hand_over(1);
+        let sent = counted.handle.produce_one(partition, record, extras);
+        client.handed_over(usize::from(sent.is_err()));
+        match sent {
+            Ok(()) => round.add(counted.client),
+            Err(_) => counted.chooser.forget_wanted(record.index),
         }
         if sent == Err(classify::UNKNOWN_PARTITION) {
             counted.counted_at = None;
@@ -356,84 +495,96 @@ impl Producer {
     ///
     /// `left_behind`: how many of the records in flight were given before this round. The actor is told of
     /// this round's reports without waiting for those.
-    pub fn flush(&self, left_behind: usize) {
-        self.shared().context.left_behind.store(left_behind, Relaxed);
-        if self.flushes {
-            self.shared().client.flush(FLUSH_MS);
+    pub fn flush(&mut self, left_behind: usize) {
+        self.context.left_behind.store(left_behind, Relaxed);
+        if let Some(client) = self.to_flush() {
+            self.clients.all[client].client.flush(FLUSH_MS);
+        }
+        self.round = Round::Empty;
+    }
+
+    /// Of several clients each would wait for the others, longer than for its `linger.ms`.
+    fn to_flush(&self) -> Option<usize> {
+        match self.round {
+            Round::OfOne(client) => self.flushes.then_some(client),
+            Round::Empty | Round::OfSeveral => None,
         }
     }
 
     /// What Kafka said about this record, which it refused. Only the serial producer knows.
     pub fn sentence(&self, index: usize) -> Option<String> {
-        self.sentences.as_ref()?.take(index)
+        self.clients.sentences.as_ref()?.take(index)
     }
 
     /// Swaps the reports that came since the last call into `reports`, which must be empty.
     pub fn take_reports(&self, reports: &mut Vec<Report>) {
-        let mut waiting = self.shared().context.waiting.lock();
+        let mut waiting = self.context.waiting.lock();
         waiting.told = false;
         std::mem::swap(&mut waiting.reports, reports);
     }
 
-    /// librdkafka's code and sentence, if this producer has failed for good.
-    pub fn fatal_error(&self) -> Option<(i32, String)> {
-        self.shared().client.fatal_error()
+    /// Since when a client that has records in flight has reported none: the longest time of all clients.
+    pub fn silent_since(&self) -> Option<Instant> {
+        self.clients.all.iter().filter_map(|polled| polled.silent_since()).min()
     }
 
-    fn shared(&self) -> &Arc<Shared> {
-        self.shared.as_ref().expect("taken only by drop")
+    /// librdkafka's code and sentence, if this producer has failed for good.
+    pub fn fatal_error(&self) -> Option<(i32, String)> {
+        self.clients.all.iter().find_map(|polled| polled.client.fatal_error())
     }
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        // They keep the client, which takes its time to end.
-        self.topics.clear();
-        let Some(shared) = self.shared.take() else { return };
-        shared.context.stop.store(true, Relaxed);
-        shared.client.wake();
-        // The poll thread is the last owner if it still runs, otherwise this one is.
-        let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
-        // If no thread can be started the closure is dropped here, and the client with it: slow, but right.
-        let _ = reaper.spawn(move || drop(shared));
+        // They keep the clients, which take their time to end.
+        self.kafka_topics.clear();
+        self.context.stop.store(true, Relaxed);
+        for polled in self.clients.all.drain(..) {
+            polled.client.wake();
+            // The poll thread is the last owner if it still runs, otherwise this one is.
+            let reaper = thread::Builder::new().name("kafka-reaper".to_owned());
+            // If no thread can be started the closure is dropped here, and the client with it: slow, but right.
+            let _ = reaper.spawn(move || drop(polled));
+        }
     }
 }
 
-fn poll_until_stopped(shared: &Shared) {
-    let Shared { client, context } = shared;
-    let end = panics::catch(|| {
-        let mut helped = 0;
-        let mut ask_at = Instant::now();
-        while !context.stop.load(Relaxed) {
-            failpoint::hit(Site::KafkaPoll);
-            if context.probe.load(Relaxed) && ask_at <= Instant::now() {
-                if client.metadata(METADATA_WITHIN).is_ok() {
-                    // Events from before the answer say that the brokers were down: out of date.
-                    while client.poll(Duration::ZERO, context) {}
-                    context.probe.store(false, Relaxed);
-                    context.tell(Event::Reached);
-                } else {
-                    client.remind_of_brokers(&context.brokers);
+impl Polled {
+    fn poll_until_stopped(&self) {
+        let Self { client, context, probe, reported, .. } = self;
+        let end = panics::catch(|| {
+            let mut helped = 0;
+            let mut ask_at = Instant::now();
+            while !context.stop.load(Relaxed) {
+                failpoint::hit(Site::KafkaPoll);
+                if probe.load(Relaxed) && ask_at <= Instant::now() {
+                    if client.metadata(METADATA_WITHIN).is_ok() {
+                        // Events from before the answer say that the brokers were down: out of date.
+                        while client.poll(Duration::ZERO, self) {}
+                        probe.store(false, Relaxed);
+                        context.tell(Event::Reached);
+                    } else {
+                        client.remind_of_brokers(&context.brokers);
+                    }
+                    ask_at = Instant::now() + POLL_MAX;
                 }
-                ask_at = Instant::now() + POLL_MAX;
+                // librdkafka asks for its producer id when metadata comes. If the broker cannot give one yet,
+                // it asks again after half a second, or when metadata comes again.
+                let first_waits = !reported.load(Relaxed) && context.in_flight.load(Relaxed) > 0;
+                let mut timeout = POLL_MAX;
+                if first_waits && helped < FIRST_HELPS {
+                    helped += 1;
+                    let _ = client.metadata(METADATA_WITHIN);
+                    timeout = FIRST_PAUSE;
+                }
+                let gathering = context.tell_reports(&mut context.waiting.lock());
+                client.poll(gathering.unwrap_or(timeout), self);
             }
-            // librdkafka asks for its producer id when metadata comes. If the broker cannot give one yet,
-            // it asks again after half a second, or when metadata comes again.
-            let first_waits =
-                !context.reported.load(Relaxed) && context.in_flight.load(Relaxed) > 0;
-            let mut timeout = POLL_MAX;
-            if first_waits && helped < FIRST_HELPS {
-                helped += 1;
-                let _ = client.metadata(METADATA_WITHIN);
-                timeout = FIRST_PAUSE;
-            }
-            let gathering = context.tell_reports(&mut context.waiting.lock());
-            client.poll(gathering.unwrap_or(timeout), context);
+        });
+        if !context.stop.load(Relaxed) {
+            let panic = end.err();
+            context.tell(Event::PollThreadEnded { panic });
         }
-    });
-    if !context.stop.load(Relaxed) {
-        let panic = end.err();
-        context.tell(Event::PollThreadEnded { panic });
     }
 }
 

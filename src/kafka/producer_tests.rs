@@ -3,9 +3,11 @@
 use std::ffi::CStr;
 
 use actix::{Actor, Handler};
+use rdkafka::types::RDKafkaRespErr;
 
 use super::*;
-use crate::kafka::test_support::{MockKafka, PATIENCE, ReadRecord};
+use crate::kafka::test_support::{MockKafka, ReadRecord};
+use crate::observe::test_support::PATIENCE;
 
 const PARTITIONS: i32 = 8;
 const TARGET: &str = "a";
@@ -23,6 +25,11 @@ impl Handler<ProducerEvent> for Deaf {
     fn handle(&mut self, _: ProducerEvent, _: &mut actix::Context<Self>) {}
 }
 
+/// The Kafka topic of most tests, as the configuration names one.
+fn target(partitions: &Arc<Partitions>, kafka_partition: Option<i32>) -> Target<'_> {
+    Target { number: 0, kafka_topic: TARGET, partitions, kafka_partition, is_named: false }
+}
+
 struct Stage {
     mock: MockKafka,
     partitions: Arc<Partitions>,
@@ -31,20 +38,23 @@ struct Stage {
 
 impl Stage {
     fn new() -> Self {
-        let mock = MockKafka::start(1, &[TARGET], PARTITIONS);
+        Self::of(1)
+    }
+
+    fn of(brokers: i32) -> Self {
+        let mock = MockKafka::start(brokers, &[TARGET], PARTITIONS);
         let mut config = Config::for_test();
         config.kafka.brokers = vec![mock.brokers.clone()];
         let (actor, log) = (Deaf.start().recipient(), Logger::root(slog::Discard, o!()));
         let name = (Epoch::next(), Path::Pipelined);
-        let login = Login::new(Arc::new(config.clone()));
+        let login = Arc::new(Login::new(Arc::new(config.clone())));
         let producer = Producer::start(&config, &login, name, actor, &log).expect("a producer");
         Self { mock, partitions: Arc::new(Partitions::new("murmur2_random")), producer }
     }
 
     fn send(&mut self, kafka_partition: Option<i32>, records: &[Outgoing<'_>]) {
         let partitions = Arc::clone(&self.partitions);
-        let to =
-            Target { number: 0, kafka_topic: TARGET, partitions: &partitions, kafka_partition };
+        let to = target(&partitions, kafka_partition);
         let codes = self.producer.send(to, records.iter().copied()).expect("taken");
         assert!(codes.is_empty(), "{codes:?}");
     }
@@ -52,13 +62,12 @@ impl Stage {
     fn send_one(&mut self, record: Outgoing<'_>, extras: Extras<'_>) -> Result<(), i32> {
         let partitions = Arc::clone(&self.partitions);
         let kafka_partition = partitions.of(record.key.unwrap_or(record.mqtt_topic));
-        let to =
-            Target { number: 0, kafka_topic: TARGET, partitions: &partitions, kafka_partition };
+        let to = target(&partitions, kafka_partition);
         self.producer.send_one(to, record, extras)
     }
 
     /// Sends what was given, and waits for so many reports of it.
-    fn delivered(&self, count: usize) -> Vec<Report> {
+    fn delivered(&mut self, count: usize) -> Vec<Report> {
         self.producer.flush(0);
         let (mut all, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         while all.len() < count {
@@ -149,7 +158,7 @@ async fn a_partition_that_kafka_has_not_is_said_at_once_and_nothing_is_reported(
     }
     stage.send(None, &[record(2, Some(b"k"), None)]);
     assert_eq!(stage.delivered(1)[0].index, 2);
-    assert_eq!(stage.producer.shared().context.in_flight.load(Relaxed), 0);
+    assert_eq!(stage.producer.context.in_flight.load(Relaxed), 0);
 }
 
 #[actix::test]
@@ -201,4 +210,183 @@ async fn both_ways_keep_one_order_in_a_partition_and_need_one_flush() {
     let seen = stage.read(kafka_partition);
     let seen: Vec<_> = seen.iter().filter_map(|it| it.value.clone()).collect();
     assert!(seen.is_sorted(), "{seen:?}");
+}
+
+#[test]
+fn kafka_topics_share_one_client_until_it_has_many_partitions() {
+    let mut partitions = vec![0];
+    let mut add = |count: usize| {
+        let at = place(&partitions, true);
+        partitions.resize(partitions.len().max(at + 1), 0);
+        partitions[at] += count;
+        at
+    };
+    let places: Vec<_> = (0..CLIENT_PARTITIONS).map(|_| add(1)).collect();
+    assert_eq!(places, [0; CLIENT_PARTITIONS]);
+    assert_eq!([add(1), add(CLIENT_PARTITIONS), add(1)], [1, 1, 2]);
+    // At the bound the one with the fewest takes it.
+    for expected in [2, 3, 4, 5, 6, 7, 0, 1, 3] {
+        assert_eq!(add(2 * CLIENT_PARTITIONS), expected);
+    }
+    assert_eq!(place(&[CLIENT_PARTITIONS], false), 0, "the serial producer has one");
+}
+
+/// Kafka topics of one partition, the last of which have the second client.
+struct Many {
+    stage: Stage,
+    names: Vec<String>,
+    all: Vec<Arc<Partitions>>,
+}
+
+impl Many {
+    const COUNT: usize = CLIENT_PARTITIONS + 20;
+
+    /// Each has had a record, so that its partition is known.
+    fn new(brokers: i32) -> Self {
+        let stage = Stage::of(brokers);
+        let names: Vec<String> = (0..Self::COUNT).map(|number| format!("many-{number}")).collect();
+        for name in &names {
+            stage.mock.cluster.create_topic(name, 1, 1).expect("made");
+            stage.mock.cluster.partition_leader(name, 0, Some(1)).expect("led");
+        }
+        let all = names.iter().map(|_| Arc::new(Partitions::new("murmur2_random"))).collect();
+        let mut many = Self { stage, names, all };
+        (0..Self::COUNT).for_each(|number| many.send(number, number));
+        many.stage.delivered(Self::COUNT);
+        many
+    }
+
+    fn send(&mut self, number: usize, index: usize) {
+        let (kafka_topic, partitions) = (&*self.names[number], &self.all[number]);
+        let kafka_partition = partitions.of(b"k");
+        let to = Target { number, kafka_topic, partitions, kafka_partition, is_named: true };
+        let record = record(index, Some(b"k"), None);
+        assert_eq!(self.stage.producer.send(to, [record].into_iter()), Ok(Vec::new()));
+    }
+
+    fn clients(&self) -> Vec<usize> {
+        let kafka_topics = self.stage.producer.kafka_topics.iter().flatten();
+        kafka_topics.map(|counted| counted.client).collect()
+    }
+}
+
+#[actix::test]
+async fn records_of_many_kafka_topics_go_through_several_clients_each_in_order() {
+    const ROUNDS: usize = 20;
+    let mut many = Many::new(1);
+    let clients = many.clients();
+    let expected = (0..Many::COUNT).map(|number| usize::from(number >= CLIENT_PARTITIONS));
+    assert_eq!(clients, expected.collect::<Vec<_>>());
+    // No report is waited for.
+    for round in 1..=ROUNDS {
+        for number in 0..Many::COUNT {
+            many.send(number, round * Many::COUNT + number);
+        }
+        many.stage.producer.flush(0);
+    }
+    assert_eq!(many.clients(), clients, "each stays where it is");
+    for report in many.stage.delivered(ROUNDS * Many::COUNT) {
+        let round = i64::try_from(report.index / Many::COUNT).expect("a small number");
+        assert_eq!(report.kafka_offset, round, "{report:?}");
+    }
+    assert_eq!(many.stage.producer.context.in_flight.load(Relaxed), 0);
+    assert_eq!(many.stage.producer.silent_since(), None);
+}
+
+#[actix::test]
+async fn a_round_is_flushed_unless_several_clients_have_taken_records_of_it() {
+    let mut many = Many::new(1);
+    let (first, second) = (0, CLIENT_PARTITIONS);
+    for (numbers, expected) in [
+        (vec![], None),
+        (vec![first], Some(0)),
+        (vec![first, first + 1], Some(0)),
+        (vec![second, second], Some(1)),
+        (vec![first, second], None),
+    ] {
+        let count = numbers.len();
+        numbers.into_iter().for_each(|number| many.send(number, 0));
+        assert_eq!(many.stage.producer.to_flush(), expected);
+        many.stage.delivered(count);
+    }
+    many.send(first, 0);
+    let (kafka_topic, partitions) = (&*many.names[second], &many.all[second]);
+    let kafka_partition = Some(PARTITIONS);
+    let to = Target { number: second, kafka_topic, partitions, kafka_partition, is_named: true };
+    let refused = many.stage.producer.send(to, [record(1, None, None)].into_iter());
+    assert_eq!(refused, Ok(vec![classify::UNKNOWN_PARTITION]));
+    assert_eq!(many.stage.producer.to_flush(), Some(0), "the second one has taken nothing");
+    many.stage.delivered(1);
+}
+
+#[actix::test]
+async fn a_fatal_error_of_any_client_is_the_producers() {
+    let mut many = Many::new(1);
+    assert_eq!(many.stage.producer.fatal_error(), None);
+    many.stage.mock.fail_produce(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    many.send(CLIENT_PARTITIONS, 0);
+    let deadline = Instant::now() + PATIENCE;
+    while many.stage.producer.fatal_error().is_none() {
+        assert!(Instant::now() < deadline, "no fatal error");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[actix::test]
+async fn a_client_that_reports_nothing_is_seen_while_the_other_one_delivers() {
+    let mut many = Many::new(2);
+    let (first, second) = (0, CLIENT_PARTITIONS);
+    let cluster = &many.stage.mock.cluster;
+    // The second client alone needs the broker that is gone.
+    cluster.partition_leader(&many.names[second], 0, Some(2)).expect("led");
+    cluster.broker_down(2).expect("down");
+    let before = Instant::now();
+    many.send(second, 0);
+    let handed_over = Instant::now();
+    for index in 1..5 {
+        many.send(first, index);
+        many.stage.delivered(1);
+        let since = many.stage.producer.silent_since().expect("it has reported nothing");
+        assert!((before..=handed_over).contains(&since));
+    }
+}
+
+#[actix::test]
+async fn kafka_topics_of_the_configuration_have_one_client_however_many_partitions_are_known() {
+    let mut stage = Stage::new();
+    let names = ["fixed-0", "fixed-1", "fixed-2"];
+    for (number, kafka_topic) in names.into_iter().enumerate() {
+        stage.mock.cluster.create_topic(kafka_topic, 64, 1).expect("made");
+        let partitions = &Arc::new(Partitions::new("murmur2_random"));
+        // As in an epoch before.
+        partitions.told(2 * i32::try_from(CLIENT_PARTITIONS).expect("a small number"));
+        let kafka_partition = None;
+        let to = Target { number, kafka_topic, partitions, kafka_partition, is_named: false };
+        let record = record(number, Some(b"k"), None);
+        assert_eq!(stage.producer.send(to, [record].into_iter()), Ok(Vec::new()));
+    }
+    assert_eq!((stage.producer.clients.all.len(), stage.producer.to_flush()), (1, Some(0)));
+    stage.delivered(names.len());
+}
+
+#[actix::test]
+async fn where_no_more_clients_can_be_made_the_one_with_the_fewest_partitions_takes_more() {
+    let mut many = Many::new(1);
+    let mut config = Config::for_test();
+    config.kafka.properties.insert("no.such.property".to_owned(), "1".to_owned());
+    let clients = &mut many.stage.producer.clients;
+    clients.login = Arc::new(Login::new(Arc::new(config)));
+    clients.partitions = vec![CLIENT_PARTITIONS + 1, CLIENT_PARTITIONS + 2];
+    for name in ["more-0", "more-1"] {
+        many.stage.mock.cluster.create_topic(name, 1, 1).expect("made");
+        many.names.push(name.to_owned());
+        many.all.push(Arc::new(Partitions::new("murmur2_random")));
+    }
+    for number in Many::COUNT..Many::COUNT + 2 {
+        assert_eq!(many.stage.producer.clients.may_grow, number == Many::COUNT, "tried once");
+        many.send(number, number);
+    }
+    assert_eq!(many.clients()[Many::COUNT..], [0, 0]);
+    assert_eq!(many.stage.producer.clients.all.len(), 2);
+    many.stage.delivered(2);
 }

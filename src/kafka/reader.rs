@@ -122,55 +122,56 @@ pub fn read(
         settings.create_with_context(Context(Arc::clone(&login))).map_err(why)?;
     // With a token it logs in only once it is polled.
     drop(consumer.poll(POLL));
-    let mut ends = ends(&consumer, kafka_topic).map_err(why)?;
-    let mut assigned = TopicPartitionList::new();
-    for (partition, (low, high)) in &ends {
-        if low < high {
-            let offset = Offset::Offset(*low);
-            assigned.add_partition_offset(kafka_topic, *partition, offset).map_err(why)?;
+    for (kafka_partition, (low, high)) in ends(&consumer, kafka_topic).map_err(why)? {
+        if low >= high {
+            continue;
         }
-    }
-    ends.retain(|_, (low, high)| low < high);
-    consumer.assign(&assigned).map_err(why)?;
-    let mut heard_at = Instant::now();
-    while !ends.is_empty() {
-        let Some(polled) = consumer.poll(POLL) else {
-            // Behind the last record there may be offsets without one.
-            let positions = consumer.position().map_err(why)?;
-            for at in positions.elements() {
-                if let Offset::Offset(offset) = at.offset() {
-                    ends.retain(|of, (_, high)| *of != at.partition() || offset < *high);
+        // One after the other: if Kafka restarts, an answer about several can crash librdkafka 2.12
+        // (confluentinc/librdkafka#5280).
+        let mut assigned = TopicPartitionList::new();
+        let offset = Offset::Offset(low);
+        assigned.add_partition_offset(kafka_topic, kafka_partition, offset).map_err(why)?;
+        consumer.assign(&assigned).map_err(why)?;
+        let mut heard_at = Instant::now();
+        loop {
+            let Some(polled) = consumer.poll(POLL) else {
+                // Behind the last record there may be offsets without one.
+                let positions = consumer.position().map_err(why)?;
+                let is_read = |at: Offset| matches!(at, Offset::Offset(offset) if offset >= high);
+                if positions.elements().iter().any(|at| is_read(at.offset())) {
+                    break;
+                }
+                if heard_at.elapsed() > ANSWER_WITHIN {
+                    let seconds = ANSWER_WITHIN.as_secs();
+                    let why = format!("{kafka_topic}: Kafka has not answered for {seconds} s");
+                    return Err(ReadError::NoAnswer(why));
+                }
+                continue;
+            };
+            let message = match polled {
+                Ok(message) => message,
+                Err(error) if heard_at.elapsed() > ANSWER_WITHIN => return Err(why(error)),
+                Err(_) => continue,
+            };
+            // Of the partition before it, perhaps.
+            if message.partition() != kafka_partition {
+                continue;
+            }
+            let kafka_offset = message.offset();
+            if kafka_offset < high {
+                let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+                let headers =
+                    headers.filter_map(|header| Some((header.key, header.value?))).collect();
+                let value = message.payload().unwrap_or_default();
+                if each(ReadRecord { kafka_partition, kafka_offset, value, headers }).is_break() {
+                    return Ok(());
                 }
             }
-            if heard_at.elapsed() > ANSWER_WITHIN {
-                let seconds = ANSWER_WITHIN.as_secs();
-                let why = format!("{kafka_topic}: Kafka has not answered for {seconds} s");
-                return Err(ReadError::NoAnswer(why));
+            if kafka_offset + 1 >= high {
+                break;
             }
-            continue;
-        };
-        let message = match polled {
-            Ok(message) => message,
-            Err(error) if heard_at.elapsed() > ANSWER_WITHIN => return Err(why(error)),
-            Err(_) => continue,
-        };
-        let (kafka_partition, kafka_offset) = (message.partition(), message.offset());
-        let Some((_, high)) = ends.get(&kafka_partition).copied() else {
+            // What is done with a record takes its time, and is none of Kafka's.
             heard_at = Instant::now();
-            continue;
-        };
-        if kafka_offset < high {
-            let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
-            let headers = headers.filter_map(|header| Some((header.key, header.value?))).collect();
-            let value = message.payload().unwrap_or_default();
-            if each(ReadRecord { kafka_partition, kafka_offset, value, headers }).is_break() {
-                return Ok(());
-            }
-        }
-        // What is done with a record takes its time, and is none of Kafka's.
-        heard_at = Instant::now();
-        if kafka_offset + 1 >= high {
-            ends.remove(&kafka_partition);
         }
     }
     Ok(())
@@ -183,11 +184,11 @@ fn ends(
 ) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(kafka_topic), ANSWER_WITHIN)?;
     let mut ends = BTreeMap::new();
-    for topic in metadata.topics() {
-        if let Some(error) = topic.error() {
+    for found in metadata.topics() {
+        if let Some(error) = found.error() {
             return Err(KafkaError::MetadataFetch(error.into()));
         }
-        for partition in topic.partitions() {
+        for partition in found.partitions() {
             let id = partition.id();
             ends.insert(id, consumer.fetch_watermarks(kafka_topic, id, ANSWER_WITHIN)?);
         }

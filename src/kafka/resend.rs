@@ -2,6 +2,7 @@
 //! The client has the settings of the serial producer: acks=all, idempotent, one record a request.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use slog::{Discard, Logger, o};
 
 use super::classify;
 use super::events::{Listener, Report};
-use super::librdkafka::{Client, Topic, UNASSIGNED};
+use super::librdkafka::{Client, KafkaTopic, UNASSIGNED};
 use super::login::{Login, LoginThread};
 use super::outgoing::{Extras, Outgoing};
 use super::partitions::{Chooser, Partitions};
@@ -43,7 +44,7 @@ pub struct GaveUp(String);
 /// See the module.
 pub struct Resender {
     /// By name. Before the client, which they belong to.
-    kafka_topics: HashMap<Arc<str>, (Topic, Arc<Chooser>)>,
+    kafka_topics: HashMap<Arc<str>, (KafkaTopic, Arc<Chooser>)>,
     client: Arc<Client>,
     sentences: Arc<Sentences>,
     login: Arc<Login>,
@@ -116,14 +117,14 @@ impl Resender {
             record.headers().iter().map(|it| (&*it.name, it.value.as_deref())).collect();
         let timestamp_ms = record.extras.as_ref().and_then(|extras| extras.timestamp_ms);
         let extras = Extras { headers: &headers, timestamp_ms, kafka_partition: partition };
-        let sent = self.kafka_topic(&record.kafka_topic).and_then(|(topic, chooser)| {
+        let sent = self.kafka_topic(&record.kafka_topic).and_then(|(kafka_topic, chooser)| {
             // librdkafka asks for the partition each time.
             match partition {
                 Some(wanted) => chooser.expect_wanted(index, wanted),
                 None if outgoing.key.is_none() => chooser.expect_keyless(index, mqtt_topic),
                 None => {}
             }
-            topic.produce_one(UNASSIGNED, outgoing, extras)
+            kafka_topic.produce_one(UNASSIGNED, outgoing, extras)
         });
         match sent {
             Ok(()) => self.wait(index),
@@ -131,17 +132,19 @@ impl Resender {
         }
     }
 
-    fn kafka_topic(&mut self, name: &Arc<str>) -> Result<&(Topic, Arc<Chooser>), i32> {
+    fn kafka_topic(&mut self, name: &Arc<str>) -> Result<&mut (KafkaTopic, Arc<Chooser>), i32> {
         if self.kafka_topics.len() >= KAFKA_TOPICS_MAX && !self.kafka_topics.contains_key(name) {
             self.kafka_topics.clear();
         }
-        if !self.kafka_topics.contains_key(name) {
-            let partitions = Arc::new(Partitions::new(&self.partitioner));
-            let chooser = Arc::new(Chooser::new(&partitions));
-            let topic = self.client.partitioned_topic(name, &chooser)?;
-            self.kafka_topics.insert(Arc::clone(name), (topic, chooser));
+        match self.kafka_topics.entry(Arc::clone(name)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(unknown) => {
+                let partitions = Arc::new(Partitions::new(&self.partitioner));
+                let chooser = Arc::new(Chooser::new(&partitions));
+                let kafka_topic = self.client.kafka_topic_with(name, &chooser)?;
+                Ok(unknown.insert((kafka_topic, chooser)))
+            }
         }
-        Ok(&self.kafka_topics[name])
     }
 
     fn wait(&mut self, index: usize) -> Result<Outcome, GaveUp> {

@@ -10,8 +10,7 @@ use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-/// How long a test waits for something that should come at once.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+use crate::observe::test_support::PATIENCE;
 
 /// A mock cluster. Ends when it is dropped.
 pub(super) struct MockKafka {

@@ -130,7 +130,7 @@ async fn watch(
     };
     let watch = watch.start();
     let metrics = Arc::new(Metrics::new(config.connection_names()));
-    metrics.route_names().learn(config.routes.iter().map(Route::known_as));
+    metrics.route_names().learn(config.routes.iter().map(Route::known_as), []);
     let mut actors = Vec::new();
     for (source, mqtt) in (0..).map(SourceId).zip(&config.connections) {
         let neighbours = Neighbours {

@@ -93,7 +93,7 @@ pub(crate) fn run(args: &MapArgs, config: &Config) -> Exit {
     }
 }
 
-/// Each line of the standard input but empty ones: where it is, and what it says or why it says nothing.
+/// Each line of the standard input: where it is, and what it says or why it says nothing.
 fn each_line(
     input: &mut impl BufRead,
     show: &mut impl FnMut(&str, Result<&str, String>) -> io::Result<()>,
@@ -114,10 +114,8 @@ fn each_line(
         }
         let text = line.strip_suffix(b"\n").unwrap_or(&line);
         let text = text.strip_suffix(b"\r").unwrap_or(text);
-        if !text.is_empty() {
-            let text = std::str::from_utf8(text);
-            show(&place, text.map_err(|error| format!("expected UTF-8, found {error}")))?;
-        }
+        let text = std::str::from_utf8(text);
+        show(&place, text.map_err(|error| format!("expected UTF-8, found {error}")))?;
     }
     Ok(())
 }
@@ -142,6 +140,8 @@ mod tests {
         let told = seen.iter().map(|(place, line)| (place.as_str(), line.as_deref().ok()));
         let expected = [
             ("--stdin, line 1", Some("a")),
+            // An empty one is refused behind this, like any other that is illegal.
+            ("--stdin, line 2", Some("")),
             ("--stdin, line 3", Some(longest.as_str())),
             ("--stdin, line 4", None),
             ("--stdin, line 5", None),

@@ -20,11 +20,11 @@ use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
+use crate::observe::test_support::PATIENCE;
 use crate::route::note::{DropReason, Note};
 use crate::route::{Match, PayloadForm, Route, Template};
 use crate::stage::{ForwardBatch, Verdict};
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const PINGRESP: [u8; 2] = [0xD0, 0];
 const CONNACK_SESSION_PRESENT: [u8; 4] = [0x20, 2, 1, 0];
@@ -1333,7 +1333,7 @@ fn what_kafka_does_not_confirm_in_10_s_is_recognised_on_the_new_connection() {
         std::fs::write(file.path(), "two").expect("written");
         let mut next = accept_silent(&stage).await;
         let begin = Instant::now();
-        let goodbye = timeout(2 * PATIENCE, peer.stream.read_u8()).await.expect("in time");
+        let goodbye = timeout(PATIENCE, peer.stream.read_u8()).await.expect("in time");
         assert_eq!(goodbye.expect("DISCONNECT"), 0xE0);
         assert!(begin.elapsed() > RETIRE_WITHIN - Duration::from_secs(1), "{:?}", begin.elapsed());
         drop(peer);
@@ -1406,7 +1406,7 @@ fn a_drain_behind_the_disconnect_of_a_replaced_connection_waits_for_what_is_in_f
         let messages = stage.handed_on(1).await;
         std::fs::write(file.path(), "two").expect("written");
         let _next = accept_silent(&stage).await;
-        let goodbye = timeout(2 * PATIENCE, peer.stream.read_u8()).await.expect("in time");
+        let goodbye = timeout(PATIENCE, peer.stream.read_u8()).await.expect("in time");
         assert_eq!(goodbye.expect("DISCONNECT"), 0xE0);
         stage.actor.send(StopIntake).await.expect("alive");
         drop(peer);

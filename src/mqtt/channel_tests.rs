@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::mqtt::dial::dial;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{ALL, Host, Over, Peer};
+use crate::observe::test_support::PATIENCE;
 
-const PATIENCE: Duration = Duration::from_secs(10);
 /// What the transports add to a flush of these tests.
 const HEADERS_MAX: usize = 1000;
 

@@ -28,6 +28,17 @@ pub struct Copies {
     contents: HashMap<Fingerprint, Content>,
     /// All that are known, oldest first.
     ages: VecDeque<(Fingerprint, Seq, Instant)>,
+    /// The last message that was known when a subscription began.
+    begun: HashMap<u32, Seq>,
+}
+
+/// What an identifier says of the subscription under which a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The subscription, whatever identifiers it has had.
+    pub key: u32,
+    /// All that overlaps it was in force when the message was published: it comes for those as well.
+    pub is_certain: bool,
 }
 
 /// Messages with one content.
@@ -36,27 +47,69 @@ struct Content {
     /// Those that are known; how many of that content were before them.
     known: VecDeque<Seq>,
     forgotten: u64,
-    /// How many came under each identifier.
-    came: Vec<(u32, u64)>,
+    /// What came under each subscription.
+    came: Vec<Came>,
+}
+
+/// What came of one content under one subscription.
+#[derive(Debug)]
+struct Came {
+    key: u32,
+    /// Behind the last one of all messages that came under it.
+    next: u64,
+    /// How many came, and how many of them for certain under all others that overlap.
+    count: u64,
+    certain: u64,
 }
 
 impl Content {
-    /// What has come under these identifiers, if each message of this content comes under all: which
-    /// of them this one is.
-    fn next(&mut self, ids: &[u32]) -> u64 {
-        for id in ids {
-            if self.came.iter().all(|(known, _)| known != id) {
-                self.came.push((*id, 0));
+    /// Which message came before as a copy of the one that comes under these subscriptions, if one did.
+    ///
+    /// Where all are in force, each message of this content comes under all. A subscription that is gone
+    /// brought messages that the others did not bring, and those bring messages that it does not. What came
+    /// under it for certain, as well as under its partners, is that which may be taken for copies, and no more.
+    fn take<'a>(
+        &mut self,
+        under: &[Standing],
+        begun: &HashMap<u32, Seq>,
+        partners_of_gone: impl Fn(u32) -> Option<&'a [u32]>,
+    ) -> Option<Seq> {
+        for Standing { key, .. } in under {
+            if self.came.iter().all(|came| came.key != *key) {
+                let last = begun.get(key);
+                let before = self.known.partition_point(|seq| last.is_some_and(|it| seq <= it));
+                let next = self.forgotten + before as u64;
+                self.came.push(Came { key: *key, next, count: 0, certain: 0 });
             }
         }
-        let its = self.came.iter().filter(|(id, _)| ids.contains(id));
-        let next = its.map(|(_, came)| *came).fold(self.forgotten, u64::max);
-        for (id, came) in &mut self.came {
-            if ids.contains(id) {
-                *came = next + 1;
+        let is_under = |came: &&Came| under.iter().any(|it| it.key == came.key);
+        let (mut next, mut count) = (self.forgotten, 0);
+        for came in self.came.iter().filter(is_under) {
+            (next, count) = (next.max(came.next), count.max(came.count));
+        }
+        let mut others = self.came.iter().filter(|came| !is_under(came));
+        let may_bring = |it: &Standing, other: u32| match partners_of_gone(it.key) {
+            Some(partners) => it.is_certain && partners.contains(&other),
+            None => true,
+        };
+        let is_known = |came: &Came| match partners_of_gone(came.key) {
+            Some(partners) => {
+                count < came.certain && under.iter().any(|it| partners.contains(&it.key))
+            }
+            None => next < came.next && under.iter().all(|it| may_bring(it, came.key)),
+        };
+        let twin = usize::try_from(next - self.forgotten).ok();
+        let twin = others.any(is_known).then(|| self.known.get(twin?));
+        let twin = twin.flatten().copied();
+        let end = self.forgotten + self.known.len() as u64;
+        for came in &mut self.came {
+            if let Some(it) = under.iter().find(|it| it.key == came.key) {
+                came.next = 1 + if twin.is_some() { next } else { end };
+                came.count += 1;
+                came.certain += u64::from(it.is_certain);
             }
         }
-        next
+        twin
     }
 }
 
@@ -66,6 +119,7 @@ impl Default for Copies {
             fingerprints: Fingerprints::random(),
             contents: HashMap::new(),
             ages: VecDeque::new(),
+            begun: HashMap::new(),
         }
     }
 }
@@ -88,20 +142,19 @@ impl Copies {
         }))
     }
 
-    /// Takes a message of this content under these identifiers. Returns the message of which it is a copy;
-    /// if it is no copy, it is to be admitted and [`Copies::admitted`] called.
-    pub fn take(
+    /// Takes a message of this content under these subscriptions. Returns the message of which it is a copy;
+    /// if it is no copy, it is to be admitted and [`Copies::admitted`] called. Of a subscription that the broker
+    /// was asked to end, `partners_of_gone` tells for which others its messages come for certain.
+    pub fn take<'a>(
         &mut self,
         content: Fingerprint,
-        ids: &[u32],
+        under: &[Standing],
+        partners_of_gone: impl Fn(u32) -> Option<&'a [u32]>,
         now: Instant,
         in_flight: Option<Seq>,
     ) -> Option<Seq> {
         self.forget(now, in_flight);
-        let content = self.contents.entry(content).or_default();
-        let forgotten = content.forgotten;
-        let index = content.next(ids) - forgotten;
-        content.known.get(usize::try_from(index).ok()?).copied()
+        self.contents.entry(content).or_default().take(under, &self.begun, partners_of_gone)
     }
 
     /// The message that was just taken is no copy, and has this number.
@@ -110,9 +163,17 @@ impl Copies {
         self.contents.entry(content).or_default().known.push_back(seq);
     }
 
+    /// A subscription begins: what came before did not come for it.
+    pub fn begin(&mut self, key: u32) {
+        let oldest = self.ages.front().map(|(_, seq, _)| *seq);
+        self.begun.retain(|_, last| oldest.is_some_and(|oldest| *last >= oldest));
+        self.begun.extend(self.ages.back().map(|(_, seq, _)| (key, *seq)));
+    }
+
     /// Forgets everything: the session or its subscriptions are others now.
     pub fn clear(&mut self) {
         self.contents.clear();
+        self.begun.clear();
         self.ages.clear();
     }
 
@@ -180,8 +241,9 @@ mod tests {
                 self.forwarded += 1;
                 return true;
             };
-            let ids = publish.subscription_ids.as_slice();
-            if self.copies.take(content, ids, self.now, in_flight).is_some() {
+            let ids = publish.subscription_ids.as_slice().iter();
+            let under: Vec<_> = ids.map(|id| Standing { key: *id, is_certain: false }).collect();
+            if self.copies.take(content, &under, |_| None, self.now, in_flight).is_some() {
                 return false;
             }
             self.forwarded += 1;
@@ -271,6 +333,26 @@ mod tests {
         assert_eq!(taker.copies.ages.len(), KNOWN_MAX + 1);
         taker.copies.clear();
         assert!(taker.takes("z", 2));
+    }
+
+    #[test]
+    fn a_subscription_that_begins_has_no_copies_of_what_came_before() {
+        let mut taker = Taker::new();
+        for _ in 0..5 {
+            assert!(taker.takes("x", 1));
+        }
+        taker.copies.begin(3);
+        // The broker drops the copy of the first one.
+        assert!(taker.takes("x", 3));
+        assert!(!taker.takes("x", 1));
+        assert!(taker.takes("x", 1));
+        assert!(!taker.takes("x", 3));
+        taker.copies.begin(4);
+        assert_eq!(taker.copies.begun.len(), 2);
+        taker.now += KNOWN_FOR + Duration::from_secs(1);
+        assert!(taker.takes("y", 1));
+        taker.copies.begin(5);
+        assert_eq!(taker.copies.begun.len(), 1, "the others are forgotten");
     }
 
     proptest! {

@@ -69,9 +69,11 @@ impl Core {
 
     /// Does what each event asks for, and announces it.
     pub(super) fn handle(&mut self, events: &mut Vec<SessionEvent>) {
-        // What was known before did not come under it: only it may be the one that is still to come.
-        if self.session.subscriptions.take_new_id() && self.leaving.is_none() {
+        if self.session.subscriptions.take_lost_count() && self.leaving.is_none() {
             self.intake.forget_copies();
+        }
+        for key in self.session.subscriptions.take_begun() {
+            self.intake.begin_copies(key);
         }
         for event in events.drain(..) {
             match &event {
@@ -89,12 +91,6 @@ impl Core {
                     if self.session.subscriptions.is_granted_blindly(*route) =>
                 {
                     self.intake.silence.granted(*route, Instant::now());
-                }
-                // What it brought may come alone from now on, and must not be taken for copies.
-                SessionEvent::SubscriptionRefused { .. } | SessionEvent::Unsubscribed { .. }
-                    if self.leaving.is_none() =>
-                {
-                    self.intake.forget_copies();
                 }
                 _ => {}
             }

@@ -11,8 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::config::{Config, ProxyConfig, ProxyKind};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::observe::test_support::PATIENCE;
 
 struct Server {
     listener: TcpListener,

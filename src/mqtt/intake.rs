@@ -15,7 +15,7 @@ use crate::message::{
     Destination, Destinations, Epoch, Message, NO_ROUTE, Qos, Refusal, RouteId, Stamp,
 };
 use crate::mqtt::announce::WARN_EVERY;
-use crate::mqtt::copies::Copies;
+use crate::mqtt::copies::{Copies, Standing};
 use crate::mqtt::former::Former;
 use crate::mqtt::publish::{Publish, SubscriptionIds, same_properties};
 use crate::mqtt::redelivery::Fingerprint;
@@ -132,9 +132,9 @@ impl Intake {
         *passed = 0;
         let content = self.copied_content(&publish, subscriptions);
         let now = received_at.instant;
-        let twin = content.and_then(|content| {
-            let ids = publish.subscription_ids.as_slice();
-            self.copies.take(content, ids, now, self.window.oldest())
+        let twin = content.as_ref().and_then(|(content, under)| {
+            let partners = |key| subscriptions.partners_of_gone(key);
+            self.copies.take(*content, under, partners, now, self.window.oldest())
         });
         let destinations = match twin {
             Some(_) => Destinations::None,
@@ -155,7 +155,7 @@ impl Intake {
         }
         let seq = self.window.admit(Arc::new(message), publish.ack);
         self.router.admitted(seq);
-        if let Some(content) = content {
+        if let Some((content, _)) = content {
             self.copies.admitted(content, seq, now);
         }
         None
@@ -221,22 +221,24 @@ impl Intake {
         (waiting.qos == Qos::AtMostOnce).then(|| self.full_since.map(|since| since + patience))?
     }
 
-    /// What a message has in common with its copies, if it may have any.
+    /// What a message has in common with its copies, and for which subscriptions it came, if it may have any.
     fn copied_content(
         &self,
         publish: &Publish,
         subscriptions: &Subscriptions,
-    ) -> Option<Fingerprint> {
+    ) -> Option<(Fingerprint, Vec<Standing>)> {
         let ids = &publish.subscription_ids;
         // Most messages have no identifier: those for which no subscriptions overlap.
         let may_be = *ids != SubscriptionIds::None
             && subscriptions.may_copy()
-            // Identifiers that are not ours tell nothing, and there is no bound on their number.
-            && subscriptions.have(ids.as_slice())
             // An unmatched QoS 0 message is not kept: it cannot stand for a copy at QoS 1.
             && (self.router.matches(&publish.mqtt_topic)
                 || self.former.matches(&publish.mqtt_topic));
-        may_be.then(|| self.copies.content(publish)).flatten()
+        // Identifiers that are not ours tell nothing, and there is no bound on their number.
+        let under = may_be
+            .then(|| subscriptions.standings(ids.as_slice(), &publish.mqtt_topic))
+            .flatten()?;
+        Some((self.copies.content(publish)?, under))
     }
 
     /// Where a message goes.
@@ -381,6 +383,11 @@ impl Intake {
     pub(super) fn session_lost(&mut self) {
         self.window.session_lost();
         self.copies.clear();
+    }
+
+    /// A subscription began: no message of it counts as a copy of an earlier one.
+    pub(super) fn begin_copies(&mut self, key: u32) {
+        self.copies.begin(key);
     }
 
     /// The subscriptions changed: no message counts as a copy of an earlier one.

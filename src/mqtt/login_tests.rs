@@ -6,6 +6,7 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::config::Config;
+use crate::observe::test_support::PATIENCE;
 
 const MARK: &str = "s3cret";
 
@@ -120,7 +121,7 @@ fn a_command_that_takes_too_long_is_killed_with_all_its_children() {
     mqtt.connect_timeout = Duration::from_millis(500);
     let why = refused(&mqtt);
     assert!(why.contains("not done within 500ms (mqtt.connect_timeout), and killed"), "{why}");
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     for path in [own, child] {
         let pid = fs::read_to_string(path).expect("it wrote its number");
         while runs(&pid) {
@@ -151,7 +152,7 @@ fn a_command_that_is_given_up_is_killed() {
             pid = began => pid,
         }
     });
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + PATIENCE;
     while runs(&pid) {
         assert!(Instant::now() < end, "{pid} lives on");
         std::thread::yield_now();

@@ -1,6 +1,8 @@
 //! Which destinations of one message have no verdict yet, and what the message's verdict is once all
 //! have theirs. Pure; nothing is allocated for a message with one destination.
 
+use std::time::Instant;
+
 use crate::message::Destinations;
 use crate::stage::Verdict;
 
@@ -20,6 +22,8 @@ pub enum OpenDestinations {
 pub struct Several {
     /// By the index of the destination.
     is_open: Box<[bool]>,
+    /// When each that was delivered was, by the same index.
+    delivered_at: Box<[Option<Instant>]>,
     /// How many are open.
     open: usize,
     /// What the message counts as, by the verdicts so far.
@@ -48,14 +52,26 @@ impl Outcome {
 }
 
 /// What a verdict meant for its message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// Nothing: its destination has its verdict, or the message has no such destination.
     Nothing,
     /// One destination has its verdict, others are open.
     Destination,
     /// It was the last one that was missing.
-    Message(Outcome),
+    Message(Outcome, DeliveredAt),
+}
+
+/// When what a message became was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum DeliveredAt {
+    /// It was not, or not all of it has its verdict.
+    #[default]
+    Never,
+    /// Its only destination, at this moment.
+    At(Instant),
+    /// By the index of the destination: at this moment, or not.
+    Each(Box<[Option<Instant>]>),
 }
 
 impl OpenDestinations {
@@ -67,6 +83,7 @@ impl OpenDestinations {
             [_] => Self::Only,
             several => Self::Several(Box::new(Several {
                 is_open: vec![true; several.len()].into(),
+                delivered_at: vec![None; several.len()].into(),
                 open: several.len(),
                 outcome: Outcome::Delivered,
             })),
@@ -95,11 +112,14 @@ impl OpenDestinations {
         }
     }
 
-    /// Takes a verdict.
+    /// Takes a verdict, told at `at`.
     #[inline]
-    pub fn settle(&mut self, verdict: Verdict) -> Settled {
-        let outcome = match self {
-            Self::Only if verdict.id().index == 0 => Outcome::of(verdict),
+    pub fn settle(&mut self, verdict: Verdict, at: Instant) -> Settled {
+        let (outcome, delivered_at) = match self {
+            Self::Only if verdict.id().index == 0 => match Outcome::of(verdict) {
+                Outcome::Delivered => (Outcome::Delivered, DeliveredAt::At(at)),
+                outcome => (outcome, DeliveredAt::Never),
+            },
             Self::None | Self::Only => return Settled::Nothing,
             Self::Several(several) => {
                 let place = several.is_open.get_mut(usize::from(verdict.id().index));
@@ -107,14 +127,18 @@ impl OpenDestinations {
                     return Settled::Nothing;
                 }
                 several.open -= 1;
-                several.outcome = several.outcome.max(Outcome::of(verdict));
+                let outcome = Outcome::of(verdict);
+                several.outcome = several.outcome.max(outcome);
+                if outcome == Outcome::Delivered {
+                    several.delivered_at[usize::from(verdict.id().index)] = Some(at);
+                }
                 if several.open > 0 {
                     return Settled::Destination;
                 }
-                several.outcome
+                (several.outcome, DeliveredAt::Each(std::mem::take(&mut several.delivered_at)))
             }
         };
         *self = Self::None;
-        Settled::Message(outcome)
+        Settled::Message(outcome, delivered_at)
     }
 }

@@ -10,6 +10,11 @@
 //!
 //! Routes can change while a connection lasts ([`Subscriptions::reroute`], docs/decisions/0028-reload.md): what
 //! is subscribed and still wanted as it is stays untouched, and the rest becomes due by the same rules.
+//!
+//! While a filter and one that takes its place are both subscribed, messages come for both. In MQTT 5 identifiers
+//! tell those copies (docs/decisions/0009-copies.md): the one that goes has an identifier before the other one
+//! is subscribed, and a second one before it is unsubscribed. What comes under the second is certain to come for
+//! the other filter as well; of what comes under the first nobody can know.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,9 +25,11 @@ use bytes::BytesMut;
 use crate::backoff::Backoff;
 use crate::config::Resubscribe;
 use crate::message::{Qos, RouteId};
+use crate::mqtt::copies::Standing;
 use crate::mqtt::packet::{self, ServerLimits, Subscribe, Version};
 use crate::mqtt::reason;
 use crate::mqtt::session_event::SessionEvent;
+use crate::route::pairs::Pairs;
 use crate::route::{Filter, Route};
 
 /// What was refused is asked for again after this long, doubling up to the second one.
@@ -35,6 +42,15 @@ const ASKED_MAX: usize = 16;
 /// In 3.1.1 each SUBSCRIBE replays the retained messages: a session that was kept is subscribed again
 /// at most once in this time.
 const RENEW_EVERY: Duration = Duration::from_secs(60);
+/// An identifier is at most this (MQTT 5, section 3.8.2.1.2).
+const ID_MAX: u32 = 268_435_455;
+/// How long a subscription that goes stays beside what takes its place, so that what the broker has queued of
+/// the time before has come, and copies can be told.
+const BESIDE_FOR: Duration = Duration::from_secs(1);
+/// How long behind its UNSUBACK what a subscription may still bring is told by its identifier.
+const TOLD_FOR: Duration = Duration::from_secs(60);
+/// At most this many that are gone are remembered for that.
+const GONE_MAX: usize = 100;
 /// "No subscription existed": there was nothing to unsubscribe (MQTT 5, section 3.11.3).
 const NO_SUBSCRIPTION_EXISTED: u8 = 0x11;
 
@@ -47,6 +63,12 @@ pub struct Held {
     pub qos: Qos,
     /// Its subscription identifier, where MQTT 5 gave it one.
     pub id: Option<u32>,
+}
+
+impl Held {
+    fn what(&self) -> (&str, Qos, Option<u32>) {
+        (self.filter.as_str(), self.qos, self.id)
+    }
 }
 
 /// What does not change while the bridge runs.
@@ -76,8 +98,12 @@ pub struct Subscriptions {
     excused: u64,
     /// Two that are held overlap.
     may_copy: bool,
-    /// An identifier that a reload gave came into force.
-    has_new_id: bool,
+    /// The last identifier that was given.
+    last_id: u32,
+    /// What is known of copies says nothing any more.
+    has_lost_count: bool,
+    /// The keys of subscriptions that began since someone asked.
+    begun: Vec<u32>,
     /// The session is to be left.
     is_leaving: bool,
     /// What we publish to this MQTT topic is not to come back.
@@ -104,6 +130,14 @@ struct Entry {
     id: Option<u32>,
     /// A reload gave it one, which is not in force yet.
     is_id_new: bool,
+    /// The identifier before `id`, of a filter that goes: what takes its place may not have been in force.
+    first_id: Option<u32>,
+    /// The second identifier was asked for.
+    is_marked: bool,
+    /// What comes under it comes for these as well: they were in force before, and stay or leave later.
+    partners: Vec<u32>,
+    /// UNSUBSCRIBE was sent since its identifier was given.
+    is_gone: bool,
     /// It would bring back what we publish ourselves.
     no_local: bool,
     /// Routes that bring all that this one would.
@@ -134,10 +168,16 @@ enum State {
     Asked(Instant),
     /// As far as it gets on this connection; to be asked for once more at this moment, if any.
     InForce(Option<Instant>),
+    /// To be given an identifier at this moment, before it goes.
+    MarkDue(Instant),
+    /// SUBSCRIBE was sent for that at this moment.
+    Marking(Instant),
     /// To be unsubscribed at this moment.
     LeaveDue(Instant),
     /// UNSUBSCRIBE was sent at this moment.
     Leaving(Instant),
+    /// UNSUBACK came at this moment. What the broker has queued of it still comes.
+    Gone(Instant),
 }
 
 impl Entry {
@@ -150,6 +190,10 @@ impl Entry {
             // what looks like a copy may be the only one that came here.
             id: id.filter(|_| !filter.is_shared()),
             is_id_new: false,
+            first_id: None,
+            is_marked: false,
+            partners: Vec::new(),
+            is_gone: false,
             filter,
             no_local: false,
             covered_by: Vec::new(),
@@ -176,9 +220,43 @@ impl Entry {
         self.has_failed = false;
         self.downgrades = 0;
         self.backoff.reset();
-        if let State::Due(_) | State::Asked(_) | State::InForce(_) = self.state {
+        let is_known = matches!(self.state, State::Due(_) | State::Asked(_) | State::InForce(_));
+        if is_known || self.is_being_marked() {
             self.state = State::Due(now);
         }
+    }
+
+    fn is_being_marked(&self) -> bool {
+        matches!(self.state, State::MarkDue(_) | State::Marking(_))
+    }
+
+    /// The broker has ended it.
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Gone(_))
+    }
+
+    /// By what messages that come for it are counted.
+    fn key(&self) -> Option<u32> {
+        self.first_id.or(self.id)
+    }
+
+    /// Its SUBSCRIBE with an identifier was answered, or will not be.
+    fn marked(&mut self, now: Instant) {
+        self.state = match self.is_marked {
+            true => State::LeaveDue(now + BESIDE_FOR),
+            false => State::Idle,
+        };
+    }
+
+    /// Nothing that came for it is certain to come for others.
+    fn unmark(&mut self) {
+        self.is_marked = false;
+        self.partners.clear();
+    }
+
+    /// What makes two the same for the broker.
+    fn what(&self) -> (&str, Qos, Option<u32>) {
+        (self.filter.as_str(), self.qos, self.id)
     }
 
     fn held(&self) -> Held {
@@ -203,7 +281,7 @@ impl Subscriptions {
         let old = remembered.iter().filter(|held| !is_wanted(held)).cloned();
         entries.extend(old.map(|held| Entry::new(None, held, true)));
         relate(&mut entries, routes.len());
-        name(&mut entries, routes.len());
+        let last_id = name(&mut entries, routes.len(), 0);
         let mut subscriptions = Self {
             policy,
             entries,
@@ -213,7 +291,9 @@ impl Subscriptions {
             recorded: 0,
             excused: 0,
             may_copy: false,
-            has_new_id: false,
+            last_id,
+            has_lost_count: false,
+            begun: Vec::new(),
             is_leaving: false,
             own_mqtt_topic: String::new(),
             own_commands: commands_of(routes),
@@ -257,20 +337,21 @@ impl Subscriptions {
         let mut same = Vec::new();
         for (place, route) in routes.iter().enumerate() {
             let is_it = |entry: &Option<Entry>| {
-                entry.as_ref().is_some_and(|entry| entry.filter == route.filter)
+                entry.as_ref().is_some_and(|entry| entry.filter == route.filter && !entry.is_over())
             };
             let found = old.iter().position(is_it);
             let mut entry = found.and_then(|at| old[at].take()).unwrap_or_else(|| {
                 let held = Held { filter: route.filter.clone(), qos: route.qos, id: None };
                 Entry::new(None, held, false)
             });
-            let is_same = entry.qos == route.qos;
+            let is_same = entry.qos == route.qos && !entry.is_being_marked();
             if is_same && entry.is_known_to_broker() {
                 same.extend(entry.route.map(|before| (before, route.id)));
             }
             if !is_same {
                 entry.want_qos(route.qos, now);
             }
+            entry.unmark();
             entry.route = Some(route.id);
             if let Some(at) = found {
                 // The answer to what was asked for before says nothing of another QoS.
@@ -279,14 +360,19 @@ impl Subscriptions {
             }
             self.entries.push(entry);
         }
+        let mut gone = 0;
         for (at, entry) in old.into_iter().enumerate() {
             let Some(mut entry) = entry else { continue };
             let is_leaving = matches!(entry.state, State::Leaving(_));
-            if !entry.is_held && !is_leaving {
+            gone += usize::from(entry.is_over());
+            let is_told = entry.is_over() && gone <= GONE_MAX;
+            if !(entry.is_held || is_leaving || is_told) {
                 continue;
             }
             entry.route = None;
-            if !is_leaving {
+            // Of what takes its place now nothing was certain.
+            entry.unmark();
+            if !is_leaving && !entry.is_over() {
                 entry.state = State::Idle;
             }
             places[at] = Some(self.entries.len());
@@ -322,7 +408,7 @@ impl Subscriptions {
     /// one that is subscribed without is subscribed again.
     fn identify(&mut self, now: Instant) {
         let before: Vec<_> = self.entries.iter().map(|entry| entry.id).collect();
-        name(&mut self.entries, self.routes);
+        self.last_id = name(&mut self.entries, self.routes, self.last_id);
         let is_told = self.version == Version::V5 && !self.limits.no_subscription_ids;
         for (index, before) in before.into_iter().enumerate() {
             let entry = &mut self.entries[index];
@@ -386,15 +472,45 @@ impl Subscriptions {
         self.may_copy && self.version == Version::V5 && !self.limits.no_subscription_ids
     }
 
-    /// Whether an identifier that a reload gave has come into force since it was last asked: what came before did not come under it,
-    /// and nothing that comes under it is a copy of that.
-    pub fn take_new_id(&mut self) -> bool {
-        std::mem::take(&mut self.has_new_id)
+    /// Whether, since it was last asked, something happened by which what is known of copies counts no more.
+    pub fn take_lost_count(&mut self) -> bool {
+        std::mem::take(&mut self.has_lost_count)
     }
 
-    /// Whether all of these identifiers are of subscriptions of ours.
-    pub fn have(&self, ids: &[u32]) -> bool {
-        ids.iter().all(|id| self.entries.iter().any(|entry| entry.id == Some(*id)))
+    /// The subscriptions that began, or were given their first identifier, since it was last asked.
+    pub fn take_begun(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// What is known of copies counts no more, nor does what was certain of those that go or are gone: it would
+    /// be compared with what is counted from now on.
+    fn lose_count(&mut self) {
+        self.has_lost_count = true;
+        self.entries.iter_mut().for_each(|entry| entry.partners.clear());
+    }
+
+    /// What these identifiers say of a message with this MQTT topic, if all are of subscriptions of ours. Before a
+    /// restart an identifier may have been another's: then its filter need not match.
+    pub fn standings(&self, ids: &[u32], mqtt_topic: &[u8]) -> Option<Vec<Standing>> {
+        let mqtt_topic = std::str::from_utf8(mqtt_topic).ok()?;
+        let standing = |id: &u32| {
+            self.entries.iter().find_map(|entry| {
+                let key = entry.key()?;
+                let is_first = entry.first_id == Some(*id);
+                let is_it = (is_first || entry.id == Some(*id)) && entry.filter.matches(mqtt_topic);
+                is_it.then_some(Standing { key, is_certain: entry.first_id.is_some() && !is_first })
+            })
+        };
+        ids.iter().map(standing).collect()
+    }
+
+    /// Of a subscription that the broker was asked to end, or that is not known any more: for which others
+    /// that comes which comes for it for certain. `None` while it is in force.
+    pub fn partners_of_gone(&self, key: u32) -> Option<&[u32]> {
+        match self.entries.iter().find(|entry| entry.key() == Some(key)) {
+            Some(entry) => entry.is_gone.then_some(&entry.partners),
+            None => Some(&[]),
+        }
     }
 
     /// Whether a broker may have granted this route's filter without knowing what it means: in 3.1.1 it
@@ -450,6 +566,9 @@ impl Subscriptions {
             entry.is_held = (entry.is_held || self.is_leaving) && session_present;
             entry.is_granted &= session_present;
             entry.is_id_new &= session_present;
+            entry.is_gone &= session_present;
+            // What takes its place may be refused now, and what comes again was counted before.
+            entry.unmark();
             entry.has_failed = false;
             entry.downgrades = 0;
             entry.state = State::Idle;
@@ -502,22 +621,31 @@ impl Subscriptions {
     ) {
         // An answer that comes late, after another request was sent, counts as well.
         let Some(index) = self.answered(packet_id) else { return };
+        if matches!(self.entries[index].state, State::Marking(_)) {
+            self.entries[index].marked(now);
+            self.plan(now, events);
+            return;
+        }
         let entry = &mut self.entries[index];
-        // What no route wants is only ever unsubscribed.
         let Some(route) = entry.route else { return };
         let wanted = entry.qos.level();
         let possible = wanted.min(self.limits.maximum_qos.unwrap_or(wanted));
-        if matches!(entry.state, State::LeaveDue(_) | State::Leaving(_)) {
+        if matches!(entry.state, State::MarkDue(_) | State::LeaveDue(_) | State::Leaving(_)) {
             return;
         }
         if code < reason::FAILURE {
-            self.has_new_id |= std::mem::take(&mut entry.is_id_new);
+            // What came for others alone stands for no copy of what comes now.
+            if std::mem::take(&mut entry.is_id_new) {
+                self.begun.extend(entry.key());
+            }
         }
         if code >= reason::FAILURE {
             entry.has_failed = true;
             let retry_in = entry.backoff.pause(0.0);
             entry.state = State::Due(now + retry_in);
             events.push(SessionEvent::SubscriptionRefused { route, text, retry_in });
+            // What others bring comes alone from now on, and is no copy of what this one brought.
+            self.lose_count();
         } else if code >= possible {
             entry.has_failed = false;
             entry.is_granted = true;
@@ -554,7 +682,10 @@ impl Subscriptions {
         let mqtt_filter = entry.filter.to_string();
         if code < reason::FAILURE || code == NO_SUBSCRIPTION_EXISTED {
             entry.is_held = false;
-            entry.state = State::Idle;
+            entry.state = match entry.id {
+                Some(_) if entry.route.is_none() => State::Gone(now),
+                _ => State::Idle,
+            };
             entry.backoff.reset();
             events.push(SessionEvent::Unsubscribed { mqtt_filter });
         } else {
@@ -581,13 +712,35 @@ impl Subscriptions {
         let mut refused = false;
         // First what is only to be given an identifier, so that it has it when copies begin to come.
         let all = 0..self.entries.len();
-        for (is_granted, index) in all.clone().map(|at| (true, at)).chain(all.map(|at| (false, at)))
-        {
-            let entry = &mut self.entries[index];
-            if (entry.is_granted && entry.route.is_some()) != is_granted {
+        for (is_named, index) in all.clone().map(|at| (true, at)).chain(all.map(|at| (false, at))) {
+            let entry = &self.entries[index];
+            let is_due_first = entry.is_granted && entry.route.is_some() || entry.is_being_marked();
+            if is_due_first != is_named {
                 continue;
             }
+            if matches!(entry.state, State::LeaveDue(_)) && self.has_precursor(index) {
+                continue;
+            }
+            let entry = &mut self.entries[index];
             match &mut entry.state {
+                State::MarkDue(at) if *at <= now && entry.held_since <= self.excused => {
+                    let is_sent = self.subscribe(index, now, out, events);
+                    let entry = &mut self.entries[index];
+                    match is_sent {
+                        true => entry.state = State::Marking(now),
+                        false => entry.marked(now),
+                    }
+                    refused |= !is_sent;
+                }
+                State::Marking(at) if !reading => *at = now,
+                State::Marking(at) if *at + late <= now => {
+                    entry.marked(now);
+                    refused = true;
+                }
+                State::Gone(at) if *at + TOLD_FOR <= now => {
+                    (entry.id, entry.first_id, entry.state) = (None, None, State::Idle);
+                    refused = true;
+                }
                 State::Due(at) if *at <= now && entry.held_since <= self.excused => {
                     refused |= !self.subscribe(index, now, out, events);
                 }
@@ -621,11 +774,16 @@ impl Subscriptions {
     /// The next moment at which [`Subscriptions::on_time`] has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let late = self.policy.answer_within;
-        let due = self.entries.iter().filter_map(|entry| match entry.state {
+        let due = self.entries.iter().enumerate().filter_map(|(at, entry)| match entry.state {
+            State::LeaveDue(_) if self.has_precursor(at) => None,
             // It waits for the file.
-            State::Due(_) if entry.held_since > self.excused => None,
-            State::Due(at) | State::InForce(Some(at)) | State::LeaveDue(at) => Some(at),
-            State::Asked(at) | State::Leaving(at) => Some(at + late),
+            State::Due(_) | State::MarkDue(_) if entry.held_since > self.excused => None,
+            State::Due(at)
+            | State::MarkDue(at)
+            | State::InForce(Some(at))
+            | State::LeaveDue(at) => Some(at),
+            State::Asked(at) | State::Marking(at) | State::Leaving(at) => Some(at + late),
+            State::Gone(at) => Some(at + TOLD_FOR),
             State::Idle | State::InForce(None) => None,
         });
         due.min()
@@ -647,6 +805,8 @@ impl Subscriptions {
             entry.state = State::Due(now + retry_in);
             let refused = |route| SessionEvent::SubscriptionRefused { route, text, retry_in };
             events.extend(entry.route.map(refused));
+            // What others bring comes alone from now on, and is no copy of what this one brought.
+            self.lose_count();
             return false;
         }
         entry.state = State::Asked(now);
@@ -668,6 +828,7 @@ impl Subscriptions {
     fn unsubscribe(&mut self, index: usize, now: Instant, out: &mut BytesMut) {
         // From here on the broker may have done it, whether its answer comes or the connection ends first.
         self.entries[index].is_granted = false;
+        self.entries[index].is_gone = true;
         self.entries[index].state = State::Leaving(now);
         let packet_id = self.request(index);
         let mqtt_filter = self.entries[index].filter.as_str();
@@ -699,6 +860,84 @@ impl Subscriptions {
         })
     }
 
+    /// What is next for a subscription that goes.
+    fn step_down(&mut self, index: usize, now: Instant) -> State {
+        let may_leave = self.may_leave(index);
+        let are_told = self.version == Version::V5
+            && !self.limits.no_subscription_ids
+            && !self.entries[index].filter.is_shared()
+            // Else it would perhaps be subscribed anew.
+            && self.entries[index].is_granted;
+        // A broker may drop QoS 0: then nothing is certain.
+        let qos = self.entries[index].qos;
+        let (mut partners, mut are_certain) = (Vec::new(), qos == Qos::AtLeastOnce);
+        for other in self.entries[index].overlaps.iter().filter(|_| are_told) {
+            let it = &self.entries[*other];
+            let is_there = *other < self.routes && self.is_active(*other)
+                // One that has its second identifier goes first.
+                || it.is_granted && !it.is_marked;
+            if let Some(key) = it.key().filter(|_| is_there) {
+                partners.push(key);
+                are_certain &= it.qos == qos;
+            }
+        }
+        let entry = &self.entries[index];
+        if !partners.is_empty() && (entry.id.is_none() || entry.is_id_new) {
+            let id = entry.id.unwrap_or_else(|| self.fresh_id());
+            let entry = &mut self.entries[index];
+            (entry.id, entry.is_id_new) = (Some(id), false);
+            return State::MarkDue(now);
+        }
+        if !may_leave {
+            return State::Idle;
+        }
+        if !partners.is_empty() && are_certain && !entry.is_marked {
+            if entry.first_id.is_some() {
+                // What was counted under the identifier before counts for other filters.
+                self.lose_count();
+            }
+            let id = self.fresh_id();
+            let entry = &mut self.entries[index];
+            (entry.first_id, entry.id, entry.is_marked) = (entry.id, Some(id), true);
+            entry.partners = partners;
+            return State::MarkDue(now);
+        }
+        State::LeaveDue(now)
+    }
+
+    /// Whether another one, of which it is a partner, is to be unsubscribed before it.
+    fn has_precursor(&self, index: usize) -> bool {
+        let this = self.entries[index].key();
+        self.entries[index].overlaps.iter().any(|other| {
+            let it = &self.entries[*other];
+            let is_partner = this.is_some_and(|key| it.partners.contains(&key));
+            is_partner && it.is_marked && !it.is_gone
+        })
+    }
+
+    /// What comes for a subscription that is made again is no copy of what came before.
+    fn begin_anew(&mut self, index: usize) {
+        if self.entries[index].is_gone {
+            let id = self.entries[index].id.map(|_| self.fresh_id());
+            let entry = &mut self.entries[index];
+            (entry.id, entry.first_id, entry.is_gone) = (id, None, false);
+            entry.partners.clear();
+        }
+    }
+
+    /// An identifier that was not used lately: what comes under an old one must not be taken for another's.
+    fn fresh_id(&mut self) -> u32 {
+        let is_taken = |id: u32| {
+            self.entries.iter().any(|entry| entry.id == Some(id) || entry.first_id == Some(id))
+        };
+        let mut id = self.last_id % ID_MAX + 1;
+        while is_taken(id) {
+            id = id % ID_MAX + 1;
+        }
+        self.last_id = id;
+        id
+    }
+
     /// Looks at what is wanted and what is held, and makes the difference due.
     fn plan(&mut self, now: Instant, events: &mut Vec<SessionEvent>) {
         for index in 0..self.entries.len() {
@@ -706,53 +945,60 @@ impl Subscriptions {
             let Entry { route, state, is_held, .. } = self.entries[index];
             let next = match state {
                 State::Idle | State::LeaveDue(_) if is_active => {
+                    self.begin_anew(index);
+                    self.entries[index].unmark();
                     if !self.entries[index].covered_by.is_empty() {
                         events.extend(route.map(|route| SessionEvent::Uncovered { route }));
                     }
                     State::Due(now)
                 }
                 // When its answer comes, this is evaluated again.
-                State::Asked(_) | State::Leaving(_) => state,
+                State::Asked(_) | State::Marking(_) | State::Leaving(_) | State::Gone(_) => state,
                 _ if is_active => state,
                 State::Due(_) | State::InForce(_) | State::Idle if is_held => {
                     if state != State::Idle {
                         events.extend(route.map(|route| SessionEvent::Covered { route }));
                     }
-                    match self.may_leave(index) {
-                        true => State::LeaveDue(now),
-                        false => State::Idle,
-                    }
+                    self.step_down(index, now)
                 }
-                State::LeaveDue(_) => state,
+                State::LeaveDue(_) if !self.may_leave(index) => {
+                    self.entries[index].unmark();
+                    State::Idle
+                }
+                State::MarkDue(_) | State::LeaveDue(_) => state,
                 _ => State::Idle,
             };
             let entry = &mut self.entries[index];
             entry.state = next;
-            entry.is_held |= matches!(next, State::Due(_));
+            entry.is_held |= matches!(next, State::Due(_) | State::MarkDue(_));
         }
         self.see_changes();
     }
 
     /// Sees whether what is held has changed, and is to be written down.
     fn see_changes(&mut self) {
-        let held: Vec<_> =
-            self.entries.iter().filter(|entry| entry.is_held).map(Entry::held).collect();
         // What a session that is left still has came for all that was subscribed.
-        let brings = |entry: &Entry| (entry.is_held || self.is_leaving) && entry.id.is_some();
+        let brings = |entry: &Entry| {
+            (entry.is_held || entry.is_over() || self.is_leaving) && entry.id.is_some()
+        };
         let may_copy = self.entries.iter().any(|entry| {
             brings(entry) && entry.overlaps.iter().any(|other| brings(&self.entries[*other]))
         });
         self.may_copy = may_copy;
-        if held == self.record {
+        // Without copies: with each answer this is asked, and there may be thousands.
+        let held = || self.entries.iter().filter(|entry| entry.is_held);
+        if held().map(Entry::what).eq(self.record.iter().map(Held::what)) {
             return;
         }
+        let known: BTreeSet<_> = self.record.iter().map(Held::what).collect();
+        let record = held().map(Entry::held).collect();
         self.changes += 1;
         for entry in self.entries.iter_mut().filter(|entry| entry.is_held) {
-            if !self.record.contains(&entry.held()) {
+            if !known.contains(&entry.what()) {
                 entry.held_since = self.changes;
             }
         }
-        self.record = held;
+        self.record = record;
         if !self.policy.is_recorded {
             self.recorded(self.changes);
         }
@@ -761,35 +1007,55 @@ impl Subscriptions {
 
 /// Notes which entries cover one another, and which have MQTT topics in common; the first so many are wanted.
 fn relate(entries: &mut [Entry], routes: usize) {
+    let pairs = Pairs::of(entries.iter().map(|entry| &entry.filter));
+    for entry in entries.iter_mut() {
+        entry.covered_by.clear();
+        entry.overlaps.clear();
+    }
     for this in 0..entries.len() {
-        let (mut covered_by, mut overlaps) = (Vec::new(), Vec::new());
-        for (other, it) in entries.iter().enumerate().filter(|(other, _)| *other != this) {
-            let covers = other < routes && it.qos >= entries[this].qos;
-            let covers = covers && it.filter.covers(&entries[this].filter);
-            if covers {
-                covered_by.push(other);
-            }
-            if covers || it.filter.overlaps(&entries[this].filter) {
-                overlaps.push(other);
-            }
+        // Where very many overlap, there is no way around asking each of each.
+        let others = match pairs.are_all() {
+            true => pairs.earlier(this).to_vec(),
+            false => (0..this).collect(),
+        };
+        for other in others {
+            relate_to(entries, routes, this, other);
+            relate_to(entries, routes, other, this);
         }
-        (entries[this].covered_by, entries[this].overlaps) = (covered_by, overlaps);
     }
 }
 
-/// Gives an identifier to each route that has MQTT topics in common with another one, the smallest that
-/// is free, and takes it from the others. A shared one has none: see [`Entry::new`].
-fn name(entries: &mut [Entry], routes: usize) {
-    let taken: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.id).collect();
-    let mut free = (1..).filter(|id| !taken.contains(id));
-    for entry in &mut entries[..routes] {
-        let overlaps = entry.overlaps.iter().any(|other| *other < routes);
+/// Says of `this` whether `other` covers or overlaps it.
+fn relate_to(entries: &mut [Entry], routes: usize, this: usize, other: usize) {
+    let (mine, its) = (&entries[this], &entries[other]);
+    let covers = other < routes && its.qos >= mine.qos && its.filter.covers(&mine.filter);
+    let overlaps = covers || its.filter.overlaps(&mine.filter);
+    let mine = &mut entries[this];
+    mine.covered_by.extend(covers.then_some(other));
+    mine.overlaps.extend(overlaps.then_some(other));
+}
+
+/// Gives an identifier to each route that has MQTT topics in common with another one, or with what is still
+/// subscribed, the smallest that is free above the last one that was given, and takes it from the others. A shared
+/// one has none: see [`Entry::new`]. Returns the last one that was given.
+fn name(entries: &mut [Entry], routes: usize, last: u32) -> u32 {
+    let taken: BTreeSet<u32> =
+        entries.iter().flat_map(|entry| [entry.id, entry.first_id]).flatten().collect();
+    let mut last = last;
+    let mut free = (last + 1..=ID_MAX).filter(|id| !taken.contains(id));
+    for index in 0..routes {
+        let overlaps = entries[index].overlaps.iter().any(|other| {
+            *other < routes || entries[*other].is_granted && !entries[*other].filter.is_shared()
+        });
+        let entry = &mut entries[index];
         if !overlaps || entry.filter.is_shared() {
             entry.id = None;
         } else if entry.id.is_none() {
             entry.id = free.next();
+            last = entry.id.unwrap_or(last);
         }
     }
+    last
 }
 
 /// Where routes that ask Sparkplug nodes for a rebirth publish, if there are any.

@@ -1,11 +1,13 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 
 use super::*;
-use crate::message::RouteId;
+use crate::message::{RouteId, Seq};
+use crate::mqtt::copies::Copies;
+use crate::mqtt::publish::{Publish, SubscriptionIds};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -38,6 +40,13 @@ struct Client {
     version: Version,
     events: Vec<SessionEvent>,
     now: Instant,
+}
+
+impl Subscriptions {
+    /// Whether something is to be unsubscribed, now or soon.
+    fn is_leave_due(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry.state, State::LeaveDue(_)))
+    }
 }
 
 impl Client {
@@ -102,6 +111,24 @@ impl Client {
             }
             all.extend(requests);
         }
+    }
+
+    /// The same, and lets time pass until what goes is gone. What is only given an identifier on its way is left
+    /// out.
+    fn settle_for_good(&mut self) -> Vec<Request> {
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.extend(self.settle());
+            self.now += BESIDE_FOR;
+        }
+        let unsubscribes = all.clone();
+        let goes = |wanted: &str| {
+            unsubscribes.iter().any(|request| {
+                matches!(request, Request::Unsubscribe { filter, .. } if filter == wanted)
+            })
+        };
+        all.retain(|request| !matches!(request, Request::Subscribe { filter, .. } if goes(filter)));
+        all
     }
 
     /// The filters that may be subscribed in the session.
@@ -182,7 +209,7 @@ fn what_a_refused_filter_covers_is_subscribed_until_it_is_granted() {
     assert!(client.events.contains(&SessionEvent::Uncovered { route: RouteId(1) }));
     assert_eq!(client.held(), ["t/+", "#"]);
     client.now += SECOND;
-    assert_eq!(filters(&client.settle()), ["#", "not t/+"]);
+    assert_eq!(filters(&client.settle_for_good()), ["#", "not t/+"]);
     assert_eq!(client.held(), ["#"]);
     assert!(client.subscriptions.is_in_force());
 }
@@ -198,7 +225,7 @@ fn what_a_filter_without_an_answer_covers_is_subscribed_until_it_has_one() {
     client.suback(second, 1);
     assert!(!client.subscriptions.is_in_force());
     client.suback(first, 1);
-    assert_eq!(filters(&client.settle()), ["not t/a"]);
+    assert_eq!(filters(&client.settle_for_good()), ["not t/a"]);
     assert!(client.subscriptions.is_in_force());
 }
 
@@ -299,7 +326,8 @@ fn what_is_remembered_and_not_wanted_is_unsubscribed_once_its_heirs_are_in_force
             client.connect(version, true);
             let requests = client.requests();
             let heir_overlaps = asked[0] != "b";
-            assert_eq!(requests.len(), if heir_overlaps { 1 } else { 2 }, "not before its heir");
+            let goes = |it: &Request| matches!(it, Request::Unsubscribe { .. });
+            assert_eq!(requests.iter().any(goes), !heir_overlaps, "not before its heir");
             for request in requests {
                 match request {
                     Request::Subscribe { packet_id, .. } => client.suback(packet_id, 1),
@@ -308,7 +336,7 @@ fn what_is_remembered_and_not_wanted_is_unsubscribed_once_its_heirs_are_in_force
             }
             if heir_overlaps {
                 assert!(client.held().contains(&remembered));
-                assert_eq!(filters(&client.settle()), asked[1..]);
+                assert_eq!(filters(&client.settle_for_good()), asked[1..]);
             }
             assert!(!client.held().contains(&remembered));
             let told = SessionEvent::Unsubscribed { mqtt_filter: remembered.to_owned() };
@@ -543,9 +571,10 @@ proptest! {
                     client.subscriptions.recorded(number);
                 } else if queue.is_empty() {
                     queue = client.requests();
-                    if queue.is_empty() {
+                    if queue.is_empty() && !client.subscriptions.is_leave_due() {
                         break;
                     }
+                    client.now += BESIDE_FOR;
                 } else {
                     match queue.remove(0) {
                         Request::Subscribe { filter, packet_id, .. } => {
@@ -661,20 +690,52 @@ fn one_that_overlaps_a_new_one_is_given_an_identifier_first_where_there_are_any(
 }
 
 #[test]
-fn an_identifier_that_a_reload_gave_is_told_once_when_it_is_in_force() {
+fn a_subscription_with_a_new_identifier_begins_once() {
     let mut client = Client::new(&[("a/#", 1), ("+/c", 1)], &[]);
     client.connect(Version::V5, false);
     client.settle();
-    assert!(!client.subscriptions.take_new_id(), "copies are told apart from the start");
+    assert!(client.subscriptions.take_begun().is_empty(), "copies are told apart from the start");
     client.reroute(&[("a/#", 1), ("+/c", 1), ("+/b", 1)]);
     let asked = client.subscribes();
-    assert!(!client.subscriptions.take_new_id());
+    assert!(client.subscriptions.take_begun().is_empty());
     client.suback(asked["+/b"], 1);
-    assert!(client.subscriptions.take_new_id());
-    assert!(!client.subscriptions.take_new_id());
+    assert_eq!(client.subscriptions.take_begun(), [3]);
     client.connect(Version::V5, true);
     client.settle();
-    assert!(!client.subscriptions.take_new_id());
+    assert!(client.subscriptions.take_begun().is_empty());
+    assert!(!client.subscriptions.take_lost_count());
+}
+
+#[test]
+fn over_mqtt_5_a_filter_that_another_replaces_is_told_from_it_until_it_is_gone() {
+    let mut client = Client::new(&[("a/#", 1)], &[]);
+    client.connect(Version::V5, false);
+    client.settle();
+    assert!(!client.subscriptions.may_copy());
+    client.reroute(&[("a/+", 1)]);
+    let mut asked = Vec::new();
+    for at in 0..3 {
+        client.now += BESIDE_FOR;
+        let requests = client.settle();
+        asked.extend(requests.into_iter().map(|request| match request {
+            Request::Subscribe { filter, id, .. } => format!("{at}: +{filter} {id:?}"),
+            Request::Unsubscribe { filter, .. } => format!("{at}: -{filter}"),
+        }));
+    }
+    let expected = ["0: +a/# Some(2)", "0: +a/+ Some(1)", "0: +a/# Some(3)", "1: -a/#"];
+    assert_eq!(asked, expected);
+    // What the broker has queued of it is known by its identifiers for a minute.
+    assert!(
+        client.subscriptions.partners_of_gone(2) == Some(&[1]) && client.subscriptions.may_copy()
+    );
+    let standing = |key, is_certain| Standing { key, is_certain };
+    let [first, second] = [standing(2, false), standing(2, true)];
+    assert_eq!(client.subscriptions.standings(&[2, 3], b"a/b"), Some(vec![first, second]));
+    client.now += TOLD_FOR;
+    assert_eq!(client.settle(), []);
+    assert!(!client.subscriptions.may_copy());
+    assert_eq!(client.subscriptions.standings(&[2], b"a/b"), None);
+    assert_eq!(client.subscriptions.deadline(), None);
 }
 
 #[test]
@@ -709,7 +770,7 @@ fn ten_thousand_identifiers_are_given_in_order() {
         Entry { overlaps: vec![0], ..Entry::new(Some(RouteId(0)), held, false) }
     };
     client.subscriptions.entries = (0..10_000).map(held).collect();
-    name(&mut client.subscriptions.entries, 10_000);
+    name(&mut client.subscriptions.entries, 10_000, 0);
     let ids = client.subscriptions.entries.iter().map(|entry| entry.id);
     assert!(ids.eq((1..=10_000).map(Some)));
 }
@@ -890,7 +951,12 @@ fn play(turns: &[Turn], version: Version, resubscribe: Resubscribe) -> Result<()
             }
         }
     }
-    while ask(&mut client, &mut broker, &mut owed) > 0 || answer(&mut client, &mut owed) {}
+    while ask(&mut client, &mut broker, &mut owed) > 0
+        || answer(&mut client, &mut owed)
+        || client.subscriptions.is_leave_due()
+    {
+        client.now += BESIDE_FOR;
+    }
     let routes = routes(&wanted);
     let covered = |route: &Arc<Route>| {
         routes.iter().any(|other| {
@@ -957,5 +1023,325 @@ proptest! {
     ) {
         let version = if v5 { Version::V5 } else { Version::V311 };
         play(&turns, version, if always { Resubscribe::Always } else { Resubscribe::NewSession })?;
+    }
+}
+
+/// Something that happens while messages flow and routes change.
+#[derive(Debug, Clone)]
+enum Step {
+    /// The routes are those of these numbers, at QoS 1 or 0.
+    Reroute(BTreeMap<usize, bool>),
+    /// One of two payloads, unless all differ.
+    Publish(&'static str, bool),
+    /// The broker's next packet arrives.
+    Arrive,
+    /// Its next answer arrives before the messages that it has queued.
+    Overtake,
+    Ask,
+    /// What is subscribed next, and is not yet, is refused.
+    Refuse,
+    /// Another connection. So many of the last messages that came at QoS 1 come once more: their PUBACKs were lost.
+    Reconnect(usize),
+    Wait,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Most at QoS 1.
+    let wanted = prop::collection::btree_map(0..WANTED.len(), prop::bool::weighted(0.8), 1..4);
+    let publish = (prop::sample::select(&["a", "a/b", "a/c", "b", "c/b"][..]), any::<bool>());
+    prop_oneof![
+        1 => wanted.prop_map(Step::Reroute),
+        6 => publish.prop_map(|(mqtt_topic, is_on)| Step::Publish(mqtt_topic, is_on)),
+        9 => Just(Step::Arrive),
+        3 => Just(Step::Overtake),
+        1 => Just(Step::Refuse),
+        1 => (0..3_usize).prop_map(Step::Reconnect),
+        5 => Just(Step::Ask),
+        1 => Just(Step::Wait),
+    ]
+}
+
+/// A broker that sends a copy for each subscription, in one order or the other, and a bridge.
+struct Flow {
+    client: Client,
+    copies: Copies,
+    /// Identifier and QoS by filter.
+    subscribed: BTreeMap<String, (u32, u8)>,
+    is_refusing: bool,
+    /// What is on its way: messages by MQTT topic, payload and identifier, and answers.
+    queue: VecDeque<Sent>,
+    is_descending: bool,
+    /// All payloads differ.
+    is_unique: bool,
+    /// What came on this connection.
+    arrived: Vec<Sent>,
+    /// Payloads by MQTT topic.
+    published: BTreeMap<String, Vec<String>>,
+    forwarded: BTreeMap<String, Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+enum Sent {
+    Message { mqtt_topic: String, payload: String, id: u32, qos: u8 },
+    SubAck(u16, u8),
+    UnsubAck(u16),
+}
+
+impl Flow {
+    fn new(is_descending: bool, is_unique: bool) -> Self {
+        let mut flow = Self {
+            client: Client::new(&[("a/#", 1)], &[]),
+            copies: Copies::default(),
+            subscribed: BTreeMap::new(),
+            is_refusing: false,
+            arrived: Vec::new(),
+            queue: VecDeque::new(),
+            is_descending,
+            is_unique,
+            published: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
+        };
+        flow.client.connect(Version::V5, false);
+        flow.settle();
+        flow
+    }
+
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Reroute(numbers) => {
+                let wanted = numbers.iter().map(|(at, is_1)| (WANTED[*at], u8::from(*is_1)));
+                self.client.reroute(&wanted.collect::<Vec<_>>());
+            }
+            Step::Publish(mqtt_topic, is_on) => self.publish(mqtt_topic, *is_on),
+            Step::Arrive => drop(self.queue.pop_front().map(|sent| self.arrive(sent))),
+            Step::Overtake => {
+                let is_answer = |sent: &Sent| !matches!(sent, Sent::Message { .. });
+                let at = self.queue.iter().position(is_answer);
+                let sent = at.and_then(|at| self.queue.remove(at));
+                sent.into_iter().for_each(|sent| self.arrive(sent));
+            }
+            Step::Ask => drop(self.ask()),
+            Step::Refuse => self.is_refusing = true,
+            Step::Reconnect(again) => self.reconnect(*again),
+            Step::Wait => self.client.now += BESIDE_FOR,
+        }
+        if self.client.subscriptions.take_lost_count() {
+            self.copies.clear();
+        }
+        for key in self.client.subscriptions.take_begun() {
+            self.copies.begin(key);
+        }
+    }
+
+    fn publish(&mut self, mqtt_topic: &str, is_on: bool) {
+        let number = self.published.values().map(Vec::len).sum::<usize>();
+        let payload = match (self.is_unique, is_on) {
+            (true, _) => number.to_string(),
+            (false, true) => "on".to_owned(),
+            (false, false) => "off".to_owned(),
+        };
+        let brings = |filter: &str| filter.parse::<Filter>().is_ok_and(|it| it.matches(mqtt_topic));
+        let by = self.subscribed.iter().filter(|(filter, _)| brings(filter)).map(|(_, by)| *by);
+        let mut by: Vec<_> = by.collect();
+        if self.is_descending {
+            by.reverse();
+        }
+        if !by.is_empty() {
+            self.published.entry(mqtt_topic.to_owned()).or_default().push(payload.clone());
+        }
+        let sent = by.into_iter().map(|(id, qos)| {
+            let (mqtt_topic, payload) = (mqtt_topic.to_owned(), payload.clone());
+            Sent::Message { mqtt_topic, payload, id, qos }
+        });
+        self.queue.extend(sent);
+    }
+
+    /// What is queued up to the last one at QoS 0 arrives before the connection ends, with its PUBACKs: over two QoS
+    /// MQTT promises no order.
+    fn reconnect(&mut self, again: usize) {
+        let is_qos_0 = |sent: &Sent| matches!(sent, Sent::Message { qos: 0, .. });
+        let sent = self.queue.iter().rposition(is_qos_0).map_or(0, |at| at + 1);
+        for sent in self.queue.drain(..sent).collect::<Vec<_>>() {
+            self.arrive(sent);
+        }
+        let acknowledged = self.arrived.iter().rposition(is_qos_0).map_or(0, |at| at + 1);
+        let is_message = |sent: &Sent| matches!(sent, Sent::Message { .. });
+        let mut arrived = self.arrived.split_off(acknowledged);
+        arrived.retain(is_message);
+        self.queue.retain(is_message);
+        let again = arrived.split_off(arrived.len().saturating_sub(again));
+        again.into_iter().rev().for_each(|sent| self.queue.push_front(sent));
+        self.arrived.clear();
+        self.client.connect(Version::V5, true);
+    }
+
+    fn ask(&mut self) -> usize {
+        let requests = self.client.requests();
+        for request in &requests {
+            match request {
+                Request::Subscribe { filter, packet_id, id, .. } => {
+                    let is_new = !self.subscribed.contains_key(filter);
+                    if is_new && std::mem::take(&mut self.is_refusing) {
+                        self.queue.push_back(Sent::SubAck(*packet_id, 0x87));
+                        continue;
+                    }
+                    let id = id.map_or(0, |id| u32::try_from(id).expect("small"));
+                    let mut entries = self.client.subscriptions.entries.iter();
+                    let entry = entries.find(|entry| entry.filter.as_str() == filter);
+                    let qos = entry.expect("it asks for it").qos.level();
+                    self.subscribed.insert(filter.clone(), (id, qos));
+                    self.queue.push_back(Sent::SubAck(*packet_id, qos));
+                }
+                Request::Unsubscribe { filter, packet_id } => {
+                    self.subscribed.remove(filter);
+                    self.queue.push_back(Sent::UnsubAck(*packet_id));
+                }
+            }
+        }
+        requests.len()
+    }
+
+    fn arrive(&mut self, sent: Sent) {
+        self.arrived.push(sent.clone());
+        match sent {
+            Sent::SubAck(packet_id, code) => self.client.suback(packet_id, code),
+            Sent::UnsubAck(packet_id) => self.client.unsuback(packet_id, 0),
+            Sent::Message { mqtt_topic, payload, id, .. } => {
+                if !self.is_copy(&mqtt_topic, &payload, id) {
+                    self.forwarded.entry(mqtt_topic).or_default().push(payload);
+                }
+            }
+        }
+    }
+
+    /// As the intake asks.
+    fn is_copy(&mut self, mqtt_topic: &str, payload: &str, id: u32) -> bool {
+        let subscriptions = &self.client.subscriptions;
+        let under = (id > 0 && subscriptions.may_copy())
+            .then(|| subscriptions.standings(&[id], mqtt_topic.as_bytes()));
+        let Some(under) = under.flatten() else { return false };
+        let publish = Publish {
+            dup: false,
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            ack: None,
+            mqtt_topic: mqtt_topic.to_owned().into(),
+            payload: payload.to_owned().into(),
+            properties: bytes::Bytes::new(),
+            subscription_ids: SubscriptionIds::One(id),
+            expires: false,
+            refusal: None,
+        };
+        let content = self.copies.content(&publish).expect("it has an identifier");
+        let partners = |key| subscriptions.partners_of_gone(key);
+        if self.copies.take(content, &under, partners, self.client.now, None).is_some() {
+            return true;
+        }
+        let number = self.forwarded.values().map(Vec::len).sum::<usize>();
+        let number = Seq(number as u64);
+        self.copies.admitted(content, number, self.client.now);
+        false
+    }
+
+    /// Lets everything arrive, until nothing more happens.
+    fn settle(&mut self) {
+        for _ in 0..4 {
+            loop {
+                while !self.queue.is_empty() {
+                    self.step(&Step::Arrive);
+                }
+                if self.ask() == 0 {
+                    break;
+                }
+            }
+            self.step(&Step::Wait);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// However filters replace one another, are refused, or are cut off while messages are on their way, and although
+    /// most of what is published under one MQTT topic is equal: all of it is forwarded in order, and what was
+    /// published last is last.
+    #[test]
+    fn no_message_that_was_published_is_taken_for_a_copy_while_filters_replace_one_another(
+        steps in prop::collection::vec(step(), 1..120), is_descending in any::<bool>(),
+    ) {
+        let mut flow = Flow::new(is_descending, false);
+        steps.iter().for_each(|step| flow.step(step));
+        flow.settle();
+        for (mqtt_topic, published) in &flow.published {
+            let forwarded = flow.forwarded.get(mqtt_topic).cloned().unwrap_or_default();
+            let mut rest = forwarded.iter();
+            let is_there = published.iter().all(|payload| rest.any(|it| it == payload));
+            prop_assert!(is_there, "{mqtt_topic}: {published:?}, {forwarded:?}");
+            prop_assert_eq!(forwarded.last(), published.last(), "{}: {:?}", mqtt_topic, forwarded);
+        }
+    }
+
+    /// Where the broker keeps the order of its answers and its messages, none is forwarded twice either.
+    #[test]
+    fn no_message_is_forwarded_twice_while_one_filter_replaces_another(
+        steps in prop::collection::vec(step(), 1..120), is_descending in any::<bool>(),
+    ) {
+        let mut flow = Flow::new(is_descending, true);
+        let is_quiet =
+            |it: &&Step| !matches!(it, Step::Overtake | Step::Refuse | Step::Reconnect(_));
+        for step in steps.iter().filter(is_quiet) {
+            // Beside QoS 0 nothing is certain.
+            let step = match step {
+                Step::Reroute(wanted) => {
+                    flow.settle();
+                    // Of two that overlap and leave at once, a copy may be forwarded.
+                    &Step::Reroute(wanted.keys().take(1).map(|at| (*at, true)).collect())
+                }
+                other => other,
+            };
+            while matches!(step, Step::Wait) && !flow.queue.is_empty() {
+                flow.step(&Step::Arrive);
+            }
+            flow.step(step);
+        }
+        flow.settle();
+        prop_assert_eq!(&flow.forwarded, &flow.published);
+    }
+}
+
+/// Filters of few levels with few names, with all prefixes, so that many cover or overlap one another.
+fn any_filter() -> impl Strategy<Value = Filter> {
+    let prefix =
+        prop::sample::select(vec!["", "", "", "$share/g/", "$share/h/", "$queue/", "$exclusive/"]);
+    let level = prop::sample::select(vec!["a", "b", "", "+", "$SYS"]);
+    let rest = prop::sample::select(vec!["", "", "/#"]);
+    (prefix, prop::collection::vec(level, 1..4), rest)
+        .prop_filter_map("a legal filter", |(prefix, levels, rest)| {
+            format!("{prefix}{}{rest}", levels.join("/")).parse().ok()
+        })
+}
+
+proptest! {
+    #[test]
+    fn entries_are_related_as_if_each_had_been_compared_with_each(
+        filters in prop::collection::vec((any_filter(), any::<bool>()), 1..8),
+        routes in 0..8_usize,
+    ) {
+        let entry = |(filter, is_qos1): &(Filter, bool)| {
+            let qos = if *is_qos1 { Qos::AtLeastOnce } else { Qos::AtMostOnce };
+            Entry::new(None, Held { filter: filter.clone(), qos, id: None }, true)
+        };
+        let mut entries: Vec<_> = filters.iter().map(entry).collect();
+        relate(&mut entries, routes);
+        for (this, mine) in entries.iter().enumerate() {
+            let others = || entries.iter().enumerate().filter(|(other, _)| *other != this);
+            let covers = |(other, it): &(usize, &Entry)| {
+                *other < routes && it.qos >= mine.qos && it.filter.covers(&mine.filter)
+            };
+            let covered_by: Vec<_> = others().filter(covers).map(|(other, _)| other).collect();
+            let overlaps = others().filter(|it| covers(it) || it.1.filter.overlaps(&mine.filter));
+            let overlaps: Vec<_> = overlaps.map(|(other, _)| other).collect();
+            prop_assert_eq!((&mine.covered_by, &mine.overlaps), (&covered_by, &overlaps));
+        }
     }
 }

@@ -20,9 +20,8 @@ use crate::mqtt::cut_transport::CutTransport;
 use crate::mqtt::dial::dial;
 use crate::mqtt::tcp::Tcp;
 use crate::mqtt::tls_files;
+use crate::observe::test_support::PATIENCE;
 use crate::pki::{Authority, Identity, Wish};
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An authority, a directory with its files, and what connects with them.
 struct Scene {

@@ -111,6 +111,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::observe::test_support::PATIENCE;
 
     #[test]
     fn what_the_peer_has_no_room_for_is_unconfirmed_until_it_reads() {
@@ -130,7 +131,7 @@ mod tests {
             let found = unconfirmed(local, address);
             assert!(matches!(found, Unconfirmed::Bytes(1..)), "{host}: {written} bytes, {found:?}");
             peer.set_nonblocking(true).expect("an option");
-            let (mut read, deadline) = (0, Instant::now() + Duration::from_secs(10));
+            let (mut read, deadline) = (0, Instant::now() + PATIENCE);
             while read < written {
                 assert!(Instant::now() < deadline, "{host}: {read} of {written} bytes");
                 match peer.read(&mut [0; 65_536]) {
@@ -152,7 +153,7 @@ mod tests {
         let mut stream = TcpStream::connect(address).expect("it listens");
         let local = stream.local_addr().expect("connected");
         drop(listener.accept().expect("accepted"));
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while unconfirmed(local, address) != Unconfirmed::NoSuchConnection {
             assert!(Instant::now() < deadline, "not reset");
             // The peer is closed: it answers this with a reset.

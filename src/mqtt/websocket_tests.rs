@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,8 +11,7 @@ use tungstenite::handshake::derive_accept_key;
 use super::*;
 use crate::mqtt::cut_transport::CutTransport;
 use crate::mqtt::tcp::Tcp;
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::observe::test_support::PATIENCE;
 
 /// An upgraded connection, and the server's end.
 async fn upgraded() -> (WebSocket, TcpStream) {

@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use crate::config::RenumberedRedelivery;
 use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
-use crate::mqtt::open_destinations::{OpenDestinations, Outcome, Settled};
+use crate::mqtt::open_destinations::{DeliveredAt, OpenDestinations, Outcome, Settled};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
 use crate::observe::{Acknowledged, Conservation};
 use crate::stage::{ForwardMsg, Verdict};
@@ -110,8 +110,8 @@ struct Entry {
     bytes: usize,
     /// What has no verdict yet.
     open: OpenDestinations,
-    /// When librdkafka told of its delivery: of the last record, where it became several.
-    delivered_at: Option<Instant>,
+    /// When librdkafka told of the delivery of each record.
+    delivered_at: DeliveredAt,
     /// This connection is still owed its acknowledgement.
     owed: bool,
 }
@@ -122,12 +122,23 @@ impl Entry {
         self.open.is_empty()
     }
 
-    /// Route (of the first record) and delivery, if it counts as delivered.
+    /// Route and delivery of its only record, if that was delivered.
     fn delivered(&self) -> Option<(RouteId, Instant)> {
-        match self.message.destinations.as_slice().first()? {
-            Destination::Record(record) => Some((record.route, self.delivered_at?)),
-            Destination::DeadLetter(_) => None,
+        match (self.message.destinations.as_slice().first()?, &self.delivered_at) {
+            (Destination::Record(record), DeliveredAt::At(at)) => Some((record.route, *at)),
+            _ => None,
         }
+    }
+
+    /// The same of several, one by one.
+    #[cold]
+    fn delivered_parts(&self) -> Vec<(RouteId, Instant)> {
+        let DeliveredAt::Each(each) = &self.delivered_at else { return Vec::new() };
+        let part = |(destination, at): (&Destination, &Option<Instant>)| match destination {
+            Destination::Record(record) => Some((record.route, (*at)?)),
+            Destination::DeadLetter(_) => None,
+        };
+        self.message.destinations.as_slice().iter().zip(each).filter_map(part).collect()
     }
 }
 
@@ -215,7 +226,8 @@ impl Window {
             self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)), bytes });
         }
         self.bytes += bytes;
-        self.entries.push_back(Entry { seq, message, bytes, open, delivered_at: None, owed });
+        let delivered_at = DeliveredAt::Never;
+        self.entries.push_back(Entry { seq, message, bytes, open, delivered_at, owed });
         if !owed {
             self.drop_finished();
         }
@@ -242,7 +254,7 @@ impl Window {
             message,
             bytes,
             open: OpenDestinations::None,
-            delivered_at: None,
+            delivered_at: DeliveredAt::Never,
             owed: true,
         });
     }
@@ -427,12 +439,12 @@ impl Window {
     /// message that waits for one. A message counts once, when all of its destinations have theirs.
     pub fn settle(&mut self, verdict: Verdict, at: Instant) -> bool {
         let Some(entry) = self.entry(verdict.id().seq) else { return false };
-        let outcome = match entry.open.settle(verdict) {
+        let (outcome, delivered_at) = match entry.open.settle(verdict, at) {
             Settled::Nothing => return false,
             Settled::Destination => return true,
-            Settled::Message(outcome) => outcome,
+            Settled::Message(outcome, delivered_at) => (outcome, delivered_at),
         };
-        entry.delivered_at = (outcome == Outcome::Delivered).then_some(at);
+        entry.delivered_at = delivered_at;
         let is_finished = !entry.owed;
         self.unsettled -= 1;
         match outcome {
@@ -459,6 +471,10 @@ impl Window {
                 entry.owed = false;
                 if let Some((route, delivered_at)) = entry.delivered() {
                     Acknowledged::add(&mut self.acknowledged, route, delivered_at);
+                } else if matches!(entry.delivered_at, DeliveredAt::Each(_)) {
+                    for (route, delivered_at) in entry.delivered_parts() {
+                        Acknowledged::add(&mut self.acknowledged, route, delivered_at);
+                    }
                 }
             }
             self.turn += 1;

@@ -25,6 +25,10 @@ fn message(records: &[bool]) -> Arc<Message> {
         [only] => Destinations::One(destination(*only)),
         several => Destinations::Several(several.iter().copied().map(destination).collect()),
     };
+    message_to(destinations)
+}
+
+fn message_to(destinations: Destinations) -> Arc<Message> {
     Arc::new(Message {
         mqtt_topic: Bytes::from_static(b"a/b"),
         payload: Bytes::new(),
@@ -72,7 +76,25 @@ fn a_message_of_three_records_is_acknowledged_when_the_last_of_them_has_its_verd
     assert!(window.settle(Verdict::Delivered(id(0)), now));
     assert_eq!(released(&mut window), [1]);
     assert_eq!(window.snapshot().delivered, 1, "the identity counts messages, not records");
-    assert_eq!(window.take_acknowledged().map(|run| run.count).sum::<u64>(), 1);
+    assert_eq!(window.take_acknowledged().map(|run| run.count).sum::<u64>(), 3);
+}
+
+#[test]
+fn each_route_that_delivered_a_part_of_a_message_has_its_own_latency_until_the_puback() {
+    let to = |route| Destination::Record(Record::new(RouteId(route), "k".into(), Bytes::new()));
+    let several = Destinations::Several([to(5), destination(false), to(6), to(7)].into());
+    let mut window = Window::new(LIMITS);
+    let seq = window.admit(message_to(several), Some(Ack { packet_id: 1, form: AckForm::PubAck }));
+    let begin = Instant::now();
+    let at = |ms| begin + std::time::Duration::from_millis(ms);
+    for (index, kind, ms) in [(2, 0, 10), (0, 0, 20), (3, 1, 30), (1, 1, 40)] {
+        window.settle(verdict(kind, RecordId { seq, index }), at(ms));
+    }
+    assert_eq!(released(&mut window), [1]);
+    let counted = window.take_acknowledged().map(|run| (run.route, run.delivered_at, run.count));
+    // The part that Kafka refused, and the one that was a dead letter from the start, were not delivered.
+    assert_eq!(counted.collect::<Vec<_>>(), [(RouteId(5), at(20), 1), (RouteId(6), at(10), 1)]);
+    assert_eq!(window.snapshot().dead_lettered, 1);
 }
 
 #[test]

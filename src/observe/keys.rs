@@ -77,6 +77,7 @@ keys! {
     IN_FLIGHT = "in_flight";
     RESTARTS = "restarts";
     RECONNECTS = "reconnects";
+    DROPPED = "dropped";
     HELD = "held";
     RATE_IN = "rate_in_per_s";
     RATE_OUT = "rate_out_per_s";

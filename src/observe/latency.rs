@@ -1,5 +1,6 @@
 //! How long messages stay in each stage, by route: histograms with few, fixed buckets.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::message::{RouteId, Stamp};
@@ -85,16 +86,20 @@ impl Acknowledged {
     }
 }
 
-/// The histograms of one connection, each list by [`RouteId`]; a route that had no message yet may be
-/// missing at the end.
+/// Histograms by route; one that had no message yet is missing.
+pub type ByRoute = BTreeMap<RouteId, StageHistogram>;
+
+/// The histograms of one connection.
 #[derive(Debug, Clone, Default)]
 pub struct Stages {
     /// From receipt to librdkafka.
-    pub produced: Vec<StageHistogram>,
+    pub produced: ByRoute,
     /// From there to the delivery report.
-    pub delivered: Vec<StageHistogram>,
+    pub delivered: ByRoute,
     /// From there to the write of the PUBACK; QoS 1 only.
-    pub acknowledged: Vec<StageHistogram>,
+    pub acknowledged: ByRoute,
+    /// How many records of routes that were let go were delivered.
+    pub delivered_of_gone: u64,
 }
 
 /// Counts by bucket, and their sum.
@@ -107,18 +112,15 @@ pub struct StageHistogram {
 }
 
 impl StageHistogram {
-    /// Whether nothing was counted.
-    pub fn is_empty(&self) -> bool {
-        self.counts.iter().all(|count| *count == 0)
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
     }
 }
 
 /// Adds `count` latencies of `us` microseconds to a route's histogram.
-pub(super) fn record(routes: &mut Vec<StageHistogram>, route: RouteId, us: u64, count: u64) {
-    if routes.len() <= route.0 {
-        routes.resize(route.0 + 1, StageHistogram::default());
-    }
-    let histogram = &mut routes[route.0];
+pub(super) fn record(routes: &mut ByRoute, route: RouteId, us: u64, count: u64) {
+    let histogram = routes.entry(route).or_default();
     histogram.counts[BOUNDS_US.partition_point(|bound| *bound < us)] += count;
     histogram.sum_us = histogram.sum_us.saturating_add(us.saturating_mul(count));
 }
@@ -167,12 +169,12 @@ mod tests {
         let run = Acknowledged { route, delivered_at: after(8).instant, count: 2 };
         let west = metrics.connection(source);
         west.record_acknowledged([run].into_iter(), after(3_600_000).instant);
-        let Stages { produced, delivered, acknowledged } = west.stages();
+        let Stages { produced, delivered, acknowledged, .. } = west.stages();
         // A bound belongs to its bucket.
-        assert_eq!((produced[1].counts[2], produced[1].sum_us), (3, 3_000));
-        assert_eq!((delivered[1].counts[5], delivered[1].sum_us), (3, 21_000));
-        assert_eq!(acknowledged[1].counts[BOUNDS_US.len()], 2);
-        assert_eq!(produced[0].counts, [0; BOUNDS_US.len() + 1]);
+        assert_eq!((produced[&route].counts[2], produced[&route].sum_us), (3, 3_000));
+        assert_eq!((delivered[&route].counts[5], delivered[&route].sum_us), (3, 21_000));
+        assert_eq!(acknowledged[&route].counts[BOUNDS_US.len()], 2);
+        assert!(produced.keys().eq([&route]));
         assert!(metrics.connection(SourceId(0)).stages().produced.is_empty());
         assert_eq!(metrics.latencies().len(), 4);
     }

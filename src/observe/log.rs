@@ -210,7 +210,7 @@ fn report_loss(style: Style, lost: Lost, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use slog::{debug, info};
 
@@ -349,7 +349,7 @@ mod tests {
         let sink = Dies(false, lines.clone());
         let logging = Logging::to_sink(&config(TimingPolicy::Off), Style::Json, sink);
         info!(logging.logger(), "goes down with it");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + crate::observe::test_support::PATIENCE;
         while !logging.writer_finished() {
             assert!(Instant::now() < deadline, "the writer lives on");
             std::thread::yield_now();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const SOURCES: [&str; 3] = ["src/mqtt", "src/kafka", "src/http"];
 
 /// Lines without a limiter, and what bounds them.
-const BOUNDED: [(&str, &str); 26] = [
+const BOUNDED: [(&str, &str); 27] = [
     (
         "shared subscription granted, but no message has arrived",
         "one a route and mqtt.silence_warning",
@@ -34,6 +34,7 @@ const BOUNDED: [(&str, &str); 26] = [
     ("all kafka brokers still unreachable", "once in AWAY_INTERVAL"),
     ("batch for another epoch", "debug; one a batch that was under way when a producer ended"),
     ("producer started", "the backoff of producers that deliver nothing"),
+    ("no more clients for many kafka topics", "once a producer"),
     ("producer not started", "the budget of restarts"),
     ("kafka reachable again", "only after \"all kafka brokers unreachable\", which has a limiter"),
     ("http server ended", "once"),

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -15,9 +16,9 @@ use parking_lot::Mutex;
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
-use super::latency::{Acknowledged, Delivered, StageHistogram, Stages, record};
+use super::latency::{Acknowledged, ByRoute, Delivered, Stages, record};
 use crate::config::BrokerAddress;
-use crate::message::{RouteId, RouteNames};
+use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
 use crate::stage::SourceId;
 
@@ -86,8 +87,10 @@ pub struct ConnectionMetrics {
     conservation: Mutex<Conservation>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     /// By route: from receipt to production, and from there to delivery.
-    delivered: Mutex<[Vec<StageHistogram>; 2]>,
-    acknowledged: Mutex<Vec<StageHistogram>>,
+    delivered: Mutex<[ByRoute; 2]>,
+    /// Of routes that were let go; changed under the lock of `delivered`.
+    delivered_of_gone: AtomicU64,
+    acknowledged: Mutex<ByRoute>,
     health: Mutex<MqttHealth>,
     broker: Mutex<Option<BrokerInUse>>,
 }
@@ -101,6 +104,7 @@ impl ConnectionMetrics {
             conservation: Mutex::default(),
             reconnects: Mutex::default(),
             delivered: Mutex::default(),
+            delivered_of_gone: AtomicU64::default(),
             acknowledged: Mutex::default(),
             health: Mutex::default(),
             broker: Mutex::default(),
@@ -154,10 +158,26 @@ impl ConnectionMetrics {
         record(delivered, *route, delivered_at.us_since(produced_at), *count);
     }
 
+    /// Keeps what was counted of these routes alone.
+    fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
+        let is_known = |route: &RouteId| known.contains_key(route);
+        let [produced, delivered] = &mut *self.delivered.lock();
+        let gone = delivered.iter().filter(|(route, _)| !is_known(route));
+        let gone = gone.map(|(_, histogram)| histogram.count()).sum();
+        self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
+        delivered.retain(|route, _| is_known(route));
+        produced.retain(|route, _| is_known(route));
+        self.acknowledged.lock().retain(|route, _| is_known(route));
+    }
+
     /// The latencies of all routes, stage by stage.
     pub fn stages(&self) -> Stages {
-        let [produced, delivered] = self.delivered.lock().clone();
-        Stages { produced, delivered, acknowledged: self.acknowledged.lock().clone() }
+        let counted = self.delivered.lock();
+        let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
+        let [produced, delivered] = counted.clone();
+        drop(counted);
+        let acknowledged = self.acknowledged.lock().clone();
+        Stages { produced, delivered, acknowledged, delivered_of_gone }
     }
 
     /// Changes what is known of the connection's state.
@@ -323,6 +343,14 @@ impl Metrics {
         }
     }
 
+    /// Lets go what was counted of routes whose names are not known any more. What is still on its way for one of
+    /// them is counted under its number, which nobody asks for, until the next call.
+    pub fn let_routes_go(&self) {
+        let known = self.route_names.all();
+        self.notes.lock().retain(|(route, _), _| known.contains_key(route));
+        self.connections.iter().for_each(|connection| connection.keep_routes(&known));
+    }
+
     /// What routes noted of messages, and how often.
     pub fn notes(&self) -> BTreeMap<(RouteId, Note), u64> {
         self.notes.lock().clone()
@@ -415,6 +443,45 @@ mod tests {
         assert!(sum.balances() && (sum.received, sum.in_flight) == (15, 1), "{sum:?}");
         assert_eq!(metrics.reconnects_total(), 1);
         assert!(metrics.connection(SourceId(0)).reconnects().is_empty());
+    }
+
+    #[test]
+    fn what_was_counted_of_routes_goes_with_their_names_and_their_records_stay_in_the_sum() {
+        let metrics = Metrics::default();
+        let names = |reload: usize| {
+            (0..RouteNames::GONE_MAX).map(move |at| RouteName {
+                name: format!("{reload}/{at}").into(),
+                mqtt_filter: "a".into(),
+            })
+        };
+        let mut running = Vec::new();
+        for reload in 0..4 {
+            running = metrics.route_names().learn(names(reload), running);
+            metrics.let_routes_go();
+            let at = crate::message::Stamp::now();
+            let run = |route: &RouteId| Delivered {
+                source: SourceId(0),
+                route: *route,
+                received_at: at,
+                produced_at: at,
+                delivered_at: at,
+                count: 2,
+            };
+            metrics.record_delivered(&running.iter().map(run).collect::<Vec<_>>());
+            metrics.count_notes([((running[0], Note::TimestampFellBack), 1)].into());
+            let stages = metrics.connection(SourceId(0)).stages();
+            assert!(stages.delivered.len() <= 3 * RouteNames::GONE_MAX);
+            let known = stages.delivered.values().map(|histogram| histogram.count()).sum::<u64>();
+            let all = 2 * (reload as u64 + 1) * RouteNames::GONE_MAX as u64;
+            assert_eq!(known + stages.delivered_of_gone, all);
+        }
+        // Those of the last two reloads, and those that went before the last one was applied.
+        assert!(
+            metrics.notes().len() <= 3
+                && metrics.connection(SourceId(0)).stages().delivered_of_gone > 0
+        );
+        let known = metrics.route_names().all();
+        assert!(metrics.notes().keys().all(|(route, _)| known.contains_key(route)));
     }
 
     #[test]

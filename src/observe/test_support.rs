@@ -10,6 +10,10 @@ use super::format::Style;
 use super::log::Logging;
 use crate::config::{Config, LogConfig, TimingPolicy};
 
+/// Long enough for anything that should happen at once, on a busy machine. It ends a test that would hang,
+/// and is no measure.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The panic hook is the process's: whoever installs it or counts on its log takes a turn.
 pub(crate) fn hook_turn() -> MutexGuard<'static, ()> {
     static HOOK: Mutex<()> = Mutex::new(());
@@ -44,7 +48,7 @@ impl Lines {
     }
 
     pub(crate) fn wait_until(&self, seen: impl Fn(&str) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         while !seen(&self.text()) {
             assert!(Instant::now() < deadline, "not in the log in time:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(1));

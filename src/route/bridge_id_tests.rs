@@ -1,11 +1,9 @@
-use std::sync::Arc;
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Qos, Stamp};
+use crate::message::Qos;
 use crate::mqtt::properties::PropertyValues;
+use crate::route::test_support::Sample;
 
 /// What an id follows from.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +24,7 @@ struct Way {
     dup: bool,
     expiry_s: Option<u32>,
     subscription_id: Option<u8>,
+    topic_alias: Option<u8>,
 }
 
 fn id(given: &Given, way: &Way) -> String {
@@ -35,18 +34,18 @@ fn id(given: &Given, way: &Way) -> String {
     if let Some(subscription) = way.subscription_id {
         properties.extend([property::SUBSCRIPTION_IDENTIFIER, subscription]);
     }
-    let input = Input {
-        mqtt_topic: &given.mqtt_topic.clone().into(),
-        payload: &given.payload.clone().into(),
-        properties: &properties.into(),
+    if let Some(alias) = way.topic_alias {
+        properties.extend([property::TOPIC_ALIAS, 0, alias]);
+    }
+    let sample = Sample {
+        properties: properties.into(),
         qos: way.qos,
         retain: way.retain,
         dup: way.dup,
-        received_at: Stamp::now(),
-        waited: Duration::ZERO,
-        connection: &Arc::from(&*given.connection),
+        connection: given.connection.as_str().into(),
+        ..Sample::new(&given.mqtt_topic, &given.payload)
     };
-    let id = bridge_id(&input, &given.route, given.own.as_deref());
+    let id = bridge_id(&sample.input(), &given.route, given.own.as_deref());
     String::from_utf8(id.to_vec()).expect("hexadecimal")
 }
 
@@ -66,13 +65,15 @@ fn given() -> impl Strategy<Value = Given> {
 
 fn way() -> impl Strategy<Value = Way> {
     let qos = prop::sample::select(&[Qos::AtMostOnce, Qos::AtLeastOnce][..]);
-    (qos, any::<bool>(), any::<bool>(), any::<Option<u32>>(), prop::option::of(1_u8..100)).prop_map(
-        |(qos, retain, dup, expiry_s, subscription_id)| Way {
+    let number = || prop::option::of(1_u8..100);
+    (qos, any::<bool>(), any::<bool>(), any::<Option<u32>>(), number(), number()).prop_map(
+        |(qos, retain, dup, expiry_s, subscription_id, topic_alias)| Way {
             qos,
             retain,
             dup,
             expiry_s,
             subscription_id,
+            topic_alias,
         },
     )
 }
@@ -115,6 +116,7 @@ fn an_id_stays_what_it_was_in_every_version() {
         dup: false,
         expiry_s: None,
         subscription_id: None,
+        topic_alias: None,
     };
     assert_eq!(id(&given, &way), "2a514a22ffe45de1b800aa99622ca6a3");
     let own = Given { own: Some("7".to_owned()), ..given };

@@ -25,6 +25,7 @@ use winnow::token::{none_of, one_of, take_while};
 use super::decimal::Decimal;
 use super::input::{Value, View};
 use super::placeholder::{Placeholder, braced};
+use super::source::Source;
 
 /// The longest condition, in bytes.
 pub const LENGTH_MAX: usize = 4096;
@@ -61,6 +62,21 @@ enum Node {
     Matches(Placeholder, Regex),
     In(Placeholder, Vec<Value<'static>>),
     Exists(Placeholder),
+}
+
+/// What a placeholder is for an empty payload, if that follows from the payload alone.
+enum Known<'p> {
+    Value(Option<Value<'p>>),
+    Not,
+}
+
+impl<'p> Known<'p> {
+    fn of(placeholder: &'p Placeholder) -> Self {
+        match placeholder.source() {
+            Source::Json(_) => Self::Value(placeholder.of_nothing()),
+            _ => Self::Not,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -116,6 +132,12 @@ impl Condition {
         self.root.holds(view)
     }
 
+    /// Whether messages whose payload is empty fulfil it; `None` if that follows from more than their payload. An
+    /// empty payload has no JSON fields.
+    pub fn of_empty_payload(&self) -> Option<bool> {
+        self.root.of_empty_payload()
+    }
+
     /// Its placeholders.
     pub fn placeholders(&self) -> Vec<Placeholder> {
         let mut all = Vec::new();
@@ -161,6 +183,52 @@ impl Node {
                 let Some(value) = placeholder.value(view) else { return false };
                 constants.iter().any(|other| order(&value, other) == Some(Ordering::Equal))
             }
+        }
+    }
+
+    fn of_empty_payload(&self) -> Option<bool> {
+        let all_are = |nodes: &[Self], expected| {
+            nodes.iter().all(|node| node.of_empty_payload() == Some(expected)).then_some(expected)
+        };
+        let one_is = |nodes: &[Self], expected| {
+            nodes.iter().any(|node| node.of_empty_payload() == Some(expected)).then_some(expected)
+        };
+        match self {
+            Self::Any(nodes) => one_is(nodes, true).or_else(|| all_are(nodes, false)),
+            Self::All(nodes) => one_is(nodes, false).or_else(|| all_are(nodes, true)),
+            Self::Not(node) => node.of_empty_payload().map(|holds| !holds),
+            Self::Exists(placeholder) => match Known::of(placeholder) {
+                Known::Value(value) => Some(value.is_some()),
+                Known::Not => None,
+            },
+            Self::Compare(placeholder, operator, operand) => {
+                let other = match operand {
+                    Operand::Constant(other) => Known::Value(Some(other.clone())),
+                    Operand::Placeholder(other) => Known::of(other),
+                };
+                match (Known::of(placeholder), other) {
+                    (Known::Value(None), _) | (_, Known::Value(None)) => Some(false),
+                    (Known::Value(Some(one)), Known::Value(Some(other))) => {
+                        Some(operator.holds(order(&one, &other)))
+                    }
+                    _ => None,
+                }
+            }
+            Self::Matches(placeholder, regex) => match Known::of(placeholder) {
+                Known::Value(value) => {
+                    let text = value.and_then(Value::into_text);
+                    Some(text.is_some_and(|text| regex.is_match(&text)))
+                }
+                Known::Not => None,
+            },
+            Self::In(placeholder, constants) => match Known::of(placeholder) {
+                Known::Value(None) => Some(false),
+                Known::Value(Some(value)) => {
+                    let is_it = |other: &Value<'_>| order(&value, other) == Some(Ordering::Equal);
+                    Some(constants.iter().any(is_it))
+                }
+                Known::Not => None,
+            },
         }
     }
 

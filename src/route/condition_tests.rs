@@ -1,28 +1,16 @@
 //! What conditions say of messages, and what is wrong with those that cannot be read.
 
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Qos, Stamp};
 use crate::route::captures::Captures;
-use crate::route::input::Input;
+use crate::route::test_support::Sample;
 
 /// Whether a message at `plant/7/on` with this payload fulfils a condition.
 fn holds(condition: &Condition, payload: &str) -> bool {
     let (_, captures) = Captures::read("plant/{line}/{state}").expect("a legal filter");
-    let input = Input {
-        mqtt_topic: &Bytes::from_static(b"plant/7/on"),
-        payload: &Bytes::copy_from_slice(payload.as_bytes()),
-        properties: &Bytes::new(),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        received_at: Stamp::now(),
-        waited: std::time::Duration::ZERO,
-        connection: &"mqtt".into(),
-    };
-    condition.holds(&View::new(&input, &captures, input.payload.clone()))
+    let sample = Sample::new("plant/7/on", payload);
+    condition.holds(&View::new(&sample.input(), &captures, sample.payload.clone()))
 }
 
 fn parse(text: &str) -> Condition {
@@ -122,7 +110,7 @@ fn each_comparison_says_what_the_table_says() {
 #[test]
 fn a_payload_that_is_no_json_has_no_fields() {
     let condition = parse("{json./value} > 5");
-    assert!(!holds(&condition, r#"{"value": 6"#) && holds(&condition, r#"{"value": 6}"#));
+    assert!(!holds(&condition, r#"{"a": , "value": 6}"#) && holds(&condition, r#"{"value": 6}"#));
 }
 
 #[test]
@@ -270,5 +258,38 @@ proptest! {
         if let Ok(condition) = Condition::parse(&text.concat()) {
             holds(&condition, &payload);
         }
+    }
+}
+
+#[test]
+fn what_is_said_of_an_empty_payload_holds_whatever_the_rest_of_the_message() {
+    for (text, expected) in [
+        ("{json./a} > 5", Some(false)),
+        ("not {json./a} > 5", Some(true)),
+        ("{json./a} != 5", Some(false)),
+        ("{json./a|default:7} > 5", Some(true)),
+        ("{json./a|default:x} ~ \"x\"", Some(true)),
+        ("{json./a} ~ \"\"", Some(false)),
+        ("{json./a} in [1, null]", Some(false)),
+        ("{json./a|default:x} in [\"x\"]", Some(true)),
+        ("{json./a} exists", Some(false)),
+        ("{json.} exists", Some(false)),
+        ("not {json.} exists or {json./a} > 5", Some(true)),
+        ("{json./a} = {line}", Some(false)),
+        ("{line} = {json./a}", Some(false)),
+        ("{line} = {json./a|default:7}", None),
+        ("{line} = 7", None),
+        ("{line} in [7]", None),
+        ("{line} exists", None),
+        ("{line} ~ \"7\"", None),
+        ("{line} = 7 and {json./a} exists", Some(false)),
+        ("{line} = 7 or {json./a} exists", None),
+        ("{line} = 7 or not {json./a} exists", Some(true)),
+        ("{line} = 7 and not {json./a} exists", None),
+        ("not ({line} = 7 and {json./a} exists)", Some(true)),
+    ] {
+        let condition = parse(text);
+        assert_eq!(condition.of_empty_payload(), expected, "{text}");
+        assert!(expected.is_none_or(|expected| holds(&condition, "") == expected), "{text}");
     }
 }

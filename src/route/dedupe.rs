@@ -183,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_was_routed_and_never_admitted_has_no_part_in_the_verdict_of_the_next() {
+        let mut dedupe = Dedupe::default();
+        dedupe.begin();
+        assert!(!dedupe.repeats(7, b"a", b"on", 1));
+        dedupe.begin();
+        assert!(!dedupe.repeats(7, b"b", b"on", 0));
+        dedupe.admitted(Seq(1));
+        dedupe.settled(RecordId { seq: Seq(1), index: 1 }, true);
+        dedupe.begin();
+        assert!(!dedupe.repeats(7, b"a", b"on", 0), "nothing of it is in Kafka");
+    }
+
+    #[test]
     fn the_mqtt_topic_that_was_not_heard_for_longest_is_forgotten_first() {
         let mut source = Source::default();
         for number in 0..MQTT_TOPICS_MAX {

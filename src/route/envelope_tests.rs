@@ -1,30 +1,24 @@
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::message::{Qos, Stamp};
 use crate::mqtt::properties::PropertyValues;
 use crate::route::captures::Captures;
-use crate::route::input::Input;
+use crate::route::test_support::Sample;
 
 /// The envelope, checked against its schema, as text.
 fn enveloped(mqtt_topic: &str, payload: &[u8], properties: &PropertyValues) -> String {
-    let input = Input {
-        mqtt_topic: &Bytes::copy_from_slice(mqtt_topic.as_bytes()),
-        payload: &Bytes::copy_from_slice(payload),
-        properties: &properties.encode().expect("legal properties"),
-        qos: Qos::AtLeastOnce,
+    let sample = Sample {
+        properties: properties.encode().expect("legal properties"),
         retain: true,
-        dup: false,
-        received_at: Stamp { wall_us: 1_785_600_000_123_456, instant: Instant::now() },
         waited: Duration::from_millis(2_500),
-        connection: &Arc::from("plant"),
+        connection: "plant".into(),
+        ..Sample::new(mqtt_topic, payload).at(1_785_600_000_123_456)
     };
-    let captures = Captures::default();
-    let view = View::new(&input, &captures, input.payload.clone());
+    let (input, captures) = (sample.input(), Captures::default());
+    let view = View::new(&input, &captures, sample.payload.clone());
     let json = envelope(&view).expect("an envelope");
     let json = String::from_utf8(json.to_vec()).expect("UTF-8");
     let document = serde_json::from_str(&json).expect("JSON");
@@ -91,6 +85,15 @@ fn validate(value: &Json, schema: &Json) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn the_payload_of_an_envelope_is_the_unpacked_one() {
+    let sample = Sample::new("a", "packed");
+    let (input, captures) = (sample.input(), Captures::default());
+    let json = envelope(&View::new(&input, &captures, Bytes::from_static(b"[1]")));
+    let json = String::from_utf8(json.expect("an envelope").to_vec()).expect("UTF-8");
+    assert!(json.ends_with(",\"payload\":[1]}"), "{json}");
 }
 
 #[test]

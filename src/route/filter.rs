@@ -58,34 +58,36 @@ impl Filter {
         {
             return false;
         }
-        let (mut mine, mut its) = (self.pattern().split('/'), other.pattern().split('/'));
-        if hides_system(self.pattern(), other.pattern()) {
-            return false;
-        }
-        loop {
-            match (mine.next(), its.next()) {
-                // `#` stands for the level before it too, so that nothing may follow.
-                (Some("#"), _) | (None, None) => return true,
-                (None, Some(_)) | (Some(_), None | Some("#")) => return false,
-                (Some(level), Some(its)) if level == "+" || level == its => {}
-                _ => return false,
-            }
-        }
+        contains(self.pattern(), other.pattern())
+    }
+
+    /// Whether every MQTT topic that `other` matches matches this too, whether or not they are shared.
+    pub fn takes_all(&self, other: &Self) -> bool {
+        other.patterns().all(|other| self.patterns().any(|pattern| contains(pattern, other)))
     }
 
     /// Whether there is an MQTT topic that both match, whether or not they are shared.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let (a, b) = (self.pattern(), other.pattern());
-        if hides_system(a, b) || hides_system(b, a) {
-            return false;
-        }
-        let (mut mine, mut its) = (a.split('/'), b.split('/'));
-        loop {
-            match (mine.next(), its.next()) {
-                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
-                (Some(a), Some(b)) if a == "+" || b == "+" || a == b => {}
-                _ => return false,
-            }
+        self.common(other).is_some()
+    }
+
+    /// A filter of MQTT topics that both match, whether or not they are shared: of all of them, but where brokers
+    /// disagree about a prefix.
+    pub fn common(&self, other: &Self) -> Option<Self> {
+        let mut both = self.patterns().flat_map(|a| other.patterns().map(move |b| (a, b)));
+        let text = both.find_map(|(a, b)| common(a, b))?.join("/");
+        Some(Self { text, kind: Kind::Plain, pattern_at: 0 })
+    }
+
+    /// A short MQTT topic that it matches.
+    pub fn example(&self) -> String {
+        const LEVEL: &str = "x";
+        let levels = self.pattern().split('/').filter(|level| *level != "#");
+        let levels: Vec<_> = levels.map(|level| if level == "+" { LEVEL } else { level }).collect();
+        match levels.join("/") {
+            // `#` stands for the level before it too, but no MQTT topic is empty.
+            empty if empty.is_empty() => self.pattern().replace('#', LEVEL),
+            mqtt_topic => mqtt_topic,
         }
     }
 
@@ -158,6 +160,55 @@ impl Filter {
 /// topic in common [MQTT-4.7.2-1].
 fn hides_system(pattern: &str, other: &str) -> bool {
     pattern.starts_with(['+', '#']) && other.starts_with('$')
+}
+
+/// Whether every MQTT topic that `other` matches matches `pattern` too.
+fn contains(pattern: &str, other: &str) -> bool {
+    if hides_system(pattern, other) {
+        return false;
+    }
+    let (mut mine, mut its) = (pattern.split('/'), other.split('/'));
+    loop {
+        match (mine.next(), its.next()) {
+            // `#` stands for the level before it too, so that nothing may follow.
+            (Some("#"), _) | (None, None) => return true,
+            (None, Some(_)) | (Some(_), None | Some("#")) => return false,
+            (Some(level), Some(its)) if level == "+" || level == its => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The levels of a filter of all MQTT topics that both match, if there are any: no MQTT topic is empty
+/// [MQTT-4.7.3-1].
+fn common<'a>(a: &'a str, b: &'a str) -> Option<Vec<&'a str>> {
+    common_levels(a, b).filter(|levels| **levels != [""])
+}
+
+fn common_levels<'a>(a: &'a str, b: &'a str) -> Option<Vec<&'a str>> {
+    if hides_system(a, b) || hides_system(b, a) {
+        return None;
+    }
+    let (mut mine, mut its) = (a.split('/'), b.split('/'));
+    let mut levels = Vec::new();
+    loop {
+        let (rest, other) = match (mine.next(), its.next()) {
+            (None, None) => return Some(levels),
+            (Some("#"), other) => (its, other),
+            (other, Some("#")) => (mine, other),
+            (Some("+"), Some(level)) | (Some(level), Some("+")) => {
+                levels.push(level);
+                continue;
+            }
+            (Some(a), Some(b)) if a == b => {
+                levels.push(a);
+                continue;
+            }
+            _ => return None,
+        };
+        levels.extend(other.into_iter().chain(rest));
+        return Some(levels);
+    }
 }
 
 fn matches(pattern: &str, mqtt_topic: &str) -> bool {
@@ -345,6 +396,38 @@ mod tests {
     }
 
     #[test]
+    fn filters_of_any_kind_that_share_mqtt_topics_have_an_example_of_them() {
+        for (a, b, common) in [
+            ("a/+", "+/b", Some("a/b")),
+            ("a/+", "+/+/#", Some("a/+")),
+            ("#", "+/#", Some("+/#")),
+            ("/#", "+/#", Some("/#")),
+            ("a/#", "a", Some("a")),
+            ("$share/g/a/+", "+/b", Some("a/b")),
+            ("$queue/a/+", "+/b", Some("a/b")),
+            ("$queue/a/+", "$queue/+/b", Some("a/b")),
+            ("$exclusive/a", "$exclusive/#", Some("a")),
+            ("#", "$SYS/#", None),
+            ("a/+", "a", None),
+            // Only what is empty.
+            ("+", "/#", None),
+        ] {
+            let (a, b) = (filter(a), filter(b));
+            let found = a.common(&b);
+            assert_eq!(found.as_ref().map(Filter::as_str), common, "{a} {b}");
+            let example = found.map(|common| common.example());
+            assert!(example.is_none_or(|it| a.matches(&it) && b.matches(&it)), "{a} {b}");
+        }
+        assert!(filter("$queue/#").takes_all(&filter("$queue/a")));
+        assert!(filter("$share/g/t/#").takes_all(&filter("t/a")));
+        assert!(
+            !filter("t/#").takes_all(&filter("$queue/t/a")),
+            "some brokers deliver it as $queue/t/a"
+        );
+        assert_eq!(filter("/#").example(), "/x");
+    }
+
+    #[test]
     fn a_plain_and_a_shared_filter_over_the_same_mqtt_topics_do_not_agree() {
         for (a, b, agree) in [
             ("t/#", "t/a", true),
@@ -378,6 +461,21 @@ mod tests {
     proptest! {
         /// Against the definition, over all MQTT topics of a small world.
         #[test]
+        fn filters_overlap_as_their_definition_says_whatever_their_prefixes(
+            a in pattern(), b in pattern(), prefixes in (prefix(), prefix()),
+        ) {
+            let with = |prefix: &str, pattern: &str| format!("{prefix}{pattern}").parse::<Filter>();
+            let (Ok(a), Ok(b)) = (with(prefixes.0, &a), with(prefixes.1, &b)) else { return Ok(()) };
+            let all = ["", "$queue/", "$exclusive/"].into_iter().flat_map(|prefix| {
+                world().map(move |mqtt_topic| format!("{prefix}{mqtt_topic}"))
+            });
+            let mut all = all.filter(|mqtt_topic| !mqtt_topic.is_empty());
+            let overlaps = all.any(|it| a.matches(&it) && b.matches(&it));
+            prop_assert_eq!(a.overlaps(&b), overlaps, "{} {}", a, b);
+            prop_assert_eq!(b.overlaps(&a), overlaps, "{} {}", a, b);
+        }
+
+        #[test]
         fn covering_and_overlapping_are_what_their_definitions_say(a in pattern(), b in pattern()) {
             let (a, b) = (filter(&a), filter(&b));
             let mut covers = true;
@@ -385,9 +483,21 @@ mod tests {
             for mqtt_topic in world() {
                 let (in_a, in_b) = (a.matches(&mqtt_topic), b.matches(&mqtt_topic));
                 covers &= in_a || !in_b;
-                overlaps |= in_a && in_b;
+                overlaps |= in_a && in_b && !mqtt_topic.is_empty();
             }
             prop_assert_eq!(a.overlaps(&b), overlaps);
+            prop_assert_eq!(a.takes_all(&b), a.covers(&b));
+            let common = a.common(&b);
+            prop_assert_eq!(common.is_some(), overlaps);
+            if let Some(common) = common {
+                let example = common.example();
+                prop_assert!(!example.is_empty() && !example.contains(['+', '#']));
+                prop_assert!(a.matches(&example) && b.matches(&example), "{} {}", common, example);
+                for mqtt_topic in world() {
+                    let in_both = a.matches(&mqtt_topic) && b.matches(&mqtt_topic);
+                    prop_assert_eq!(common.matches(&mqtt_topic), in_both, "{} {}", common, mqtt_topic);
+                }
+            }
             // The one pair that is equal and not the same: not worth a rule of its own.
             if (a.as_str(), b.as_str()) == ("+/#", "#") {
                 prop_assert!(!a.covers(&b));
@@ -395,6 +505,10 @@ mod tests {
                 prop_assert_eq!(a.covers(&b), covers);
             }
         }
+    }
+
+    fn prefix() -> impl Strategy<Value = &'static str> {
+        prop_oneof![Just(""), Just("$share/g/"), Just("$queue/"), Just("$exclusive/")]
     }
 
     fn pattern() -> impl Strategy<Value = String> {

@@ -67,12 +67,11 @@ fn is_expired(input: &Input<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
 
     use super::*;
-    use crate::message::{Qos, Stamp};
+    use crate::route::captures::Captures;
+    use crate::route::test_support::Sample;
 
     /// What becomes of a message with these properties that waited so long, by its flag too.
     fn dropped(
@@ -81,19 +80,9 @@ mod tests {
         properties: &[u8],
         waited: Duration,
     ) -> Option<DropReason> {
-        let (empty, connection) = (Bytes::new(), Arc::from("mqtt"));
-        let input = Input {
-            mqtt_topic: &empty,
-            payload: &empty,
-            properties: &Bytes::copy_from_slice(properties),
-            qos: Qos::AtLeastOnce,
-            retain,
-            dup: false,
-            received_at: Stamp::now(),
-            waited,
-            connection: &connection,
-        };
-        gate.before_unpacking(&input, &mut 0)
+        let properties = Bytes::copy_from_slice(properties);
+        let sample = Sample { properties, retain, waited, ..Sample::new("a", "") };
+        gate.before_unpacking(&sample.input(), &mut 0)
     }
 
     #[test]
@@ -125,24 +114,36 @@ mod tests {
     }
 
     #[test]
+    fn drop_if_is_asked_before_keep_if_and_each_drops_what_it_says() {
+        let condition = |text| Some(Condition::parse(text).expect("legal"));
+        let gate = Gate {
+            drop_if: condition("{json./bad} = true"),
+            keep_if: condition("{json./value} > 5"),
+            ..Gate::default()
+        };
+        for (payload, reason) in [
+            (r#"{"value": 7}"#, None),
+            (r#"{"value": 3}"#, Some(DropReason::KeepIf)),
+            (r#"{"value": 7, "bad": true}"#, Some(DropReason::DropIf)),
+            (r#"{"value": 3, "bad": true}"#, Some(DropReason::DropIf)),
+            ("no JSON", Some(DropReason::KeepIf)),
+        ] {
+            let sample = Sample::new("a", payload);
+            let (input, captures) = (sample.input(), Captures::default());
+            let view = View::new(&input, &captures, sample.payload.clone());
+            assert_eq!(gate.after_unpacking(&view), reason, "{payload}");
+            assert_eq!(Gate::default().after_unpacking(&view), None);
+        }
+    }
+
+    #[test]
     fn a_sample_takes_the_first_message_and_then_one_in_so_many() {
         let gate = |one_in| Gate { sample: Some(one_in), ..Gate::default() };
-        let (empty, connection) = (Bytes::new(), Arc::from("mqtt"));
-        let input = Input {
-            mqtt_topic: &empty,
-            payload: &empty,
-            properties: &empty,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            dup: false,
-            received_at: Stamp::now(),
-            waited: Duration::ZERO,
-            connection: &connection,
-        };
+        let sample = Sample::new("a", "");
         for one_in in [1, 2, 3, 100] {
             let mut since = 0;
             let passed: Vec<_> = (0..300_usize)
-                .filter(|_| gate(one_in).before_unpacking(&input, &mut since).is_none())
+                .filter(|_| gate(one_in).before_unpacking(&sample.input(), &mut since).is_none())
                 .collect();
             let expected: Vec<_> = (0..300).step_by(one_in as usize).collect();
             assert_eq!(passed, expected, "1/{one_in}");

@@ -86,6 +86,39 @@ impl PartialEq for Names {
 
 impl Eq for Names {}
 
+/// Values that messages have in common: all that one read has brought were received at one moment.
+#[derive(Debug, Default)]
+pub struct Common {
+    received_at: Option<(u64, Bytes)>,
+    connection: Option<(Arc<str>, Bytes)>,
+    /// Where templates are filled.
+    scratch: String,
+}
+
+impl Common {
+    fn received_at(&mut self, wall_us: u64) -> Bytes {
+        match &self.received_at {
+            Some((known, text)) if *known == wall_us => text.clone(),
+            _ => {
+                let text = Bytes::copy_from_slice(Rfc3339::from_us(wall_us).as_bytes());
+                self.received_at = Some((wall_us, text.clone()));
+                text
+            }
+        }
+    }
+
+    fn connection(&mut self, connection: &Arc<str>) -> Bytes {
+        match &self.connection {
+            Some((known, text)) if Arc::ptr_eq(known, connection) => text.clone(),
+            _ => {
+                let text = Bytes::copy_from_slice(connection.as_bytes());
+                self.connection = Some((Arc::clone(connection), text.clone()));
+                text
+            }
+        }
+    }
+}
+
 /// Why a message has no headers, and no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoHeaders {
@@ -135,11 +168,16 @@ impl Headers {
     }
 
     /// The headers of a record of this route. What the message does not have is left out, except what a
-    /// template needs.
+    /// template needs. `common` is what messages before this one had.
     ///
     /// # Errors
     /// See [`NoHeaders`].
-    pub fn of(&self, view: &View<'_>, route: &str) -> Result<Vec<Header>, NoHeaders> {
+    pub fn of(
+        &self,
+        view: &View<'_>,
+        route: &str,
+        common: &mut Common,
+    ) -> Result<Vec<Header>, NoHeaders> {
         if self.is_none() {
             return Ok(Vec::new());
         }
@@ -151,7 +189,7 @@ impl Headers {
         for (item, name) in self.items.iter().zip(names) {
             if let HeaderItem::UserProperties = item {
                 user_properties(view.input, name, &mut headers)?;
-            } else if let Some(value) = value(item, view)? {
+            } else if let Some(value) = value(item, view, common)? {
                 headers.push(Header { name: Arc::clone(name), value: Some(value) });
             }
         }
@@ -165,7 +203,11 @@ impl Headers {
 }
 
 /// The value of a header, if the message has it.
-fn value(item: &HeaderItem, view: &View<'_>) -> Result<Option<Bytes>, Unfilled> {
+fn value(
+    item: &HeaderItem,
+    view: &View<'_>,
+    common: &mut Common,
+) -> Result<Option<Bytes>, Unfilled> {
     let input = view.input;
     let properties = Properties::new(input.properties);
     let flag = |flag| Bytes::from_static(if flag { b"true" } else { b"false" });
@@ -185,12 +227,9 @@ fn value(item: &HeaderItem, view: &View<'_>) -> Result<Option<Bytes>, Unfilled> 
         }
         HeaderItem::ResponseTopic => properties.response_topic().map(text),
         HeaderItem::Expiry => input.expiry_left_s().map(|left| left.to_string().into()),
-        HeaderItem::ReceivedAt => {
-            let received_at = Rfc3339::from_us(input.received_at.wall_us);
-            Some(Bytes::copy_from_slice(received_at.as_bytes()))
-        }
-        HeaderItem::Connection => Some(Bytes::copy_from_slice(input.connection.as_bytes())),
-        HeaderItem::Own(_, template) => Some(template.fill(view)?.into()),
+        HeaderItem::ReceivedAt => Some(common.received_at(input.received_at.wall_us)),
+        HeaderItem::Connection => Some(common.connection(input.connection)),
+        HeaderItem::Own(_, template) => Some(template.fill_bytes(view, &mut common.scratch)?),
         HeaderItem::UserProperties => None,
     })
 }

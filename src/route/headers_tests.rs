@@ -1,27 +1,23 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
-use crate::message::Stamp;
 use crate::mqtt::properties::PropertyValues;
 use crate::route::captures::Captures;
+use crate::route::test_support::Sample;
 
 fn headers_of(
     headers: &Headers,
     properties: &PropertyValues,
 ) -> Result<Vec<(String, String)>, NoHeaders> {
-    let input = Input {
-        mqtt_topic: &Bytes::from_static(b"plant/7"),
-        payload: &Bytes::from_static(b"21.5"),
-        properties: &properties.encode().expect("legal properties"),
-        qos: Qos::AtLeastOnce,
+    let sample = Sample {
+        properties: properties.encode().expect("legal properties"),
         retain: true,
-        dup: false,
-        received_at: Stamp { wall_us: 1_785_600_000_123_456, instant: Instant::now() },
         waited: Duration::from_millis(2_500),
-        connection: &Arc::from("mqtt"),
+        ..Sample::new("plant/7", "21.5").at(1_785_600_000_123_456)
     };
-    let captures = Captures::default();
-    let headers = headers.of(&View::new(&input, &captures, input.payload.clone()), "route")?;
+    let (input, captures) = (sample.input(), Captures::default());
+    let view = View::new(&input, &captures, sample.payload.clone());
+    let headers = headers.of(&view, "route", &mut Common::default())?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let pair = |header: &Header| {
         (text(header.name.to_bytes()), text(header.value.as_ref().expect("a value")))
@@ -137,6 +133,19 @@ fn the_id_stands_last_and_the_publishers_own_replaces_the_content() {
 }
 
 #[test]
+fn the_id_alone_is_a_header_and_knows_its_route() {
+    let headers = Headers { bridge_id: true, ..Headers::default() };
+    let sample = Sample::new("plant/7", "21.5");
+    let (input, captures) = (sample.input(), Captures::default());
+    let view = View::new(&input, &captures, sample.payload.clone());
+    for route in ["one", "other"] {
+        let found = headers.of(&view, route, &mut Common::default()).expect("headers");
+        let [header] = &*found else { panic!("one header, found {found:?}") };
+        assert_eq!(header.value, Some(bridge_id(&input, route, None)), "{route}");
+    }
+}
+
+#[test]
 fn more_user_properties_than_a_record_may_have_are_refused_where_they_are_asked_for() {
     let user = |count| PropertyValues {
         user: vec![("n".to_owned(), "v".to_owned()); count],
@@ -152,4 +161,25 @@ fn more_user_properties_than_a_record_may_have_are_refused_where_they_are_asked_
 #[test]
 fn a_null_character_cannot_cut_a_name() {
     assert_eq!(&*c_str(&["a\0", "b"]), c"ab");
+}
+
+#[test]
+fn a_value_that_messages_have_in_common_is_that_of_each_message() {
+    let headers = Headers {
+        items: vec![HeaderItem::ReceivedAt, HeaderItem::Connection],
+        ..Headers::default()
+    };
+    let (captures, mut common) = (Captures::default(), Common::default());
+    let early = 1_773_576_000_000_000;
+    for (wall_us, connection) in
+        [(early, "a"), (early, "a"), (early + 1, "a"), (early + 1, "b"), (early, "b")]
+    {
+        let sample = Sample { connection: connection.into(), ..Sample::new("a/b", "").at(wall_us) };
+        let input = sample.input();
+        let view = View::new(&input, &captures, sample.payload.clone());
+        let of = |common: &mut Common| headers.of(&view, "route", common).expect("headers");
+        let expected = of(&mut Common::default());
+        assert_eq!(of(&mut common), expected);
+        assert_eq!(expected[1].value.as_deref(), Some(connection.as_bytes()));
+    }
 }

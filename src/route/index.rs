@@ -49,7 +49,7 @@ impl Places {
 }
 
 impl Level {
-    fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         Self { named: Vec::new(), any: None, end: Places::none(), rest: Places::none() }
     }
 
@@ -57,11 +57,16 @@ impl Level {
     pub(super) fn of<'a>(filters: impl IntoIterator<Item = &'a Filter>) -> Self {
         let mut root = Self::empty();
         for (place, filter) in filters.into_iter().enumerate() {
-            for pattern in filter.patterns() {
-                root.insert(pattern, place);
-            }
+            root.add(filter, place);
         }
         root
+    }
+
+    /// Adds a filter whose place is behind all that are here.
+    pub(super) fn add(&mut self, filter: &Filter, place: usize) {
+        for pattern in filter.patterns() {
+            self.insert(pattern, place);
+        }
     }
 
     fn insert(&mut self, pattern: &str, place: usize) {
@@ -129,6 +134,43 @@ impl Level {
             any.all(deeper, true, places);
         }
     }
+
+    /// The places, ascending, of all filters that have an MQTT topic in common with `filter`, and of some that differ
+    /// from such only in a `$` at the beginning or an empty level. Each node that is looked at and each place that is
+    /// found takes one of `steps`; without any left, some are missing.
+    pub(super) fn meeting(&self, filter: &Filter, steps: &mut usize) -> Vec<usize> {
+        let mut places = Vec::new();
+        let mut open: Vec<_> =
+            filter.patterns().map(|pattern| (self, Some(pattern.as_bytes()))).collect();
+        while let Some((level, levels)) = open.pop() {
+            let before = places.len();
+            level.rest.append_to(&mut places);
+            let below = || level.named.iter().map(|(_, level)| level).chain(level.any.as_deref());
+            match levels.map(split) {
+                None => level.end.append_to(&mut places),
+                // `#` stands for the level before it too, and for any number behind it.
+                Some((b"#", _)) => {
+                    level.end.append_to(&mut places);
+                    open.extend(below().map(|level| (level, levels)));
+                }
+                Some((b"+", deeper)) => open.extend(below().map(|level| (level, deeper))),
+                Some((name, deeper)) => {
+                    let named = level.named.binary_search_by(|(known, _)| known.as_ref().cmp(name));
+                    let named = named.ok().map(|at| &level.named[at].1);
+                    let next = named.into_iter().chain(level.any.as_deref());
+                    open.extend(next.map(|level| (level, deeper)));
+                }
+            }
+            *steps = steps.saturating_sub(1 + places.len() - before);
+            if *steps == 0 {
+                break;
+            }
+        }
+        places.sort_unstable();
+        // One filter may be here under two patterns.
+        places.dedup();
+        places
+    }
 }
 
 /// The first of these levels, and those behind it.
@@ -161,6 +203,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_tree_finds_all_that_a_filter_overlaps(
+            filters in prop::collection::vec(filter(), 0..8),
+            sought in filter(),
+        ) {
+            let overlaps = |place: &usize| filters[*place].common(&sought).is_some();
+            let expected: Vec<_> = (0..filters.len()).filter(overlaps).collect();
+            let mut found = Level::of(&filters).meeting(&sought, &mut usize::MAX.clone());
+            found.retain(overlaps);
+            prop_assert_eq!(found, expected);
+            let takes_all = |place: &usize| filters[*place].takes_all(&sought);
+            let found = Level::of(&filters).meeting(&sought, &mut 1_000);
+            prop_assert!((0..filters.len()).filter(takes_all).all(|place| found.contains(&place)));
+        }
+
         #[test]
         fn the_tree_finds_what_trying_one_after_the_other_finds(
             filters in prop::collection::vec(filter(), 0..8),

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::captures::{Captures, Levels};
-use super::json_pointers::{Fields, JsonPointers, Kind, NotJson, unescape};
-use crate::message::{Qos, Stamp};
+use super::json_pointers::{Fields, JsonPointers, Kind, NotJson};
+use crate::message::{Qos, Stamp, is_part};
 use crate::mqtt::properties::Properties;
 
 /// A message before it is routed.
@@ -126,18 +126,33 @@ impl<'a> View<'a> {
     /// [`View::reading`] are read together, any other one by itself.
     pub fn json(&self, pointer: &str) -> Option<Value<'_>> {
         let slot = self.pointers.and_then(|pointers| Some((pointers, pointers.slot(pointer)?)));
-        let found = match slot {
-            Some((pointers, slot)) => self.fields(pointers).as_ref().ok()?.get(slot)?.clone(),
-            None => JsonPointers::of([pointer]).read(&self.body).ok()?.get(0)?.clone(),
+        let alone;
+        let (fields, slot) = match slot {
+            Some((pointers, slot)) => (self.fields(pointers), slot),
+            None => {
+                alone = JsonPointers::of([pointer]).read(&self.body);
+                (&alone, 0)
+            }
         };
-        let written = std::str::from_utf8(self.body.get(found.at)?).ok()?;
-        match found.kind {
-            Kind::Null => Some(Value::Null),
-            Kind::Bool => Some(Value::Bool(written == "true")),
-            Kind::Number => Some(Value::Number(Cow::Borrowed(written))),
-            Kind::Text => unescape(written).map(Value::Text),
-            Kind::Document => Some(Value::Document(Cow::Borrowed(written))),
-        }
+        let found = fields.as_ref().ok()?.get(slot)?;
+        let text = found.text(&self.body)?;
+        Some(match found.kind {
+            Kind::Null => Value::Null,
+            Kind::Bool => Value::Bool(text == "true"),
+            Kind::Number => Value::Number(text),
+            Kind::Text | Kind::EscapedText => Value::Text(text),
+            Kind::Document => Value::Document(text),
+        })
+    }
+
+    /// This text without a copy, if it is a part of what MQTT delivered. A part of an unpacked payload is copied:
+    /// small as it is, it would keep all of that.
+    pub fn part(&self, text: &str) -> Option<Bytes> {
+        let text = text.as_bytes();
+        let Input { mqtt_topic, payload, properties, .. } = self.input;
+        let wholes = [mqtt_topic, payload, properties].into_iter();
+        let whole = wholes.filter(|_| !text.is_empty()).find(|whole| is_part(text, whole));
+        whole.map(|whole| whole.slice_ref(text))
     }
 
     /// What is wrong with the payload as JSON, if it is none.

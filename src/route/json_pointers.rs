@@ -2,8 +2,8 @@
 //! tree of the document. Pure.
 //!
 //! Values stay as they are written: a number keeps its digits, which an identifier of twenty of them needs,
-//! and no parser that makes numbers of them would. The whole document is checked (RFC 8259). Where a name is
-//! there twice, its last value counts, as with most parsers.
+//! and no parser that makes numbers of them would. A document is read, and checked (RFC 8259), until all fields are
+//! found; so of a name that is there twice the first value counts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,14 +25,40 @@ pub struct JsonPointers {
 struct Node {
     /// The pointer that ends here.
     slot: Option<usize>,
-    /// The slots of all pointers that go through here.
-    slots: Range<usize>,
-    children: Vec<(Box<str>, Node)>,
+    children: Vec<Child>,
+}
+
+/// Where no pointer goes.
+static NOWHERE: Node = Node { slot: None, children: Vec::new() };
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Child {
+    /// Its name in an object.
+    name: Box<str>,
+    /// Its place in an array, if the name is a number.
+    index: Option<usize>,
+    node: Node,
+}
+
+impl Child {
+    fn new(name: &str) -> Self {
+        let is_index = name == "0" || !name.starts_with(['0', '+']);
+        let index = name.parse().ok().filter(|_| is_index);
+        Self { name: name.into(), index, node: Node::default() }
+    }
 }
 
 /// What a document has at each pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fields(Vec<Option<Found>>);
+pub struct Fields {
+    /// Those of the first slots, which need no allocation.
+    few: [Option<Found>; FEW],
+    /// Those of the other slots.
+    more: Vec<Option<Found>>,
+}
+
+/// Most routes have no more pointers.
+const FEW: usize = 4;
 
 /// A value of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +78,10 @@ pub enum Kind {
     Bool,
     /// A number.
     Number,
-    /// A string.
+    /// A string without escapes.
     Text,
+    /// A string with escapes.
+    EscapedText,
     /// An object or an array.
     Document,
 }
@@ -117,342 +145,352 @@ impl JsonPointers {
     }
 
     /// What is at each pointer. White space, a byte order mark and trailing NULs around the document are
-    /// ignored.
+    /// ignored. What is behind the last field that is looked for is not read.
     ///
     /// # Errors
-    /// It is not one JSON document.
+    /// It is not one JSON document, as far as it is read.
     pub fn read(&self, document: &[u8]) -> Result<Fields, NotJson> {
-        let text = match std::str::from_utf8(document) {
-            Ok(text) => text.trim_end_matches('\0'),
-            Err(error) => return Err(NotJson { expected: "UTF-8", byte: error.valid_up_to() }),
-        };
-        let start = if text.starts_with('\u{FEFF}') { 3 } else { 0 };
-        let mut scan = Scan { text, at: start, found: vec![None; self.written.len()] };
-        scan.value(&self.root)?;
-        scan.space();
-        match scan.at == text.len() {
-            true => Ok(Fields(scan.found)),
-            false => Err(scan.error("the end")),
+        let mut text = document;
+        while let [rest @ .., 0] = text {
+            text = rest;
+        }
+        let (found, missing) = (Fields::of(self.written.len()), self.written.len());
+        let wrong = NotJson { expected: "a JSON value", byte: 0 };
+        let mut scan =
+            Scan { document: text, is_ascii: true, found, missing, is_done: false, wrong };
+        let is_json = scan.document(&self.root).is_some() || scan.is_done;
+        if is_json && scan.is_ascii {
+            return Ok(scan.found);
+        }
+        match std::str::from_utf8(document) {
+            Ok(_) if is_json => Ok(scan.found),
+            Ok(_) => Err(scan.wrong),
+            // Of what is wrong, this says most.
+            Err(error) => Err(NotJson { expected: "UTF-8", byte: error.valid_up_to() }),
         }
     }
 }
 
 impl Node {
     fn child_or_insert(&mut self, name: &str) -> &mut Self {
-        let at = self.children.iter().position(|(known, _)| **known == *name);
+        let at = self.children.iter().position(|child| *child.name == *name);
         let at = at.unwrap_or_else(|| {
-            self.children.push((name.into(), Self::default()));
+            self.children.push(Child::new(name));
             self.children.len() - 1
         });
-        &mut self.children[at].1
+        &mut self.children[at].node
     }
 
-    /// Numbers the pointers from here on, so that those with the same beginning stand together.
+    /// Numbers the pointers from here on.
     fn number(&mut self, path: &str, written: &mut Vec<Box<str>>) {
-        let first = written.len();
         if let Some(slot) = &mut self.slot {
-            *slot = first;
+            *slot = written.len();
             written.push(path.into());
         }
-        for (name, child) in &mut self.children {
+        for Child { name, node, .. } in &mut self.children {
             let token = name.replace('~', "~0").replace('/', "~1");
-            child.number(&format!("{path}/{token}"), written);
+            node.number(&format!("{path}/{token}"), written);
         }
-        self.slots = first..written.len();
     }
 
-    fn child(&self, name: &str) -> Option<&Self> {
-        self.children.iter().find(|(known, _)| **known == *name).map(|(_, child)| child)
+    fn child(&self, name: &[u8]) -> Option<&Self> {
+        // Names are short: a call of memcmp would cost more.
+        let is = |known: &str| known.len() == name.len() && known.bytes().eq(name.iter().copied());
+        self.children.iter().find(|child| is(&child.name)).map(|child| &child.node)
     }
 
     fn element(&self, index: usize) -> Option<&Self> {
-        let is = |name: &str| {
-            !(name.len() > 1 && name.starts_with(['0', '+'])) && name.parse() == Ok(index)
-        };
-        self.children.iter().find(|(name, _)| is(name)).map(|(_, child)| child)
+        self.children.iter().find(|child| child.index == Some(index)).map(|child| &child.node)
     }
 }
 
 impl Fields {
+    /// Nothing in each of these slots.
+    fn of(slots: usize) -> Self {
+        Self { few: [const { None }; FEW], more: vec![None; slots.saturating_sub(FEW)] }
+    }
+
     /// The value in this slot, if the document has it.
     pub fn get(&self, slot: usize) -> Option<&Found> {
-        self.0.get(slot)?.as_ref()
+        match self.few.get(slot) {
+            Some(found) => found.as_ref(),
+            None => self.more.get(slot - FEW)?.as_ref(),
+        }
+    }
+
+    fn set(&mut self, slot: usize, found: Found) {
+        match slot < FEW {
+            true => self.few[slot] = Some(found),
+            false => self.more[slot - FEW] = Some(found),
+        }
     }
 }
 
-/// The text of a JSON string that is written with quotation marks and escapes. `None` if it names half of a
-/// surrogate pair, which is no character.
-pub fn unescape(written: &str) -> Option<Cow<'_, str>> {
-    match written.contains('\\') {
-        true => serde_json::from_str(written).ok().map(Cow::Owned),
-        false => written.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed),
+impl Found {
+    /// Its text in the document that it was found in; that of a string without quotation marks and escapes.
+    /// `None` if it names half of a surrogate pair, which is no character.
+    pub fn text<'a>(&self, document: &'a [u8]) -> Option<Cow<'a, str>> {
+        let written = document.get(self.at.clone())?;
+        match self.kind {
+            Kind::EscapedText => serde_json::from_slice(written).ok().map(Cow::Owned),
+            Kind::Text => utf8(written.strip_prefix(b"\"")?.strip_suffix(b"\"")?),
+            _ => utf8(written),
+        }
     }
 }
 
-/// One pass over a document.
+fn utf8(text: &[u8]) -> Option<Cow<'_, str>> {
+    std::str::from_utf8(text).ok().map(Cow::Borrowed)
+}
+
+/// One pass over a document. What reads a part of it takes the text from there on and returns what is behind that
+/// part; `None` if everything is found, or if it is not JSON, and then `wrong` says where. Every message on a route that reads a field passes
+/// through here, hence the attributes for inlining: tests/instructions.rs counts what they are for.
 struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-    found: Vec<Option<Found>>,
+    /// All of it.
+    document: &'a [u8],
+    /// Whether all strings are ASCII. Nothing else can have other characters.
+    is_ascii: bool,
+    found: Fields,
+    /// How many fields are not found yet.
+    missing: usize,
+    /// All are, and what is behind them is not read.
+    is_done: bool,
+    wrong: NotJson,
 }
 
-impl Scan<'_> {
-    fn error(&self, expected: &'static str) -> NotJson {
-        NotJson { expected, byte: self.at }
-    }
-
-    fn peek(&self) -> u8 {
-        // NUL is nowhere legal.
-        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
-    }
-
-    fn space(&mut self) {
-        while matches!(self.peek(), b' ' | b'\n' | b'\r' | b'\t') {
-            self.at += 1;
+impl<'a> Scan<'a> {
+    /// The whole document.
+    fn document(&mut self, root: &Node) -> Option<()> {
+        let text = self.document.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(self.document);
+        match space(self.value(text, root, 0)?) {
+            [] => Some(()),
+            rest => self.wrong("the end", rest),
         }
     }
 
-    fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), NotJson> {
-        self.space();
-        if self.peek() != byte {
-            return Err(self.error(expected));
-        }
-        self.at += 1;
-        Ok(())
+    #[cold]
+    fn wrong<T>(&mut self, expected: &'static str, rest: &[u8]) -> Option<T> {
+        self.wrong = NotJson { expected, byte: self.document.len() - rest.len() };
+        None
     }
 
-    /// A value that pointers end at or go through.
-    fn value(&mut self, node: &Node) -> Result<(), NotJson> {
-        self.space();
-        let start = self.at;
-        let kind = match self.peek() {
-            b'{' if !node.children.is_empty() => self.object(node)?,
-            b'[' if !node.children.is_empty() => self.array(node)?,
-            _ => self.skip()?,
+    /// A value inside of `depth` objects and arrays, and what pointers find in it.
+    #[inline(always)]
+    fn value(&mut self, text: &'a [u8], node: &Node, depth: u32) -> Option<&'a [u8]> {
+        let text = space(text);
+        let (kind, rest) = match text {
+            [b'"', text @ ..] => self.string(text)?,
+            [b'-' | b'0'..=b'9', ..] => (Kind::Number, self.number(text)?),
+            [b'{' | b'[', ..] if depth == DEPTH_MAX => {
+                return self.wrong("at most 128 levels of nesting", text);
+            }
+            [b'{', text @ ..] => (Kind::Document, self.object(text, node, depth + 1)?),
+            [b'[', text @ ..] => (Kind::Document, self.array(text, node, depth + 1)?),
+            [b'n', ..] => (Kind::Null, self.word(text, b"null")?),
+            [b't', ..] => (Kind::Bool, self.word(text, b"true")?),
+            [b'f', ..] => (Kind::Bool, self.word(text, b"false")?),
+            _ => return self.wrong("a JSON value", text),
         };
-        if let Some(slot) = node.slot {
-            self.found[slot] = Some(Found { kind, at: start..self.at });
+        if let Some(slot) = node.slot.filter(|slot| self.found.get(*slot).is_none()) {
+            let at = self.document.len() - text.len()..self.document.len() - rest.len();
+            self.found.set(slot, Found { kind, at });
+            self.missing -= 1;
+            // Who asks for the whole document gets a whole one.
+            self.is_done = self.missing == 0 && depth > 0;
+            if self.is_done {
+                return None;
+            }
         }
-        Ok(())
+        Some(rest)
     }
 
-    /// Its depth is bounded by that of the pointers.
-    fn object(&mut self, node: &Node) -> Result<Kind, NotJson> {
-        self.at += 1;
-        self.space();
-        if self.peek() == b'}' {
-            self.at += 1;
-            return Ok(Kind::Document);
+    /// An object behind its opening bracket.
+    fn object(&mut self, text: &'a [u8], node: &Node, depth: u32) -> Option<&'a [u8]> {
+        if let Some(rest) = behind(b'}', text) {
+            return Some(rest);
         }
+        let mut text = text;
         loop {
-            let (name, is_escaped) = self.name()?;
-            let child = match is_escaped {
-                false => node.child(&self.text[name.start + 1..name.end - 1]),
-                true => unescape(&self.text[name]).and_then(|name| node.child(&name)),
-            };
-            match child {
-                Some(child) => {
-                    self.found[child.slots.clone()].fill(None);
-                    self.value(child)?;
-                }
-                None => {
-                    self.skip()?;
-                }
-            }
-            self.space();
-            match self.peek() {
-                b',' => self.at += 1,
-                b'}' => break,
-                _ => return Err(self.error("`,` or `}`")),
+            let (child, rest) = self.name(text, node)?;
+            let rest = self.value(rest, child, depth)?;
+            match behind(b',', rest) {
+                Some(rest) => text = rest,
+                None => return self.expect(b'}', rest, "`,` or `}`"),
             }
         }
-        self.at += 1;
-        Ok(Kind::Document)
     }
 
-    fn array(&mut self, node: &Node) -> Result<Kind, NotJson> {
-        self.at += 1;
-        self.space();
-        if self.peek() == b']' {
-            self.at += 1;
-            return Ok(Kind::Document);
+    /// An array behind its opening bracket.
+    fn array(&mut self, text: &'a [u8], node: &Node, depth: u32) -> Option<&'a [u8]> {
+        if let Some(rest) = behind(b']', text) {
+            return Some(rest);
         }
+        let mut text = text;
         for index in 0.. {
-            match node.element(index) {
-                Some(child) => self.value(child)?,
-                None => {
-                    self.skip()?;
-                }
-            }
-            self.space();
-            match self.peek() {
-                b',' => self.at += 1,
-                b']' => break,
-                _ => return Err(self.error("`,` or `]`")),
+            let child = node.element(index).unwrap_or(&NOWHERE);
+            let rest = self.value(text, child, depth)?;
+            match behind(b',', rest) {
+                Some(rest) => text = rest,
+                None => return self.expect(b']', rest, "`,` or `]`"),
             }
         }
-        self.at += 1;
-        Ok(Kind::Document)
+        None
     }
 
-    /// A name and the colon behind it: where the name is, quotation marks included, and whether it has
-    /// escapes.
-    fn name(&mut self) -> Result<(Range<usize>, bool), NotJson> {
-        self.space();
-        let start = self.at;
-        if self.peek() != b'"' {
-            return Err(self.error("a name in quotation marks"));
+    /// A name and the colon behind it; what pointers have there.
+    #[inline(always)]
+    fn name<'n>(&mut self, text: &'a [u8], node: &'n Node) -> Option<(&'n Node, &'a [u8])> {
+        let name = self.expect(b'"', text, "a name in quotation marks")?;
+        let (kind, end) = self.string(name)?;
+        let rest = self.expect(b':', end, "`:`")?;
+        if node.children.is_empty() {
+            return Some((&NOWHERE, rest));
         }
-        let is_escaped = self.string()?;
-        let name = start..self.at;
-        self.expect(b':', "`:`")?;
-        Ok((name, is_escaped))
-    }
-
-    /// A value that no pointer goes through, whatever is in it.
-    fn skip(&mut self) -> Result<Kind, NotJson> {
-        self.space();
-        let kind = match self.peek() {
-            b'{' | b'[' => Kind::Document,
-            _ => return self.scalar(),
+        let name = name.get(..name.len() - end.len() - 1)?;
+        let child = match kind {
+            Kind::Text => node.child(name),
+            _ => unescaped(name).and_then(|name| node.child(name.as_bytes())),
         };
-        // Of each open object or array, the last one first: whether it is an object.
-        let (mut open, mut depth) = (0_u128, 0);
+        Some((child.unwrap_or(&NOWHERE), rest))
+    }
+
+    /// What is behind this byte, which is `expected` next.
+    #[inline(always)]
+    fn expect(&mut self, byte: u8, text: &'a [u8], expected: &'static str) -> Option<&'a [u8]> {
+        match behind(byte, text) {
+            None => self.wrong(expected, space(text)),
+            rest => rest,
+        }
+    }
+
+    fn word(&mut self, text: &'a [u8], word: &[u8]) -> Option<&'a [u8]> {
+        match text.strip_prefix(word) {
+            None => self.wrong("a JSON value", text),
+            rest => rest,
+        }
+    }
+
+    /// A string behind its first quotation mark.
+    #[inline(always)]
+    fn string(&mut self, text: &'a [u8]) -> Option<(Kind, &'a [u8])> {
+        match plain(text) {
+            [b'"', rest @ ..] => Some((Kind::Text, rest)),
+            special => self.special(special),
+        }
+    }
+
+    /// What is left of a string, from a character that is not plain on.
+    fn special(&mut self, text: &'a [u8]) -> Option<(Kind, &'a [u8])> {
+        let mut text = text;
+        let mut kind = Kind::Text;
         loop {
-            self.space();
-            let container = self.peek();
-            let is_empty = match container {
-                b'{' | b'[' if depth == DEPTH_MAX => {
-                    return Err(self.error("at most 128 levels of nesting"));
+            text = match text {
+                [b'"', rest @ ..] => return Some((kind, rest)),
+                [b'\\', rest @ ..] => {
+                    kind = Kind::EscapedText;
+                    self.escape(rest)?
                 }
-                b'{' | b'[' => {
-                    (open, depth) = (open << 1 | u128::from(container == b'{'), depth + 1);
-                    self.at += 1;
-                    self.space();
-                    self.peek() == if container == b'{' { b'}' } else { b']' }
+                [0x80..=0xFF, rest @ ..] => {
+                    self.is_ascii = false;
+                    rest
                 }
-                _ => {
-                    self.scalar()?;
-                    true
-                }
+                [b' '..=0x7F, ..] => plain(text),
+                _ => return self.wrong("`\"`, and no control characters before it", text),
             };
-            if !is_empty {
-                if container == b'{' {
-                    self.name()?;
-                }
-                continue;
-            }
-            // A value, or an empty container but for its bracket, is behind us.
-            loop {
-                self.space();
-                let is_object = open & 1 == 1;
-                match self.peek() {
-                    b'}' if is_object => {}
-                    b']' if !is_object => {}
-                    b',' => {
-                        self.at += 1;
-                        if is_object {
-                            self.name()?;
-                        }
-                        break;
-                    }
-                    _ if is_object => return Err(self.error("`,` or `}`")),
-                    _ => return Err(self.error("`,` or `]`")),
-                }
-                self.at += 1;
-                (open, depth) = (open >> 1, depth - 1);
-                if depth == 0 {
-                    return Ok(kind);
-                }
-            }
         }
     }
 
-    fn scalar(&mut self) -> Result<Kind, NotJson> {
-        match self.peek() {
-            b'"' => self.string().map(|_| Kind::Text),
-            b'n' => self.word(b"null", Kind::Null),
-            b't' => self.word(b"true", Kind::Bool),
-            b'f' => self.word(b"false", Kind::Bool),
-            b'-' | b'0'..=b'9' => self.number(),
-            _ => Err(self.error("a JSON value")),
+    /// What follows a backslash.
+    fn escape(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
+        match text {
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', rest @ ..] => Some(rest),
+            [b'u', rest @ ..] => match rest.split_first_chunk::<4>() {
+                Some((digits, rest)) if digits.iter().all(u8::is_ascii_hexdigit) => Some(rest),
+                _ => self.wrong("four hexadecimal digits", text),
+            },
+            _ => self.wrong("an escape", text),
         }
     }
 
-    fn word(&mut self, word: &[u8], kind: Kind) -> Result<Kind, NotJson> {
-        if !self.text.as_bytes()[self.at..].starts_with(word) {
-            return Err(self.error("a JSON value"));
+    #[inline(always)]
+    fn number(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let rest = match text.strip_prefix(b"-").unwrap_or(text) {
+            [b'0', rest @ ..] => rest,
+            rest => self.digits(rest)?,
+        };
+        let rest = match rest {
+            [b'.', rest @ ..] => self.digits(rest)?,
+            _ => rest,
+        };
+        match rest {
+            [b'e' | b'E', b'+' | b'-', rest @ ..] | [b'e' | b'E', rest @ ..] => self.digits(rest),
+            _ => Some(rest),
         }
-        self.at += word.len();
-        Ok(kind)
     }
 
-    /// From its first quotation mark to behind its last; whether it has escapes.
-    fn string(&mut self) -> Result<bool, NotJson> {
-        self.at += 1;
-        let mut is_escaped = false;
-        loop {
-            let rest = &self.text.as_bytes()[self.at..];
-            let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-            self.at += plain.unwrap_or(rest.len());
-            match self.peek() {
-                b'"' => break,
-                b'\\' => {
-                    is_escaped = true;
-                    self.at += 1;
-                    match self.peek() {
-                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                        b'u' => {
-                            let digits = self.text.as_bytes().get(self.at + 1..self.at + 5);
-                            let all = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
-                            if !digits.is_some_and(all) {
-                                return Err(self.error("four hexadecimal digits"));
-                            }
-                            self.at += 4;
-                        }
-                        _ => return Err(self.error("an escape")),
-                    }
-                }
-                0..0x20 => return Err(self.error("`\"`, and no control characters before it")),
-                _ => {}
-            }
-            self.at += 1;
-        }
-        self.at += 1;
-        Ok(is_escaped)
+    fn digits(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 { self.wrong("a digit", text) } else { text.get(digits..) }
     }
+}
 
-    fn number(&mut self) -> Result<Kind, NotJson> {
-        if self.peek() == b'-' {
-            self.at += 1;
-        }
-        match self.peek() {
-            b'0' => self.at += 1,
-            _ => self.digits()?,
-        }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        Ok(Kind::Number)
+/// Without the white space at its start. Most documents have little.
+fn space(text: &[u8]) -> &[u8] {
+    match text {
+        [b'!'..=0xFF, ..] => text,
+        _ => trim_space(text),
     }
+}
 
-    fn digits(&mut self) -> Result<(), NotJson> {
-        if !self.peek().is_ascii_digit() {
-            return Err(self.error("a digit"));
-        }
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
-        }
-        Ok(())
+#[inline(never)]
+fn trim_space(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\n' | b'\r' | b'\t', rest @ ..] = text {
+        text = rest;
     }
+    text
+}
+
+/// What is behind this byte, if that is the next one but for white space.
+fn behind(byte: u8, text: &[u8]) -> Option<&[u8]> {
+    match text {
+        [first, rest @ ..] if *first == byte => Some(rest),
+        _ => space(text).strip_prefix(&[byte]),
+    }
+}
+
+/// A name that is written with escapes, here without its quotation marks.
+#[cold]
+fn unescaped(name: &[u8]) -> Option<String> {
+    serde_json::from_slice(&[b"\"", name, b"\""].concat()).ok()
+}
+
+/// The text of a string from the first character on that is not plain. Plain are those of ASCII but `"`, `\` and
+/// control characters.
+fn plain(text: &[u8]) -> &[u8] {
+    let mut rest = text;
+    while let Some((eight, behind)) = rest.split_first_chunk() {
+        let special = special(u64::from_le_bytes(*eight));
+        if special != 0 {
+            return rest.get(special.trailing_zeros() as usize / 8..).unwrap_or_default();
+        }
+        rest = behind;
+    }
+    while let [b' ' | b'!' | b'#'..=b'[' | b']'..=0x7F, behind @ ..] = rest {
+        rest = behind;
+    }
+    rest
+}
+
+/// Of eight characters at once, the first one in the lowest byte: the highest bit of those that are not plain. What
+/// is behind the first of these can be wrong, since a subtraction borrows.
+fn special(eight: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // With this bit turned, `"` stands directly behind the control characters.
+    let control = (eight ^ (EACH * 0x02)).wrapping_sub(EACH * 0x21);
+    let backslash = (eight ^ (EACH * 0x5C)).wrapping_sub(EACH);
+    // Each byte that is not ASCII keeps its highest bit in at least one of them.
+    (control | backslash) & (EACH * 0x80)
 }
 
 #[cfg(test)]
@@ -503,10 +541,29 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_values_counts_with_all_that_is_in_it() {
-        assert_eq!(read("/a", r#"{"a": 1, "a": 2}"#).as_deref(), Some("2"));
-        assert_eq!(read("/a/b", r#"{"a": {"b": 1}, "a": {"c": 2}}"#), None);
-        assert_eq!(read("/a/b", r#"{"a": {"b": 1}, "a": 2}"#), None);
+    fn the_first_of_two_values_counts() {
+        assert_eq!(read("/a", r#"{"a": 1, "a": 2}"#).as_deref(), Some("1"));
+        assert_eq!(read("/a/b", r#"{"a": {"b": 1}, "a": {"b": 2}}"#).as_deref(), Some("1"));
+        // Also where something else is still looked for.
+        let document = br#"{"a": 1, "a": 2, "b": {"c": 3}, "b": {"c": 4, "d": 5}}"#;
+        let pointers = JsonPointers::of(["/a", "/b/c", "/none"]);
+        let fields = pointers.read(document).expect("JSON");
+        let text = |pointer| fields.get(pointers.slot(pointer)?)?.text(document);
+        assert_eq!((text("/a").as_deref(), text("/b/c").as_deref()), (Some("1"), Some("3")));
+    }
+
+    #[test]
+    fn what_is_behind_the_last_field_is_not_read() {
+        let pointers = JsonPointers::of(["/a", "/b/c"]);
+        for behind in ["}}", "", "}, \"a\": 01", ", x", "\u{FFFD}"] {
+            let document = format!("{{\"a\": \"\u{e9}\", \"b\": {{\"c\": [1]{behind}");
+            let fields = pointers.read(document.as_bytes()).expect(behind);
+            let found = fields.get(pointers.slot("/b/c").expect("it is looked for"));
+            let text = found.and_then(|found| found.text(document.as_bytes()));
+            assert_eq!(text.as_deref(), Some("[1]"));
+        }
+        assert!(pointers.read(b"{\"b\": {\"c\": [1}, \"a\": 1}").is_err(), "a field is whole");
+        assert!(JsonPointers::of([""]).read(b"{} x").is_err(), "the whole document is all of it");
     }
 
     #[test]
@@ -519,7 +576,7 @@ mod tests {
 
     #[test]
     fn what_surrounds_a_document_is_ignored_and_nothing_else() {
-        let pointers = JsonPointers::of(["/a"]);
+        let pointers = JsonPointers::of(["/none"]);
         assert!(pointers.read(b"\xEF\xBB\xBF \n{\"a\": 1}\r\n\x00\x00").is_ok());
         for document in
             [&b""[..], b"{\"a\": 1} x", b"{\"a\":", b"{\"a\" 1}", b"\"\xff\"", b"{\"a\": 01}"]
@@ -530,11 +587,77 @@ mod tests {
 
     #[test]
     fn nesting_has_a_bound() {
-        let pointers = JsonPointers::default();
-        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(pointers.read(nested(128).as_bytes()).is_ok());
-        let error = pointers.read(nested(1_000_000).as_bytes()).expect_err("too deep");
-        assert_eq!(error.to_string(), "expected at most 128 levels of nesting at byte 128");
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let nested = |levels: usize| {
+                format!("{}0{}", open.repeat(levels), close.repeat(levels)).into_bytes()
+            };
+            for pointers in [JsonPointers::default(), JsonPointers::of(["/0/0/0", "/a/a/a"])] {
+                assert!(pointers.read(&nested(128)).is_ok());
+                for levels in [129, 1_000_000] {
+                    let error = pointers.read(&nested(levels)).expect_err("too deep").to_string();
+                    let at = 128 * open.len();
+                    let expected = format!("expected at most 128 levels of nesting at byte {at}");
+                    assert_eq!(error, expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_byte_that_is_not_plain_is_found_at_each_place() {
+        for byte in 0..=u8::MAX {
+            let is_plain = matches!(byte, 0x20..0x80) && !matches!(byte, b'"' | b'\\');
+            for (before, behind) in
+                (0..20).flat_map(|before| [0, 1, 7, 8].map(|behind| (before, behind)))
+            {
+                let mut text = vec![b'a'; before + 1 + behind];
+                text[before] = byte;
+                let found = if is_plain { text.len() } else { before };
+                assert_eq!(plain(&text), &text[found..], "{byte:#x} at {before} of {}", text.len());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_with_what_was_expected_and_where() {
+        let pointers = JsonPointers::of(["/none"]);
+        for (document, expected) in [
+            ("", "a JSON value at byte 0"),
+            ("  ", "a JSON value at byte 2"),
+            ("nul", "a JSON value at byte 0"),
+            ("{a", "a name in quotation marks at byte 1"),
+            ("{\"a\"  1", "`:` at byte 6"),
+            ("{\"a\": 1 \"b\"", "`,` or `}` at byte 8"),
+            ("{\"a\": [1 2", "`,` or `]` at byte 9"),
+            ("{\"a\": -}", "a digit at byte 7"),
+            ("{\"a\": 1.}", "a digit at byte 8"),
+            ("{\"a\": 1e+}", "a digit at byte 9"),
+            ("\"\\x\"", "an escape at byte 2"),
+            ("\"\\u12g4\"", "four hexadecimal digits at byte 2"),
+            ("\"twelve bytes\n", "`\"`, and no control characters before it at byte 13"),
+            ("\"without end", "`\"`, and no control characters before it at byte 12"),
+            ("\u{FEFF}1 2", "the end at byte 5"),
+        ] {
+            let error = pointers.read(document.as_bytes()).expect_err(document);
+            assert_eq!(error.to_string(), format!("expected {expected}"), "{document}");
+        }
+        let error = pointers.read(b"{ \"a\": x \xff").expect_err("not UTF-8");
+        assert_eq!(error.to_string(), "expected UTF-8 at byte 9", "which says most");
+    }
+
+    #[test]
+    fn a_route_can_read_more_fields_than_most_do() {
+        let names: Vec<_> = (0..3 * FEW).map(|number| format!("/{number}")).collect();
+        let pointers = JsonPointers::of(names.iter().map(String::as_str));
+        let members: Vec<_> = (1..3 * FEW).map(|number| format!("\"{number}\":{number}")).collect();
+        let document = format!("{{{}}}", members.join(","));
+        let fields = pointers.read(document.as_bytes()).expect("JSON");
+        for (number, name) in names.iter().enumerate() {
+            let found = fields.get(pointers.slot(name).expect("it is looked for"));
+            let text = found.and_then(|found| found.text(document.as_bytes()));
+            assert_eq!(text.as_deref(), (number > 0).then_some(&name[1..]));
+        }
+        assert_eq!(fields.get(3 * FEW), None);
     }
 
     fn json() -> impl Strategy<Value = Value> {
@@ -580,6 +703,40 @@ mod tests {
             }
         }
 
+        /// Of any length, with whatever is special in a string at any place.
+        #[test]
+        fn a_string_is_judged_and_read_as_by_serde_json(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    4 => "[ -~]{0,20}",
+                    1 => prop::sample::select(vec![
+                        "\\", "\\\\", "\\\"", "\\n", "\\u00e9", "\\ud83d\\ude00", "\u{e9}", "\u{1F600}",
+                        "\u{1f}", "\u{7f}", "\n", "\u{2028}", "\"",
+                    ]).prop_map(str::to_owned),
+                ],
+                0..4,
+            ),
+            before in " {0,9}",
+            behind in " {0,9}",
+        ) {
+            let string = format!("\"{}\"", pieces.concat());
+            let document = format!("{before}{{{string}: {string}{behind}}}");
+            let is_json = serde_json::from_str::<IgnoredAny>(&document).is_ok();
+            // None for half of a surrogate pair as well, which the grammar allows.
+            let expected = serde_json::from_str::<Value>(&document).ok();
+            let name = expected.as_ref().and_then(|object| object.as_object()?.keys().next());
+            let pointer = name.map_or(String::new(), |name| {
+                format!("/{}", name.replace('~', "~0").replace('/', "~1"))
+            });
+            let fields = JsonPointers::of([pointer.as_str()]).read(document.as_bytes());
+            prop_assert_eq!(fields.is_ok(), is_json, "{}", document);
+            if let (Ok(fields), Some(name)) = (fields, name) {
+                let text = fields.get(0).and_then(|found| found.text(document.as_bytes()));
+                prop_assert_eq!(text.as_deref(), Some(name.as_str()), "{}", document);
+            }
+        }
+
+        /// Where not all pointers can be found, so that all of it is read.
         #[test]
         fn exactly_what_serde_json_takes_is_json(
             text in "[\\[\\]{}:,\"\\\\a0-1.eE+\\- ntrufls]{0,12}",

@@ -76,13 +76,15 @@ impl Placeholder {
         let inner = parts.parse(&whole[1..whole.len() - 1]).map_err(|_| form())?;
         let (source, functions) = inner.split_first().ok_or_else(form)?;
         let place = |error| format!("in `{written}`: {error}");
+        let last = functions.len().saturating_sub(1);
+        let functions = functions
+            .iter()
+            .enumerate()
+            .map(|(at, function)| words::read_function(function, at == last).map_err(place));
         Ok(Self {
             written: written.into(),
             source: words::read_source(source).map_err(place)?,
-            functions: functions
-                .iter()
-                .map(|function| words::read_function(function).map_err(place))
-                .collect::<Result<_, _>>()?,
+            functions: functions.collect::<Result<_, _>>()?,
         })
     }
 
@@ -106,10 +108,26 @@ impl Placeholder {
         self.functions.iter().any(|function| matches!(function, Function::Default(_)))
     }
 
+    /// Its default, if that is a word without `default:` which could be meant as a function.
+    pub fn doubtful_default(&self) -> Option<&str> {
+        let Some(Function::Default(text)) = self.functions.last() else { return None };
+        let is_of_name = |char: char| char.is_ascii_lowercase() || char == '_';
+        let is_doubtful = text.len() > 1
+            && text.chars().all(is_of_name)
+            && self.written.ends_with(&format!("|{text}}}"))
+            && words::is_doubtful(text);
+        is_doubtful.then_some(text)
+    }
+
     /// What it is for this message; `None` if that is missing. A text can be empty.
     pub fn value<'v>(&'v self, view: &'v View<'_>) -> Option<Value<'v>> {
         let value = self.source.read(view);
         self.functions.iter().fold(value, |value, function| function.apply(value))
+    }
+
+    /// What it is where its source has no value.
+    pub fn of_nothing(&self) -> Option<Value<'_>> {
+        self.functions.iter().fold(None, |value, function| function.apply(value))
     }
 
     /// What it is for this message, as text that is empty only where its default is.

@@ -1,33 +1,22 @@
-use std::sync::Arc;
-
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Qos, Stamp};
 use crate::route::captures::Captures;
-use crate::route::input::Input;
+use crate::route::test_support::Sample;
 
 /// What a placeholder is for a message of `sensors/{site}/{device}/{rest...}`.
 fn text(written: &str, mqtt_topic: &str, payload: &str) -> Result<String, String> {
     let placeholder = Placeholder::parse(written)?;
     let (_, captures) = Captures::read("sensors/{site}/{device}/{rest...}").expect("legal");
-    let mqtt_topic = Bytes::copy_from_slice(mqtt_topic.as_bytes());
-    let payload = Bytes::copy_from_slice(payload.as_bytes());
-    let (properties, connection) = (Bytes::from_static(PROPERTIES), Arc::from("plant"));
-    let now = Stamp::now();
-    let input = Input {
-        mqtt_topic: &mqtt_topic,
-        payload: &payload,
-        properties: &properties,
-        qos: Qos::AtLeastOnce,
+    let sample = Sample {
+        properties: Bytes::from_static(PROPERTIES),
         retain: true,
-        dup: false,
-        received_at: Stamp { wall_us: 1_773_576_000_250_000, ..now },
-        waited: std::time::Duration::ZERO,
-        connection: &connection,
+        connection: "plant".into(),
+        ..Sample::new(mqtt_topic, payload).at(1_773_576_000_250_000)
     };
-    let view = View::new(&input, &captures, payload.clone());
+    let input = sample.input();
+    let view = View::new(&input, &captures, sample.payload.clone());
     let text = placeholder.text(&view).map_err(|lacking| lacking.to_string())?;
     Ok(text.into_owned())
 }
@@ -95,7 +84,7 @@ fn what_is_missing_null_or_empty_is_never_an_empty_text_by_accident() {
     assert_eq!(text("{rest}", "sensors/berlin/d7", ""), Err("missing".to_owned()));
     assert_eq!(text("{rest}", "sensors/berlin/d7/", ""), Err("empty".to_owned()));
     assert_eq!(text("{site}", "sensors//d7", ""), Err("empty".to_owned()));
-    assert_eq!(text("{json./a}", "sensors/b/d7", "{\"a\": 1"), Err("missing".to_owned()));
+    assert_eq!(text("{json./a}", "sensors/b/d7", "{\"a\" 1}"), Err("missing".to_owned()));
 }
 
 #[test]
@@ -131,10 +120,30 @@ fn what_is_wrong_with_a_placeholder_is_said() {
         ("{site|lowr}", "did you mean the function `lower`?"),
         ("{site|replac:a:b}", "did you mean the function `replace:FROM:TO`?"),
         ("{site|nothing:a}", "expected one of"),
+        ("{site|unknown|lower}", "is written `default:unknown`"),
+        ("{site| unknown}", "is written `default: unknown`"),
+        ("{site| lower}", "write `lower` without white space around it"),
+        ("{json./at | upper}", "write `json./at` without white space around it"),
+        ("{ json./at }", "write `json./at` without white space around it"),
+        ("{site|10:30}", "is written `default:10:30`"),
+        ("{site|http://x}", "is written `default:http://x`"),
+        ("{site|upper|}", "is written `default:`"),
+        ("{site|upcase}", "did you mean the function `upper`?"),
+        ("{site|toLowerCase}", "did you mean the function `lower`?"),
+        ("{site|strip}", "is written `default:strip`"),
+        ("{site|substr:0:3}", "did you mean the function `first:N`?"),
+        ("{site|truncate(3)}", "did you mean the function `first:N`?"),
+        ("{site|replace('/', '.')}", "did you mean the function `replace:FROM:TO`?"),
+        ("{site|default('x')}", "did you mean the function `default:TEXT`?"),
+        ("{site|sha256}", "expected one of default:TEXT"),
+        ("{site|round(2)}", "is written `default:round(2)`"),
         ("{site|replace}", "two texts"),
         ("{site|replace::b}", "two texts"),
         ("{site|lower:x}", "no argument"),
-        ("{site|first}", "a number"),
+        (
+            "{site|first}",
+            "a number of characters, as in `first:8`; a default of this text is written `default:first`",
+        ),
         ("{site|first:0}", "a number"),
         ("{site|default}", "needs a text"),
         ("{site|date}", "needs a format"),
@@ -143,6 +152,30 @@ fn what_is_wrong_with_a_placeholder_is_said() {
     ] {
         let found = Placeholder::parse(written).expect_err(written);
         assert!(found.contains(error), "{written}: {found}");
+    }
+}
+
+#[test]
+fn a_word_alone_is_a_default_and_doubtful_unless_it_says_that_there_is_nothing() {
+    for (written, doubtful) in [
+        ("{json./no|power}", Some("power")),
+        ("{json./no|lower|to_lowr}", Some("to_lowr")),
+        ("{json./no|default:power}", None),
+        ("{json./no|celsius}", None),
+        ("{json./no|true}", None),
+        ("{json./no|unknown}", None),
+        ("{json./no|Berlin}", None),
+        ("{json./no|n/a}", None),
+        ("{json./no|7}", None),
+        ("{json./no|default:}", None),
+        ("{json./no|lower}", None),
+        ("{json./no}", None),
+    ] {
+        let placeholder = Placeholder::parse(written).expect(written);
+        assert_eq!(placeholder.doubtful_default(), doubtful, "{written}");
+        if let Some(doubtful) = doubtful {
+            assert_eq!(of(written).as_deref(), Ok(doubtful));
+        }
     }
 }
 

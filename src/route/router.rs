@@ -10,21 +10,18 @@ use super::gate::Gate;
 use super::headers::{self, NoHeaders};
 use super::index::Level;
 use super::input::{Input, View};
-use super::kafka_name::Names;
+pub use super::naming::{KAFKA_TOPIC_ILLEGAL, VALUE_MISSING};
+use super::naming::{Named, Namer, Naming};
 use super::note::{DropReason, Note};
 use super::payload::PayloadForm;
-use super::rule::{Key, Match, Route};
+use super::rule::{Match, Route};
 use super::sparkplug::Sparkplug;
+use super::template::Unfilled;
 use super::timestamp::{Stamped, TimestampFrom};
 use crate::message::{
-    Destination, Destinations, KafkaTopicOrigin, Record, RecordExtras, RecordId, RecordKey,
-    Refusal, RouteId, Seq,
+    Destination, Destinations, Record, RecordExtras, RecordId, Refusal, RouteId, Seq,
 };
 
-/// The reason code of a value that a template needs and the message does not have.
-pub const VALUE_MISSING: &str = "value_missing";
-/// The reason code of a Kafka topic's name that Kafka does not allow.
-pub const KAFKA_TOPIC_ILLEGAL: &str = "kafka_topic_illegal";
 /// The reason code of a partition that is not a number of 0 or more.
 pub const PARTITION_ILLEGAL: &str = "partition_illegal";
 /// The reason code of a timestamp that cannot be used.
@@ -45,20 +42,47 @@ const SHOWN_MAX: usize = 100;
 #[derive(Debug)]
 pub struct Router {
     routes: Vec<Arc<Route>>,
-    /// For each route, in order; `None` for those that look into messages.
-    plain: Vec<Option<Plain>>,
+    /// For each route, in order.
+    ways: Vec<Way>,
     match_: Match,
     /// Of their filters.
     index: Level,
+    desk: Desk,
+    /// The routes that take the present message, where several may.
+    matching: Vec<usize>,
+}
+
+/// How the messages of a route become records.
+#[derive(Debug)]
+struct Way {
+    naming: Naming,
+    /// The route takes every message, and its records are the payload as it came, without anything beside key
+    /// and value. Once the names are known, such a record is made without a look at the message; it is the
+    /// same as the one that [`Desk::record`] makes.
+    is_plain: bool,
+}
+
+impl Way {
+    fn of(route: &Route) -> Self {
+        let is_plain = route.gate == Gate::default()
+            && route.decompress == Decompress::None
+            && route.payload == PayloadForm::Raw
+            && !route.tombstone
+            && route.partition.is_none()
+            && route.timestamp.from == TimestampFrom::None
+            && route.headers.is_none();
+        Self { naming: Naming::of(route), is_plain }
+    }
+}
+
+/// What all routes share when a message becomes records.
+#[derive(Debug, Default)]
+struct Desk {
     memory: Memory,
     notes: Vec<(RouteId, Note)>,
     requests: Vec<(String, Bytes)>,
-    /// The routes that take the present message, where several may.
-    matching: Vec<usize>,
-    /// Kafka topics of templates.
-    names: Names,
-    /// Where templates are filled.
-    scratch: String,
+    namer: Namer,
+    common_headers: headers::Common,
 }
 
 /// What routing remembers of the messages of one connection. Begins empty, and is empty again after a
@@ -126,45 +150,6 @@ impl Memory {
     }
 }
 
-/// A route that takes every message and asks nothing of it: what its records are, but for their value, the
-/// payload as it came. Most messages go this way, and it makes the same of them as the long one.
-#[derive(Debug)]
-struct Plain {
-    route: RouteId,
-    kafka_topic: Arc<str>,
-    /// The key is the MQTT topic.
-    is_keyed: bool,
-}
-
-impl Plain {
-    /// Of this route, if it is one.
-    fn of(route: &Route) -> Option<Self> {
-        let is_plain = route.gate == Gate::default()
-            && route.decompress == Decompress::None
-            && route.payload == PayloadForm::Raw
-            && !route.tombstone
-            && route.partition.is_none()
-            && route.timestamp.from == TimestampFrom::None
-            && route.headers.is_none();
-        let is_keyed = match route.key {
-            Key::MqttTopic => true,
-            Key::None => false,
-            Key::Template(_) => return None,
-        };
-        let kafka_topic = route.kafka_topic.as_fixed().filter(|_| is_plain)?;
-        Some(Self { route: route.id, kafka_topic: Arc::clone(kafka_topic), is_keyed })
-    }
-
-    #[inline]
-    fn record(&self, input: &Input<'_>) -> Record {
-        let key = if self.is_keyed { RecordKey::MqttTopic } else { RecordKey::None };
-        Record {
-            key,
-            ..Record::new(self.route, Arc::clone(&self.kafka_topic), input.payload.clone())
-        }
-    }
-}
-
 /// What a message became.
 #[derive(Debug)]
 pub struct Routed {
@@ -179,14 +164,10 @@ impl Router {
     pub fn new(routes: &[Route], match_: Match) -> Self {
         let mut router = Self {
             routes: Vec::new(),
-            plain: Vec::new(),
+            ways: Vec::new(),
             match_,
             index: Level::of([]),
-            memory: Memory::default(),
-            notes: Vec::new(),
-            requests: Vec::new(),
-            names: Names::default(),
-            scratch: String::new(),
+            desk: Desk::default(),
             matching: Vec::new(),
         };
         router.replace(routes, match_);
@@ -197,23 +178,29 @@ impl Router {
     /// included, it keeps; what is in flight stays what it became.
     pub fn replace(&mut self, routes: &[Route], match_: Match) {
         let routes: Vec<_> = routes.iter().cloned().map(Arc::new).collect();
-        self.memory.take_routes(&routes, &self.routes);
+        self.desk.memory.take_routes(&routes, &self.routes);
         self.index = Level::of(routes.iter().map(|route| &route.filter));
         self.match_ = match_;
-        self.plain = routes.iter().map(|route| Plain::of(route)).collect();
         self.routes = routes;
+        self.forget_names();
     }
 
     /// Forgets what it remembers, after a restart of the connection's actor.
     pub fn forget(&mut self) {
-        self.memory = Memory::default();
-        self.memory.take_routes(&self.routes, &[]);
+        self.desk.memory = Memory::default();
+        self.desk.memory.take_routes(&self.routes, &[]);
+        self.forget_names();
+    }
+
+    fn forget_names(&mut self) {
+        self.ways = self.routes.iter().map(|route| Way::of(route)).collect();
+        self.desk.namer = Namer::default();
     }
 
     /// The message that was routed last is in flight under this number.
     #[inline]
     pub fn admitted(&mut self, seq: Seq) {
-        if let Some(dedupe) = &mut self.memory.dedupe {
+        if let Some(dedupe) = &mut self.desk.memory.dedupe {
             dedupe.admitted(seq);
         }
     }
@@ -221,7 +208,7 @@ impl Router {
     /// What a message became has its verdict.
     #[inline]
     pub fn settled(&mut self, id: RecordId, is_delivered: bool) {
-        if let Some(dedupe) = &mut self.memory.dedupe {
+        if let Some(dedupe) = &mut self.desk.memory.dedupe {
             dedupe.settled(id, is_delivered);
         }
     }
@@ -234,7 +221,7 @@ impl Router {
         for index in (0..=u16::MAX).take(routed.destinations.as_slice().len()) {
             self.settled(RecordId { seq, index }, true);
         }
-        self.requests.clear();
+        self.desk.requests.clear();
     }
 
     /// Which of the routes that match a message take it.
@@ -254,19 +241,19 @@ impl Router {
 
     /// What is to be counted of the last message, by route.
     pub fn notes(&self) -> &[(RouteId, Note)] {
-        &self.notes
+        &self.desk.notes
     }
 
     /// What is to be published because of messages so far, at QoS 0: MQTT topics and payloads.
     pub fn take_requests(&mut self) -> Vec<(String, Bytes)> {
-        std::mem::take(&mut self.requests)
+        std::mem::take(&mut self.desk.requests)
     }
 
     /// What a message becomes.
     pub fn route(&mut self, input: &Input<'_>) -> Routed {
-        self.notes.clear();
-        self.memory.sparkplug.next_message();
-        if let Some(dedupe) = &mut self.memory.dedupe {
+        self.desk.notes.clear();
+        self.desk.memory.sparkplug.next_message();
+        if let Some(dedupe) = &mut self.desk.memory.dedupe {
             dedupe.begin();
         }
         let routed = match self.match_ {
@@ -288,7 +275,7 @@ impl Router {
                 Routed { destinations, is_matched }
             }
         };
-        self.memory.unpacked.clear();
+        self.desk.memory.unpacked.clear();
         routed
     }
 
@@ -317,20 +304,48 @@ impl Router {
     /// What the route at `place` makes of a message, as its destination `index`; nothing if it drops it.
     #[inline]
     fn destination(&mut self, input: &Input<'_>, place: usize, index: u16) -> Option<Destination> {
-        if let Some(plain) = &self.plain[place] {
-            return Some(Destination::Record(plain.record(input)));
+        let (route, way) = (&*self.routes[place], &mut self.ways[place]);
+        if way.is_plain
+            && let Some(named) = way.naming.known(input.mqtt_topic)
+        {
+            return Some(Destination::Record(Record {
+                route: route.id,
+                kafka_topic: Arc::clone(&named.kafka_topic),
+                origin: way.naming.origin.clone(),
+                key: named.key.clone(),
+                value: Some(input.payload.clone()),
+                extras: None,
+            }));
         }
-        let route = Arc::clone(&self.routes[place]);
-        let since_sample = &mut self.memory.routes[place].since_sample;
+        let destination = self.desk.destination(input, route, &mut way.naming, (place, index));
+        if self.desk.namer.is_full() {
+            self.ways.iter_mut().for_each(|way| way.naming.forget());
+            self.desk.namer.emptied();
+        }
+        destination
+    }
+}
+
+impl Desk {
+    /// What a route makes of a message; nothing if it drops it. `at` is its place, and the index of the
+    /// destination.
+    fn destination(
+        &mut self,
+        input: &Input<'_>,
+        route: &Route,
+        naming: &mut Naming,
+        at: (usize, u16),
+    ) -> Option<Destination> {
+        let since_sample = &mut self.memory.routes[at.0].since_sample;
         if let Some(reason) = route.gate.before_unpacking(input, since_sample) {
-            self.dropped(&route, reason);
+            self.dropped(route, reason);
             if route.payload == PayloadForm::Sparkplug {
                 // A birth that is dropped names the metrics of what comes behind it all the same.
-                let _ = self.body(input, &route);
+                let _ = self.body(input, route);
             }
             return None;
         }
-        match self.record(input, &route, (place, index)) {
+        match self.record(input, route, naming, at) {
             Ok(record) => record.map(Destination::Record),
             Err((reason, detail)) => {
                 let refusal = Refusal { route: Some(route.id), ..Refusal::new(reason, detail) };
@@ -382,6 +397,7 @@ impl Router {
         &mut self,
         input: &Input<'_>,
         route: &Route,
+        naming: &mut Naming,
         at: (usize, u16),
     ) -> Result<Option<Record>, (&'static str, String)> {
         let body = self.body(input, route)?;
@@ -392,32 +408,16 @@ impl Router {
         }
         let value = match route.tombstone && input.payload.is_empty() {
             true => None,
-            false => Some(route.payload.apply(&view)?),
+            false => Some(of_its_own_size(route.payload.apply(&view)?, &view)),
         };
-        let missing = |unfilled: super::template::Unfilled| (VALUE_MISSING, unfilled.0);
-        let (kafka_topic, origin) = match route.kafka_topic.as_fixed() {
-            Some(fixed) => (Arc::clone(fixed), KafkaTopicOrigin::Configured),
-            None => {
-                self.scratch.clear();
-                route.kafka_topic.fill_into(&view, &mut self.scratch).map_err(missing)?;
-                let name = self.names.of(route.illegal_names, &self.scratch);
-                let name = name.map_err(|detail| (KAFKA_TOPIC_ILLEGAL, detail))?;
-                (name, KafkaTopicOrigin::Template(route.if_missing.clone()))
-            }
-        };
-        let key = match &route.key {
-            Key::MqttTopic => RecordKey::MqttTopic,
-            Key::None => RecordKey::None,
-            Key::Template(template) => {
-                RecordKey::Bytes(template.fill_bytes(&view, &mut self.scratch).map_err(missing)?)
-            }
-        };
+        let Named { kafka_topic, key } = naming.name(route, &view, &mut self.namer)?;
+        let missing = |Unfilled(sentence): Unfilled| (VALUE_MISSING, sentence);
         let partition = match &route.partition {
             None => None,
             Some(template) => {
-                self.scratch.clear();
-                template.fill_into(&view, &mut self.scratch).map_err(missing)?;
-                let filled = &self.scratch;
+                self.namer.scratch.clear();
+                template.fill_into(&view, &mut self.namer.scratch).map_err(missing)?;
+                let filled = &self.namer.scratch;
                 let partition = filled.parse().ok().filter(|partition: &i32| *partition >= 0);
                 let shown = || filled.chars().take(SHOWN_MAX).collect::<String>();
                 let detail = || format!("expected a partition, 0 or more, found {:?}", shown());
@@ -430,14 +430,18 @@ impl Router {
             Stamped::At(at) => at,
             Stamped::FellBack(at) => Some(at),
         };
-        let headers = route.headers.of(&view, &route.name).map_err(|none| match none {
-            NoHeaders::Unfilled(unfilled) => missing(unfilled),
-            NoHeaders::TooMany(count) => {
-                let most = headers::USER_PROPERTIES_MAX;
-                let detail = format!("expected at most {most} user properties, found {count}");
-                (headers::TOO_MANY, detail)
-            }
-        })?;
+        let headers =
+            route.headers.of(&view, &route.name, &mut self.common_headers).map_err(|none| {
+                match none {
+                    NoHeaders::Unfilled(unfilled) => missing(unfilled),
+                    NoHeaders::TooMany(count) => {
+                        let most = headers::USER_PROPERTIES_MAX;
+                        let detail =
+                            format!("expected at most {most} user properties, found {count}");
+                        (headers::TOO_MANY, detail)
+                    }
+                }
+            })?;
         // Counted of records alone: a message that is refused has no timestamp.
         if let Stamped::FellBack(_) = stamped {
             self.notes.push((route.id, Note::TimestampFellBack));
@@ -445,28 +449,43 @@ impl Router {
         let is_plain = headers.is_empty() && partition.is_none() && timestamp_ms.is_none();
         let extras =
             (!is_plain).then(|| Box::new(RecordExtras { headers, partition, timestamp_ms }));
-        Ok(Some(Record { route: route.id, kafka_topic, origin, key, value, extras }))
+        Ok(Some(Record {
+            route: route.id,
+            kafka_topic,
+            origin: naming.origin.clone(),
+            key,
+            value,
+            extras,
+        }))
+    }
+}
+
+/// The value of a record, copied if it is a small part of an unpacked payload: the window counts the bytes of a
+/// record, and not those of what it is a part of.
+fn of_its_own_size(value: Bytes, view: &View<'_>) -> Bytes {
+    let is_small = value.len() < view.body.len() / 2;
+    match is_small && view.body.len() > view.input.payload.len() {
+        true => Bytes::copy_from_slice(&value),
+        false => value,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
     use super::*;
-    use crate::message::{Qos, RouteId, Stamp};
+    use crate::message::{RecordKey, RouteId};
+    use crate::route::naming;
+    use crate::route::rule::Key;
     use crate::route::template::Template;
+    use crate::route::test_support::Sample;
 
     fn routed(router: &mut Router, mqtt_topic: &'static str, payload: &'static str) -> Routed {
-        router.route(&Input {
-            mqtt_topic: &Bytes::from(mqtt_topic),
-            payload: &Bytes::from(payload),
-            properties: &Bytes::new(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            dup: false,
-            received_at: Stamp::now(),
-            waited: std::time::Duration::ZERO,
-            connection: &"mqtt".into(),
-        })
+        router.route(&Sample::new(mqtt_topic, payload).input())
     }
 
     fn route(filter: &str, kafka_topic: &str, payload: PayloadForm) -> Route {
@@ -531,19 +550,7 @@ mod tests {
         let mut router = Router::new(&routes, Match::All);
         // "hello", as gzip makes it.
         let payload = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\xcbH\xcd\xc9\xc9\x07\0\x86\xa6\x106\x05\0\0\0";
-        let payload = Bytes::from_static(payload);
-        let (empty, connection) = (Bytes::new(), "mqtt".into());
-        let routed = router.route(&Input {
-            mqtt_topic: &Bytes::from_static(b"a"),
-            payload: &payload,
-            properties: &empty,
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            dup: false,
-            received_at: Stamp::now(),
-            waited: std::time::Duration::ZERO,
-            connection: &connection,
-        });
+        let routed = router.route(&Sample::new("a", payload).input());
         let [Destination::Record(first), Destination::Record(second), Destination::DeadLetter(_)] =
             routed.destinations.as_slice()
         else {
@@ -552,7 +559,41 @@ mod tests {
         let value = |record: &Record| record.value.clone().expect("a value");
         assert_eq!(value(first), "hello");
         assert_eq!(value(first).as_ptr(), value(second).as_ptr(), "unpacked once");
-        assert!(router.memory.unpacked.is_empty());
+        assert!(router.desk.memory.unpacked.is_empty());
+    }
+
+    #[test]
+    fn a_record_keeps_no_more_of_an_unpacked_payload_than_it_has() {
+        let mut route = route("#", "t", PayloadForm::Json);
+        route.decompress = Decompress::Gzip;
+        route.key = Key::Template(Template::parse("{json./id}").expect("legal"));
+        route.headers.items = vec![headers::HeaderItem::Own(
+            "id".to_owned(),
+            Template::parse("{json./id}").expect("legal"),
+        )];
+        assert_eq!(route.bind(), []);
+        let mut router = Router::new(&[route], Match::First);
+        for padding in [0, 1 << 20] {
+            let body = format!("{}{{\"id\": \"x\"}}", " ".repeat(padding));
+            let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+            gzip.write_all(body.as_bytes()).expect("to memory");
+            let sample = Sample::new("a", gzip.finish().expect("to memory"));
+            let routed = router.route(&sample.input());
+            let Destinations::One(Destination::Record(mut record)) = routed.destinations else {
+                panic!("one record, found {routed:?}");
+            };
+            let mut headers = record.extras.take().expect("a header").headers;
+            let RecordKey::Bytes(key) = record.key else { panic!("a key") };
+            let header = headers.pop().and_then(|header| header.value);
+            for (part, expected) in
+                [(Some(key), "x"), (header, "x"), (record.value, "{\"id\": \"x\"}")]
+            {
+                // With the memory that they are a part of, if nothing else is.
+                let part = Vec::from(part.expect("it is there"));
+                assert_eq!(part, expected.as_bytes());
+                assert!(part.capacity() < 100, "{} bytes behind {expected}", part.capacity());
+            }
+        }
     }
 
     #[test]
@@ -633,7 +674,7 @@ mod tests {
         repeated.gate.dedupe = true;
         let mut router = Router::new(&[repeated], Match::First);
         let first = routed(&mut router, "a", "on");
-        router.requests.push(("command".to_owned(), Bytes::new()));
+        router.desk.requests.push(("command".to_owned(), Bytes::new()));
         router.pretend_delivered(&first);
         assert!(router.take_requests().is_empty());
         let again = routed(&mut router, "a", "on");
@@ -644,22 +685,30 @@ mod tests {
 
     #[test]
     fn the_short_way_of_plain_routes_makes_what_the_long_one_makes() {
+        let key = |written| Key::Template(Template::parse(written).expect("legal"));
         let keyless = Route { key: Key::None, ..numbered("#", 3) };
-        for route in [numbered("#", 3), keyless] {
+        let fixed = Route { key: key("k"), ..numbered("#", 3) };
+        let of_levels = Route {
+            kafka_topic: Template::parse("k.{mqtt_topic[0]}").expect("legal"),
+            key: key("{mqtt_topic[-1]|upper}"),
+            ..numbered("#", 3)
+        };
+        for route in [numbered("#", 3), keyless, fixed, of_levels] {
             let mut router = Router::new(&[route], Match::First);
-            assert!(router.plain[0].is_some());
+            assert!(router.ways[0].is_plain);
             for payload in ["", "on", "{}", "\x1f\u{8b}"] {
-                let short = format!("{:?}", routed(&mut router, "a/b", payload));
-                let plain = router.plain[0].take();
-                assert_eq!(short, format!("{:?}", routed(&mut router, "a/b", payload)));
-                router.plain[0] = plain;
+                router.ways[0].is_plain = false;
+                let long = format!("{:?}", routed(&mut router, "a/b", payload));
+                router.ways[0].is_plain = true;
+                assert!(router.ways[0].naming.known(b"a/b").is_some());
+                assert_eq!(long, format!("{:?}", routed(&mut router, "a/b", payload)));
             }
         }
     }
 
     #[test]
     fn a_route_that_asks_anything_of_a_message_goes_the_long_way() {
-        let changes: [fn(&mut Route); 9] = [
+        let changes: [fn(&mut Route); 8] = [
             |route| route.gate.skip_retained = true,
             |route| route.gate.dedupe = true,
             |route| route.decompress = Decompress::Auto,
@@ -668,13 +717,111 @@ mod tests {
             |route| route.partition = Some(Template::parse("1").expect("legal")),
             |route| route.timestamp.from = TimestampFrom::Received,
             |route| route.headers.bridge_id = true,
-            |route| route.kafka_topic = Template::parse("{mqtt_topic}").expect("legal"),
         ];
         for (at, change) in changes.into_iter().enumerate() {
             let mut route = numbered("#", 0);
             change(&mut route);
-            assert!(Plain::of(&route).is_none(), "change {at}");
+            assert!(!Way::of(&route).is_plain, "change {at}");
         }
+    }
+
+    #[test]
+    fn names_of_mqtt_topics_are_forgotten_with_their_routes_and_after_a_restart() {
+        let of_level = |written: &str| Route {
+            kafka_topic: Template::parse(written).expect("legal"),
+            ..numbered("#", 0)
+        };
+        let mut router = Router::new(&[of_level("old.{mqtt_topic[0]}")], Match::First);
+        let name = |router: &mut Router| kafka_topics(&routed(router, "a/b", "")).join(" ");
+        assert_eq!(name(&mut router), "old.a");
+        router.replace(&[of_level("new.{mqtt_topic[0]}")], Match::First);
+        assert_eq!(name(&mut router), "new.a");
+        assert!(router.ways[0].naming.known(b"a/b").is_some());
+        router.forget();
+        assert!(router.ways[0].naming.known(b"a/b").is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_of_mqtt_topics_is_bounded() {
+        let routes = [("a/#", "a.{mqtt_topic[1]}"), ("b/#", "b.{mqtt_topic[1]}")];
+        let routes = (0..).zip(routes).map(|(number, (filter, kafka_topic))| Route {
+            kafka_topic: Template::parse(kafka_topic).expect("legal"),
+            key: Key::Template(Template::parse("{mqtt_topic[1]}").expect("legal")),
+            ..numbered(filter, number)
+        });
+        let mut router = Router::new(&routes.collect::<Vec<_>>(), Match::First);
+        // Of 60 KB each, so that few suffice.
+        let level = "x".repeat(200);
+        let mqtt_topic = |number| {
+            let first = if number % 2 == 0 { "a" } else { "b" };
+            format!("{first}/{level}/{number}/{}", "y".repeat(60_000))
+        };
+        let fits = naming::KNOWN_BYTES_MAX / 60_000;
+        let mut send = |number: usize| {
+            let _ = router.route(&Sample::new(mqtt_topic(number), "").input());
+            router.ways.iter().map(|way| way.naming.remembered()).collect::<Vec<_>>()
+        };
+        let mut most = 0;
+        for number in 0..2 * fits {
+            let remembered = send(number);
+            most = most.max(remembered.iter().sum());
+            assert!(most <= fits, "{remembered:?}");
+        }
+        assert!(most > fits / 2 && send(2 * fits).iter().sum::<usize>() < most);
+    }
+
+    #[test]
+    fn what_depends_on_more_than_the_mqtt_topic_is_not_remembered() {
+        for (written, is_remembered) in [
+            ("{mqtt_topic}", true),
+            ("k.{mqtt_topic[0]|upper}", true),
+            ("{connection}", false),
+            ("{qos}", false),
+            ("{retain}.{mqtt_topic}", false),
+            ("{received_at|date:%Y}", false),
+            ("{json./a|none}", false),
+            ("{user.a|none}", false),
+        ] {
+            let template = Template::parse(written).expect("legal");
+            let of_key = Route { key: Key::Template(template.clone()), ..numbered("#", 0) };
+            let of_kafka_topic = Route { kafka_topic: template, ..numbered("#", 0) };
+            for route in [of_key, of_kafka_topic] {
+                let mut router = Router::new(&[route], Match::First);
+                let _ = routed(&mut router, "a", "");
+                assert_eq!(
+                    router.ways[0].naming.remembered(),
+                    usize::from(is_remembered),
+                    "{written}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_keeps_nothing_of_the_message_that_brought_it() {
+        let key = Key::Template(Template::parse("{mqtt_topic[1]}").expect("legal"));
+        let mut router = Router::new(&[Route { key, ..numbered("#", 0) }], Match::First);
+        let sample = Sample::new("a/b", "");
+        let read = &sample.mqtt_topic;
+        for _ in 0..2 {
+            let routed = router.route(&sample.input());
+            let Destinations::One(Destination::Record(record)) = routed.destinations else {
+                panic!("one record");
+            };
+            let RecordKey::Bytes(key) = record.key else { panic!("a key") };
+            assert_eq!(key, "b");
+            assert!(!read.as_ptr_range().contains(&key.as_ptr()));
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_missing_is_looked_for_each_time() {
+        let key = Key::Template(Template::parse("{mqtt_topic[3]}").expect("legal"));
+        let mut router = Router::new(&[Route { key, ..numbered("#", 0) }], Match::First);
+        for _ in 0..2 {
+            assert_eq!(kafka_topics(&routed(&mut router, "a/b", "")), ["dead letter"]);
+        }
+        assert_eq!(router.ways[0].naming.remembered(), 0);
     }
 
     #[test]
@@ -699,17 +846,8 @@ mod tests {
         sparkplug.gate.skip_retained = true;
         let mut router = Router::new(&[sparkplug], Match::First);
         let mut document = |mqtt_topic: &'static str, payload: &'static [u8], retain| {
-            let routed = router.route(&Input {
-                mqtt_topic: &Bytes::from(mqtt_topic),
-                payload: &Bytes::from(payload),
-                properties: &Bytes::new(),
-                qos: Qos::AtMostOnce,
-                retain,
-                dup: false,
-                received_at: Stamp::now(),
-                waited: std::time::Duration::ZERO,
-                connection: &"mqtt".into(),
-            });
+            let sample = Sample { retain, ..Sample::new(mqtt_topic, payload) };
+            let routed = router.route(&sample.input());
             match routed.destinations {
                 Destinations::One(Destination::Record(record)) => record.value,
                 _ => None,

@@ -8,7 +8,6 @@ use winnow::combinator::{alt, opt, repeat};
 use winnow::prelude::*;
 use winnow::token::take_while;
 
-use super::captures;
 use super::input::View;
 use super::placeholder::{Lacking, Placeholder, braced};
 use super::source::Source;
@@ -105,6 +104,29 @@ impl Template {
         }
     }
 
+    /// Whether its placeholders could be filled so that it is this text.
+    pub fn may_be(&self, text: &str) -> bool {
+        if let Some(fixed) = &self.fixed {
+            return **fixed == *text;
+        }
+        // What no part of it has taken yet, and whether the next part must stand at its beginning.
+        let (mut rest, mut is_next) = (text, true);
+        for (at, part) in self.parts.iter().enumerate() {
+            let Part::Text(part) = part else {
+                is_next = false;
+                continue;
+            };
+            let behind = match is_next {
+                true => rest.strip_prefix(&**part),
+                false if at + 1 == self.parts.len() => rest.ends_with(&**part).then_some(""),
+                false => rest.split_once(&**part).map(|(_, behind)| behind),
+            };
+            let Some(behind) = behind else { return false };
+            (rest, is_next) = (behind, true);
+        }
+        rest.is_empty() || !is_next
+    }
+
     /// What it is for this message.
     ///
     /// # Errors
@@ -135,32 +157,20 @@ impl Template {
         Ok(())
     }
 
-    /// What it is for this message, as bytes of their own or a part of its MQTT topic. `scratch` is cleared
-    /// and written to.
+    /// What it is for this message, as bytes of their own or, where it is nothing but a part of the message, as
+    /// that part. `scratch` is cleared and written to.
     ///
     /// # Errors
     /// See [`Unfilled`].
     pub fn fill_bytes(&self, view: &View<'_>, scratch: &mut String) -> Result<Bytes, Unfilled> {
-        if let Some(part) = self.part_of_mqtt_topic(view) {
-            return Ok(part);
+        if let [Part::Placeholder(placeholder)] = &*self.parts {
+            let text = placeholder.text(view);
+            let text = text.map_err(|lacking| unfilled(placeholder, lacking, view))?;
+            return Ok(view.part(&text).unwrap_or_else(|| Bytes::copy_from_slice(text.as_bytes())));
         }
         scratch.clear();
         self.fill_into(view, scratch)?;
         Ok(Bytes::copy_from_slice(scratch.as_bytes()))
-    }
-
-    /// Nothing but levels of the MQTT topic need not be copied.
-    fn part_of_mqtt_topic(&self, view: &View<'_>) -> Option<Bytes> {
-        let [Part::Placeholder(placeholder)] = &*self.parts else { return None };
-        let mqtt_topic = view.input.mqtt_topic;
-        let at = match placeholder.source() {
-            _ if !placeholder.is_bare() => return None,
-            Source::MqttTopic => 0..mqtt_topic.len(),
-            Source::MqttLevel(number) => captures::level(mqtt_topic, *number)?,
-            Source::Capture(_, Some(levels)) => view.captures.find(mqtt_topic, *levels)?,
-            _ => return None,
-        };
-        (!at.is_empty()).then(|| mqtt_topic.slice(at))
     }
 }
 

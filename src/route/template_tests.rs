@@ -1,30 +1,17 @@
-use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::message::{Qos, Stamp};
+use crate::mqtt::properties::PropertyValues;
 use crate::route::captures::Captures;
-use crate::route::input::Input;
+use crate::route::test_support::Sample;
 
 const FILTER: &str = "sensors/{site}/{rest...}";
 
 fn filled(template: &Template, mqtt_topic: &str, payload: &str) -> Result<String, Unfilled> {
     let (_, captures) = Captures::read(FILTER).expect("legal");
-    let (mqtt_topic, payload) =
-        (Bytes::from(mqtt_topic.to_owned()), Bytes::from(payload.to_owned()));
-    let (properties, connection) = (Bytes::new(), Arc::from("mqtt"));
-    let input = Input {
-        mqtt_topic: &mqtt_topic,
-        payload: &payload,
-        properties: &properties,
-        qos: Qos::AtMostOnce,
-        retain: false,
-        dup: false,
-        received_at: Stamp::now(),
-        waited: std::time::Duration::ZERO,
-        connection: &connection,
-    };
-    let view = View::new(&input, &captures, payload.clone());
+    let sample = Sample::new(mqtt_topic, payload);
+    let input = sample.input();
+    let view = View::new(&input, &captures, sample.payload.clone());
     let text = template.fill(&view)?;
     let bytes = template.fill_bytes(&view, &mut String::new())?;
     assert_eq!(bytes, text.as_bytes(), "as text and as bytes it is the same");
@@ -110,5 +97,49 @@ proptest! {
             prop_assert_eq!(template.to_string(), written);
             let _ = filled(&template, "sensors/b/c", "{\"a\": 1}");
         }
+    }
+}
+
+#[test]
+fn what_is_a_part_of_the_message_is_not_copied_and_everything_is_as_it_would_be_filled() {
+    let properties = PropertyValues {
+        user: vec![("unit".to_owned(), "C".to_owned())],
+        ..PropertyValues::default()
+    };
+    let sample = Sample {
+        properties: properties.encode().expect("legal properties"),
+        ..Sample::new(
+            "plant/d7",
+            r#"{"id": "x1", "n": 21.50, "e": "\u0061b", "o": {"a": []}, "s": ""}"#,
+        )
+    };
+    let (input, captures) = (sample.input(), Captures::default());
+    let view = View::new(&input, &captures, sample.payload.clone());
+    let is_within = |bytes: &Bytes, whole: &Bytes| {
+        whole.as_ptr_range().contains(&bytes.as_ptr()) && !bytes.is_empty()
+    };
+    for (written, is_part) in [
+        ("{mqtt_topic}", true),
+        ("{mqtt_topic[1]}", true),
+        ("{mqtt_topic|first:3}", true),
+        ("{json./id}", true),
+        ("{json./id|last:1}", true),
+        ("{json./n}", true),
+        ("{json./o}", true),
+        ("{user.unit}", true),
+        ("{json./e}", false),
+        ("{json./id|upper}", false),
+        ("{json./id}-", false),
+        ("{json./s|default:}", false),
+        ("{connection}", false),
+        ("{retain}", false),
+        ("{user.none|default:C}", false),
+    ] {
+        let template = Template::parse(written).expect(written);
+        let bytes = template.fill_bytes(&view, &mut "before".to_owned()).expect(written);
+        assert_eq!(bytes, template.fill(&view).expect(written), "{written}");
+        let wholes = [&sample.mqtt_topic, &sample.payload, &sample.properties];
+        let found = wholes.iter().any(|whole| is_within(&bytes, whole));
+        assert_eq!(found, is_part, "{written}");
     }
 }

@@ -163,39 +163,27 @@ impl fmt::Display for TimestampFrom {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{Qos, Stamp};
     use crate::route::captures::Captures;
-    use crate::route::input::Input;
     use crate::route::json_pointers::JsonPointers;
+    use crate::route::test_support::Sample;
 
     /// 2026-03-15T12:00:00Z
     const RECEIVED_MS: i64 = 1_773_576_000_000;
 
     fn stamped(timestamp: &Timestamp, payload: &str, user: &str) -> Result<Stamped, String> {
-        let (mqtt_topic, connection) = (Bytes::from_static(b"a"), Arc::from("mqtt"));
-        let payload = Bytes::from(payload.to_owned());
         let mut properties = b"\x26\0\x02ts\0".to_vec();
         properties.push(u8::try_from(user.len()).expect("short"));
         properties.extend(user.as_bytes());
-        let input = Input {
-            mqtt_topic: &mqtt_topic,
-            payload: &payload,
-            properties: &properties.into(),
-            qos: Qos::AtMostOnce,
-            retain: false,
-            dup: false,
-            received_at: Stamp { wall_us: RECEIVED_MS.unsigned_abs() * 1000 + 999, ..Stamp::now() },
-            waited: Duration::ZERO,
-            connection: &connection,
+        let sample = Sample {
+            properties: properties.into(),
+            ..Sample::new("a", payload).at(RECEIVED_MS.unsigned_abs() * 1000 + 999)
         };
+        let (input, captures) = (sample.input(), Captures::default());
         let pointers = JsonPointers::of(["/ts"]);
-        timestamp.of(&View::new(&input, &Captures::default(), payload.clone()).reading(&pointers))
+        timestamp.of(&View::new(&input, &captures, sample.payload.clone()).reading(&pointers))
     }
 
     fn from(from: TimestampFrom) -> Timestamp {
@@ -225,6 +213,37 @@ mod tests {
         let seconds = Timestamp { unit: EpochUnit::Seconds, ..json() };
         let found = stamped(&seconds, r#"{"ts": 1773576000.125}"#, "");
         assert_eq!(found, Ok(Stamped::At(Some(RECEIVED_MS + 125))));
+    }
+
+    #[test]
+    fn the_skew_itself_is_allowed_and_one_millisecond_more_is_not() {
+        let day = 24 * 60 * 60 * 1000;
+        for (at, is_usable) in [
+            (RECEIVED_MS + day, true),
+            (RECEIVED_MS - day, true),
+            (RECEIVED_MS + day + 1, false),
+            (RECEIVED_MS - day - 1, false),
+        ] {
+            let expected = match is_usable {
+                true => Stamped::At(Some(at)),
+                false => Stamped::FellBack(RECEIVED_MS),
+            };
+            assert_eq!(stamped(&json(), &format!(r#"{{"ts": {at}}}"#), ""), Ok(expected), "{at}");
+        }
+    }
+
+    #[test]
+    fn of_several_user_properties_of_the_name_the_first_one_counts() {
+        let sample = Sample {
+            properties: bytes::Bytes::from_static(
+                b"\x26\0\x01x\0\x019\x26\0\x02ts\0\x017\x26\0\x02ts\0\x018",
+            ),
+            ..Sample::new("a", "")
+        };
+        let (input, captures) = (sample.input(), Captures::default());
+        let view = View::new(&input, &captures, sample.payload.clone());
+        let any = Timestamp { max_skew: None, ..from(TimestampFrom::User("ts".to_owned())) };
+        assert_eq!(any.of(&view), Ok(Stamped::At(Some(7))));
     }
 
     #[test]

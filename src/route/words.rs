@@ -1,5 +1,6 @@
 //! The table of all that may stand in a placeholder: sources and functions. docs/routes.md shows it.
 
+use super::foreign_words::{self, Meant};
 use super::function::Function;
 use super::json_pointers;
 use super::moment::{self, EpochUnit};
@@ -14,6 +15,8 @@ pub struct Word {
     pub written: &'static str,
     /// What it is.
     pub meaning: &'static str,
+    /// A placeholder with it, and what that is for the message of docs/routes.md.
+    pub example: (&'static str, &'static str),
     read: Reader,
 }
 
@@ -36,18 +39,20 @@ const fn source(
     name: &'static str,
     written: &'static str,
     meaning: &'static str,
+    example: (&'static str, &'static str),
     read: fn(&str) -> Result<Source, String>,
 ) -> Word {
-    Word { name, written, meaning, read: Reader::Source(read) }
+    Word { name, written, meaning, example, read: Reader::Source(read) }
 }
 
 const fn function(
     name: &'static str,
     written: &'static str,
     meaning: &'static str,
+    example: (&'static str, &'static str),
     read: fn(Option<&str>) -> Result<Function, String>,
 ) -> Word {
-    Word { name, written, meaning, read: Reader::Function(read) }
+    Word { name, written, meaning, example, read: Reader::Function(read) }
 }
 
 /// Sources first. A capture is a source too, of any other name.
@@ -56,43 +61,69 @@ pub const WORDS: &[Word] = &[
         "mqtt_topic",
         "mqtt_topic",
         "the MQTT topic; `mqtt_topic[0]` is its first level, `mqtt_topic[-1]` its last",
+        ("{mqtt_topic[-1]}", "temp"),
         mqtt_topic,
     ),
-    source("qos", "qos", "the QoS of the delivery to the bridge, 0 or 1", |rest| {
+    source("qos", "qos", "the QoS of the delivery to the bridge, 0 or 1", ("{qos}", "1"), |rest| {
         alone(rest, Source::Qos)
     }),
-    source("retain", "retain", "the retain flag, `true` or `false`", |rest| {
-        alone(rest, Source::Retain)
-    }),
+    source(
+        "retain",
+        "retain",
+        "the retain flag, `true` or `false`",
+        ("{retain}", "false"),
+        |rest| alone(rest, Source::Retain),
+    ),
     source(
         "received_at",
         "received_at",
         "when the message was received: RFC 3339 in UTC, with microseconds",
+        ("{received_at}", "2026-01-01T12:00:00.000000Z"),
         |rest| alone(rest, Source::ReceivedAt),
     ),
-    source("connection", "connection", "the name of the connection (`mqtt.name`)", |rest| {
-        alone(rest, Source::Connection)
-    }),
-    source("user", "user.NAME", "MQTT 5: the first user property of this name", |rest| {
-        let name = rest.strip_prefix('.').filter(|name| !name.is_empty());
-        name.map(|name| Source::User(name.into())).ok_or_else(|| "write `user.NAME`".to_owned())
-    }),
-    source("content_type", "content_type", "MQTT 5: the content type", |rest| {
-        alone(rest, Source::ContentType)
-    }),
+    source(
+        "connection",
+        "connection",
+        "the name of the connection (`mqtt.name`)",
+        ("{connection}", "mqtt"),
+        |rest| alone(rest, Source::Connection),
+    ),
+    source(
+        "user",
+        "user.NAME",
+        "MQTT 5: the first user property of this name",
+        ("{user.batch}", "A7"),
+        |rest| {
+            let name = rest.strip_prefix('.').filter(|name| !name.is_empty());
+            name.map(|name| Source::User(name.into())).ok_or_else(|| "write `user.NAME`".to_owned())
+        },
+    ),
+    source(
+        "content_type",
+        "content_type",
+        "MQTT 5: the content type",
+        ("{content_type}", "application/json"),
+        |rest| alone(rest, Source::ContentType),
+    ),
     source(
         "correlation_data",
         "correlation_data",
         "MQTT 5: the correlation data; base64 where it is not UTF-8",
+        ("{correlation_data}", "c-17"),
         |rest| alone(rest, Source::CorrelationData),
     ),
-    source("response_topic", "response_topic", "MQTT 5: the response topic", |rest| {
-        alone(rest, Source::ResponseTopic)
-    }),
+    source(
+        "response_topic",
+        "response_topic",
+        "MQTT 5: the response topic",
+        ("{response_topic}", "answers/d7"),
+        |rest| alone(rest, Source::ResponseTopic),
+    ),
     source(
         "json",
         "json./POINTER",
         "a field of the payload by JSON pointer (RFC 6901), as in `json./device/id`",
+        ("{json./value}", "21.5"),
         |rest| {
             let pointer = rest.strip_prefix('.').ok_or("write `json./POINTER`")?;
             json_pointers::check(pointer)?;
@@ -102,21 +133,31 @@ pub const WORDS: &[Word] = &[
     function(
         "default",
         "default:TEXT",
-        "this text where the value is missing, null or empty; shorter: `|TEXT`",
+        "this text where the value is missing, null or empty; shorter, as the last one: `|TEXT`",
+        ("{json./site|default:unknown}", "unknown"),
         |argument| {
             let text = argument.ok_or("`default` needs a text, as in `default:unknown`")?;
             Ok(Function::Default(unescape(text).into()))
         },
     ),
-    function("lower", "lower", "in lower case", |argument| bare(argument, Function::Lower)),
-    function("upper", "upper", "in upper case", |argument| bare(argument, Function::Upper)),
-    function("trim", "trim", "without white space around it", |argument| {
-        bare(argument, Function::Trim)
+    function("lower", "lower", "in lower case", ("{user.batch|lower}", "a7"), |argument| {
+        bare(argument, Function::Lower)
     }),
+    function("upper", "upper", "in upper case", ("{site|upper}", "BERLIN"), |argument| {
+        bare(argument, Function::Upper)
+    }),
+    function(
+        "trim",
+        "trim",
+        "without white space around it",
+        ("{json./unit|trim}", "C"),
+        |argument| bare(argument, Function::Trim),
+    ),
     function(
         "replace",
         "replace:FROM:TO",
         "each FROM becomes TO, which may be empty",
+        ("{mqtt_topic|replace:/:.}", "sensors.berlin.d7.temp"),
         |argument| {
             let (from, to) = argument.and_then(|argument| split(argument, ':')).unwrap_or_default();
             match from.is_empty() {
@@ -125,16 +166,25 @@ pub const WORDS: &[Word] = &[
             }
         },
     ),
-    function("first", "first:N", "at most N characters, from the beginning", |argument| {
-        count(argument, "first").map(Function::First)
-    }),
-    function("last", "last:N", "at most N characters, from the end", |argument| {
-        count(argument, "last").map(Function::Last)
-    }),
+    function(
+        "first",
+        "first:N",
+        "at most N characters, from the beginning",
+        ("{site|first:3}", "ber"),
+        |argument| count(argument, "first").map(Function::First),
+    ),
+    function(
+        "last",
+        "last:N",
+        "at most N characters, from the end",
+        ("{site|last:3}", "lin"),
+        |argument| count(argument, "last").map(Function::Last),
+    ),
     function(
         "date",
         "date:FORMAT",
         "a moment (RFC 3339, or milliseconds since 1970), in UTC by `strftime`, as in `date:%Y-%m-%d`",
+        ("{json./at|date:%Y-%m-%d}", "2026-03-15"),
         |argument| {
             let format = argument.filter(|format| !format.is_empty());
             let format = unescape(format.ok_or("`date` needs a format, as in `date:%Y-%m-%d`")?);
@@ -149,6 +199,7 @@ pub const WORDS: &[Word] = &[
         "epoch",
         "epoch:UNIT",
         "a moment as a number since 1970, in `s`, `ms`, `us` or `ns`",
+        ("{json./at|epoch:s}", "1773576000"),
         |argument| {
             let unit = EpochUnit::ALL.into_iter().find(|unit| Some(unit.name()) == argument);
             unit.map(Function::Epoch)
@@ -193,6 +244,9 @@ fn mqtt_topic(rest: &str) -> Result<Source, String> {
 /// # Errors
 /// What was found and expected.
 pub(super) fn read_source(written: &str) -> Result<Source, String> {
+    if written.trim() != written && !written.ends_with("\\ ") {
+        return Err(format!("write `{}` without white space around it", written.trim()));
+    }
     let written = unescape(written);
     let (name, rest) = written.split_at(written.find(['.', '[']).unwrap_or(written.len()));
     let word = WORDS.iter().find(|word| word.name == name);
@@ -210,36 +264,58 @@ pub(super) fn read_source(written: &str) -> Result<Source, String> {
     Ok(Source::Capture(name.into(), None))
 }
 
-/// Reads a function of a placeholder, or the text that is its default.
+/// Reads a function of a placeholder, or, as the last one, the text that is its default.
 ///
 /// # Errors
 /// What was found and expected.
-pub(super) fn read_function(written: &str) -> Result<Function, String> {
+pub(super) fn read_function(written: &str, is_last: bool) -> Result<Function, String> {
     let (name, argument) = match split(written, ':') {
         Some((name, argument)) => (name, Some(argument)),
         None => (written, None),
     };
+    let as_default = format!("a default of this text is written `default:{written}`");
     for word in WORDS {
         match word.read {
             Reader::Function(read) if word.name == name => {
-                return read(argument).map_err(|error| format!("`{written}`: {error}"));
+                return read(argument).map_err(|error| match argument {
+                    None => format!("`{written}`: {error}; {as_default}"),
+                    Some(_) => format!("`{written}`: {error}"),
+                });
             }
             _ => {}
         }
     }
+    let bare = written.trim();
+    if bare != written && !matches!(read_function(bare, false), Err(_) | Ok(Function::Default(_))) {
+        return Err(format!("write `{bare}` without white space around it, found `{written}`"));
+    }
     let functions = || WORDS.iter().filter(|word| !word.is_source());
-    let near = functions().find(|word| strsim::damerau_levenshtein(word.name, name) == 1);
-    if let Some(near) = near {
-        return Err(format!(
-            "did you mean the function `{}`? A default of this text is written `default:{written}`",
-            near.written
-        ));
+    let expected = || functions().map(|word| word.written).collect::<Vec<_>>().join(", ");
+    match foreign_words::meant(written, functions().map(|word| word.name)) {
+        Some(Meant::Ours(name)) => {
+            let meant =
+                functions().find(|word| word.name == name).map_or(name, |word| word.written);
+            Err(format!("did you mean the function `{meant}`? Found `{written}`; {as_default}"))
+        }
+        Some(Meant::Foreign) => {
+            Err(format!("expected one of {}; found `{written}`; {as_default}", expected()))
+        }
+        None if argument.is_some() || name.is_empty() => {
+            Err(format!("expected one of {}; found `{written}`; {as_default}", expected()))
+        }
+        None if !is_last || name.trim() != name => Err(format!(
+            "expected one of {}; found `{written}`; only the last text may be a default without \
+             `default:`, and without white space around it: {as_default}",
+            expected()
+        )),
+        None => Ok(Function::Default(unescape(name).into())),
     }
-    if argument.is_some() || name.is_empty() {
-        let names: Vec<_> = functions().map(|word| word.written).collect();
-        return Err(format!("expected one of {}; found `{written}`", names.join(", ")));
-    }
-    Ok(Function::Default(unescape(name).into()))
+}
+
+/// Whether this default differs in one letter from the name of a function.
+pub(super) fn is_doubtful(default: &str) -> bool {
+    let functions = WORDS.iter().filter(|word| !word.is_source());
+    foreign_words::is_doubtful(default, functions.map(|word| word.name))
 }
 
 /// The parts before and behind the first `separator` that has no backslash before it.

@@ -1,10 +1,16 @@
 //! The summary record, once a second.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use slog::{KV, Logger, Record, Serializer, info};
 
+use crate::message::RouteId;
 use crate::observe::{ConnectionMetrics, Conservation, Metrics, keys};
+use crate::route::note::Note;
+
+/// At most so many routes and reasons of drops are named in one record; `/metrics` has all.
+const DROPS_MAX: usize = 20;
 
 /// The last summary, from which the rates are computed.
 #[derive(Debug)]
@@ -13,12 +19,14 @@ pub(super) struct Summary {
     counted: Conservation,
     /// By connection, where there are several.
     connections: Vec<Conservation>,
+    /// What routes had noted.
+    notes: BTreeMap<(RouteId, Note), u64>,
 }
 
 impl Summary {
     pub(super) fn new(now: Instant, metrics: &Metrics) -> Self {
         let connections = several(metrics).iter().map(ConnectionMetrics::conservation).collect();
-        Self { at: now, counted: metrics.conservation(), connections }
+        Self { at: now, counted: metrics.conservation(), connections, notes: metrics.notes() }
     }
 
     /// Logs what happened since the last call: of each connection that counted something, where there are
@@ -44,6 +52,8 @@ impl Summary {
         }
         let latencies = metrics.take_latencies();
         let held: Vec<_> = metrics.holds().iter().map(|hold| hold.place.to_string()).collect();
+        let notes = metrics.notes();
+        let dropped = drops(&self.notes, &notes, metrics);
         info!(log, "summary";
             Counted { before: &self.counted, counted: &sum, seconds },
             keys::P50_US => latencies.value_at_quantile(0.50),
@@ -51,10 +61,35 @@ impl Summary {
             keys::MAX_US => latencies.max(),
             keys::RESTARTS => metrics.restarts_total(),
             keys::RECONNECTS => metrics.reconnects_total(),
+            keys::DROPPED => dropped,
             keys::HELD => held.join(","));
         self.at = now;
         self.counted = sum;
+        self.notes = notes;
     }
+}
+
+/// Of each route that dropped messages since `before`: how many it has dropped until now, by reason. There may be
+/// many, and most of them may be idle.
+fn drops(
+    before: &BTreeMap<(RouteId, Note), u64>,
+    now: &BTreeMap<(RouteId, Note), u64>,
+    metrics: &Metrics,
+) -> String {
+    let grown = now.iter().filter(|(what, count)| before.get(what) != Some(count));
+    let mut dropped = grown.filter_map(|((route, note), count)| match note {
+        Note::Dropped(reason) => {
+            let name = metrics.route_names().name(*route);
+            Some(format!("{name} {}={count}", reason.name()))
+        }
+        _ => None,
+    });
+    let mut told: Vec<_> = dropped.by_ref().take(DROPS_MAX).collect();
+    let more = dropped.count();
+    if more > 0 {
+        told.push(format!("and {more} more"));
+    }
+    told.join(", ")
 }
 
 /// The connections, if there are several.
@@ -169,6 +204,36 @@ mod tests {
         }
         assert_eq!(records[0]["held"], "a,dead letter");
         assert_eq!((&records[1]["rate_in_per_s"], &records[1]["max_us"]), (&0.into(), &0.into()));
+    }
+
+    #[test]
+    fn the_summary_names_the_routes_that_dropped_since_the_one_before_and_few_of_many() {
+        use crate::message::RouteName;
+        use crate::route::note::DropReason;
+
+        let metrics = Metrics::default();
+        let names = (0..30).map(|number| format!("r{number}").into());
+        let routes =
+            names.map(|name: std::sync::Arc<str>| RouteName { mqtt_filter: name.clone(), name });
+        metrics.route_names().learn(routes, []);
+        let mut before = metrics.notes();
+        let mut told = |counts: &[(usize, Note, u64)]| {
+            let new = counts.iter().map(|(route, note, count)| ((RouteId(*route), *note), *count));
+            metrics.count_notes(new.collect());
+            let now = metrics.notes();
+            let told = drops(&before, &now, &metrics);
+            before = now;
+            told
+        };
+        let (sample, keep_if) =
+            (Note::Dropped(DropReason::Sample), Note::Dropped(DropReason::KeepIf));
+        assert_eq!(told(&[(1, Note::TimestampFellBack, 5)]), "");
+        assert_eq!(told(&[(0, sample, 9), (1, keep_if, 2)]), "r0 sample=9, r1 keep_if=2");
+        assert_eq!(told(&[(0, sample, 9)]), "r0 sample=18");
+        assert_eq!(told(&[]), "");
+        let all: Vec<_> = (0..30).map(|route| (route, keep_if, 1)).collect();
+        let told = told(&all);
+        assert!(told.ends_with("r19 keep_if=1, and 10 more"), "{told}");
     }
 
     #[test]

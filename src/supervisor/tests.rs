@@ -16,11 +16,9 @@ use slog::o;
 use super::*;
 use crate::config::SupervisorConfig;
 use crate::exit::Exit;
-use crate::observe::test_support::{hook_turn, json_lines, json_log};
+use crate::observe::test_support::{PATIENCE, hook_turn, json_lines, json_log};
 use crate::observe::{Conservation, Logging, Metrics, install_hook, keys};
 use crate::stage::SourceId;
-
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What a toy is told to do; `seen` of both toys lists the numbers, in order.
 #[derive(Debug, Clone, Copy, Message)]
@@ -199,7 +197,7 @@ impl Default for Setup {
             drains: true,
             west_drains: true,
             panic_at_stop_intake: 0,
-            drain_deadline: DEADLINE,
+            drain_deadline: PATIENCE,
             failures_max: 8,
             backoff: Duration::from_millis(1),
         }
@@ -217,13 +215,13 @@ fn play(setup: Setup, story: impl FnOnce(&Running)) -> Ended {
     let (started, running) = mpsc::channel();
     let in_system = logging.clone();
     let system = thread::spawn(move || run(setup, &in_system, &started));
-    let running = running.recv_timeout(DEADLINE).expect("the system starts");
+    let running = running.recv_timeout(PATIENCE).expect("the system starts");
     // A story that ends the system at once would else meet actors that were never built.
     for toy in [&running.mqtt_toy, &running.west_toy, &running.kafka_toy] {
         wait_for("an actor", || toy.starts.load(SeqCst) > 0);
     }
     story(&running);
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     while !system.is_finished() {
         assert!(Instant::now() < deadline, "the system lingers:\n{}", lines.text());
         thread::sleep(Duration::from_millis(1));
@@ -247,7 +245,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
         let [mqtt_beat, west_beat, kafka_beat] =
             ["mqtt", "mqtt:west", "kafka"].map(Heartbeat::new).map(Arc::new);
         let beats = [&mqtt_beat, &west_beat, &kafka_beat].map(Arc::clone).to_vec();
-        let watchdog = Watchdog::start(beats, DEADLINE, None, logging.clone()).expect("a thread");
+        let watchdog = Watchdog::start(beats, PATIENCE, None, logging.clone()).expect("a thread");
         let arbiters = [Arbiter::new(), Arbiter::new(), Arbiter::new()];
         let thread_ended = Arc::new(AtomicU32::new(0));
         let ended = Arc::clone(&thread_ended);
@@ -257,7 +255,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
                 backoff_min: setup.backoff,
                 backoff_max: setup.backoff,
                 failures_max: setup.failures_max,
-                hang_after: DEADLINE,
+                hang_after: PATIENCE,
             },
             setup.drain_deadline,
             Arc::clone(&metrics),
@@ -333,7 +331,7 @@ fn run(setup: Setup, logging: &Logging, started: &mpsc::Sender<Running>) -> i32 
 }
 
 fn wait_for(what: &str, reached: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     while !reached() {
         assert!(Instant::now() < deadline, "not in time: {what}");
         thread::sleep(Duration::from_millis(1));
@@ -352,7 +350,7 @@ fn every_way_to_fail_is_survived_by_address_mailbox_and_registry_entry() {
     ];
     for (failure, reason, restarts) in failures {
         let ended = play(Setup::default(), |running| {
-            assert_eq!(running.registered.recv_timeout(DEADLINE), Ok(true));
+            assert_eq!(running.registered.recv_timeout(PATIENCE), Ok(true));
             // What is queued behind the failure is handled after it.
             running.kafka.do_send(Order::Block(Duration::from_millis(20)));
             running.kafka.do_send(failure);
@@ -454,7 +452,7 @@ fn what_one_connection_settles_proves_nothing_for_the_actor_of_another() {
     let config = crate::config::Config::for_test().supervisor;
     let log = slog::Logger::root(slog::Discard, o!());
     let beat = Arc::new(Heartbeat::new("supervisor"));
-    let actor = SupervisorActor::new(config, DEADLINE, metrics, log, beat, Vec::new(), None);
+    let actor = SupervisorActor::new(config, PATIENCE, metrics, log, beat, Vec::new(), None);
     let settled = ["mqtt", "mqtt:west", "kafka"].map(|name| actor.settled(name));
     assert_eq!(settled, [3, 4, 7]);
 }
@@ -496,7 +494,7 @@ impl Handler<Die> for SupervisorActor {
 
 #[test]
 fn the_end_of_the_supervisor_itself_is_70() {
-    let ended = play(Setup { backoff: DEADLINE, ..Setup::default() }, |running| {
+    let ended = play(Setup { backoff: PATIENCE, ..Setup::default() }, |running| {
         // One child waits for its word, and does not linger either.
         running.kafka.do_send(Order::PanicInHandler);
         wait_for("the failure", || running.metrics.restarts_total() == 1);

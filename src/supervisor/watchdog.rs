@@ -121,9 +121,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, LogConfig, LogFormat};
-    use crate::observe::test_support::run_alone;
-
-    const DEADLINE: Duration = Duration::from_secs(20);
+    use crate::observe::test_support::{PATIENCE, run_alone};
 
     #[test]
     fn a_silent_actor_is_found_and_one_that_beats_or_is_paused_is_not() {
@@ -146,10 +144,10 @@ mod tests {
             })
             .expect("a thread");
         let finished = watchdog.finished();
-        let hang = hangs.recv_timeout(DEADLINE).expect("a hang");
+        let hang = hangs.recv_timeout(PATIENCE).expect("a hang");
         assert_eq!(&*hang.actor, "silent");
         assert!(hang.silent > hang_after);
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         while !finished() {
             assert!(Instant::now() < deadline, "its end is not seen");
             thread::yield_now();
@@ -182,7 +180,7 @@ mod tests {
         let heartbeats = vec![Arc::new(Heartbeat::new("stuck"))];
         let watchdog =
             Watchdog::start(heartbeats, Duration::from_millis(50), None, Logging::start(&config));
-        thread::sleep(DEADLINE);
+        thread::sleep(PATIENCE);
         drop(watchdog);
     }
 

@@ -98,25 +98,29 @@ fn retained_messages_are_not_replayed_in_mqtt_5_and_once_a_minute_in_311() {
         sensor.publish("devices/b", b"behind it");
         line.bridge.wait_summary("both are delivered", SOON, |now| now.delivered >= 2);
         let connected = || line.bridge.log().count(|record| record["msg"] == "connected to mqtt");
-        for _ in 0..3 {
+        let arrived = || {
+            let records = kafka::records(&Kafka::shared().bootstrap(), &line.kafka_topic);
+            records.into_iter().map(|record| record.value).collect::<Vec<_>>()
+        };
+        let retained = || arrived().iter().filter(|value| *value == b"retained").count();
+        for cut in 0..3 {
             let before = connected();
             line.proxy.cut();
             // Not before its CONNACK: without one the bridge always subscribes again
             // (docs/guarantees.md).
             eventually("it connects again", SOON, || connected() > before);
+            if cut == 0 && line.version == Version::V311 {
+                // A cut before the broker has read the SUBSCRIBE would take that with it.
+                eventually("it comes again", SOON, || retained() == 2);
+            }
         }
         sensor.publish("devices/c", b"afterwards");
-        let arrived = || {
-            let records = kafka::records(&Kafka::shared().bootstrap(), &line.kafka_topic);
-            records.into_iter().map(|record| record.value).collect::<Vec<_>>()
-        };
         eventually("the last one arrives", SOON, || arrived().contains(&b"afterwards".to_vec()));
         assert_eq!(line.bridge.terminate(), 0);
-        let retained = arrived().iter().filter(|value| *value == b"retained").count();
         // MQTT 3.1.1 cannot subscribe without a replay, and a broker may have lost the subscription: once at the
         // first reconnect, and then not again for a minute, however often the link is cut.
         let expected = if line.version == Version::V5 { 1 } else { 2 };
-        assert_eq!(retained, expected, "MQTT {}", line.version.name());
+        assert_eq!(retained(), expected, "MQTT {}", line.version.name());
     }
 }
 

@@ -12,7 +12,7 @@ use super::support::kafka::{self, Kafka};
 use super::support::mosquitto::{self, Mosquitto};
 use super::support::mqtt_client::MqttClient;
 use super::support::wire::Version;
-use super::support::{PATIENT, SOON, Story};
+use super::support::{PATIENT, SOON, Story, eventually};
 
 /// Messages that their route refuses.
 const REFUSED: u64 = 150;
@@ -50,7 +50,9 @@ fn tell(place: Place, version: Version) {
     let [good, small, dead] = ["", "-small", "-dead"].map(|end| format!("{name}{end}"));
     kafka.create(&good, 4, &[]);
     kafka.create(&small, 1, &[("max.message.bytes", "1000")]);
-    kafka.create(&dead, 1, &[]);
+    kafka.create(&dead, 3, &[]);
+    // Else the first dead letters may come late: docs/guarantees.md, "Holds".
+    kafka.wait_led(&dead, 3);
     let mosquitto = Mosquitto::start(story.dir(), &mosquitto::Setup::default());
     let file = DeadLetters::new(&story.dir().join(format!("{name}.jsonl")));
     let configured = |payload: &str, large: &str| {
@@ -154,6 +156,155 @@ fn what_was_refused_is_replayed_from_the_file_once_its_route_is_mended() {
 #[test]
 fn what_was_refused_is_replayed_from_the_kafka_topic_once_its_route_is_mended() {
     Version::BOTH.into_iter().for_each(|version| tell(Place::KafkaTopic, version));
+}
+
+/// The route that refused them is gone: they wait until a person names another one, which then makes what today's
+/// messages of it are.
+#[test]
+fn what_a_route_refused_that_is_gone_is_replayed_through_another_one_that_is_named() {
+    let story = Story::new("replayed as another route");
+    let kafka = Kafka::shared();
+    let mosquitto = Mosquitto::start(story.dir(), &mosquitto::Setup::default());
+    for version in Version::BOTH {
+        let name = format!("as-route-mqtt{}", version.level());
+        kafka.create(&name, 1, &[]);
+        let file = DeadLetters::new(&story.dir().join(format!("{name}.jsonl")));
+        let configured = |routes: [(&str, &str); 2]| {
+            let mut config = ConfigFile::new(&mosquitto.address(), &name, &kafka.bootstrap());
+            config.set("mqtt", "protocol", version.name()).set("dead_letter", "file", file.path());
+            for (route, form) in routes {
+                config.route_with(&[
+                    ("name", route.into()),
+                    ("filter", format!("{name}/+").into()),
+                    ("kafka_topic", name.clone().into()),
+                    ("key", format!("{route} {{mqtt_topic[-1]}}").into()),
+                    ("payload", form.into()),
+                ]);
+            }
+            config
+        };
+        let routes = [("strict", "json"), ("loose", "raw")];
+        let mut bridge = Bridge::new(story.dir(), &name, &configured(routes));
+        bridge.environment("BRIDGE_MATCH", Some("all"));
+        bridge.run();
+        mosquitto.wait_subscribed(&name, 1);
+        let mut client = MqttClient::connect(&mosquitto.address(), version, "sensor").unwrap();
+        let payload = |nth: u64| format!("{{\"n\": {nth}");
+        for nth in 0..REFUSED {
+            client.publish(&format!("{name}/{}", nth % 3), payload(nth).as_bytes());
+        }
+        bridge.wait_summary("all are settled", PATIENT, |now| now.dead_lettered == REFUSED);
+        assert_eq!(bridge.terminate(), 0);
+
+        bridge.reconfigure(&configured([("other", "text"), ("loose", "raw")]));
+        let config = bridge.config().to_owned();
+        let replay = |args: &[&str]| {
+            let mut command = command(&config, &[&["replay"], args].concat());
+            command.env("BRIDGE_MATCH", "all");
+            command
+        };
+        let left = replay(&[]).output().unwrap();
+        assert_eq!((left.status.code(), lines(&left).len() as u64), (Some(1), REFUSED));
+        let gone = |line: &String| line.contains("its route is gone: \"strict\"");
+        assert!(lines(&left).iter().all(gone), "{left:?}");
+        let unknown = replay(&["--as-route", "nobody"]).output().unwrap();
+        assert_eq!(unknown.status.code(), Some(2), "{unknown:?}");
+
+        let mut killed = replay(&["--as-route", "other"]);
+        let mut killed = killed.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let progress = format!("{}.replayed", file.path());
+        let done = || std::fs::metadata(&progress).map_or(0, |it| it.len()) / 17;
+        eventually("twenty are replayed", PATIENT, || done() >= 20);
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        let before = done();
+        let rest = replay(&["--as-route", "other"]).output().unwrap();
+        assert_eq!(rest.status.code(), Some(0), "{rest:?}");
+        assert_eq!(before + lines(&rest).len() as u64, REFUSED, "it goes on where it was killed");
+        let nothing = replay(&["--as-route", "other"]).output().unwrap();
+        assert_eq!((nothing.status.code(), lines(&nothing).len()), (Some(0), 0));
+
+        let records = kafka::records(&kafka.bootstrap(), &name).into_iter();
+        let (replayed, others): (Vec<_>, Vec<_>) =
+            records.partition(|it| it.headers.iter().any(|(name, _)| name == "bridge.replayed_at"));
+        // The route that stays had its part, and has it once.
+        let keys = |route: &str, nth: u64| format!("{route} {}", nth % 3).into_bytes();
+        let expected = |route| (0..REFUSED).map(move |nth| (Some(keys(route, nth)), payload(nth)));
+        let seen = |record: &kafka::Record| {
+            (record.key.clone(), String::from_utf8(record.value.clone()).unwrap())
+        };
+        assert!(others.iter().map(seen).eq(expected("loose")));
+        let id = |record: &kafka::Record| {
+            let mut marks = record.headers.iter().filter(|it| it.0 == "bridge.dead_letter_id");
+            String::from_utf8(marks.next().unwrap().1.clone()).unwrap()
+        };
+        let twice = replayed.len() as u64 - REFUSED;
+        assert!(twice <= 1, "at most the one that was on its way: {twice}");
+        let mut once = replayed.clone();
+        once.dedup_by_key(|record| id(record));
+        assert!(once.iter().map(seen).eq(expected("other")), "in order");
+        let letters = file.read();
+        assert!(once.iter().map(id).eq(letters.iter().map(|it| it.0["id"].as_str().unwrap())));
+    }
+}
+
+/// A file that is in the way is nobody's loss: it stays, the others are written, and the next run goes on.
+#[test]
+fn payloads_are_exported_around_a_file_that_is_in_the_way() {
+    let story = Story::new("exported payloads");
+    let kafka = Kafka::shared();
+    kafka.create("exported", 1, &[]);
+    let mosquitto = Mosquitto::start(story.dir(), &mosquitto::Setup::default());
+    let file = DeadLetters::new(&story.dir().join("dead.jsonl"));
+    let mut config = ConfigFile::new(&mosquitto.address(), "exporter", &kafka.bootstrap());
+    config.set("dead_letter", "file", file.path()).route_with(&[
+        ("filter", "a/#".into()),
+        ("kafka_topic", "exported".into()),
+        ("payload", "json".into()),
+    ]);
+    let mut bridge = Bridge::start(story.dir(), "exporter", &config);
+    mosquitto.wait_subscribed("exporter", 1);
+    let mut client = MqttClient::connect(&mosquitto.address(), Version::V5, "sensor").unwrap();
+    let payloads = [b"one".to_vec(), b"\xff\x00".to_vec(), b"three".to_vec()];
+    payloads.iter().for_each(|payload| client.publish("a/b", payload));
+    bridge.wait_summary("all are refused", PATIENT, |now| now.dead_lettered == 3);
+    assert_eq!(bridge.terminate(), 0);
+
+    let directory = story.dir().join("payloads");
+    std::fs::create_dir(&directory).unwrap();
+    let export = || {
+        let output =
+            dead_letters(bridge.config(), &["export", "--payloads", directory.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let read = || {
+        let entries = std::fs::read_dir(&directory).unwrap().flatten();
+        entries.map(|it| (it.path(), std::fs::read(it.path()).unwrap())).collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(export(), (Some(0), String::new()));
+    let written = read();
+    let mut contents: Vec<_> = written.values().cloned().collect();
+    contents.sort();
+    let mut expected = payloads.to_vec();
+    expected.sort();
+    assert_eq!(contents, expected);
+    assert_eq!(export(), (Some(0), String::new()), "the same again");
+
+    // The first dead letter's is in the way, and the last one's is gone.
+    let path = |nth: usize| {
+        let id = file.read()[nth].0["id"].as_str().unwrap().to_owned();
+        directory.join(format!("{id}.payload"))
+    };
+    std::fs::write(path(0), "somebody's notes").unwrap();
+    std::fs::remove_file(path(2)).unwrap();
+    let left = format!("{}: left, a file with another content is there\n", path(0).display());
+    assert_eq!(export(), (Some(1), left));
+    let mut expected = written.clone();
+    expected.insert(path(0), b"somebody's notes".to_vec());
+    assert_eq!(read(), expected);
+    std::fs::remove_file(path(0)).unwrap();
+    assert_eq!(export(), (Some(0), String::new()));
+    assert_eq!(read(), written);
 }
 
 #[test]

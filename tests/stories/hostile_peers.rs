@@ -198,7 +198,7 @@ fn a_broker_that_sends_a_byte_now_and_then_holds_nobody_up() {
     let mut sides = Version::BOTH.map(|version| {
         // The first answers end in CONNACK, the others get as far as a PUBLISH that never ends.
         let answer = move |victim: &mut Victim| {
-            victim.listen();
+            victim.wait_said();
             let connack =
                 Packet::ConnAck { session_present: false, code: 0, properties: Vec::new() };
             let connack = connack.encode(version);
@@ -207,7 +207,8 @@ fn a_broker_that_sends_a_byte_now_and_then_holds_nobody_up() {
                 return End::Hold(SOON);
             }
             victim.say(&connack);
-            victim.listen();
+            // A SUBACK that comes before the SUBSCRIBE would answer nothing.
+            victim.wait_said();
             victim.say(&Packet::SubAck { pkid: 1, codes: vec![1] }.encode(version));
             victim.say(&[0x32, 0xFF, 0xFF, 0xFF, 0x7F, 0, 3]);
             victim.trickle(std::iter::repeat(b'x'), PAUSE);

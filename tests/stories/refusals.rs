@@ -130,7 +130,12 @@ fn thirty_thousand_refusals_in_a_row_do_not_block_a_partition() {
     let mut line = Line::start(&story, Kafka::shared(), Version::V5, &plan);
     let start = Instant::now();
     line.publisher.publish(MANY);
-    line.bridge.wait_summary("all are dead-lettered", PATIENT, |now| now.dead_lettered == MANY);
+    // Each costs several round trips, and a busy machine may take minutes for all of them.
+    for part in (0..=MANY).step_by(500) {
+        let what = format!("{part} are dead-lettered");
+        line.bridge.wait_summary(&what, PATIENT, |now| now.dead_lettered >= part);
+    }
+    assert_eq!(line.bridge.summary().dead_lettered, MANY);
     tell(&format!("{}: {:?}", story.name, start.elapsed()));
     assert_eq!(line.bridge.terminate(), 0);
     line.bridge.assert_logs_sound();
@@ -151,7 +156,7 @@ fn readiness_names_a_partition_that_keeps_failing_until_it_recovers() {
         cluster.request_errors(RDKafkaApiKey::Produce, &errors);
     });
     session.send(&Packet::publish(2, "a/b", b"second"));
-    http.wait_reason("kafka_partition_failing", Duration::from_secs(60));
+    http.wait_reason("kafka_partition_failing", PATIENT);
     let said = http.get("/readyz").unwrap().body;
     assert!(said.contains("t, partition ") && said.contains("FENCED_LEADER_EPOCH (74)"), "{said}");
     kafka.order(|cluster| cluster.clear_request_errors(RDKafkaApiKey::Produce));

@@ -53,10 +53,12 @@ pub fn kill_9_twenty_times(story: &Story, transports: &[Transport], rate: u32) {
         let verdict = line.settle();
         verdict.assert_nothing_lost_or_reordered();
         assert_eq!(verdict.delivered, verdict.published);
-        // Messages that were unacknowledged at a kill came again, and the new run could not recognise them.
+        // Messages that were unacknowledged at a kill came again, and the new run could not recognise them. So
+        // did those whose PUBACK the broker had not read: the end of a process that leaves bytes unread resets
+        // its connection, and what the broker has not read by then is gone.
         let all = line.bridge.summary_of_all_runs();
         let again = all.received - verdict.published;
-        assert!((unacknowledged..=TIMES * WINDOW).contains(&again), "{again} came again");
+        assert!((unacknowledged..=TIMES * 2 * WINDOW).contains(&again), "{again} came again");
         assert!(verdict.duplicated <= again, "{verdict:?}");
     }
 }

@@ -127,8 +127,14 @@ impl Kind {
         (self == Self::Nats).then_some(nats::short_ack_wait())
     }
 
-    /// Whether unacknowledged messages come before newer ones.
+    /// Whether unacknowledged messages come before newer ones, on a connection that begins behind the end of the
+    /// one before.
     pub fn keeps_order(self) -> bool {
         self != Self::Nats
+    }
+
+    /// The same on a connection that takes the session over from another one, which may still be open.
+    pub fn keeps_order_in_a_takeover(self) -> bool {
+        self == Self::Mosquitto
     }
 }

@@ -44,12 +44,14 @@ pub(crate) enum Case {
     Headers,
     /// Ten routes with Kafka topic and key from levels.
     TenRoutes,
-    /// Three hundred such routes, and 100,000 MQTT topics.
+    /// Three hundred such routes, and 100,000 MQTT topics, which come again.
     ManyRoutes,
+    /// The same, each MQTT topic for the first time.
+    NewMqttTopics,
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Fixed,
         Self::Levels,
         Self::FixedJson,
@@ -57,6 +59,7 @@ impl Case {
         Self::Headers,
         Self::TenRoutes,
         Self::ManyRoutes,
+        Self::NewMqttTopics,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -68,6 +71,7 @@ impl Case {
             Self::Headers => "five headers",
             Self::TenRoutes => "ten routes",
             Self::ManyRoutes => "300 routes, 100,000 MQTT topics",
+            Self::NewMqttTopics => "300 routes, new MQTT topics",
         }
     }
 
@@ -82,7 +86,7 @@ impl Case {
     fn spread(self) -> (usize, usize) {
         match self {
             Self::TenRoutes => (10, MQTT_TOPICS),
-            Self::ManyRoutes => (300, 100_000),
+            Self::ManyRoutes | Self::NewMqttTopics => (300, 100_000),
             _ => (1, MQTT_TOPICS),
         }
     }
@@ -119,7 +123,7 @@ impl Case {
                 ];
                 Route { headers: Headers { items, ..Headers::default() }, ..fixed("bench/#") }
             }
-            Self::TenRoutes | Self::ManyRoutes => Route {
+            Self::TenRoutes | Self::ManyRoutes | Self::NewMqttTopics => Route {
                 kafka_topic: template("bench.{mqtt_topic[1]}"),
                 key: Key::Template(template("{mqtt_topic[1]}.{device}")),
                 ..fixed(&format!("bench/{number:04}/{{device}}"))

@@ -12,6 +12,7 @@ use fastrand::Rng;
 use openssl::ssl::SslAcceptor;
 use tungstenite::handshake::derive_accept_key;
 
+use super::SOON;
 use super::process::free_port;
 use super::wire::{Packet, Publish, Version};
 
@@ -96,7 +97,16 @@ impl Victim {
 
     /// What the peer says first, within 200 ms.
     pub fn listen(&mut self) -> Vec<u8> {
-        let _ = self.stream.set_read_timeout(Some(Duration::from_millis(200)));
+        self.hear(Duration::from_millis(200))
+    }
+
+    /// What the peer says next; nothing only if it leaves.
+    pub fn wait_said(&mut self) -> Vec<u8> {
+        self.hear(SOON)
+    }
+
+    fn hear(&mut self, within: Duration) -> Vec<u8> {
+        let _ = self.stream.set_read_timeout(Some(within));
         let mut said = vec![0; 4096];
         let count = self.stream.read(&mut said).unwrap_or(0);
         said.truncate(count);

@@ -183,6 +183,20 @@ controller.quorum.voters=0@{controller}
         assert_eq!(code, 0, "Kafka takes the passwords; the log: {}", log.display());
     }
 
+    /// Allows a user these operations on every Kafka topic whose name begins with one of these; only where Kafka
+    /// has an authorizer.
+    pub fn allow(&self, user: &str, operations: &[&str], prefixes: &[&str]) {
+        let mut command = java();
+        command.args(["org.apache.kafka.tools.AclCommand", "--bootstrap-server", &self.address()]);
+        command.args(["--add", "--allow-principal", &format!("User:{user}")]);
+        command.args(["--resource-pattern-type", "prefixed"]);
+        command.args(operations.iter().flat_map(|operation| ["--operation", operation]));
+        command.args(prefixes.iter().flat_map(|prefix| ["--topic", prefix]));
+        let log = self.dir.join(format!("acl-{}.log", prefixes.concat()));
+        let code = Process::start(command, &log).wait(PATIENT);
+        assert_eq!(code, 0, "Kafka takes the permissions; the log: {}", log.display());
+    }
+
     fn start_nodes(dir: &Path, nodes: i32, settings: &[&str]) -> Vec<Self> {
         let more: String = settings.iter().map(|setting| format!("\n{setting}")).collect();
         let ports: Vec<_> = (0..nodes).map(|_| (free_port(), free_port())).collect();
@@ -290,6 +304,14 @@ controller.quorum.voters=0@{controller}
         });
     }
 
+    /// Waits until the leader of each of these partitions takes requests.
+    pub fn wait_led(&self, kafka_topic: &str, partitions: i32) {
+        let consumer: BaseConsumer = client_config(&self.bootstrap).create().expect("settings");
+        for partition in 0..partitions {
+            reader::end_of(&consumer, kafka_topic, partition, PATIENT);
+        }
+    }
+
     /// Gives a Kafka topic more partitions, so that it has this many.
     pub fn grow(&self, kafka_topic: &str, partitions: usize) {
         let (admin, runtime) = self.admin();
@@ -332,8 +354,7 @@ controller.quorum.voters=0@{controller}
 
     /// Ends it in order.
     pub fn stop(&mut self) {
-        self.process().signal(libc::SIGTERM);
-        self.process().wait(PATIENT);
+        self.process().end_in_order(PATIENT);
         self.process = None;
     }
 
@@ -381,8 +402,7 @@ pub fn records(bootstrap: &str, kafka_topic: &str) -> Vec<Record> {
         client_config(bootstrap).set("group.id", "records").create().expect("settings");
     let mut records = Vec::new();
     for partition in reader::partitions(&consumer, kafka_topic) {
-        let patience = Duration::from_secs(10);
-        let (_, end) = consumer.fetch_watermarks(kafka_topic, partition, patience).unwrap();
+        let end = reader::end_of(&consumer, kafka_topic, partition, PATIENT);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(kafka_topic, partition, Offset::Beginning).unwrap();
         consumer.assign(&list).unwrap();
@@ -476,6 +496,8 @@ fn server_properties(id: usize, ports: &[(u16, u16)], data: &Path) -> String {
         format!("log.dirs={}", data.display()),
         format!("min.insync.replicas={}", ports.len().div_ceil(2)),
         "auto.create.topics.enable=false".to_owned(),
+        // Stories write records of other years, which Kafka would else delete some minutes later.
+        "log.retention.ms=-1".to_owned(),
         format!("offsets.topic.replication.factor={}", ports.len()),
         "offsets.topic.num.partitions=1".to_owned(),
         "transaction.state.log.replication.factor=1".to_owned(),

@@ -1,7 +1,6 @@
 //! A Mosquitto for one story.
 
 use std::fs::{self, File};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -177,12 +176,13 @@ impl Mosquitto {
         mosquitto
     }
 
-    /// Starts it again after [`Self::stop`] or [`Self::kill`], and waits until it listens.
+    /// Starts it again after [`Self::stop`] or [`Self::kill`], and waits until all its listeners do.
     pub fn run(&mut self) {
         assert!(self.process.is_none(), "Mosquitto is already running");
         let mut command = with_sbin(Command::new("mosquitto"));
         command.arg("-c").arg(&self.config);
-        let serves = || TcpStream::connect(self.address()).is_ok();
+        // It opens one after the other.
+        let serves = || self.addresses.iter().all(|(listener, address)| listener.accepts(address));
         self.process = Some(Process::serving(command, &self.log, SOON, serves));
     }
 
@@ -258,8 +258,7 @@ impl Mosquitto {
 
     /// Stops it in order: with persistence it saves its sessions.
     pub fn stop(&mut self) {
-        self.process().signal(libc::SIGTERM);
-        self.process().wait(SOON);
+        self.process().end_in_order(SOON);
         self.process = None;
     }
 

@@ -63,8 +63,6 @@ impl OwnBroker for Nats {
     }
 
     fn stop(&mut self) {
-        let mut process = self.process.take().expect("NATS runs");
-        process.signal(libc::SIGTERM);
-        process.wait(SOON);
+        self.process.take().expect("NATS runs").end_in_order(SOON);
     }
 }

@@ -9,9 +9,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{eventually, eventually_some, target_dir};
+use super::{SOON, eventually, eventually_some, target_dir};
 
 /// A running child process; killed when dropped, and by the kernel whenever the test process
 /// ends.
@@ -74,10 +74,24 @@ impl Process {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "signal {signal} to {}", self.name);
     }
 
+    /// Ends it in order, by SIGTERM, and waits for that. A server that has only just begun to serve may
+    /// lose a SIGTERM (Mosquitto sets that it runs behind its signal handlers), so it is sent again.
+    #[track_caller]
+    pub fn end_in_order(&mut self, deadline: Duration) {
+        let mut sent: Option<Instant> = None;
+        eventually(&format!("{} (process {}) ends", self.name, self.pid()), deadline, || {
+            if sent.is_none_or(|sent| sent.elapsed() >= Duration::from_secs(1)) {
+                self.signal(libc::SIGTERM);
+                sent = Some(Instant::now());
+            }
+            self.exit_status().is_some()
+        });
+    }
+
     /// kill -9, and waits until it is gone.
     pub fn kill(&mut self) {
         self.signal(libc::SIGKILL);
-        self.wait(Duration::from_secs(20));
+        self.wait(SOON);
     }
 
     /// How it ended, if it has.

@@ -1,12 +1,13 @@
 //! A TCP forwarder that can cut, stall and strand its connections.
 
+use std::io::ErrorKind::AddrInUse;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 
-use super::POLL;
+use super::{POLL, SOON, eventually_some};
 
 /// A forwarder on a loopback port of its own, until the test process ends.
 #[derive(Debug)]
@@ -42,9 +43,15 @@ impl Proxy {
         Self::at("127.0.0.1:0", target)
     }
 
-    /// The same on this address, which must be free.
+    /// The same on this address, which must be free. Some other connection may have been given its port as
+    /// its own meanwhile, but not for long.
     pub fn at(address: &str, target: &str) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        let listener = eventually_some(&format!("{address} is free"), SOON, || {
+            match TcpListener::bind(address) {
+                Err(error) if error.kind() == AddrInUse => None,
+                listener => Some(listener.unwrap()),
+            }
+        });
         let address = listener.local_addr().unwrap().to_string();
         let shared =
             Arc::new(Shared { target: Mutex::new(target.to_owned()), ..Shared::default() });

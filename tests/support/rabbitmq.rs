@@ -136,14 +136,17 @@ impl OwnBroker for RabbitMq {
         assert!(self.process.is_none(), "RabbitMQ is already running");
         let mut command = Command::new(SERVER);
         command.envs(self.environment.iter().cloned()).current_dir(&self.dir);
-        let serves = || MqttClient::connect(&self.address(), Version::V311, "probe").is_ok();
+        // Its plugins open one listener after the other.
+        let listens = |listener: Listener| listener.accepts(&self.address_of(listener));
+        let serves = || {
+            [Listener::Tls, Listener::WebSocket].into_iter().all(listens)
+                && MqttClient::connect(&self.address(), Version::V311, "probe").is_ok()
+        };
         let log = self.dir.join("log");
         self.process = Some(Process::serving(command, &log, STARTS_WITHIN, serves));
     }
 
     fn stop(&mut self) {
-        let mut process = self.process.take().expect("RabbitMQ runs");
-        process.signal(libc::SIGTERM);
-        process.wait(STARTS_WITHIN);
+        self.process.take().expect("RabbitMQ runs").end_in_order(STARTS_WITHIN);
     }
 }

@@ -131,16 +131,9 @@ impl Reader {
     pub fn read_to_end(&self, deadline: Duration) -> Arrivals {
         let partitions: Vec<i32> =
             self.arrivals.lock().unwrap().next_offsets.keys().copied().collect();
-        let ends: BTreeMap<i32, i64> = partitions
-            .iter()
-            .map(|&partition| {
-                let end = eventually_some("the end of a partition is known", deadline, || {
-                    let patience = Duration::from_secs(2);
-                    self.consumer.fetch_watermarks(&self.kafka_topic, partition, patience).ok()
-                });
-                (partition, end.1)
-            })
-            .collect();
+        let end = |partition| end_of(&self.consumer, &self.kafka_topic, partition, deadline);
+        let ends: BTreeMap<i32, i64> =
+            partitions.into_iter().map(|partition| (partition, end(partition))).collect();
         eventually_some("everything is read", deadline, || {
             let arrivals = self.arrivals.lock().unwrap();
             let read = |(partition, end): (&i32, &i64)| arrivals.next_offsets[partition] >= *end;
@@ -181,6 +174,21 @@ fn read_on(consumer: &BaseConsumer, arrivals: &Mutex<Arrivals>) -> bool {
     arrivals.take_in(key, payload, record.partition());
     arrivals.next_offsets.insert(record.partition(), record.offset() + 1);
     true
+}
+
+/// Where a partition ends. Waits for that, for Kafka tells of a new Kafka topic some moments before its leaders
+/// take requests.
+#[track_caller]
+pub fn end_of(
+    consumer: &BaseConsumer,
+    kafka_topic: &str,
+    partition: i32,
+    deadline: Duration,
+) -> i64 {
+    let patience = Duration::from_secs(2);
+    eventually_some("the end of a partition is known", deadline, || {
+        consumer.fetch_watermarks(kafka_topic, partition, patience).ok().map(|(_, end)| end)
+    })
 }
 
 /// The partitions of a Kafka topic that exists.

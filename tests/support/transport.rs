@@ -1,5 +1,8 @@
 //! The ways in which a bridge reaches its broker.
 
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+
 use super::ConfigFile;
 use super::broker::Broker;
 use super::certificates::ClientKey;
@@ -118,6 +121,14 @@ impl Transport {
 }
 
 impl Listener {
+    /// Whether it accepts connections at `address`: `host:port`, or its path.
+    pub fn accepts(self, address: &str) -> bool {
+        match self {
+            Self::Unix => UnixStream::connect(address).is_ok(),
+            _ => TcpStream::connect(address).is_ok(),
+        }
+    }
+
     /// Whether it needs the broker's certificate.
     pub fn is_tls(self) -> bool {
         matches!(self, Self::Tls | Self::MutualTls | Self::WebSocketTls)

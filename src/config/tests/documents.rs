@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{MINIMAL, golden, legal};
 use crate::config::keys::{Fallback, KEYS, Key, PROPERTIES, SECTIONS, Section};
 use crate::config::{Config, KAFKA_SETTINGS};
+use crate::exit::{ENDINGS, Ending, Exit};
 
 const HEAD: &str = "\
 # mqtt-kafka-bridge: every key, with its unit, its default and its purpose.
@@ -196,17 +197,29 @@ fn every_cause_of_exit_code_70_is_documented() {
     }
 }
 
+/// The one table of exit codes; the other documents refer to it.
 #[test]
-fn every_exit_code_is_documented() {
-    for document in ["docs/operations.md", "README.md"] {
-        let document = shipped(document);
-        for exit in crate::exit::Exit::ALL.into_iter().filter(|exit| exit.code() != 1) {
-            assert!(document.contains(&format!("\n| {} | ", exit.code())), "{exit:?}");
-        }
+fn the_table_of_exit_codes_is_that_of_the_code() {
+    let mut table = String::from("| code | from | meaning | what to do |\n|---|---|---|---|\n");
+    for Ending { code, from, meaning, advice } in ENDINGS {
+        let from: Vec<_> = from.iter().map(|name| format!("`{name}`")).collect();
+        let from = from.join(", ").replace("`any`", "any");
+        writeln!(table, "| {code} | {from} | {meaning} | {advice} |").expect("a string grows");
     }
-    let document = shipped("docs/configuration.md");
-    for exit in crate::exit::Exit::ALL {
-        assert!(document.contains(&format!("| {} |", exit.code())), "{exit:?}");
+    let mut document = shipped("docs/operations.md");
+    let (begin, end) = ("<!-- exit codes -->\n", "<!-- end -->");
+    let at = document.find(begin).expect("the mark is there") + begin.len();
+    let to = at + document[at..].find(end).expect("the table has an end");
+    document.replace_range(at..to, &table);
+    golden("docs/operations.md", &document);
+    for exit in Exit::ALL {
+        assert!(ENDINGS.iter().any(|ending| i32::from(ending.code) == exit.code()), "{exit:?}");
+    }
+    assert!(ENDINGS.is_sorted_by_key(|ending| ending.code));
+    for other in ["README.md", "docs/configuration.md", "docs/map.md", "docs/scaling.md"] {
+        let text = shipped(other);
+        assert!(text.contains("operations.md#exit-codes)"), "{other} refers to the table");
+        assert!(!text.contains("| 78 |"), "{other} has a table of its own");
     }
 }
 

@@ -554,7 +554,10 @@ fn what_may_come_twice_or_never_over_mqtt_311_is_warned_of() {
             .collect();
         let text = MINIMAL.split("[[routes]]").next().unwrap_or_default().to_owned() + &routes;
         let mut said = legal(&text, &[("BRIDGE_MQTT__PROTOCOL", protocol)]).warnings();
-        said.retain(|line| !line.contains("can never take a message"));
+        said.retain(|line| {
+            !line.contains("can never take a message")
+                && !line.contains("takes some of the messages")
+        });
         said
     };
     for (filters, warnings) in [
@@ -593,13 +596,154 @@ fn mqtt_in_a_list_of_headers_stands_for_all_of_mqtt() {
 }
 
 #[test]
-fn routes_that_may_surprise_are_warned_of() {
-    let with = |before: &str, routes: &[&str], after: &str| {
-        let head = MINIMAL.split("[[routes]]").next().unwrap_or_default();
-        let routes: String = routes.iter().map(|route| format!("[[routes]]\n{route}\n")).collect();
-        legal(&format!("{before}\n{head}{routes}{after}"), &[("BRIDGE_MQTT__PROTOCOL", "5")])
-            .warnings()
+fn a_header_has_no_white_space_around_its_name() {
+    for headers in ["[\"unit = x\"]", "[\" unit=x\"]"] {
+        let error = load(&(MINIMAL.to_owned() + "headers = " + headers + "\n"), &[]);
+        let error = error.expect_err(headers).to_string();
+        assert!(error.contains("expected NAME={template}, without white space"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_of_the_top_is_sent_there_from_any_section() {
+    let route = MINIMAL.to_owned() + "match = \"all\"\n";
+    let kafka = MINIMAL.replace("[kafka]\n", "[kafka]\nreload = \"watch\"\n");
+    for (text, key) in [(&route, "match"), (&kafka, "reload")] {
+        let error = load(text, &[]).expect_err(key).to_string();
+        let expected = format!("`{key}` stands at the top of the file, before the first section");
+        assert!(error.contains(&expected), "{error}");
+    }
+}
+
+/// The warnings about these routes over MQTT 5.
+fn warned(before: &str, routes: &[&str], after: &str) -> Vec<String> {
+    let head = MINIMAL.split("[[routes]]").next().unwrap_or_default();
+    let routes: String = routes.iter().map(|route| format!("[[routes]]\n{route}\n")).collect();
+    legal(&format!("{before}\n{head}{routes}{after}"), &[("BRIDGE_MQTT__PROTOCOL", "5")]).warnings()
+}
+
+#[test]
+fn a_route_that_an_earlier_one_takes_from_is_warned_of_unless_one_contains_the_other() {
+    for (filters, expected) in [
+        (&["a/+", "+/b"][..], Some(("routes[1].filter: \"a/+\" of routes[0]", "\"a/b\""))),
+        (&["a/+/c", "z", "a/b/#"], Some(("routes[2].filter: \"a/+/c\" of routes[0]", "\"a/b/c\""))),
+        (&["+/#", "$SYS/+"], None),
+        // The special one before the general one, as it is meant to be.
+        (&["sensors/+/temp", "sensors/#"], None),
+        (&["a/b", "a/+"], None),
+        (&["a/b/#", "a/+"], Some(("routes[1].filter", "\"a/b\""))),
+        // What both match goes to a third one before them.
+        (&["a/b", "a/+", "+/b"], None),
+        (&["a/+", "a/b", "+/b"], Some(("routes[2].filter: \"a/+\" of routes[0]", "\"a/b\""))),
+        (&["a/+", "b/+"], None),
+    ] {
+        let routes: Vec<_> = filters
+            .iter()
+            .map(|filter| format!("filter = \"{filter}\"\nkafka_topic = \"x\""))
+            .collect();
+        let routes: Vec<_> = routes.iter().map(String::as_str).collect();
+        let mut said = warned("", &routes, "");
+        assert_eq!(
+            warned("match = \"all\"", &routes, "").iter().find(|it| it.contains("stands before")),
+            None
+        );
+        said.retain(|line| !line.contains("can never take"));
+        match (expected, &said[..]) {
+            (None, []) => {}
+            (Some((begins, example)), [one]) => {
+                assert!(
+                    one.starts_with(begins) && one.contains(&format!("such as {example}")),
+                    "{one}"
+                );
+            }
+            _ => panic!("{filters:?}: {said:?}"),
+        }
+    }
+    let named = [
+        "name = \"one\"\nfilter = \"a/{b}\"\nkafka_topic = \"x\"",
+        "filter = \"{a}/b\"\nkafka_topic = \"x\"",
+    ];
+    let [said] = &warned("", &named, "")[..] else { panic!("one warning") };
+    assert!(said.contains("of routes[0] (\"one\") takes some"), "{said}");
+    // Of different connections, neither takes anything from the other.
+    let apart = [
+        "from = [\"mqtt\"]\nfilter = \"a/+\"\nkafka_topic = \"x\"",
+        "from = [\"other\"]\nfilter = \"+/b\"\nkafka_topic = \"x\"",
+    ];
+    let text = MINIMAL
+        .split("[[routes]]")
+        .next()
+        .unwrap_or_default()
+        .replace("[mqtt]", "[[mqtt]]\nprotocol = \"5\"\nname = \"mqtt\"");
+    let other =
+        "[[mqtt]]\nname = \"other\"\nurl = \"mqtt://other\"\nclient_id = \"b\"\nprotocol = \"5\"\n";
+    let text = format!("{text}{other}[[routes]]\n{}\n[[routes]]\n{}\n", apart[0], apart[1]);
+    assert_eq!(legal(&text, &[]).warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn what_several_connections_warn_of_is_said_once_and_hides_nothing_else() {
+    let mut text = String::new();
+    for n in 0..12 {
+        text += &format!(
+            "[[mqtt]]\nname = \"m{n}\"\nurl = \"mqtt://h{n}\"\nclient_id = \"c{n}\"\nprotocol = \"5\"\n"
+        );
+    }
+    text += "[kafka]\nbrokers = [\"localhost:9092\"]\n";
+    let mut route = |filter: &str, from: &str| {
+        text += &format!("[[routes]]\nfilter = \"{filter}\"\nkafka_topic = \"x\"\n{from}\n");
     };
+    for n in 0..4 {
+        route(&format!("{n}/a/+"), "");
+        route(&format!("{n}/+/b"), "");
+    }
+    route("5/a/+", "from = [\"m11\"]");
+    route("5/+/b", "from = [\"m11\"]");
+    let said = legal(&text, &[]).warnings();
+    assert_eq!(said.len(), 5, "{said:?}");
+    assert!(said[4].contains("\"5/a/b\""), "{said:?}");
+}
+
+#[test]
+fn of_very_many_warnings_the_first_are_said_and_that_there_are_more() {
+    let pairs = (0..30).map(|n| format!("{n}/+")).chain((0..30).map(|n| format!("+/{n}")));
+    let routes: Vec<_> =
+        pairs.map(|filter| format!("filter = \"{filter}\"\nkafka_topic = \"x\"")).collect();
+    let routes: Vec<_> = routes.iter().map(String::as_str).collect();
+    let said = warned("", &routes, "");
+    assert_eq!(said.len(), 21);
+    assert_eq!(said.last().map(String::as_str), Some("and more of this kind"));
+}
+
+#[test]
+fn a_default_that_may_be_meant_as_a_function_is_warned_of() {
+    for (line, expected) in [
+        (
+            "key = \"{json./a|power}\"",
+            Some("routes[0].key: in {json./a|power}, power is no function"),
+        ),
+        ("headers = [\"a={json./a|lower|power}\"]", Some("routes[0].headers: ")),
+        ("drop_if = \"{json./a|power} = 1\"", Some("routes[0].drop_if: ")),
+        (
+            "bridge_id = true\nbridge_id_from = \"{json./a|power}\"",
+            Some("routes[0].bridge_id_from: "),
+        ),
+        ("key = \"{json./a|default:power}\"", None),
+        ("key = \"{json./a|unknown}\"", None),
+        ("key = \"{json./a|n/a}\"", None),
+    ] {
+        let said = warned("", &[&format!("filter = \"a\"\nkafka_topic = \"x\"\n{line}")], "");
+        match (expected, &said[..]) {
+            (None, []) => {}
+            (Some(expected), [one]) => assert!(one.starts_with(expected), "{one}"),
+            _ => panic!("{line}: {said:?}"),
+        }
+    }
+}
+
+#[test]
+fn routes_that_may_surprise_are_warned_of() {
+    let with = warned;
     let (wide, narrow) =
         ("filter = \"a/#\"\nkafka_topic = \"x\"", "filter = \"a/b\"\nkafka_topic = \"x\"");
     for (before, routes, after, expected) in [
@@ -620,6 +764,12 @@ fn routes_that_may_surprise_are_warned_of() {
             "",
             &["filter = \"{a}\"\nkafka_topic = \"dead-{a}\""],
             "[dead_letter]\nkafka_topic = \"dead-letters\"",
+            "routes[0].kafka_topic: a publisher could fill",
+        ),
+        (
+            "",
+            &["filter = \"{a}\"\nkafka_topic = \"{a}.{json./b}.x\""],
+            "[dead_letter]\nkafka_topic = \"dead.letters.x\"",
             "routes[0].kafka_topic: a publisher could fill",
         ),
         (
@@ -651,17 +801,44 @@ fn routes_that_may_surprise_are_warned_of() {
         ("key = \"{json./b|c}\"", "routes[0].key: "),
         ("partition = \"{json./b}\"", "routes[0].partition: "),
         ("keep_if = \"{qos} = 1 and {json./b} exists\"", "routes[0].keep_if: "),
+        (
+            "keep_if = \"{json./b} > 5\"",
+            "what lets it pass is not {json.} exists or ({json./b} > 5)",
+        ),
+        (
+            "drop_if = \"not {json./b} > 5\"",
+            "routes[0].drop_if: with tombstone = \"empty\", a message without payload has no JSON fields and is \
+             dropped: no key is deleted; what lets it pass is {json.} exists and (not {json./b} > 5)",
+        ),
         ("headers = [\"b={json./b}\"]", "routes[0].headers: "),
+        ("bridge_id = true\nbridge_id_from = \"{json./b}\"", "routes[0].bridge_id_from: "),
+        (
+            "timestamp = \"json./ts\"\ntimestamp_invalid = \"dead_letter\"",
+            "routes[0].timestamp: with tombstone = \"empty\", a message without payload has no json./ts",
+        ),
+        ("key = \"\"", "routes[0].key: with tombstone = \"empty\", a record without a key"),
     ] {
         let said = tombstone(lines);
         assert!(matches!(&said[..], [one] if one.contains(expected)), "{expected}: {said:?}");
     }
-    for lines in
-        ["drop_if = \"{json./b} exists\"", "headers = [\"b={json./b|c}\"]", "key = \"{qos}\""]
-    {
+    for lines in [
+        "drop_if = \"{json./b} exists\"",
+        "headers = [\"b={json./b|c}\"]",
+        "key = \"{qos}\"",
+        "timestamp = \"json./ts\"",
+        "keep_if = \"{qos} = 1 or {json./b} > 5\"",
+        // What the warning advises.
+        "keep_if = \"not {json.} exists or ({json./b} > 5)\"",
+        "drop_if = \"{json.} exists and (not {json./b} > 5)\"",
+    ] {
         assert_eq!(tombstone(lines), [""; 0], "{lines}");
     }
     // The other way round each has something to take.
+    for template in ["{a}.readings", "dead.{a}.readings", "{a}-letter", "dead-letters-{a}"] {
+        let route = format!("filter = \"{{a}}\"\nkafka_topic = \"{template}\"");
+        let said = with("", &[&route], "[dead_letter]\nkafka_topic = \"dead-letters\"");
+        assert_eq!(said, [""; 0], "{template}");
+    }
     assert_eq!(with("", &[narrow, wide], ""), Vec::<String>::new());
     let user = MINIMAL.to_owned() + "key = \"{user.id|none}\"\n";
     let said = legal(&user, &[("BRIDGE_MQTT__PROTOCOL", "3.1.1")]).warnings();
@@ -674,6 +851,8 @@ fn routes_that_may_surprise_are_warned_of() {
         ),
         ("headers = \"mqtt\"", None),
         ("headers = [\"mqtt.qos\"]", None),
+        ("key = \"x{{user.}}\"", None),
+        ("drop_if = \"{content_type} = 'a'\"", Some("the source content_type never has a value")),
     ] {
         let text = format!("{MINIMAL}{line}\n");
         let said = legal(&text, &[("BRIDGE_MQTT__PROTOCOL", "3.1.1")]).warnings();

@@ -197,9 +197,9 @@ impl<'a> Letter<'a> {
     /// # Errors
     /// It is not a dead letter, or of a newer version.
     pub fn of_line(line: &[u8]) -> Result<Letter<'static>, Unreadable> {
-        let unreadable = |error: serde_json::Error| Unreadable(error.to_string());
         let Line { fields, payload, payload_base64 } =
-            serde_json::from_slice::<Line<'static>>(line).map_err(unreadable)?;
+            serde_json::from_slice::<Line<'static>>(line)
+                .map_err(|error| Unreadable(other_json(&error)))?;
         let payload = match (payload, payload_base64) {
             (Some(text), None) => text.into_owned().into_bytes(),
             (None, Some(text)) => decoded("payload_base64", &text)?,
@@ -239,7 +239,8 @@ impl<'a> Letter<'a> {
                 "mqtt_retain" => fields.mqtt_retain = value == b"true",
                 "mqtt_properties" => {
                     let read = serde_json::from_slice::<MqttProperties<'static>>(value);
-                    let unreadable = |error| Unreadable(format!("{name}: {error}"));
+                    let unreadable =
+                        |error| Unreadable(format!("header {name} with {}", other_json(&error)));
                     fields.mqtt_properties = Some(read.map_err(unreadable)?);
                 }
                 "mqtt_properties_cut" => fields.mqtt_properties_cut = value == b"true",
@@ -381,6 +382,17 @@ fn is_false(flag: &bool) -> bool {
 fn number<N: std::str::FromStr>(name: &str, value: &[u8]) -> Result<N, Unreadable> {
     let read = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
     read.ok_or_else(|| Unreadable(format!("header {name} that is not such a number")))
+}
+
+/// What stands where a line, or properties, should.
+fn other_json(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // There is one line, and its number is the reader's to tell.
+    let why = text.split(" at line ").next().unwrap_or_default();
+    match error.is_data() {
+        true => format!("other JSON ({why})"),
+        false => format!("what is not JSON ({why}, column {})", error.column()),
+    }
 }
 
 fn decoded(name: &str, text: &str) -> Result<Vec<u8>, Unreadable> {

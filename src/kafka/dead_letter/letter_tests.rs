@@ -96,9 +96,10 @@ fn what_is_no_dead_letter_is_refused_with_what_was_found() {
     let both = OLD.replace("{\"reason\"", "{\"payload_base64\":\"\",\"reason\"");
     let newer = OLD.replace("{\"reason\"", "{\"format\":3,\"reason\"");
     for (line, found) in [
-        ("", "EOF"),
-        ("{}", "missing field `reason`"),
-        ("[]", "invalid type: sequence"),
+        ("", "found what is not JSON (EOF while parsing a value, column 0)"),
+        ("no", "found what is not JSON (expected ident, column 2)"),
+        ("{}", "found other JSON (missing field `reason`)"),
+        ("[]", "found other JSON (invalid type: sequence"),
         ("{\"reason\":\"x\"}", "missing field `mqtt_topic`"),
         (&OLD[..OLD.len() - 9], "EOF"),
         (&both, "both payload and payload_base64"),
@@ -112,6 +113,8 @@ fn what_is_no_dead_letter_is_refused_with_what_was_found() {
     let header = |name, value| Letter::of_record(b"", [(name, value)].into_iter());
     let error = header("reason", b"x").expect_err("no MQTT topic").to_string();
     assert!(error.contains("no header mqtt_topic"), "{error}");
+    let error = header("mqtt_properties", b"{").expect_err("cut").to_string();
+    assert!(error.contains("found header mqtt_properties with what is not JSON (EOF"), "{error}");
     let error = header("mqtt_qos", b"one").expect_err("no number").to_string();
     assert!(error.contains("header mqtt_qos"), "{error}");
 }

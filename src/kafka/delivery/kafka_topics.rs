@@ -17,8 +17,8 @@ use crate::kafka::classify;
 use crate::kafka::partition_queue::{PartitionQueue, Path};
 use crate::kafka::partitions::Partitions;
 use crate::kafka::producer::Target;
+use crate::kafka::questions::Question;
 use crate::kafka::refusals::Refusals;
-use crate::kafka::registrar::Question;
 use crate::message::{IfMissing, KafkaTopicOrigin, NewKafkaTopic};
 use crate::observe::{HeldPlace, Hold};
 
@@ -364,13 +364,13 @@ impl KafkaTopics {
         owner
     }
 
-    /// Gives it a number for the producers, if it has none.
-    fn number(&mut self, owner: usize) {
+    /// Its number for the producers, which it is given if it has none.
+    fn number(&mut self, owner: usize) -> usize {
         let next = &mut self.next_number;
-        self.all[owner].number.get_or_insert_with(|| {
+        *self.all[owner].number.get_or_insert_with(|| {
             *next += 1;
             *next - 1
-        });
+        })
     }
 
     /// Whether the Kafka topic is known to have partitions, but not this one. While it is reported missing
@@ -539,22 +539,23 @@ impl KafkaTopics {
     }
 
     /// Where the records of a queue go.
-    pub(super) fn target(&self, queue: usize) -> Target<'_> {
-        let KafkaTopic { name, number, partitions, .. } = self.owner(queue);
-        Target {
-            number: number.unwrap_or_default(),
-            kafka_topic: name,
-            partitions,
-            kafka_partition: self.queues[queue].queue.kafka_partition(),
-        }
+    pub(super) fn target(&mut self, queue: usize) -> Target<'_> {
+        let Slot { queue, owner } = &self.queues[queue];
+        let (owner, kafka_partition) = (*owner, queue.kafka_partition());
+        self.target_of(owner, kafka_partition)
     }
 
     /// Where dead letters go: librdkafka chooses the partition of each.
     pub(super) fn dead_letters(&mut self, kafka_topic: &str) -> Target<'_> {
         let owner = self.configured(kafka_topic);
-        let KafkaTopic { name, number, partitions, .. } = &self.all[owner];
-        let number = number.unwrap_or_default();
-        Target { number, kafka_topic: name, partitions, kafka_partition: None }
+        self.target_of(owner, None)
+    }
+
+    fn target_of(&mut self, owner: usize, kafka_partition: Option<i32>) -> Target<'_> {
+        let number = self.number(owner);
+        let KafkaTopic { name, partitions, named, .. } = &self.all[owner];
+        let is_named = named.is_some();
+        Target { number, kafka_topic: name, partitions, kafka_partition, is_named }
     }
 
     /// What Kafka is to be asked about Kafka topics that templates name.

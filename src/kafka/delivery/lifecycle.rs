@@ -23,7 +23,7 @@ const START_PAUSE_MIN: Duration = Duration::from_millis(100);
 const START_PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Pause before a serial producer that could not be made is tried again.
 pub(super) const SERIAL_PAUSE: Duration = Duration::from_secs(1);
-/// A producer that confirms nothing at all for so long, of a Kafka that answers, is replaced by a new one
+/// A client that reports nothing at all for so long, of a Kafka that answers, is the end of its producer
 /// (docs/decisions/0015-a-producer-that-is-stuck.md). The time doubles, so often, while that helps nothing.
 const STUCK_AFTER: Duration = Duration::from_secs(300);
 const STUCK_DOUBLINGS: u32 = 4;
@@ -109,6 +109,8 @@ pub(super) struct Lifecycle {
     state: State,
     /// Producers in a row that delivered nothing.
     failed_producers: u32,
+    /// Producers in a row that were replaced for a silent client, and when the last one was.
+    stuck: (u32, Instant),
     backoff: Backoff,
 }
 
@@ -116,7 +118,7 @@ impl Lifecycle {
     /// The first producer begins at this time.
     pub(super) fn new(at: Instant) -> Self {
         let backoff = Backoff::new(START_PAUSE_MIN, START_PAUSE_MAX);
-        Self { state: State::Starting { at }, failed_producers: 0, backoff }
+        Self { state: State::Starting { at }, failed_producers: 0, stuck: (0, at), backoff }
     }
 
     /// The producers to send through.
@@ -230,13 +232,26 @@ impl Lifecycle {
         true
     }
 
-    /// Whether librdkafka has most likely come to a stop for good, by the record that has waited longest and
-    /// that Kafka, which answers, has not confirmed `since`.
-    pub(super) fn is_stuck(&self, since: Instant, now: Instant) -> bool {
+    /// Whether librdkafka has most likely come to a stop for good, of a Kafka that answers and has not confirmed
+    /// a record for long. `silent_since`: since when a client that has records has reported none, whatever the
+    /// others do. If so, the next one has more time.
+    pub(super) fn is_stuck(&mut self, silent_since: Option<Instant>, now: Instant) -> bool {
         let Some(producers) = self.running() else { return false };
-        let is_silent = producers.delivered_at.is_none_or(|at| at < since);
-        let patience = STUCK_AFTER * (1 << self.failed_producers.min(STUCK_DOUBLINGS));
-        producers.leader_lost || is_silent && now.saturating_duration_since(since) >= patience
+        if producers.leader_lost {
+            return true;
+        }
+        let (mut in_a_row, last_at) = self.stuck;
+        let patience = |in_a_row: u32| STUCK_AFTER * (1 << in_a_row.min(STUCK_DOUBLINGS));
+        // A new one that was stuck from its start would have been replaced by now: it did help.
+        if now.saturating_duration_since(last_at) >= 2 * patience(in_a_row) {
+            in_a_row = 0;
+        }
+        let silent = silent_since.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let is_stuck = silent >= patience(in_a_row);
+        if is_stuck {
+            self.stuck = (in_a_row + 1, now);
+        }
+        is_stuck
     }
 }
 
@@ -317,10 +332,18 @@ mod tests {
             now = lifecycle.next_step().unwrap_or(now);
             lifecycle.begin(now).expect("it is time");
             let patience = Duration::from_secs(60 * minutes);
-            assert!(!lifecycle.is_stuck(now, now + patience - Duration::from_secs(1)));
-            assert!(lifecycle.is_stuck(now, now + patience));
+            assert!(!lifecycle.is_stuck(Some(now), now + patience - Duration::from_secs(1)));
+            assert!(!lifecycle.is_stuck(None, now + patience), "nothing is in flight");
+            assert!(lifecycle.is_stuck(Some(now), now + patience));
+            now += patience;
+            // Other clients have delivered.
+            lifecycle.running_mut().expect("it runs").delivered_at = Some(now);
             lifecycle.fail(now);
             lifecycle.finish(now);
         }
+        lifecycle.begin(now).expect("it is time");
+        let much_later = now + Duration::from_secs(60 * 60 * 3);
+        let silent = much_later - Duration::from_secs(60 * 5);
+        assert!(lifecycle.is_stuck(Some(silent), much_later), "the last one did help");
     }
 }

@@ -8,7 +8,7 @@ use crate::kafka::dead_letter::DeadLetterKind;
 use crate::kafka::dead_letter::file::DeadLetterFile;
 use crate::kafka::partition_queue::Path;
 use crate::kafka::producer::{Extras, Outgoing, Report, Target};
-use crate::kafka::registrar::Question;
+use crate::kafka::questions::Question;
 use crate::message::{Epoch, Stamp};
 use crate::observe::Hold;
 use crate::observe::panics::PanicReport;
@@ -43,6 +43,9 @@ pub(crate) trait Output {
 
     /// Sends what the pipelined producer was handed. So many records of older rounds are in flight.
     fn flush(&mut self, left_behind: usize);
+
+    /// Since when a client of a producer that has records in flight has reported none: the longest time.
+    fn silent_since(&self) -> Option<Instant>;
 
     /// Asks Kafka about a Kafka topic; the answer comes back as an event.
     fn ask(&mut self, question: Question);

@@ -86,14 +86,25 @@ impl Delivery {
             let Some(slot) = self.lifecycle.slot(path) else { break };
             let mut enter =
                 |item| slot.in_flight.insert(InFlight::Record { item, queue, produced_at });
-            let mut keys = Vec::with_capacity(items.len() + 1);
-            let is_plain = first.is_plain();
-            keys.push(enter(first));
-            while is_plain && let Some(item) = items.next_if(|item| item.is_plain()) {
-                keys.push(enter(item));
-            }
             let to = self.kafka_topics.target(queue);
-            let codes = hand_over(slot, path, to, &keys, is_plain, out);
+            let (keys, codes) = if first.is_plain() {
+                let mut keys = Vec::with_capacity(items.len() + 1);
+                keys.push(enter(first));
+                while let Some(item) = items.next_if(|item| item.is_plain()) {
+                    keys.push(enter(item));
+                }
+                let codes = hand_over(slot, path, to, &keys, out);
+                (keys, codes)
+            } else {
+                let key = enter(first);
+                match hand_over_one(slot, path, to, key, out) {
+                    Ok(()) => {
+                        taken += 1;
+                        continue;
+                    }
+                    Err(code) => (vec![key], vec![code]),
+                }
+            };
             taken += codes.iter().filter(|code| **code == 0).count();
             if codes.is_empty() {
                 taken += keys.len();
@@ -211,34 +222,41 @@ impl Delivery {
     }
 }
 
-/// Hands over the records that are in flight under these keys: plain ones together, or one that is not.
-/// Returns the code of each, 0 for those that were taken; nothing if all were.
+/// Hands over the plain records that are in flight under these keys. Returns the code of each, 0 for those that
+/// were taken; nothing if all were.
 fn hand_over(
     slot: &ProducerSlot,
     path: Path,
     to: Target<'_>,
     keys: &[usize],
-    are_plain: bool,
     out: &mut impl Output,
 ) -> Vec<i32> {
     // A `map`, which knows how many they are.
-    let mut records = keys.iter().map(|key| match &slot.in_flight[*key] {
-        InFlight::Record { item, .. } => (*key, &item.item),
-        InFlight::DeadLetter { .. } => unreachable!("records were put there"),
-    });
-    if are_plain {
-        let sent = out.send(path, to, records.map(outgoing));
-        return sent.unwrap_or_else(|code| vec![code; keys.len()]);
-    }
-    let Some((index, item)) = records.next() else { return Vec::new() };
+    let records = keys.iter().map(|key| outgoing((*key, in_flight(slot, *key))));
+    out.send(path, to, records).unwrap_or_else(|code| vec![code; keys.len()])
+}
+
+/// Hands over the record that is in flight under this key, with what it has beside key and value.
+fn hand_over_one(
+    slot: &ProducerSlot,
+    path: Path,
+    to: Target<'_>,
+    key: usize,
+    out: &mut impl Output,
+) -> Result<(), i32> {
+    let item = in_flight(slot, key);
     let record = item.record();
     let headers = record.headers().iter();
     let headers: Vec<_> = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
     let (timestamp_ms, kafka_partition) = (record.timestamp_ms(), record.partition());
     let extras = Extras { headers: &headers, timestamp_ms, kafka_partition };
-    match out.send_one(path, to, outgoing((index, item)), extras) {
-        Ok(()) => Vec::new(),
-        Err(code) => vec![code],
+    out.send_one(path, to, outgoing((key, item)), extras)
+}
+
+fn in_flight(slot: &ProducerSlot, key: usize) -> &Item {
+    match &slot.in_flight[key] {
+        InFlight::Record { item, .. } => &item.item,
+        InFlight::DeadLetter { .. } => unreachable!("records were put there"),
     }
 }
 

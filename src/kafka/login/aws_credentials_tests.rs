@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, channel};
 
 use super::*;
+use crate::observe::test_support::PATIENCE;
 
 const JSON: &str = r#"{"Code":"Success","AccessKeyId":"AKID","SecretAccessKey":"hunter2",
     "Token":"session","Expiration":"2026-11-26T16:00:00Z"}"#;
@@ -106,7 +107,7 @@ fn a_command_that_does_not_end_is_ended() {
     }
     // With all that it has left behind.
     let child = fs::read_to_string(file.path()).expect("it was started");
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + PATIENCE;
     let runs = || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
         stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -10,6 +9,7 @@ use super::known::REBIRTH_EVERY;
 use super::proto::{PropertySet, PropertyValue, PropertyVariant, Template};
 use super::*;
 use crate::message::Qos;
+use crate::route::test_support::Sample;
 
 /// One connection's messages.
 #[derive(Default)]
@@ -30,20 +30,9 @@ impl Plant {
     fn again(&mut self, mqtt_topic: &str, payload: &[u8]) -> Result<Decoded, String> {
         let began = *self.began.get_or_insert_with(Instant::now);
         let received_at = Stamp { wall_us: 1_795_708_800_000_999, instant: began + self.later };
-        let (mqtt_topic, payload) =
-            (Bytes::copy_from_slice(mqtt_topic.as_bytes()), Bytes::copy_from_slice(payload));
-        let input = Input {
-            mqtt_topic: &mqtt_topic,
-            payload: &payload,
-            properties: &Bytes::new(),
-            qos: Qos::AtMostOnce,
-            retain: false,
-            dup: false,
-            received_at,
-            waited: Duration::ZERO,
-            connection: &Arc::from("mqtt"),
-        };
-        self.sparkplug.decode(&input, self.rebirth, &payload)
+        let sample =
+            Sample { qos: Qos::AtMostOnce, received_at, ..Sample::new(mqtt_topic, payload) };
+        self.sparkplug.decode(&sample.input(), self.rebirth, &sample.payload)
     }
 
     fn decode(&mut self, mqtt_topic: &str, payload: &[u8]) -> Result<Decoded, String> {
