@@ -6,17 +6,36 @@ use slog::{KV, Level, Record, Serializer};
 use super::keys;
 
 /// Something that happens: the first field of each log line,
-/// `info!(log, "text"; events::MQTT_CONNECTED, keys::KEEP_ALIVE_S => 30)`.
+/// `info!(log, "text"; events::MQTT_CONNECTED, keys::KEEP_ALIVE_S => 30)`. Only the table below makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
+    name: &'static str,
+    level: Option<Level>,
+    meaning: &'static str,
+    help: Option<&'static str>,
+}
+
+impl Event {
     /// In snake case.
-    pub name: &'static str,
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Of its lines; `None`: a library decides.
-    pub level: Option<Level>,
+    pub const fn level(&self) -> Option<Level> {
+        self.level
+    }
+
     /// One sentence.
-    pub meaning: &'static str,
-    /// What a person does about it: a heading of docs/operations.md. Each event of a warning or worse has one.
-    pub help: Option<&'static str>,
+    pub const fn meaning(&self) -> &'static str {
+        self.meaning
+    }
+
+    /// What a person does about it: the anchor of a heading in docs/operations.md. Each event of a warning or
+    /// worse has one.
+    pub const fn help(&self) -> Option<&'static str> {
+        self.help
+    }
 }
 
 impl KV for Event {
