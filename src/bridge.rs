@@ -24,13 +24,13 @@ use crate::kafka::{KafkaProducerActor, Login, LoginThread, Probe};
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
-use crate::observe::{Logging, Metrics, bridge_log_crate, install_hook, keys, panics};
+use crate::observe::{Logging, Metrics, bridge_log_crate, events, install_hook, keys, panics};
 use crate::reload::number_routes;
 use crate::reloader::{Reloader, Reloads};
 use crate::stage::{NextStage, SourceId};
 use crate::supervisor::{
     Drain, Heartbeat, Readiness, ServiceManager, ServiceStatus, Supervise, SupervisorActor,
-    Watchdog, WatchedThread, guard,
+    Telling, Watchdog, WatchedThread, guard,
 };
 
 /// How long the arbiters may take to end.
@@ -140,7 +140,7 @@ fn run_until(
     install_hook(&logging);
     bridge_log_crate(&logging);
     let log = logging.logger();
-    info!(log, "starting"; keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
+    info!(log, "starting"; events::STARTING, keys::COMPONENT => "bridge", keys::VERSION => env!("CARGO_PKG_VERSION"));
 
     let exit = match live(config, &logging, &metrics, shutdown, extras, &log) {
         Ok(exit) => judge(exit),
@@ -149,21 +149,21 @@ fn run_until(
             Exit::Failed
         }
         Err(NotStarted::State(error)) => {
-            error!(log, "state file was written by a newer version";
+            error!(log, "state file was written by a newer version"; events::STATE_FILE_TOO_NEW,
                 keys::COMPONENT => "mqtt", keys::ERROR => %error);
             Exit::Configuration
         }
         Err(NotStarted::Http(address, error)) => {
-            error!(log, "cannot listen on http.listen";
+            error!(log, "cannot listen on http.listen"; events::HTTP_ADDRESS_UNUSABLE,
                 keys::COMPONENT => "http", keys::HTTP_ADDRESS => %address, keys::ERROR => %error);
             Exit::Configuration
         }
         Err(NotStarted::HttpFile(error)) => {
-            error!(log, "http file cannot be used"; keys::COMPONENT => "http", keys::ERROR => error);
+            error!(log, "http file cannot be used"; events::HTTP_FILE_UNUSABLE, keys::COMPONENT => "http", keys::ERROR => error);
             Exit::Configuration
         }
         Err(NotStarted::DeadLetters(error)) => {
-            error!(log, "dead letters cannot be written";
+            error!(log, "dead letters cannot be written"; events::DEAD_LETTER_FILE_UNUSABLE,
                 keys::COMPONENT => "kafka", keys::ERROR => %error);
             Exit::Configuration
         }
@@ -176,11 +176,12 @@ fn run_until(
 fn say_end(exit: Exit, failure: Option<&Failure>, log: &Logger) {
     let log = log.new(o!(keys::COMPONENT => "bridge", keys::EXIT_CODE => exit.code()));
     match (exit, failure) {
-        (Exit::Drained, _) => info!(log, "stopped"),
+        (Exit::Drained, _) => info!(log, "stopped"; events::STOPPED),
         (Exit::Failed, Some(Failure { cause, detail })) => {
-            error!(log, "stopped"; keys::REASON => cause.name(), keys::DETAIL => detail);
+            error!(log, "stopped"; events::STOPPED_BY_FAILURE,
+                keys::REASON => cause.name(), keys::DETAIL => detail);
         }
-        _ => error!(log, "stopped"; keys::REASON => exit.meaning()),
+        _ => error!(log, "stopped"; events::STOPPED_BY_FAILURE, keys::REASON => exit.meaning()),
     }
 }
 
@@ -206,7 +207,7 @@ fn live(
     let code = system.run_with_code();
     threads.watchdog.stop();
     if !join_within(JOIN_WITHIN, threads.arbiters) {
-        warn!(log, "actor thread did not stop in time, exiting anyway"; keys::COMPONENT => "bridge");
+        warn!(log, "actor thread did not stop in time, exiting anyway"; events::ACTOR_THREAD_LATE, keys::COMPONENT => "bridge");
     }
     drop(threads.probe);
     if let Some(http) = threads.http {
@@ -280,7 +281,7 @@ fn start_http(
         NotServed::File(error) => NotStarted::HttpFile(error),
         NotServed::System(error) => NotStarted::System(error.to_string()),
     })?;
-    info!(log, "http server listening";
+    info!(log, "http server listening"; events::HTTP_LISTENING,
         keys::COMPONENT => "http", keys::HTTP_ADDRESS => %server.address());
     Ok(Some(server))
 }
@@ -288,7 +289,7 @@ fn start_http(
 /// The service manager, if one wants to be told.
 fn service_manager(log: &Logger) -> Option<ServiceManager> {
     ServiceManager::from_env().unwrap_or_else(|error| {
-        warn!(log, "cannot tell the service manager"; keys::COMPONENT => "bridge", keys::ERROR => %error);
+        warn!(log, "cannot tell the service manager"; events::SERVICE_MANAGER_UNREACHABLE, keys::COMPONENT => "bridge", keys::ERROR => %error);
         None
     })
 }
@@ -339,7 +340,12 @@ fn start(
         log.new(o!(keys::COMPONENT => "supervisor")),
         supervisor_beat,
         threads,
-        manager.map(|manager| ServiceStatus::new(manager, Arc::clone(&readiness))),
+        Telling {
+            summary_every: config.log.summary,
+            // Without the probe nobody asks Kafka; and who leaves has no use for it.
+            readiness: (probe.is_some() && departed.is_none()).then(|| Arc::clone(&readiness)),
+            status: manager.map(|manager| ServiceStatus::new(manager, Arc::clone(&readiness))),
+        },
     )
     .start();
 
@@ -389,10 +395,10 @@ fn start(
 /// Logs what a person should know of the configuration before the start.
 fn warn_of(config: &Config, log: &Logger) -> Result<(), NotStarted> {
     if let Some(word) = DeadLetterFile::check(&config.dead_letter)? {
-        warn!(log, "dead letter file warning"; keys::COMPONENT => "kafka", keys::DETAIL => word);
+        warn!(log, "dead letter file warning"; events::DEAD_LETTER_WARNING, keys::COMPONENT => "kafka", keys::DETAIL => word);
     }
     for warning in config.warnings() {
-        warn!(log, "configuration warning"; keys::COMPONENT => "bridge", keys::DETAIL => warning);
+        warn!(log, "configuration warning"; events::CONFIGURATION_WARNING, keys::COMPONENT => "bridge", keys::DETAIL => warning);
     }
     Ok(())
 }
@@ -435,7 +441,7 @@ impl Connection {
                 return Err(NotStarted::State(error));
             }
             Some((Err(error @ StateError::Unusable { .. }), file)) => {
-                warn!(log, "state file unusable, starting without it"; keys::COMPONENT => "mqtt", keys::ERROR => %error);
+                warn!(log, "state file unusable, starting without it"; events::STATE_FILE_UNUSABLE, keys::COMPONENT => "mqtt", keys::ERROR => %error);
                 Some((file, Vec::new()))
             }
         };

@@ -16,7 +16,7 @@ use crate::config::{Config, ConfigErrors, Reload};
 use crate::file_watch::FileWatch;
 use crate::kafka::ProbeConfig;
 use crate::mqtt::Reroute;
-use crate::observe::{Logging, Metrics, ReloadOutcome, keys};
+use crate::observe::{Logging, Metrics, ReloadOutcome, events, keys};
 use crate::reload::Plan;
 use crate::supervisor::{Readiness, Reloading};
 
@@ -111,7 +111,7 @@ impl Reloader {
     }
 
     async fn reload(&mut self, load: Arc<dyn Fn() -> Result<Config, ConfigErrors> + Send + Sync>) {
-        info!(self.log, "reading the configuration again");
+        info!(self.log, "reading the configuration again"; events::CONFIG_RELOADING);
         self.supervisor.do_send(Reloading { is_over: false });
         // What many routes take must not stop the supervisor, whose thread this is.
         let with_warnings = |new: Config| (new.warnings(), new);
@@ -119,7 +119,7 @@ impl Reloader {
         let outcome = match loaded {
             Ok(Ok((warnings, new))) => {
                 for warning in warnings {
-                    warn!(self.log, "configuration warning"; keys::DETAIL => warning);
+                    warn!(self.log, "configuration warning"; events::CONFIGURATION_WARNING, keys::DETAIL => warning);
                 }
                 self.apply(new)
             }
@@ -138,17 +138,17 @@ impl Reloader {
             Plan::new(&self.config, new, self.metrics.route_names());
         self.metrics.let_routes_go();
         if !restart.is_empty() {
-            warn!(self.log, "changed keys wait for a restart"; keys::DETAIL => restart.join(", "));
+            warn!(self.log, "changed keys wait for a restart"; events::CONFIG_WAITS_FOR_RESTART, keys::DETAIL => restart.join(", "));
         }
         if !routes_wait_for.is_empty() {
             let keys = routes_wait_for.join(", ");
-            warn!(self.log, "no route is applied, they may have been made for keys that wait for a restart";
+            warn!(self.log, "no route is applied, they may have been made for keys that wait for a restart"; events::CONFIG_WAITS_FOR_RESTART,
                 keys::DETAIL => &keys);
             restart.push(format!("routes (with {keys})"));
         }
         self.metrics.health().set_reloaded(restart);
         if !is_changed {
-            info!(self.log, "configuration read again, nothing to apply");
+            info!(self.log, "configuration read again, nothing to apply"; events::CONFIG_UNCHANGED);
             return ReloadOutcome::Unchanged;
         }
         self.config = Arc::new(config);
@@ -160,19 +160,19 @@ impl Reloader {
         for connection in &self.connections {
             connection.do_send(Reroute { config: Arc::clone(&self.config) });
         }
-        info!(self.log, "configuration applied"; keys::COUNT => self.config.routes.len());
+        info!(self.log, "configuration applied"; events::CONFIG_RELOADED, keys::COUNT => self.config.routes.len());
         ReloadOutcome::Applied
     }
 
     /// A person can still ask for a reload, and the file is looked at again.
     fn look_failed(&self, why: &str) {
-        error!(self.log, "the configuration cannot be watched"; keys::ERROR => why);
+        error!(self.log, "the configuration cannot be watched"; events::CONFIG_NOT_WATCHED, keys::ERROR => why);
         self.metrics.health().set_reload_failed(format!("it cannot be watched: {why}"));
     }
 
     fn refuse(&self, errors: &[String]) -> ReloadOutcome {
         for line in errors {
-            error!(self.log, "configuration refused, the old one stays"; keys::ERROR => line);
+            error!(self.log, "configuration refused, the old one stays"; events::CONFIG_REFUSED, keys::ERROR => line);
         }
         let first = errors.first().map_or("", String::as_str);
         let detail = match errors.len() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mqtt_kafka_bridge::exit::{Cause, Exit};
 use mqtt_kafka_bridge::observe::log::Logging;
-use mqtt_kafka_bridge::observe::{keys, panics};
+use mqtt_kafka_bridge::observe::{events, keys, panics};
 use slog::{error, info, o, warn};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
@@ -44,7 +44,7 @@ pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSe
         Err(error) => {
             // Nothing has been received yet, and without signals the bridge could never drain.
             let exit = Exit::Failed;
-            error!(log, "cannot handle signals"; keys::ERROR => error,
+            error!(log, "cannot handle signals"; events::SIGNALS_UNUSABLE, keys::ERROR => error,
                 keys::REASON => Cause::NotStarted.name(), keys::EXIT_CODE => exit.code());
             logging.flush();
             std::process::exit(exit.code());
@@ -59,7 +59,7 @@ pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSe
         // Whoever reads the configuration lives as long as the bridge.
         let _ = reload.send(());
     };
-    info!(log, "stopping"; keys::SIGNAL => name);
+    info!(log, "stopping"; events::SIGNAL_RECEIVED, keys::SIGNAL => name);
     actix_rt::spawn(async move {
         let name = loop {
             match signals.next().await {
@@ -68,7 +68,7 @@ pub(crate) async fn shutdown_signal(logging: Logging, reload: Option<UnboundedSe
             }
         };
         let exit = Exit::DeadlinePassed;
-        warn!(log, "second signal, exiting at once";
+        warn!(log, "second signal, exiting at once"; events::SECOND_SIGNAL,
             keys::SIGNAL => name, keys::EXIT_CODE => exit.code());
         logging.flush();
         std::process::exit(exit.code());

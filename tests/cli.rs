@@ -317,7 +317,7 @@ fn a_login_is_in_no_line_of_a_bridge_however_much_librdkafka_tells() {
         // It tells what it was made with last.
         let is_librdkafkas = line.contains("\"facility\":\"CONF\"");
         told.push_str(&line);
-        // A summary comes each second.
+        // librdkafka tells more and more of its attempts to connect.
         if is_librdkafkas || std::time::Instant::now() > deadline {
             let pid = libc::pid_t::try_from(child.id()).expect("a pid is positive");
             // SAFETY: kill has no memory effects; the child is ours and not yet waited for.

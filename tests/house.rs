@@ -1,5 +1,5 @@
 //! The order of the house: no circle of imports among the files of `src/`, no `unsafe` but in one of
-//! them, and docs/architecture.md names what there is.
+//! them, docs/architecture.md names what there is, and each log line has an event.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use architecture::{Named, Names, named, unnamed};
 use circles::circles;
 use imports::{Import, read_crate};
+use mqtt_kafka_bridge::observe::events::{ALL, Event};
 
 #[path = "house/architecture.rs"]
 mod architecture;
@@ -15,6 +16,8 @@ mod architecture;
 mod circles;
 #[path = "house/code.rs"]
 mod code;
+#[path = "house/events.rs"]
+mod events;
 #[path = "house/imports.rs"]
 mod imports;
 
@@ -108,4 +111,100 @@ fn the_architecture_names_every_file() {
     let named = architecture();
     let unnamed = unnamed(&files, &named).into_iter();
     assert_none(unnamed.map(|file| format!("docs/architecture.md does not name {file}")));
+}
+
+/// What each file logs, without those that are for tests alone.
+fn logged() -> Vec<(String, events::Logged)> {
+    let files = sources().into_iter().filter(|file| !file.contains("test"));
+    let logged = files.map(|file| {
+        let logged = events::logged(&read(&file).expect("a source"));
+        (file, logged)
+    });
+    logged.collect()
+}
+
+#[test]
+fn each_log_line_has_an_event_of_the_table_at_its_level() {
+    let logged = logged();
+    let lines: usize = logged.iter().map(|(_, logged)| logged.lines.len()).sum();
+    assert!(lines > 80, "the log lines were found: {lines}");
+    assert_none(logged.iter().flat_map(|(file, logged)| events::wrong(file, logged, ALL)));
+}
+
+#[test]
+fn each_event_of_the_table_is_that_of_a_line() {
+    let used: BTreeSet<_> = logged().into_iter().flat_map(|(_, logged)| logged.events).collect();
+    let unused = ALL.iter().map(Event::name).filter(|name| !used.contains(&name.to_uppercase()));
+    assert_none(unused.map(|name| format!("no log line has the event {name}")));
+}
+
+#[test]
+fn names_of_events_are_different_and_snake_case() {
+    let names: BTreeSet<_> = ALL.iter().map(Event::name).collect();
+    assert_eq!(names.len(), ALL.len());
+    let is_snake = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || "_0".contains(c));
+    assert_none(names.into_iter().filter(|name| !is_snake(name)).map(str::to_owned));
+}
+
+#[test]
+fn each_event_of_a_warning_or_worse_says_where_help_is_and_it_is_there() {
+    let document = fs::read_to_string(root().join("docs/operations.md")).expect("the document");
+    let anchors = events::anchors(&document);
+    assert_none(ALL.iter().filter_map(|event| {
+        let name = event.name();
+        let is_alert = event.level().is_none_or(|level| level.is_at_least(slog::Level::Warning));
+        match event.help() {
+            None if is_alert => Some(format!("{name} does not say what to do")),
+            Some(help) if !anchors.contains(help) => {
+                Some(format!("{name}: docs/operations.md has no heading #{help}"))
+            }
+            _ => None,
+        }
+    }));
+}
+
+#[test]
+fn links_to_the_symptoms_and_to_what_is_observed_lead_somewhere() {
+    let documents = ["README.md", "CHANGELOG.md"].map(PathBuf::from).into_iter();
+    let below = fs::read_dir(root().join("docs")).expect("a directory");
+    let below = below.map(|entry| Path::new("docs").join(entry.expect("an entry").file_name()));
+    let documents: Vec<_> = documents
+        .chain(below)
+        .filter(|path| path.extension().is_some_and(|end| end == "md"))
+        .collect();
+    for target in ["operations.md", "observability.md"] {
+        let path = Path::new("docs").join(target);
+        let anchors =
+            events::anchors(&fs::read_to_string(root().join(&path)).expect("the document"));
+        assert_none(documents.iter().flat_map(|document| {
+            let text = fs::read_to_string(root().join(document)).expect("a document");
+            let own = if *document == path { "(" } else { target };
+            let link = format!("{own}#");
+            let links = text.split(&link).skip(1);
+            let to = links.filter_map(|rest| rest.split_once(')')).map(|(to, _)| to.to_owned());
+            let lost = to.filter(|to| !anchors.contains(to)).collect::<Vec<_>>();
+            lost.into_iter()
+                .map(|to| format!("{}: {target} has no heading #{to}", document.display()))
+        }));
+    }
+}
+
+/// `UPDATE_GOLDEN=1` writes it.
+#[test]
+fn the_document_has_the_table_of_events() {
+    let path = root().join("docs/observability.md");
+    let is = fs::read_to_string(&path).expect("the document");
+    let (begin, end) = ("<!-- events -->\n", "<!-- end -->");
+    let at = is.find(begin).expect("the mark is there") + begin.len();
+    let to = at + is[at..].find(end).expect("the table has an end");
+    let mut should = is.clone();
+    should.replace_range(at..to, &events::table(ALL));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &should).expect("the document is written");
+    } else {
+        let lines = is.lines().zip(should.lines());
+        let wrong = lines.filter(|(is, should)| is != should);
+        assert_none(wrong.map(|(is, _)| format!("not as in src/observe/events.rs: {is}")).take(3));
+        assert_eq!(is.len(), should.len());
+    }
 }

@@ -108,6 +108,7 @@ impl Draft {
             format: LogFormat::default(),
             level: slog::Level::Info,
             timing: TimingPolicy::default(),
+            summary: std::time::Duration::ZERO,
         };
         Self {
             mqtt: vec![MqttDraft::default(); mqtt],

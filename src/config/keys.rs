@@ -677,4 +677,8 @@ pub const KEYS: &[Key] = keys! {
         Form::Timing, Value("all"),
         "Which messages get a timing record. all: every message. slow:50ms: messages that take at least 50ms. sample:100: one message in 100. off: none.",
         "Records that do not fit into their buffer are dropped and counted.";
+    "log.summary" => field!(log.summary),
+        Form::Duration("1s", "1h"), Value("10s"),
+        "How often the summary record is written while something happens. At rest: once a minute, or in this time if that is longer.",
+        "Cannot fail.";
 };

@@ -178,6 +178,8 @@ pub struct LogConfig {
     pub level: slog::Level,
     /// Which messages get a timing record.
     pub timing: TimingPolicy,
+    /// How often the summary record is written while something happens.
+    pub summary: Duration,
 }
 
 /// `log.format`

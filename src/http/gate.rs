@@ -16,7 +16,7 @@ use slog::{Logger, error, o, warn};
 use super::access::{Access, Asked, Denied};
 use super::html;
 use super::login::{LOGIN_LASTS, Logins};
-use crate::observe::{LogLimiter, keys};
+use crate::observe::{LogLimiter, events, keys};
 
 /// The form's field, with room for a long token.
 const FORM_MAX: usize = 4096;
@@ -157,7 +157,7 @@ impl Gate {
                     .cookie(self.cookie(cookie_name(&request), value))
                     .finish(),
                 Err(error) => {
-                    error!(self.log, "cannot make a cookie"; keys::ERROR => %error);
+                    error!(self.log, "cannot make a cookie"; events::HTTP_COOKIE_FAILED, keys::ERROR => %error);
                     HttpResponse::InternalServerError().finish()
                 }
             },
@@ -177,7 +177,7 @@ impl Gate {
     fn warn_of_wrong_token(&self, request: &HttpRequest) {
         if let Some(suppressed) = self.limiter.lock().pass(Instant::now()) {
             let peer = request.peer_addr().map(|peer| peer.to_string());
-            warn!(self.log, "wrong http token";
+            warn!(self.log, "wrong http token"; events::HTTP_TOKEN_WRONG,
                 keys::HTTP_CLIENT => peer, keys::SUPPRESSED => suppressed);
         }
     }

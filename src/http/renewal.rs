@@ -10,7 +10,7 @@ use super::login::{Logins, Token};
 use super::tls::Certificate;
 use crate::config::HttpConfig;
 use crate::file_watch::FileWatch;
-use crate::observe::keys;
+use crate::observe::{events, keys};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -106,9 +106,9 @@ impl Files {
 /// Each change of a file is told once, so that no limit is needed.
 fn tell(log: &Logger, what: &str, read: Result<(), String>) {
     match read {
-        Ok(()) => info!(log, "{} read again", what),
+        Ok(()) => info!(log, "{} read again", what; events::HTTP_FILE_RENEWED),
         Err(error) => {
-            warn!(log, "{} changed and cannot be used, the one before stays", what;
+            warn!(log, "{} changed and cannot be used, the one before stays", what; events::HTTP_FILE_REFUSED,
                 keys::ERROR => error);
         }
     }

@@ -21,7 +21,7 @@ use super::renewal::Files;
 use super::tls::Certificate;
 use crate::config::HttpConfig;
 use crate::exit::is_exhausted;
-use crate::observe::keys;
+use crate::observe::{events, keys};
 use crate::supervisor::StoppableThread;
 
 /// Connections served at once; those beyond wait in the backlog.
@@ -72,7 +72,7 @@ impl HttpServer {
                         let _ = tell.send(Ok((address, server.handle())));
                         // SupervisorActor notices the thread's end, whatever the reason.
                         if let Err(error) = server.await {
-                            error!(pages.logging.logger(), "http server ended";
+                            error!(pages.logging.logger(), "http server ended"; events::HTTP_SERVER_ENDED,
                                 keys::COMPONENT => "http", keys::ERROR => %error);
                         }
                     }

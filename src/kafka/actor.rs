@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
 use crate::observe::panics::PanicReport;
-use crate::observe::{Delivered, Metrics, TimingBatch, TimingRecord, TimingSink, keys};
+use crate::observe::{Delivered, Metrics, TimingBatch, TimingRecord, TimingSink, events, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict, Verdicts};
 use crate::supervisor::heartbeat::Heartbeat;
 use teller::Teller;
@@ -389,7 +389,7 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
                     message: "ended without being asked".to_owned(),
                     location: String::new(),
                 });
-                self.teller.panicked("poll thread ended", &panic);
+                self.teller.panicked(events::KAFKA_THREAD_ENDED, "poll thread ended", &panic);
                 ctx.stop();
             }
         }
@@ -406,7 +406,8 @@ impl Handler<Answers> for KafkaProducerActor {
             }
             Answers::Unanswered(why) => self.teller.not_asked(&why),
             Answers::ThreadEnded(panic) => {
-                self.teller.panicked("thread that asks about kafka topics ended", &panic);
+                let what = "thread that asks about kafka topics ended";
+                self.teller.panicked(events::KAFKA_THREAD_ENDED, what, &panic);
                 ctx.stop();
             }
         }

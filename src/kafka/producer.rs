@@ -25,7 +25,7 @@ use super::sentences::Sentences;
 use crate::config::{Config, KafkaClient, Secrets, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::Epoch;
-use crate::observe::{LogLimiter, diagnosis, keys, panics};
+use crate::observe::{LogLimiter, diagnosis, events, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
 const GAPLESS: &str = "enable.gapless.guarantee";
@@ -226,10 +226,10 @@ impl Listener for Polled {
         let line = o!(keys::FACILITY => facility.to_owned(), keys::DETAIL => context.secrets.hide(line),
             keys::LIKELY => likely, keys::SUPPRESSED => suppressed);
         match level {
-            ..=3 => slog::error!(context.log, "librdkafka says"; line),
-            4 => slog::warn!(context.log, "librdkafka says"; line),
-            5 | 6 => slog::info!(context.log, "librdkafka says"; line),
-            _ => slog::debug!(context.log, "librdkafka says"; line),
+            ..=3 => slog::error!(context.log, "librdkafka says"; events::LIBRDKAFKA_SAID, line),
+            4 => slog::warn!(context.log, "librdkafka says"; events::LIBRDKAFKA_SAID, line),
+            5 | 6 => slog::info!(context.log, "librdkafka says"; events::LIBRDKAFKA_SAID, line),
+            _ => slog::debug!(context.log, "librdkafka says"; events::LIBRDKAFKA_SAID, line),
         }
     }
 
@@ -288,7 +288,7 @@ impl Clients {
             // Those that are there will do.
             Err(NotMade { why, .. }) => {
                 self.may_grow = false;
-                slog::warn!(context.log, "no more clients for many kafka topics";
+                slog::warn!(context.log, "no more clients for many kafka topics"; events::KAFKA_CLIENTS_LIMITED,
                     keys::COUNT => self.all.len(), keys::DETAIL => context.secrets.hide(&why));
                 place(&self.partitions, false)
             }

@@ -36,7 +36,7 @@ use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::diagnosis::Diagnosis;
-use crate::observe::{Metrics, keys};
+use crate::observe::{Metrics, events, keys};
 use crate::route::Router;
 use crate::stage::{Attach, NextStage, SourceId, StageReady, Verdicts};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
@@ -443,7 +443,7 @@ impl Handler<StopIntake> for MqttActor {
     fn handle(&mut self, _: StopIntake, _: &mut Self::Context) {
         // Asked again after each restart of an actor.
         if !std::mem::replace(&mut self.core.draining, true) {
-            info!(self.log, "accepting no more messages";
+            info!(self.log, "accepting no more messages"; events::INTAKE_STOPPED,
                 keys::IN_FLIGHT => self.core.intake.window.snapshot().in_flight);
         }
     }

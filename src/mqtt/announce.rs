@@ -8,7 +8,7 @@ use slog::{Logger, info, warn};
 use crate::message::RouteId;
 use crate::mqtt::session::Settings;
 use crate::mqtt::session_event::SessionEvent;
-use crate::observe::{LogLimiter, Metrics, keys};
+use crate::observe::{LogLimiter, Metrics, events, keys};
 
 /// Repeated warnings are logged once in this time.
 pub(super) const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ impl Announcer {
 
     /// A granted shared subscription has brought nothing for so long.
     pub(super) fn silent(&self, route: RouteId, elapsed: Duration) {
-        warn!(self.log, "shared subscription granted, but no message has arrived";
+        warn!(self.log, "shared subscription granted, but no message has arrived"; events::SUBSCRIPTION_SILENT,
             keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route),
             keys::ELAPSED_MS => millis(elapsed),
             keys::DETAIL =>
@@ -58,7 +58,7 @@ impl Announcer {
         match event {
             SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
                 let mqtt = &self.settings.mqtt;
-                info!(self.log, "connected to mqtt";
+                info!(self.log, "connected to mqtt"; events::MQTT_CONNECTED,
                     keys::MQTT_BROKER => self.settings.broker(address),
                     keys::INSECURE => self.settings.is_insecure(address),
                     keys::MQTT_PROTOCOL => version.name(),
@@ -68,12 +68,12 @@ impl Announcer {
                     keys::MQTT_QOS_MAX => limits.maximum_qos);
             }
             SessionEvent::SessionExpiryShortened { asked_s, granted_s } => {
-                warn!(self.log, "the broker keeps the session for less time than asked";
+                warn!(self.log, "the broker keeps the session for less time than asked"; events::MQTT_SESSION_SHORTENED,
                     keys::ASKED_S => asked_s, keys::GRANTED_S => granted_s);
             }
             SessionEvent::Subscribed { route, qos } => {
                 self.subscription_limiter.reset();
-                info!(self.log, "subscribed";
+                info!(self.log, "subscribed"; events::SUBSCRIBED,
                     keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos);
             }
             SessionEvent::StillSubscribed { .. }
@@ -89,14 +89,14 @@ impl Announcer {
                         Some(_) => "subscription granted with a lower qos, will ask again",
                         None => "subscription granted with a lower qos",
                     };
-                    warn!(self.log, "{}", what;
+                    warn!(self.log, "{}", what; events::SUBSCRIPTION_DOWNGRADED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos,
                         keys::SUPPRESSED => suppressed);
                 }
             }
             SessionEvent::SubscriptionRefused { route, text, retry_in } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
-                    warn!(self.log, "subscription refused, will ask again";
+                    warn!(self.log, "subscription refused, will ask again"; events::SUBSCRIPTION_REFUSED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::DETAIL => text,
                         keys::DELAY_MS => millis(retry_in),
                         keys::SUPPRESSED => suppressed);
@@ -104,16 +104,16 @@ impl Announcer {
             }
             SessionEvent::SubackMissing { route } => {
                 if let Some(suppressed) = self.suback_limiter.pass(Instant::now()) {
-                    warn!(self.log, "no suback, will ask again";
+                    warn!(self.log, "no suback, will ask again"; events::SUBSCRIPTION_UNANSWERED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::SUPPRESSED => suppressed);
                 }
             }
             SessionEvent::Unsubscribed { mqtt_filter } => {
-                info!(self.log, "unsubscribed a filter that no route needs"; keys::MQTT_FILTER => mqtt_filter);
+                info!(self.log, "unsubscribed a filter that no route needs"; events::UNSUBSCRIBED, keys::MQTT_FILTER => mqtt_filter);
             }
             SessionEvent::UnsubscribeFailed { mqtt_filter, text } => {
                 if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
-                    warn!(self.log, "cannot unsubscribe an old filter, will try again";
+                    warn!(self.log, "cannot unsubscribe an old filter, will try again"; events::UNSUBSCRIBE_FAILED,
                         keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
                         keys::SUPPRESSED => suppressed);
                 }
@@ -128,7 +128,7 @@ impl Announcer {
         }
         if let Some(suppressed) = self.status_limiter.pass(Instant::now()) {
             let status = self.settings.mqtt.status.as_ref();
-            warn!(self.log, "status message not taken as configured, forwarding goes on";
+            warn!(self.log, "status message not taken as configured, forwarding goes on"; events::STATUS_MESSAGE_NOT_TAKEN,
                 keys::MQTT_TOPIC => status.map(|status| &*status.mqtt_topic),
                 keys::DETAIL => &text, keys::SUPPRESSED => suppressed);
             self.status_warning = Some(text);

@@ -23,7 +23,7 @@ use crate::mqtt::session::Settings;
 use crate::mqtt::silence::Silence;
 use crate::mqtt::subscriptions::Subscriptions;
 use crate::mqtt::window::{Ack, Window};
-use crate::observe::{LogLimiter, keys, panics};
+use crate::observe::{LogLimiter, events, keys, panics};
 use crate::route::note::Note;
 use crate::route::{Filter, Input, Match, Route, Routed, Router};
 use crate::stage::{ForwardBatch, Verdict};
@@ -208,7 +208,7 @@ impl Intake {
     pub(super) fn shed_qos0(&mut self) {
         self.window.count_shed();
         if let Some(suppressed) = self.shed_limiter.pass(Instant::now()) {
-            warn!(self.log, "window full, qos 0 messages shed";
+            warn!(self.log, "window full, qos 0 messages shed"; events::QOS0_SHED,
                 keys::SHED => self.window.snapshot().shed,
                 keys::IN_FLIGHT => self.window.snapshot().in_flight,
                 keys::SUPPRESSED => suppressed);
@@ -312,7 +312,7 @@ impl Intake {
         routed.unwrap_or_else(|panic| {
             self.forget_routed();
             if let Some(suppressed) = self.panic_limiter.pass(Instant::now()) {
-                warn!(self.log, "panic while a message was routed, it goes to the dead letter";
+                warn!(self.log, "panic while a message was routed, it goes to the dead letter"; events::ROUTING_PANICKED,
                     keys::MQTT_TOPIC => %publish.mqtt_topic_lossy(),
                     keys::PANIC => &panic.message,
                     keys::LOCATION => &panic.location,
@@ -334,7 +334,7 @@ impl Intake {
         }
         let mqtt_topic = publish.mqtt_topic_lossy();
         if let Some(suppressed) = self.unmatched_limiter.pass(Instant::now()) {
-            warn!(self.log, "no route matches a message";
+            warn!(self.log, "no route matches a message"; events::MESSAGE_UNMATCHED,
                 keys::MQTT_TOPIC => %mqtt_topic,
                 keys::DETAIL => format!("subscribed {subscribed}, received {mqtt_topic}"),
                 keys::SUPPRESSED => suppressed);

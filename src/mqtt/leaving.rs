@@ -7,7 +7,7 @@ use slog::{Logger, info, warn};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::mqtt::state_file::StateFile;
-use crate::observe::keys;
+use crate::observe::{events, keys};
 
 /// See the module.
 pub(super) struct Leaving {
@@ -84,7 +84,7 @@ impl Leaving {
         } else if now.saturating_duration_since(*since) >= self.patience
             && let Some(departed) = self.departed.take()
         {
-            warn!(log, "nothing has moved for too long, not left: the session is kept";
+            warn!(log, "nothing has moved for too long, not left: the session is kept"; events::SESSION_NOT_LEFT,
                 keys::IN_FLIGHT => in_flight,
                 keys::ELAPSED_MS => u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX));
             let _ = departed.send(false);
@@ -96,13 +96,13 @@ impl Leaving {
         if let Some(file) = self.file.take()
             && let Err(error) = file.remove()
         {
-            warn!(log, "state file not removed"; keys::PATH => %file.path().display(), keys::ERROR => %error);
+            warn!(log, "state file not removed"; events::STATE_FILE_NOT_REMOVED, keys::PATH => %file.path().display(), keys::ERROR => %error);
         }
         let had_session = self.had_session.unwrap_or_default();
         if had_session {
-            info!(log, "left: all is delivered, and the session is ended"; keys::SESSION_PRESENT => true);
+            info!(log, "left: all is delivered, and the session is ended"; events::SESSION_LEFT, keys::SESSION_PRESENT => true);
         } else {
-            info!(log, "left: the broker had no session for this client id"; keys::SESSION_PRESENT => false);
+            info!(log, "left: the broker had no session for this client id"; events::SESSION_LEFT, keys::SESSION_PRESENT => false);
         }
         if let Some(departed) = self.departed.take() {
             let _ = departed.send(true);

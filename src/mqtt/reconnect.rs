@@ -15,7 +15,7 @@ use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::poison::Poison;
 use crate::mqtt::session::Settings;
 use crate::observe::diagnosis::{self, Diagnosis};
-use crate::observe::{LogLimiter, Metrics, keys};
+use crate::observe::{LogLimiter, Metrics, events, keys};
 
 /// The pause before the next address of the same round, unless `mqtt.reconnect_min` is shorter.
 const BETWEEN_ADDRESSES: Duration = Duration::from_millis(100);
@@ -93,7 +93,7 @@ impl Reconnect {
         let counters = self.metrics.connection(self.settings.source);
         counters.count_reconnect(lost::ROTATED);
         counters.set_lost(format!("{}: connecting with changed files", lost::ROTATED));
-        info!(self.log, "mqtt files have changed, connecting with the new ones";
+        info!(self.log, "mqtt files have changed, connecting with the new ones"; events::MQTT_ROTATED,
             keys::REASON => lost::ROTATED,
             keys::MQTT_BROKER => self.settings.broker(address));
     }
@@ -138,11 +138,11 @@ impl Reconnect {
         let limiter = self.lost_limiters.entry((address, reason));
         let limiter = limiter.or_insert_with(|| LogLimiter::every(WARN_EVERY));
         if let Some(suppressed) = limiter.pass(Instant::now()) {
-            let what = match self.attempt {
-                0 => "mqtt connection lost, reconnecting",
-                _ => "cannot connect to mqtt, retrying",
+            let (event, what) = match self.attempt {
+                0 => (events::MQTT_CONNECTION_LOST, "mqtt connection lost, reconnecting"),
+                _ => (events::MQTT_CONNECT_FAILED, "cannot connect to mqtt, retrying"),
             };
-            warn!(self.log, "{}", what;
+            warn!(self.log, "{}", what; event,
                 keys::REASON => reason,
                 keys::DETAIL => detail,
                 keys::MQTT_BROKER => self.settings.broker(address),

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Subscriptions;
-use crate::observe::keys;
+use crate::observe::{events, keys};
 
 /// The bridge does not wait longer for a write: not to subscribe would be worse than to forget.
 const WRITE_WITHIN: Duration = Duration::from_secs(5);
@@ -84,7 +84,7 @@ impl Recorder {
     }
 
     fn warn(&self, detail: &str) {
-        warn!(self.log, "state file not written, old subscriptions may stay after a restart";
+        warn!(self.log, "state file not written, old subscriptions may stay after a restart"; events::STATE_FILE_NOT_WRITTEN,
             keys::PATH => %self.file.path().display(), keys::DETAIL => detail);
     }
 }

@@ -18,7 +18,7 @@ use crate::mqtt::announce::WARN_EVERY;
 use crate::mqtt::attempt::{Attempt, Dial, Reached};
 use crate::mqtt::lost::Lost;
 use crate::mqtt::session::Settings;
-use crate::observe::{LogLimiter, keys};
+use crate::observe::{LogLimiter, events, keys};
 
 /// See the module.
 pub(super) struct Rotation {
@@ -139,7 +139,7 @@ impl Rotation {
     fn pause_after(&mut self, lost: &Lost, address: usize) -> Successor {
         let pause = self.backoff.pause(fastrand::f64());
         if let Some(suppressed) = self.limiter.pass(Instant::now()) {
-            warn!(self.log, "cannot connect with the changed files, keeping the connection";
+            warn!(self.log, "cannot connect with the changed files, keeping the connection"; events::MQTT_ROTATION_FAILED,
                 keys::REASON => lost.reason,
                 keys::DETAIL => &lost.detail,
                 keys::MQTT_BROKER => self.settings.broker(address),

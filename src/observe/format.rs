@@ -14,11 +14,12 @@ use crate::visible::{Quoted, Visible, escape_json, is_hidden};
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// `{"ts":"...","level":"info","msg":"...","component":"...",...}`: always valid JSON; what a terminal
-    /// would obey is escaped.
+    /// `{"ts":"...","level":"info","msg":"...","event":"...","component":"...",...}`: always valid JSON; what a
+    /// terminal would obey is escaped.
     Json,
     /// `TIMESTAMP LEVEL component: message key=value ...`, always one line; what could confuse a
-    /// reader or steer the terminal is quoted and escaped.
+    /// reader or steer the terminal is quoted and escaped. A person reads the message: the event, which is for
+    /// programs, is left out, and where help is comes last.
     Terminal {
         /// Whether the level has a colour.
         colour: bool,
@@ -40,6 +41,13 @@ pub(crate) struct Fields {
     bytes: Vec<u8>,
     spans: Vec<Span>,
     text: String,
+}
+
+impl Fields {
+    fn take(&mut self, key: &str) -> Option<Span> {
+        let at = self.spans.iter().position(|span| span.key == key)?;
+        Some(self.spans.remove(at))
+    }
 }
 
 /// Where one field stands in [`Fields::bytes`].
@@ -64,7 +72,8 @@ pub(crate) fn with_scratch<R>(mut work: impl FnMut(&mut Scratch) -> R) -> R {
 /// the Unix epoch.
 ///
 /// Fields stand in the order in which they were written down: the oldest ancestor's first, the
-/// record's own last. (slog emits them the other way round.)
+/// record's own last. (slog emits them the other way round.) Before all of them comes the event, and behind them
+/// where its help is.
 pub(crate) fn write(
     style: Style,
     at_us: u64,
@@ -81,6 +90,11 @@ pub(crate) fn write(
     writer.inherited = true;
     let _ = values.serialize(record, &mut writer);
 
+    let [event, help] = [keys::EVENT, keys::HELP].map(|key| fields.take(key));
+    fields.spans.extend(event.filter(|_| style == Style::Json));
+    if let Some(help) = help {
+        fields.spans.insert(0, help);
+    }
     match style {
         Style::Json => write_json(at_us, record, fields, out),
         Style::Terminal { colour } => write_terminal(colour, at_us, record, fields, out),
@@ -119,8 +133,7 @@ fn write_terminal(
         out.extend_from_slice(b"\x1b[0m");
     }
     out.push(b' ');
-    let component = fields.spans.iter().position(|span| span.key == keys::COMPONENT);
-    if let Some(span) = component.map(|index| fields.spans.remove(index)) {
+    if let Some(span) = fields.take(keys::COMPONENT) {
         let value = span.start + keys::COMPONENT.len() + "=".len();
         out.extend_from_slice(&fields.bytes[value..span.end]);
         out.extend_from_slice(b": ");
@@ -357,6 +370,7 @@ mod tests {
     use slog::{error, info, o, warn};
 
     use super::*;
+    use crate::observe::events;
     use crate::observe::test_support::{json_lines, json_log, terminal_log};
     use crate::visible::tests::odd_text;
 
@@ -373,6 +387,39 @@ mod tests {
             "\"level\":\"info\",\"msg\":\"connected\",\"component\":\"mqtt\",\
              \"client_id\":\"b-1\",\"session_present\":true,\"keep_alive_s\":30,\"x\":1.5}\n"
         );
+    }
+
+    #[test]
+    fn the_event_stands_behind_the_message_and_its_help_last() {
+        let (logging, lines) = json_log();
+        let log = logging.logger().new(o!("component" => "kafka"));
+        warn!(log, "away"; events::KAFKA_UNREACHABLE, "detail" => "x");
+        info!(log, "back"; events::KAFKA_REACHABLE, "detail" => "x");
+        logging.flush();
+        let text = lines.text();
+        let of = |line: &'static str| text.lines().any(|told| told.ends_with(line));
+        assert!(
+            of("\"msg\":\"away\",\"event\":\"kafka_unreachable\",\"component\":\"kafka\",\
+                 \"detail\":\"x\",\"help\":\"docs/operations.md#messages-stop-arriving\"}"),
+            "{text}"
+        );
+        assert!(
+            of("\"msg\":\"back\",\"event\":\"kafka_reachable\",\"component\":\"kafka\",\
+                 \"detail\":\"x\"}"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_terminal_shows_where_help_is_and_no_event() {
+        let (logging, lines) = terminal_log();
+        warn!(logging.logger(), "away"; events::KAFKA_UNREACHABLE, "detail" => "x");
+        info!(logging.logger(), "back"; events::KAFKA_REACHABLE);
+        logging.flush();
+        let text = lines.text();
+        let told: Vec<_> = text.lines().map(|line| &line[27..]).collect();
+        let away = " warn  away detail=x help=docs/operations.md#messages-stop-arriving";
+        assert_eq!(told, [away, " info  back"]);
     }
 
     #[test]

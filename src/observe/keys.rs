@@ -7,6 +7,8 @@ macro_rules! keys {
 }
 
 keys! {
+    EVENT = "event";
+    HELP = "help";
     COMPONENT = "component";
     CONNECTION = "connection";
     ACTOR = "actor";

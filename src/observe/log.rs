@@ -14,6 +14,7 @@ use std::thread::JoinHandle;
 use slog::{Drain, FlushError, Level, Logger, Never, OwnedKVList, Record, b, o, record};
 
 use super::buffer::{Buffer, Lost, Output};
+use super::events::{self, Event};
 use super::format::{self, Style, with_scratch};
 use super::keys;
 use super::timing::TimingSink;
@@ -187,12 +188,17 @@ impl Drain for LineDrain {
 /// A record for each kind of loss.
 fn report_loss(style: Style, lost: Lost, out: &mut Vec<u8>) {
     let none = Logger::root(slog::Discard, o!(keys::COMPONENT => "log"));
-    let mut report = |text: &str, count: u64| {
+    let mut report = |text: &str, event: Event, count: u64| {
         with_scratch(|scratch| {
             format::write(
                 style,
                 format::now_us(),
-                &record!(Level::Warning, "", &format_args!("{text}"), b!(keys::COUNT => count)),
+                &record!(
+                    Level::Warning,
+                    "",
+                    &format_args!("{text}"),
+                    b!(event, keys::COUNT => count)
+                ),
                 none.list(),
                 &mut scratch.fields,
                 out,
@@ -200,10 +206,10 @@ fn report_loss(style: Style, lost: Lost, out: &mut Vec<u8>) {
         });
     };
     if lost.timing > 0 {
-        report("timing records dropped", lost.timing);
+        report("timing records dropped", events::TIMING_RECORDS_DROPPED, lost.timing);
     }
     if lost.ordinary > 0 {
-        report("log records dropped", lost.ordinary);
+        report("log records dropped", events::LOG_RECORDS_DROPPED, lost.ordinary);
     }
 }
 

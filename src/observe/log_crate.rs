@@ -8,6 +8,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use parking_lot::Mutex;
 use slog::{Level, o};
 
+use super::events;
 use super::keys;
 use super::log::{Logging, WeakLogging};
 use super::log_limiter::LogLimiter;
@@ -57,11 +58,21 @@ impl Log for Bridge {
         let Some(suppressed) = suppressed else { return };
         let log = logging.logger().new(o!(keys::SUPPRESSED => suppressed));
         match level {
-            log::Level::Error => slog::error!(log, "{}", said; keys::COMPONENT => library),
-            log::Level::Warn => slog::warn!(log, "{}", said; keys::COMPONENT => library),
-            log::Level::Info => slog::info!(log, "{}", said; keys::COMPONENT => library),
-            log::Level::Debug => slog::debug!(log, "{}", said; keys::COMPONENT => library),
-            log::Level::Trace => slog::trace!(log, "{}", said; keys::COMPONENT => library),
+            log::Level::Error => {
+                slog::error!(log, "{}", said; events::LIBRARY_SAID, keys::COMPONENT => library)
+            }
+            log::Level::Warn => {
+                slog::warn!(log, "{}", said; events::LIBRARY_SAID, keys::COMPONENT => library)
+            }
+            log::Level::Info => {
+                slog::info!(log, "{}", said; events::LIBRARY_SAID, keys::COMPONENT => library)
+            }
+            log::Level::Debug => {
+                slog::debug!(log, "{}", said; events::LIBRARY_SAID, keys::COMPONENT => library)
+            }
+            log::Level::Trace => {
+                slog::trace!(log, "{}", said; events::LIBRARY_SAID, keys::COMPONENT => library)
+            }
         }
     }
 

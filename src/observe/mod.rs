@@ -1,6 +1,7 @@
 //! What the bridge shows of itself: logs, timing records, counters.
 
 pub mod keys;
+pub mod events;
 pub mod log;
 mod format;
 mod buffer;

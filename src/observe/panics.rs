@@ -11,6 +11,7 @@ use std::sync::Once;
 use parking_lot::Mutex;
 use slog::error;
 
+use super::events;
 use super::keys;
 use super::log::{Logging, WeakLogging};
 
@@ -85,7 +86,7 @@ fn leave_to_catch(info: &PanicHookInfo<'_>) -> bool {
 
 fn log(logging: &Logging, info: &PanicHookInfo<'_>) {
     let thread = std::thread::current();
-    error!(logging.logger(), "panic";
+    error!(logging.logger(), "panic"; events::PANIC,
         keys::COMPONENT => "panics",
         keys::THREAD => thread.name().unwrap_or("unnamed"),
         keys::PANIC => message_of(info.payload()),

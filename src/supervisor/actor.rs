@@ -15,15 +15,17 @@ use super::guard::LastResort;
 use super::heartbeat::Heartbeat;
 use super::mail::{Cause, ChildDown, Directive, Drain, Drained, Reloading, StopIntake, Supervise};
 use super::policy::{Decision, RestartPolicy};
+use super::readiness::Readiness;
+use super::readiness_log::ReadinessLog;
 use super::service_manager::ServiceStatus;
 use super::summary::Summary;
 use crate::config::SupervisorConfig;
 use crate::exit::{Cause as Why, Exit, Failure};
 use crate::failpoint::{self, Site};
-use crate::observe::{Metrics, PanicReport, keys};
+use crate::observe::{Metrics, PanicReport, events, keys};
 use crate::stage::SourceId;
 
-/// How often the summary is logged and the threads are looked at.
+/// How often it is looked whether something is to be told, and whether the threads are there.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One of our threads that must not end before the process does.
@@ -47,6 +49,17 @@ impl fmt::Debug for WatchedThread {
     }
 }
 
+/// What is told of the whole bridge, and to whom.
+#[derive(Debug)]
+pub struct Telling {
+    /// How often the summary record is written while something happens.
+    pub summary_every: Duration,
+    /// To the log; `None` where nobody finds out whether Kafka answers.
+    pub readiness: Option<Arc<Readiness>>,
+    /// To the service manager that started the bridge.
+    pub status: Option<ServiceStatus>,
+}
+
 /// See the module. It runs on the system arbiter and does nothing that could fail: it is not
 /// restarted itself; its end ends the system.
 #[derive(Debug)]
@@ -64,6 +77,7 @@ pub struct SupervisorActor {
     drained: BTreeMap<SourceId, u64>,
     phase: Phase,
     summary: Summary,
+    readiness: Option<ReadinessLog>,
     /// Where a service manager wants to know it.
     status: Option<ServiceStatus>,
 }
@@ -81,8 +95,7 @@ enum Phase {
 }
 
 impl SupervisorActor {
-    /// `drain_deadline` is how long a drain may take; `log` has its `component` already; `status` is
-    /// for the service manager that started the bridge.
+    /// `drain_deadline` is how long a drain may take; `log` has its `component` already.
     pub fn new(
         config: SupervisorConfig,
         drain_deadline: Duration,
@@ -90,9 +103,12 @@ impl SupervisorActor {
         log: Logger,
         heartbeat: Arc<Heartbeat>,
         threads: Vec<WatchedThread>,
-        status: Option<ServiceStatus>,
+        telling: Telling,
     ) -> Self {
-        let summary = Summary::new(Instant::now(), &metrics);
+        let Telling { summary_every, readiness, status } = telling;
+        let now = Instant::now();
+        let summary = Summary::new(summary_every, now, &metrics);
+        let readiness = readiness.map(|readiness| ReadinessLog::new(readiness, now));
         Self {
             config,
             drain_deadline,
@@ -105,6 +121,7 @@ impl SupervisorActor {
             drained: BTreeMap::new(),
             phase: Phase::Running,
             summary,
+            readiness,
             status,
         }
     }
@@ -122,7 +139,7 @@ impl SupervisorActor {
             let (panic, location) = panic.map(|p| (p.message, p.location)).unzip();
             let detail = panic.clone().unwrap_or_else(|| "it stopped".to_owned());
             metrics.health().set_failure(Failure::new(Why::SupervisorEnded, detail));
-            error!(log, "supervisor ended";
+            error!(log, "supervisor ended"; events::SUPERVISOR_ENDED,
                 keys::PANIC => panic,
                 keys::LOCATION => location,
                 keys::EXIT_CODE => Exit::Failed.code());
@@ -133,16 +150,18 @@ impl SupervisorActor {
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
         failpoint::hit(Site::Supervisor);
-        self.summary.log(Instant::now(), &self.metrics, &self.log);
         if self.phase == Phase::Stopping {
             return;
         }
+        let now = Instant::now();
+        self.summary.look(now, TICK, &self.metrics, &self.log);
+        self.readiness.iter_mut().for_each(|readiness| readiness.look(now, &self.log));
         self.status.iter_mut().for_each(ServiceStatus::look);
         let threads = std::mem::take(&mut self.threads);
         let (ended, alive) = threads.into_iter().partition(|thread| (thread.is_finished)());
         self.threads = alive;
         for WatchedThread { name, .. } in ended {
-            error!(self.log, "thread ended"; keys::THREAD => name);
+            error!(self.log, "thread ended"; events::THREAD_ENDED, keys::THREAD => name);
             self.metrics.health().set_failure(Failure::new(Why::ThreadEnded, name));
             self.drain(Exit::Failed, ctx);
         }
@@ -152,7 +171,7 @@ impl SupervisorActor {
     fn drain(&mut self, then: Exit, ctx: &mut Context<Self>) {
         match self.phase {
             Phase::Running => {
-                info!(self.log, "draining";
+                info!(self.log, "draining"; events::DRAINING,
                     keys::IN_FLIGHT => self.metrics.conservation().in_flight,
                     keys::DEADLINE_MS => millis(self.drain_deadline));
                 self.phase = Phase::Draining { then };
@@ -177,7 +196,7 @@ impl SupervisorActor {
     fn deadline_passed(&mut self) {
         let Phase::Draining { then } = self.phase else { return };
         let exit = then.max(Exit::DeadlinePassed);
-        warn!(self.log, "drain deadline passed";
+        warn!(self.log, "drain deadline passed"; events::DRAIN_DEADLINE_PASSED,
             keys::IN_FLIGHT => self.metrics.conservation().in_flight,
             keys::EXIT_CODE => exit.code());
         self.stop(exit);
@@ -217,12 +236,16 @@ impl SupervisorActor {
         self.ask_to_stop_intake();
     }
 
-    fn give_up(&mut self, child: &Failed, failures: u32, message: &'static str, cause: Why) {
+    fn give_up(&mut self, child: &Failed, failures: u32, cause: Why) {
+        let (event, message) = match cause {
+            Why::ActorNotBuilt => (events::ACTOR_NOT_BUILT, "actor cannot be built"),
+            _ => (events::RESTART_BUDGET_SPENT, "restart budget spent"),
+        };
         let panic = child.panic.as_ref().map_or("", |panic| &panic.message);
         let detail =
             format!("{}: {failures} times in a row, now: {} {panic}", child.actor, child.reason);
         self.metrics.health().set_failure(Failure::new(cause, detail.trim_end()));
-        error!(self.log, "{}", message;
+        error!(self.log, "{}", message; event,
             child,
             keys::FAILURES => failures,
             keys::EXIT_CODE => Exit::Failed.code());
@@ -257,14 +280,10 @@ impl Handler<ChildDown> for SupervisorActor {
         let decision = policy.failed(Instant::now(), settled, fastrand::f64());
         let failures = policy.failures();
         match decision {
-            _ if !buildable => {
-                self.give_up(&child, failures, "actor cannot be built", Why::ActorNotBuilt);
-            }
-            Decision::GiveUp => {
-                self.give_up(&child, failures, "restart budget spent", Why::ActorFailed);
-            }
+            _ if !buildable => self.give_up(&child, failures, Why::ActorNotBuilt),
+            Decision::GiveUp => self.give_up(&child, failures, Why::ActorFailed),
             Decision::RestartAfter(pause) => {
-                warn!(self.log, "actor failed, will restart";
+                warn!(self.log, "actor failed, will restart"; events::ACTOR_FAILED,
                     &child,
                     keys::FAILURES => failures,
                     keys::DELAY_MS => millis(pause));
@@ -312,7 +331,7 @@ impl Handler<Drained> for SupervisorActor {
         if self.drained.len() < self.intakes.len() {
             return;
         }
-        info!(self.log, "drained";
+        info!(self.log, "drained"; events::DRAINED,
             keys::UNACKNOWLEDGED => self.drained.values().sum::<u64>(),
             keys::EXIT_CODE => then.code());
         self.stop(then);

@@ -42,6 +42,7 @@ pub mod guard;
 pub mod policy;
 pub mod actor;
 mod summary;
+mod readiness_log;
 mod thread;
 pub mod watchdog;
 pub mod readiness;
@@ -49,7 +50,7 @@ pub mod service_manager;
 #[cfg(test)]
 mod tests;
 
-pub use actor::{SupervisorActor, WatchedThread};
+pub use actor::{SupervisorActor, Telling, WatchedThread};
 pub use heartbeat::Heartbeat;
 pub use mail::{Cause, ChildDown, Directive, Drain, Drained, Reloading, StopIntake, Supervise};
 pub use readiness::Readiness;

@@ -1,72 +1,131 @@
-//! The summary record, once a second.
+//! The summary record: often enough while something happens, once a minute at rest.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slog::{KV, Logger, Record, Serializer, info};
 
 use crate::message::RouteId;
-use crate::observe::{ConnectionMetrics, Conservation, Metrics, keys};
+use crate::observe::{ConnectionMetrics, Conservation, Metrics, events, keys};
 use crate::route::note::Note;
 
 /// At most so many routes and reasons of drops are named in one record; `/metrics` has all.
 const DROPS_MAX: usize = 20;
 
-/// The last summary, from which the rates are computed.
+/// How often it is written while nothing happens, so that a log that stands still is told from a bridge at rest.
+const AT_REST: Duration = Duration::from_secs(60);
+
+/// When it is written, and what the last one said.
 #[derive(Debug)]
 pub(super) struct Summary {
+    /// `log.summary`
+    every: Duration,
     at: Instant,
-    counted: Conservation,
+    said: Said,
     /// By connection, where there are several.
     connections: Vec<Conservation>,
+    /// The last one said other things than the one before, so that its rates may not be those of now.
+    has_moved: bool,
+}
+
+/// What one record says, but for what is measured since the one before.
+#[derive(Debug, PartialEq)]
+struct Said {
+    counted: Conservation,
+    restarts: u64,
+    reconnects: u64,
+    held: String,
     /// What routes had noted.
     notes: BTreeMap<(RouteId, Note), u64>,
 }
 
+impl Said {
+    /// `connections`: what each of several has counted.
+    fn now(metrics: &Metrics, connections: &[Conservation]) -> Self {
+        let held: Vec<_> = metrics.holds().iter().map(|hold| hold.place.to_string()).collect();
+        Self {
+            counted: match connections {
+                [] => metrics.conservation(),
+                // Of the same snapshots as the records of the connections.
+                several => several.iter().fold(Conservation::default(), |sum, one| sum + *one),
+            },
+            restarts: metrics.restarts_total(),
+            reconnects: metrics.reconnects_total(),
+            held: held.join(","),
+            notes: metrics.notes(),
+        }
+    }
+}
+
+/// Whether the record is due, `since` the last one; `tick` is how often this is asked. `is_news`: it would say
+/// something other than the last one.
+fn is_due(since: Duration, every: Duration, is_news: bool, tick: Duration) -> bool {
+    let pause = if is_news { every } else { every.max(AT_REST) };
+    // The nearest tick.
+    since + tick / 2 >= pause
+}
+
 impl Summary {
-    pub(super) fn new(now: Instant, metrics: &Metrics) -> Self {
-        let connections = several(metrics).iter().map(ConnectionMetrics::conservation).collect();
-        Self { at: now, counted: metrics.conservation(), connections, notes: metrics.notes() }
+    pub(super) fn new(every: Duration, now: Instant, metrics: &Metrics) -> Self {
+        let connections = counted(metrics);
+        let said = Said::now(metrics, &connections);
+        // There is no record yet: the first one is news.
+        Self { every, at: now, said, connections, has_moved: true }
     }
 
-    /// Logs what happened since the last call: of each connection that counted something, where there are
-    /// several, and of all of them.
+    /// Writes the record if it is due. To be called each `tick`.
+    pub(super) fn look(&mut self, now: Instant, tick: Duration, metrics: &Metrics, log: &Logger) {
+        let connections = counted(metrics);
+        let said = Said::now(metrics, &connections);
+        let is_news = self.has_moved || said != self.said;
+        if is_due(now.saturating_duration_since(self.at), self.every, is_news, tick) {
+            self.say(now, said, connections, metrics, log);
+        }
+    }
+
+    /// Writes the record.
     pub(super) fn log(&mut self, now: Instant, metrics: &Metrics, log: &Logger) {
+        let connections = counted(metrics);
+        self.say(now, Said::now(metrics, &connections), connections, metrics, log);
+    }
+
+    /// What happened since the last record: of each connection that counted something, where there are several,
+    /// and of all of them.
+    fn say(
+        &mut self,
+        now: Instant,
+        said: Said,
+        connections: Vec<Conservation>,
+        metrics: &Metrics,
+        log: &Logger,
+    ) {
         let seconds = now.saturating_duration_since(self.at).as_secs_f64();
-        let mut sum = metrics.conservation();
-        if !self.connections.is_empty() {
-            // Of the same snapshots as the records of the connections.
-            sum = Conservation::default();
-            for (before, connection) in self.connections.iter_mut().zip(several(metrics)) {
-                let counted = connection.conservation();
-                sum = sum + counted;
-                // There may be many, and most of them may be idle.
-                if counted != *before {
-                    let reconnects = connection.reconnects().values().sum::<u64>();
-                    info!(log, "summary"; Counted { before, counted: &counted, seconds },
-                        keys::RECONNECTS => reconnects,
-                        keys::CONNECTION => &**connection.name());
-                }
-                *before = counted;
-            }
+        let changes = self.connections.iter().zip(&connections).zip(several(metrics));
+        // There may be many, and most of them may be idle.
+        for ((before, counted), connection) in changes.filter(|((before, now), _)| before != now) {
+            let reconnects = connection.reconnects().values().sum::<u64>();
+            info!(log, "summary"; events::SUMMARY, Counted { before, counted, seconds },
+                keys::RECONNECTS => reconnects,
+                keys::CONNECTION => &**connection.name());
         }
         let latencies = metrics.take_latencies();
-        let held: Vec<_> = metrics.holds().iter().map(|hold| hold.place.to_string()).collect();
-        let notes = metrics.notes();
-        let dropped = drops(&self.notes, &notes, metrics);
-        info!(log, "summary";
-            Counted { before: &self.counted, counted: &sum, seconds },
+        info!(log, "summary"; events::SUMMARY,
+            Counted { before: &self.said.counted, counted: &said.counted, seconds },
             keys::P50_US => latencies.value_at_quantile(0.50),
             keys::P99_US => latencies.value_at_quantile(0.99),
             keys::MAX_US => latencies.max(),
-            keys::RESTARTS => metrics.restarts_total(),
-            keys::RECONNECTS => metrics.reconnects_total(),
-            keys::DROPPED => dropped,
-            keys::HELD => held.join(","));
-        self.at = now;
-        self.counted = sum;
-        self.notes = notes;
+            keys::RESTARTS => said.restarts,
+            keys::RECONNECTS => said.reconnects,
+            keys::DROPPED => drops(&self.said.notes, &said.notes, metrics),
+            keys::HELD => &said.held);
+        self.has_moved = said != self.said;
+        (self.at, self.said, self.connections) = (now, said, connections);
     }
+}
+
+/// What each connection has counted, if there are several.
+fn counted(metrics: &Metrics) -> Vec<Conservation> {
+    several(metrics).iter().map(ConnectionMetrics::conservation).collect()
 }
 
 /// Of each route that dropped messages since `before`: how many it has dropped until now, by reason. There may be
@@ -136,8 +195,6 @@ fn per_second(before: u64, after: u64, seconds: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::message::Stamp;
     use crate::observe::test_support::{json_lines, json_log};
@@ -149,7 +206,7 @@ mod tests {
         let (logging, lines) = json_log();
         let metrics = Metrics::default();
         let start = Instant::now();
-        let mut summary = Summary::new(start, &metrics);
+        let mut summary = Summary::new(Duration::from_secs(10), start, &metrics);
         metrics.connection(SourceId(0)).set_conservation(Conservation {
             received: 400,
             redelivered: 3,
@@ -206,6 +263,107 @@ mod tests {
         assert_eq!((&records[1]["rate_in_per_s"], &records[1]["max_us"]), (&0.into(), &0.into()));
     }
 
+    const TICK: Duration = Duration::from_secs(1);
+
+    /// At which seconds a record is written, looked at each second for so many; `change` says what happens before
+    /// each look. Ticks are a bit too early and too late.
+    fn written_at(every: u64, seconds: u64, mut change: impl FnMut(u64, &Metrics)) -> Vec<u64> {
+        let (logging, lines) = json_log();
+        let (metrics, start) = (Metrics::default(), Instant::now());
+        let mut summary = Summary::new(Duration::from_secs(every), start, &metrics);
+        let mut written = Vec::new();
+        for second in 1..=seconds {
+            change(second, &metrics);
+            let early = Duration::from_millis(second * 7 % 40);
+            let now = start + Duration::from_secs(second) - early;
+            let before = lines.text().len();
+            summary.look(now, TICK, &metrics, &logging.logger());
+            logging.flush();
+            if lines.text().len() > before {
+                written.push(second);
+            }
+        }
+        written
+    }
+
+    fn receive(metrics: &Metrics, received: u64) {
+        let counted = Conservation { received, delivered: received, ..Default::default() };
+        metrics.connection(SourceId(0)).set_conservation(counted);
+    }
+
+    #[test]
+    fn a_bridge_at_rest_says_so_once_a_minute() {
+        assert_eq!(written_at(10, 200, |_, _| {}), [10, 70, 130, 190]);
+        assert_eq!(written_at(300, 1000, |_, _| {}), [300, 600, 900], "not more often than asked");
+    }
+
+    #[test]
+    fn a_bridge_that_works_says_so_in_each_interval() {
+        let works = |second, metrics: &Metrics| receive(metrics, second);
+        assert_eq!(written_at(10, 35, works), [10, 20, 30]);
+        assert_eq!(written_at(1, 5, works), [1, 2, 3, 4, 5], "each tick, though some come early");
+    }
+
+    #[test]
+    fn one_message_at_rest_is_told_at_once_and_then_that_it_rests_again() {
+        let one = |second, metrics: &Metrics| {
+            if second == 45 {
+                receive(metrics, 1);
+            }
+        };
+        assert_eq!(written_at(10, 150, one), [10, 45, 55, 115]);
+    }
+
+    #[test]
+    fn what_is_held_restarts_and_drops_are_news_without_a_message() {
+        let hold = Hold { place: HeldPlace::DeadLetter, reason: "full".into() };
+        let told = |happens: &dyn Fn(&Metrics)| {
+            written_at(10, 60, |second, metrics| {
+                if second == 33 {
+                    happens(metrics);
+                }
+            })
+        };
+        assert_eq!(told(&|metrics| metrics.set_holds(vec![hold.clone()])), [10, 33, 43]);
+        assert_eq!(told(&|metrics| metrics.count_restart("mqtt", "panic")), [10, 33, 43]);
+        let reconnects = |metrics: &Metrics| {
+            metrics.connection(SourceId(0)).count_reconnect("refused");
+        };
+        assert_eq!(told(&reconnects), [10, 33, 43]);
+        let fell_back = ((RouteId(0), Note::TimestampFellBack), 1);
+        assert_eq!(told(&|metrics| metrics.count_notes([fell_back].into())), [10, 33, 43]);
+    }
+
+    #[test]
+    fn the_latencies_of_a_record_are_all_since_the_one_before() {
+        let (logging, lines) = json_log();
+        let (metrics, start) = (Metrics::default(), Instant::now());
+        let mut summary = Summary::new(Duration::from_secs(10), start, &metrics);
+        for second in 1..=10 {
+            let received_at = Stamp { wall_us: 0, instant: start };
+            let at = Stamp { instant: start + Duration::from_micros(second * 100), ..received_at };
+            metrics.record_delivered(&[Delivered {
+                source: SourceId(0),
+                route: RouteId(0),
+                received_at,
+                produced_at: received_at,
+                delivered_at: at,
+                count: 1,
+            }]);
+            receive(&metrics, second);
+            let now = start + Duration::from_secs(second);
+            summary.look(now, TICK, &metrics, &logging.logger());
+        }
+        logging.flush();
+        let records = json_lines(&lines);
+        assert_eq!(records.len(), 1);
+        // Two digits are kept.
+        let us = |key: &str| records[0][key].as_u64().expect("a latency");
+        assert!((500..=503).contains(&us("p50_us")), "{}", records[0]);
+        assert!((1000..=1007).contains(&us("max_us")), "{}", records[0]);
+        assert_eq!(records[0]["rate_in_per_s"], 1);
+    }
+
     #[test]
     fn the_summary_names_the_routes_that_dropped_since_the_one_before_and_few_of_many() {
         use crate::message::RouteName;
@@ -241,7 +399,7 @@ mod tests {
         let (logging, lines) = json_log();
         let metrics = Metrics::new(["east".into(), "west".into()]);
         let start = Instant::now();
-        let mut summary = Summary::new(start, &metrics);
+        let mut summary = Summary::new(Duration::from_secs(10), start, &metrics);
         for (source, received) in [(SourceId(0), 10), (SourceId(1), 32)] {
             let counted = Conservation { received, delivered: received, ..Default::default() };
             metrics.connection(source).set_conservation(counted);

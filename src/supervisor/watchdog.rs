@@ -11,7 +11,7 @@ use super::readiness::silent_max;
 use super::service_manager::ServiceManager;
 use super::thread::{Stop, StoppableThread};
 use crate::exit::Exit;
-use crate::observe::{Logging, keys};
+use crate::observe::{Logging, events, keys};
 
 /// The watchdog's thread. It checks all heartbeats several times in `hang_after`.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Watchdog {
         logging: Logging,
     ) -> io::Result<Self> {
         Self::start_with(heartbeats, hang_after, manager, move |hang| {
-            error!(logging.logger().new(o!(keys::COMPONENT => "watchdog")), "actor hangs";
+            error!(logging.logger().new(o!(keys::COMPONENT => "watchdog")), "actor hangs"; events::ACTOR_HANGS,
                 keys::ACTOR => &*hang.actor,
                 keys::SILENT_MS => u64::try_from(hang.silent.as_millis()).unwrap_or(u64::MAX),
                 keys::EXIT_CODE => Exit::Hung.code());

@@ -22,7 +22,7 @@ pub fn cut_twenty_times(story: &Story, transports: &[Transport]) {
         for line in &lines {
             // While it catches up, Mosquitto writes and hardly reads: thousands of PUBACKs would
             // be lost with the connection. So: caught up, half a second of the usual load, cut.
-            let behind = || line.publisher.published() - line.reader.distinct();
+            let behind = || line.publisher.published().saturating_sub(line.reader.distinct());
             eventually("the bridge has caught up", PATIENT, || behind() < 200);
             line.wait_delivered(line.reader.distinct() + 500);
             eventually("the bridge has caught up", PATIENT, || behind() < 200);

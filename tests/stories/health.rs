@@ -51,6 +51,14 @@ fn readiness_names_what_is_missing_at_the_start_and_what_fails_later() {
         assert_eq!(code, Some(1));
         assert!(said.contains("mqtt_disconnected") && said.contains("kafka_unreachable"), "{said}");
         assert_eq!(healthcheck(bridge, &["--live"]).0, Some(0));
+        // Not at once: a start may take a while.
+        let told = bridge.log().wait_for("the log says so", PATIENT, |record| {
+            record["event"] == "not_ready"
+                && record["reason"] == "kafka_unreachable, mqtt_disconnected"
+        });
+        assert!(log::mentions(&told, "mqtt: mqtt_disconnected: "), "{told}");
+        assert_eq!(told["help"], "docs/operations.md#not-ready");
+        assert_eq!(bridge.log().count(|record| record["event"] == "ready"), 0);
     }
     mosquitto.run();
     bridges.iter().for_each(|(_, http, _)| http.wait_reasons(&["kafka_unreachable"], WITHIN));
@@ -60,6 +68,7 @@ fn readiness_names_what_is_missing_at_the_start_and_what_fails_later() {
     all("Kafka topic created", &|http| http.wait_ready(WITHIN));
     for (bridge, ..) in &bridges {
         assert_eq!(healthcheck(bridge, &[]), (Some(0), String::new()));
+        bridge.log().wait_for("the log says so", SOON, |record| record["event"] == "ready");
     }
 
     kafka.freeze();

@@ -24,8 +24,16 @@ impl ConfigFile {
             .set("mqtt", "reconnect_max", "1s")
             .set("kafka", "brokers", json!(kafka.split(',').collect::<Vec<_>>()))
             .set("http", "listen", "off")
-            .set("log", "format", "json");
+            .set("log", "format", "json")
+            // The stories wait for what summaries say.
+            .set("log", "summary", "1s");
         config
+    }
+
+    /// Leaves a key out, for a program that does not know it.
+    pub fn unset(&mut self, section: &str, key: &str) -> &mut Self {
+        self.sections.get_mut(section).and_then(|keys| keys.remove(key));
+        self
     }
 
     /// Sets one key. Strings, numbers, booleans and lists of them are the same in JSON and in TOML.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use mqtt_kafka_bridge::observe::events;
 use serde_json::Value;
+use slog::Level;
 
 use super::eventually_some;
 
@@ -121,11 +123,14 @@ impl Log {
         eventually_some(what, deadline, || self.find(&wanted))
     }
 
-    /// Asserts that each line is a JSON object and that each summary balances.
+    /// Asserts that each line is a JSON object with an event of the table at its level, and that each summary
+    /// balances.
     #[track_caller]
     pub fn assert_sound(&self) {
         self.with(|read| {
             assert_eq!(read.strange, Vec::<String>::new(), "lines that are not JSON objects");
+            let foreign: Vec<_> = read.records.iter().filter(|record| !has_event(record)).collect();
+            assert_eq!(foreign, Vec::<&Value>::new(), "lines without an event of the table");
             for record in read.records.iter().filter(|record| is_summary(record)) {
                 assert!(Summary::from_record(record).balances(), "does not balance: {record}");
             }
@@ -173,9 +178,23 @@ impl Taken {
     }
 }
 
-/// The record that comes each second; not that of one connection of several.
+/// The summary of the whole bridge; not that of one connection of several.
 fn is_summary(record: &Value) -> bool {
     record["msg"] == "summary" && record["connection"].is_null()
+}
+
+/// Whether the record has an event of the table, and the level that is the event's there.
+fn has_event(record: &Value) -> bool {
+    let event = events::ALL.iter().find(|event| record["event"] == event.name());
+    let written = |level| match level {
+        Level::Critical => "crit",
+        Level::Error => "error",
+        Level::Warning => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    event.is_some_and(|event| event.level().is_none_or(|level| record["level"] == written(level)))
 }
 
 /// Whether any text in `record` contains `text`.

@@ -7,8 +7,9 @@ use slog::{Logger, debug, error, info, warn};
 
 use crate::kafka::classify;
 use crate::kafka::delivery::output::Told;
+use crate::observe::events::Event;
 use crate::observe::panics::PanicReport;
-use crate::observe::{LogLimiter, Metrics, diagnosis, keys};
+use crate::observe::{LogLimiter, Metrics, diagnosis, events, keys};
 
 /// A repeated warning appears once in this time.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
@@ -74,23 +75,23 @@ impl Teller {
         self.away_is_told = false;
     }
 
-    pub(super) fn panicked(&mut self, what: &'static str, panic: &PanicReport) {
+    pub(super) fn panicked(&mut self, event: Event, what: &'static str, panic: &PanicReport) {
         if let Some(suppressed) = self.panics.pass(Instant::now()) {
-            error!(self.log, "{}", what; keys::ACTOR => &self.actor,
+            error!(self.log, "{}", what; event, keys::ACTOR => &self.actor,
                 keys::PANIC => &panic.message, keys::LOCATION => &panic.location,
                 keys::SUPPRESSED => suppressed);
         }
     }
 
     pub(super) fn not_started(&self, error: &str) {
-        error!(self.log, "producer not started"; keys::ERROR => error);
+        error!(self.log, "producer not started"; events::PRODUCER_NOT_STARTED, keys::ERROR => error);
     }
 
     /// It will be tried again.
     pub(super) fn not_started_yet(&mut self, why: &str) {
         self.waits_for_files = true;
         if let Some(suppressed) = self.waiting.pass(Instant::now()) {
-            error!(self.log, "producer cannot be made, messages wait until it can";
+            error!(self.log, "producer cannot be made, messages wait until it can"; events::PRODUCER_NOT_MADE,
                 keys::ERROR => why, keys::SUPPRESSED => suppressed);
         }
         self.metrics.health().set_producer_failing(Some(format!("it cannot be made: {why}")));
@@ -99,7 +100,7 @@ impl Teller {
     /// Kafka has not answered about Kafka topics. It is asked again.
     pub(super) fn not_asked(&mut self, why: &str) {
         if let Some(suppressed) = self.not_asked.pass(Instant::now()) {
-            warn!(self.log, "kafka does not answer about kafka topics"; keys::DETAIL => why,
+            warn!(self.log, "kafka does not answer about kafka topics"; events::KAFKA_TOPICS_UNKNOWN, keys::DETAIL => why,
                 keys::SUPPRESSED => suppressed);
         }
     }
@@ -116,7 +117,7 @@ impl Teller {
         let (log, health) = (&self.log, self.metrics.health());
         match told {
             Told::Started(epoch) if self.tells_start => {
-                info!(log, "producer started"; keys::EPOCH => epoch.0,
+                info!(log, "producer started"; events::PRODUCER_STARTED, keys::EPOCH => epoch.0,
                     keys::KAFKA_BROKERS => &self.brokers);
             }
             Told::Started(_) => {}
@@ -124,7 +125,7 @@ impl Teller {
                 let suppressed = self.failures.pass(now);
                 self.tells_start = suppressed.is_some();
                 if let Some(suppressed) = suppressed {
-                    warn!(log, "producer failed, replacing it"; keys::EPOCH => epoch.0,
+                    warn!(log, "producer failed, replacing it"; events::PRODUCER_FAILED, keys::EPOCH => epoch.0,
                         keys::DETAIL => detail, keys::SUPPRESSED => suppressed);
                 }
                 self.metrics.count_restart("producer", "fatal_error");
@@ -134,11 +135,11 @@ impl Teller {
             }
             Told::Rotated { epoch, why } => {
                 self.tells_start = true;
-                info!(log, "replacing the producer"; keys::REASON => why, keys::EPOCH => epoch.0);
+                info!(log, "replacing the producer"; events::PRODUCER_REPLACED, keys::REASON => why, keys::EPOCH => epoch.0);
             }
             Told::NotFound { kafka_topic, absence } => {
                 if let Some(suppressed) = self.not_found.pass(now) {
-                    warn!(log, "kafka topic that a template names cannot be used";
+                    warn!(log, "kafka topic that a template names cannot be used"; events::KAFKA_TOPIC_UNUSABLE,
                         keys::KAFKA_TOPIC => kafka_topic, keys::DETAIL => absence.detail(),
                         keys::SUPPRESSED => suppressed);
                 }
@@ -146,27 +147,27 @@ impl Teller {
             Told::Delivers => health.set_producer_failing(None),
             Told::Refused { kafka_topic, code, sentence } => {
                 if let Some(suppressed) = self.warnings.pass(now) {
-                    warn!(log, "record refused"; keys::KAFKA_TOPIC => kafka_topic,
+                    warn!(log, "record refused"; events::RECORD_REFUSED, keys::KAFKA_TOPIC => kafka_topic,
                         keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
                         keys::DETAIL => sentence, keys::SUPPRESSED => suppressed);
                 }
             }
             Told::RefusesAll { kafka_topic, code, sentence, dead_lettered } => {
-                error!(log, "kafka topic refuses every record, holding it";
+                error!(log, "kafka topic refuses every record, holding it"; events::KAFKA_TOPIC_HELD,
                     keys::KAFKA_TOPIC => kafka_topic, keys::REASON => classify::name(code),
                     keys::KAFKA_ERROR_CODE => code, keys::DETAIL => sentence,
                     keys::DEAD_LETTERED => dead_lettered);
             }
             Told::Held { holds, blocked } => {
                 if let Some((why, suppressed)) = blocked {
-                    error!(log, "dead letter not written"; keys::ERROR => why,
+                    error!(log, "dead letter not written"; events::DEAD_LETTER_BLOCKED, keys::ERROR => why,
                         keys::SUPPRESSED => suppressed);
                 }
                 self.metrics.set_holds(holds);
             }
             Told::Dropped { count, why } => {
                 if let Some(suppressed) = self.dropped.pass(now) {
-                    warn!(log, "messages that no route matches are dropped"; keys::REASON => why,
+                    warn!(log, "messages that no route matches are dropped"; events::UNMATCHED_DROPPED, keys::REASON => why,
                         keys::COUNT => count, keys::SUPPRESSED => suppressed);
                 }
                 health.set_unmatched_dropped(Some(why.to_owned()));
@@ -176,23 +177,25 @@ impl Teller {
                 health.set_unmatched_dropped(Some(why));
             }
             Told::UnmatchedWritten => health.set_unmatched_dropped(None),
-            Told::Panicked(panic) => self.panicked("panic on one message", panic),
+            Told::Panicked(panic) => {
+                self.panicked(events::RECORD_PANICKED, "panic on one message", panic);
+            }
             Told::StaleBatch { epoch, count } => {
-                debug!(log, "batch for another epoch"; keys::EPOCH => epoch.0, keys::COUNT => count);
+                debug!(log, "batch for another epoch"; events::BATCH_STALE, keys::EPOCH => epoch.0, keys::COUNT => count);
             }
             Told::Unconfirmed { since, is_reachable } => {
                 health.set_unconfirmed(since.as_ref().map(Instant::elapsed));
                 if let Some(since) = since.filter(|_| is_reachable)
                     && let Some(suppressed) = self.unconfirmed.pass(now)
                 {
-                    warn!(log, "no acknowledgement from kafka"; keys::ELAPSED_MS => elapsed_ms(since),
+                    warn!(log, "no acknowledgement from kafka"; events::KAFKA_UNCONFIRMED, keys::ELAPSED_MS => elapsed_ms(since),
                         keys::SUPPRESSED => suppressed);
                 }
             }
             Told::ClientError { code, detail } => {
                 if let Some(suppressed) = self.warnings.pass(now) {
                     let likely = diagnosis::of_kafka(code, detail, true).map(ToString::to_string);
-                    warn!(log, "kafka client error"; keys::REASON => classify::name(code),
+                    warn!(log, "kafka client error"; events::KAFKA_CLIENT_ERROR, keys::REASON => classify::name(code),
                         keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail,
                         keys::LIKELY => likely, keys::SUPPRESSED => suppressed);
                 }
@@ -203,20 +206,20 @@ impl Teller {
                 let suppressed = self.away.pass(now);
                 self.away_is_told = suppressed.is_some();
                 if let Some(suppressed) = suppressed {
-                    warn!(log, "all kafka brokers unreachable"; keys::DETAIL => detail,
+                    warn!(log, "all kafka brokers unreachable"; events::KAFKA_UNREACHABLE, keys::DETAIL => detail,
                         keys::SUPPRESSED => suppressed);
                 }
             }
             Told::StillAway { since } => {
                 if self.still_away.pass(now).is_some() {
                     self.away_is_told = true;
-                    warn!(log, "all kafka brokers still unreachable";
+                    warn!(log, "all kafka brokers still unreachable"; events::KAFKA_UNREACHABLE,
                         keys::ELAPSED_MS => elapsed_ms(since));
                 }
             }
             Told::Back { since } => {
                 if std::mem::take(&mut self.away_is_told) {
-                    info!(log, "kafka reachable again"; keys::ELAPSED_MS => elapsed_ms(since));
+                    info!(log, "kafka reachable again"; events::KAFKA_REACHABLE, keys::ELAPSED_MS => elapsed_ms(since));
                 }
             }
             Told::Failing(details) => health.set_failing_partitions(details),

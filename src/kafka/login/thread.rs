@@ -10,7 +10,8 @@ use super::{Login, fetch};
 use crate::backoff::Backoff;
 use crate::config::{TokenSource, filled, try_together};
 use crate::file_watch::FileWatch;
-use crate::observe::{LogLimiter, keys};
+use crate::observe::events::Event;
+use crate::observe::{LogLimiter, events, keys};
 use crate::supervisor::{Stop, StoppableThread};
 
 /// How often the files are looked at. A change is used once two looks have found the same.
@@ -142,10 +143,11 @@ impl Worker {
         if self.password.has_changed() {
             match self.login.renew_password() {
                 Ok(()) => {
-                    info!(self.log, "kafka password changed, it is used from the next login on")
+                    info!(self.log, "kafka password changed, it is used from the next login on"; events::KAFKA_PASSWORD_RENEWED)
                 }
                 Err(why) => {
-                    self.warn("kafka password changed and cannot be read, keeping the last", &why)
+                    let what = "kafka password changed and cannot be read, keeping the last";
+                    self.warn(events::KAFKA_PASSWORD_UNUSABLE, what, &why);
                 }
             }
         }
@@ -155,6 +157,7 @@ impl Worker {
                 Err(why) => {
                     let why = self.login.secrets().hide(&why);
                     self.warn(
+                        events::KAFKA_CERTIFICATE_UNUSABLE,
                         "kafka certificate files changed and cannot be used, keeping the last",
                         &why,
                     );
@@ -199,7 +202,7 @@ impl Worker {
         match (renewed, lifetime) {
             (Ok(()), Some(pause)) => {
                 if tokens.is_failing || !tokens.had_one {
-                    info!(self.log, "token for kafka fetched");
+                    info!(self.log, "token for kafka fetched"; events::KAFKA_TOKEN_FETCHED);
                 }
                 (tokens.is_failing, tokens.had_one) = (false, true);
                 tokens.backoff.reset();
@@ -210,15 +213,15 @@ impl Worker {
                 tokens.is_failing = true;
                 let pause = tokens.backoff.pause(fastrand::f64());
                 tokens.wait(pause);
-                self.warn("no token for kafka", &why);
+                self.warn(events::KAFKA_TOKEN_MISSING, "no token for kafka", &why);
             }
             (Ok(()), None) => {}
         }
     }
 
-    fn warn(&mut self, what: &'static str, why: &str) {
+    fn warn(&mut self, event: Event, what: &'static str, why: &str) {
         if let Some(suppressed) = self.warnings.pass(Instant::now()) {
-            warn!(self.log, "{}", what; keys::ERROR => why, keys::SUPPRESSED => suppressed);
+            warn!(self.log, "{}", what; event, keys::ERROR => why, keys::SUPPRESSED => suppressed);
         }
     }
 }
