@@ -82,7 +82,9 @@ mod tests {
             assert_eq!(one.names, ["localhost", "127.0.0.1"]);
             assert!(Certificate::read(&key).expect_err("a key").contains("found no certificate"));
         }
-        assert!(Certificate::read(dir.path()).expect_err("a directory").contains("expected a file"));
+        assert!(
+            Certificate::read(dir.path()).expect_err("a directory").contains("expected a file")
+        );
         assert!(Certificate::read(&dir.path().join("gone")).is_err());
     }
 }

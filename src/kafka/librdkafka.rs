@@ -398,8 +398,7 @@ impl Client {
         // SAFETY: the description is valid, and so is all that belongs to it, with as many elements as is said.
         self.describe(names, true, within, |kafka_topic| unsafe {
             let mut count = 0;
-            let partitions =
-                sys::rd_kafka_TopicDescription_partitions(kafka_topic, &raw mut count);
+            let partitions = sys::rd_kafka_TopicDescription_partitions(kafka_topic, &raw mut count);
             let partitions = (0..count).map(|at| {
                 let partition = partitions.add(at).read();
                 let (mut replicas, mut in_sync) = (0, 0);
@@ -620,8 +619,7 @@ impl Client {
         let event = self.admin(op, within, false, |options, queue| unsafe {
             let list = sys::rd_kafka_topic_partition_list_new(0);
             for (name, (_, partition)) in names.iter().zip(partitions) {
-                let added =
-                    sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), *partition);
+                let added = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), *partition);
                 (&raw mut (*added).offset).write(NEWEST);
             }
             sys::rd_kafka_ListOffsets(self.handle, list, options, queue);
@@ -1152,10 +1150,7 @@ fn opaque<T>(kept: &Arc<T>) -> *mut c_void {
 ///
 /// # Safety
 /// `first` has `count` elements, or is null.
-unsafe fn operations(
-    first: *const sys::rd_kafka_AclOperation_t,
-    count: usize,
-) -> Option<Vec<u32>> {
+unsafe fn operations(first: *const sys::rd_kafka_AclOperation_t, count: usize) -> Option<Vec<u32>> {
     const _: () = assert!(size_of::<sys::rd_kafka_AclOperation_t>() == size_of::<u32>());
     // SAFETY: the caller's promise; read as numbers, which any of them is.
     let number = |at| unsafe { first.cast::<u32>().add(at).read() };

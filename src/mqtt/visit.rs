@@ -497,7 +497,9 @@ async fn expiry(
     };
     match timeout(mqtt.connect_timeout, asking).await {
         Ok(found) => Some(found),
-        Err(_) => Some(Err(Lost::new(lost::CONNACK_TIMEOUT, "no CONNACK within mqtt.connect_timeout"))),
+        Err(_) => {
+            Some(Err(Lost::new(lost::CONNACK_TIMEOUT, "no CONNACK within mqtt.connect_timeout")))
+        }
     }
 }
 
