@@ -61,18 +61,17 @@ async fn look(file: &str, config: &Arc<Config>, telling: &mut Telling) {
     }
     let mut seen = BTreeSet::new();
     for mqtt in &config.connections {
-        telling.add(session(config, mqtt));
         // The members of a section differ in their client ids alone.
-        if !seen.insert(Arc::clone(&mqtt.section)) {
-            continue;
+        if seen.insert(Arc::clone(&mqtt.section)) {
+            let routes = config.routes_of(mqtt);
+            let own = ask::own_mqtt_certificate(mqtt);
+            let mut addresses = Vec::new();
+            for address in &mqtt.addresses {
+                addresses.push(ask::mqtt(mqtt, &routes, address).await);
+            }
+            telling.add(judge::mqtt::connection(mqtt, &routes, own.as_ref(), &addresses));
         }
-        let routes = config.routes_of(mqtt);
-        let own = ask::own_mqtt_certificate(mqtt);
-        let mut addresses = Vec::new();
-        for address in &mqtt.addresses {
-            addresses.push(ask::mqtt(mqtt, &routes, address).await);
-        }
-        telling.add(judge::mqtt::connection(mqtt, &routes, own.as_ref(), &addresses));
+        telling.add(session(config, mqtt));
     }
     let facts = ask::kafka(config).await;
     let (findings, answering) = judge::kafka::cluster(&facts);

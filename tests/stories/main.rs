@@ -15,6 +15,7 @@ mod connection;
 mod connections;
 mod dead_letters;
 mod diagnosis;
+mod doctor;
 mod fan_out;
 mod faults_over_tls;
 mod filters;

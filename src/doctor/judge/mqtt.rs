@@ -235,6 +235,10 @@ fn not_let_in(of: &str, visit: &Visit, not: &NotAccepted) -> Finding {
         );
         return MQTT_CLIENT_ID.warning(of, found, cure);
     }
+    // A broker refuses our certificate behind the handshake (TLS 1.3).
+    if lost.reason.starts_with("tls_") {
+        return failed(MQTT_TLS, of, lost);
+    }
     let cure = match (likely, lost.reason) {
         (Some(likely), _) => cure(format!("CONNACK; likely cause: {}", likely.cause), likely.cure),
         (None, lost::LOGIN_REFUSED) => cure(
