@@ -33,7 +33,7 @@ pub(crate) fn run(args: &DoctorArgs, config: &ConfigArgs) -> Exit {
     let config = match config.load() {
         Ok(config) => Arc::new(config),
         Err(errors) => {
-            telling.add(judge::configuration::illegal(&file, &errors));
+            telling.add(judge::configuration::illegal(&errors));
             telling.finish(&file);
             return Exit::Configuration;
         }

@@ -491,7 +491,7 @@ impl Client {
         &self,
         names: &[&str],
         within: Duration,
-    ) -> Result<Vec<OfKafkaTopic<Vec<(String, String)>>>, CodeAndSentence> {
+    ) -> Result<Vec<OfKafkaTopic<NamesAndValues>>, CodeAndSentence> {
         let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
         let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
         // SAFETY: librdkafka copies the name, and what it makes is ours until it is destroyed.
@@ -715,6 +715,9 @@ impl Drop for Client {
 
 /// librdkafka's code, or Kafka's, and what is said about it.
 pub(super) type CodeAndSentence = (i32, String);
+
+/// The settings of a Kafka topic.
+pub(super) type NamesAndValues = Vec<(String, String)>;
 
 /// The name of a Kafka topic, and what came of it.
 pub(super) type OfKafkaTopic<T> = (String, Result<T, CodeAndSentence>);

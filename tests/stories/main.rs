@@ -16,6 +16,8 @@ mod connections;
 mod dead_letters;
 mod diagnosis;
 mod doctor;
+mod doctor_kafka;
+mod doctor_mqtt;
 mod fan_out;
 mod faults_over_tls;
 mod filters;

@@ -25,10 +25,10 @@ pub(crate) fn legal(file: &str, config: &Config) -> Vec<Finding> {
 }
 
 /// A configuration with errors.
-pub(crate) fn illegal(file: &str, errors: &ConfigErrors) -> Vec<Finding> {
+pub(crate) fn illegal(errors: &ConfigErrors) -> Vec<Finding> {
     let error = |error: String| {
         let cure = cure("a legal configuration", "mend it; the bridge does not start with it");
-        CONFIG.error(file, error, cure)
+        CONFIG.error("configuration", error, cure)
     };
     errors.to_string().lines().map(|line| error(line.to_owned())).collect()
 }
@@ -89,7 +89,7 @@ mod tests {
         let findings = legal("c", &load(&open).expect("legal"));
         assert_eq!(worst(&findings), Level::Warning, "{findings:?}");
         let wrong = LEGAL.replace("a/#", "a/#/b").replace("k:9092", "k");
-        let findings = illegal("c", &load(&wrong).expect_err("two errors"));
+        let findings = illegal(&load(&wrong).expect_err("two errors"));
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(findings.iter().all(|finding| finding.level == Level::Error));
     }

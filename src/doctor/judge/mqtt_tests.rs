@@ -155,6 +155,12 @@ fn each_fault_on_the_way_has_its_finding_and_what_is_behind_it_is_skipped() {
             vec![("mqtt_login", error)],
         ),
         (there(), Some(refused(lost(lost::CLOSED), None)), vec![("mqtt_login", error)]),
+        // Over TLS 1.3 it comes behind CONNECT.
+        (
+            there(),
+            Some(refused(lost(lost::TLS_CLIENT_CERTIFICATE), None)),
+            vec![("mqtt_tls", error)],
+        ),
         (
             there(),
             Some(refused(lost(lost::CONNECTION_REFUSED), Some(0x85))),
