@@ -89,6 +89,12 @@ fn a_name_with_nul_is_refused() {
     let (client, _) = with_cluster(None);
     assert_eq!(client.kafka_topic("a\0b").err(), Some(TOPIC_EXCEPTION));
     assert_eq!(client.ask_leader("a\0b", 0, PATIENCE), Err(TOPIC_EXCEPTION));
+    let codes = [
+        client.describe_in_full(&["a\0b"], PATIENCE).err(),
+        client.describe_settings(&["a\0b"], PATIENCE).err(),
+        client.newest_timestamps(&[("a\0b", 0)], PATIENCE).err(),
+    ];
+    assert!(codes.iter().all(|it| it.as_ref().is_some_and(|(code, _)| *code == INVALID_ARGUMENT)));
 }
 
 #[test]
@@ -134,23 +140,4 @@ fn a_round_is_one_request_however_small_its_records_are() {
         }
         assert_eq!(cluster.produce_requests(), 1, "{count} records of {bytes} bytes");
     }
-}
-
-#[test]
-fn a_kafka_topic_is_described_with_its_partitions_and_a_missing_one_by_its_code() {
-    let (client, cluster) = with_cluster(None);
-    cluster.create_kafka_topic(c"there", 3);
-    cluster.set_kafka_topic_error(c"denied", TOPIC_DENIED);
-    let described = client.describe_in_full(&["there", "denied"], PATIENCE).expect("an answer");
-    let of = |name: &str| described.iter().find(|(of, _)| of == name).map(|(_, found)| found);
-    let there = of("there").expect("asked").as_ref().expect("it is there");
-    let ids: Vec<_> = there.partitions.iter().map(|partition| partition.id).collect();
-    assert_eq!(ids, [0, 1, 2]);
-    assert!(there.partitions.iter().all(|it| it.has_leader && (it.replicas, it.in_sync) == (1, 1)));
-    let denied = of("denied").expect("asked").as_ref().expect_err("denied");
-    assert_eq!(denied.0, TOPIC_DENIED);
-    let counted = client.describe_kafka_topics(&["there"], PATIENCE).expect("an answer");
-    assert_eq!(counted, [("there".to_owned(), Ok(3))]);
-    let nul = client.describe_settings(&["a\0b"], PATIENCE).expect_err("no such name");
-    assert_eq!(nul.0, INVALID_ARGUMENT);
 }

@@ -200,3 +200,15 @@ fn the_cure_is_that_of_the_likely_cause_and_what_is_behind_is_skipped() {
         assert!(findings.iter().any(|it| it.check == check && it.is_skipped), "{}", check.name);
     }
 }
+
+#[test]
+fn a_controller_and_an_old_broker_are_told_apart() {
+    for (requests, words) in [
+        (&[(METADATA, 0, 1)][..], "a controller's"),
+        (&[(PRODUCE, 0, 2), (METADATA, 0, 1)], "Kafka 0.11 or newer"),
+    ] {
+        let (findings, _) = cluster(&greeted(knows(requests)));
+        let told = findings.iter().find(|it| it.check == KAFKA_REQUESTS).expect("one");
+        assert!(told.advice.contains(words), "{told:?}");
+    }
+}

@@ -156,3 +156,15 @@ fn what_templates_name_and_create_is_told() {
     let told = bad(&config, &may(vec![]));
     assert_eq!(told, [info("kafka_topic"), info("kafka_permission"), info("kafka_idempotence")]);
 }
+
+#[test]
+fn a_kafka_topic_that_can_never_have_enough_replicas_needs_more_of_them() {
+    for (partition, words) in
+        [(partition(1, 1), "more replicas"), (partition(3, 1), "start the brokers")]
+    {
+        let visit = Visit { kafka_topics: Ok(vec![with(partition, 2)]), ..visit() };
+        let findings = judge(&config(""), &visit);
+        let told = findings.iter().find(|it| it.check == KAFKA_REPLICAS).expect("one");
+        assert!(told.advice.contains(words), "{told:?}");
+    }
+}
