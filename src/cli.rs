@@ -9,6 +9,7 @@ use crate::config_args::ConfigArgs;
 const EXAMPLES: &str = "\
 Examples:
   mqtt-kafka-bridge check --config config.toml
+  mqtt-kafka-bridge doctor --config config.toml
   mqtt-kafka-bridge run --config config.toml
   mqtt-kafka-bridge map --config config.toml --payload 21.5 sensors/berlin/d7/temp
   mqtt-kafka-bridge healthcheck --config config.toml
@@ -41,6 +42,9 @@ pub(crate) enum Command {
     /// message becomes a record or is dropped by a filter, 1 if one goes to the dead letter or matches no route.
     /// With --live it connects to the MQTT brokers, and never to Kafka
     Map(Box<MapCommand>),
+    /// Check both sides with the configuration, from DNS to permissions, and say what to do. A bridge that runs is not
+    /// disturbed, and nothing is written to Kafka. Exit code 1 if there is an error
+    Doctor(DoctorCommand),
     /// List, show, export and replay dead letters, from the bridge's file or Kafka topic
     DeadLetters(Box<crate::dead_letters::args::DeadLettersArgs>),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
@@ -91,6 +95,17 @@ pub(crate) struct MapCommand {
     #[command(flatten)]
     pub map: crate::map::MapArgs,
     /// The configuration whose routes are asked
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What to look at, and how it is told.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorCommand {
+    /// How the findings are told
+    #[command(flatten)]
+    pub doctor: crate::doctor::args::DoctorArgs,
+    /// The configuration of the bridge
     #[command(flatten)]
     pub config: ConfigArgs,
 }

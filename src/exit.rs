@@ -107,6 +107,12 @@ pub const ENDINGS: &[Ending] = &[
     ),
     ending(
         0,
+        &["doctor"],
+        "no error was found, with --strict no warning either",
+        "read the warnings",
+    ),
+    ending(
+        0,
         &["dead-letters"],
         "all that were chosen are listed, shown or exported; replay: they are in Kafka",
         "nothing",
@@ -126,6 +132,12 @@ pub const ENDINGS: &[Ending] = &[
         &["map"],
         "a message goes to the dead letter, or no route matches it",
         "mend the route, or the message",
+    ),
+    ending(
+        1,
+        &["doctor"],
+        "an error was found; --strict: or a warning",
+        "each finding says what to do; docs/doctor.md",
     ),
     ending(
         1,
@@ -189,6 +201,12 @@ pub const ENDINGS: &[Ending] = &[
         &["check", "map"],
         "the configuration is wrong, or check cannot use a file that it names",
         "read stderr, which has every error",
+    ),
+    ending(
+        78,
+        &["doctor"],
+        "the configuration is wrong: nothing else was looked at",
+        "the findings have every error; docs/configuration.md",
     ),
     ending(
         78,

@@ -41,6 +41,8 @@ pub mod visible;
 pub mod observe;
 mod command;
 pub mod file_watch;
+pub mod certificate;
+pub mod reach;
 pub mod http;
 pub mod failpoint;
 pub mod exit;

@@ -9,6 +9,7 @@ mod cli;
 mod commands;
 mod config_args;
 mod dead_letters;
+mod doctor;
 mod lines;
 mod map;
 mod manual;
@@ -44,6 +45,7 @@ fn obey(command: Command) -> ExitCode {
         Command::Check(args) => commands::check(&args).into(),
         Command::Map(args) => commands::map(&args).into(),
         Command::DeadLetters(args) => dead_letters::run(&args).into(),
+        Command::Doctor(args) => doctor::run(&args.doctor, &args.config).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),
         Command::Completions(args) => commands::completions(&args).into(),
         Command::Man => commands::man().into(),

@@ -22,6 +22,33 @@ const ANSWER_MAX: u64 = 1 << 20;
 /// # Errors
 /// Why it is not so, or why it cannot be asked; a readable sentence.
 pub fn check(http: &HttpConfig, live: bool) -> Result<(), String> {
+    let path = if live { "/livez" } else { "/readyz" };
+    match look(http, path)? {
+        Health { is_good: true, .. } => Ok(()),
+        Health { reasons, .. } => Err(reasons.join("\n")),
+    }
+}
+
+/// What a page says of the bridge's health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// It is ready, or alive.
+    pub is_good: bool,
+    /// Why it is not, one line each.
+    pub reasons: Vec<String>,
+    /// What does not make it unready, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Asks `/readyz` of the bridge that runs with this configuration on this machine, as [`check`] does.
+///
+/// # Errors
+/// Why it cannot be asked; a readable sentence.
+pub fn readiness(http: &HttpConfig) -> Result<Health, String> {
+    look(http, "/readyz")
+}
+
+fn look(http: &HttpConfig, path: &str) -> Result<Health, String> {
     let listen = http.listen.ok_or(
         "http.listen: expected an address to ask, found \"off\": there is no health to check",
     )?;
@@ -30,7 +57,6 @@ pub fn check(http: &HttpConfig, live: bool) -> Result<(), String> {
                     start, and is known only to its log"
             .to_owned());
     }
-    let path = if live { "/livez" } else { "/readyz" };
     let address = reachable(listen);
     let is_tls = http.cert_file.is_some();
     let scheme = if is_tls { "https" } else { "http" };
@@ -138,27 +164,31 @@ fn in_time(error: io::Error) -> io::Error {
     }
 }
 
-/// Reads an answer: its status, and with 503 its reasons.
-fn judge(answer: &str, path: &str) -> Result<(), String> {
+/// Reads an answer: its status, its reasons and warnings.
+fn judge(answer: &str, path: &str) -> Result<Health, String> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let status = head.split(' ').nth(1).filter(|_| head.starts_with("HTTP/1."));
-    match status {
-        Some("200") => return Ok(()),
-        Some("503") => {}
+    let is_good = match status {
+        Some("200") => true,
+        Some("503") => false,
         _ => {
             let line = head.lines().next().unwrap_or_default();
             return Err(format!(
                 "expected 200 or 503 for {path}, found {line:?}: is it the bridge?"
             ));
         }
-    }
+    };
     let said: Value = serde_json::from_str(body).unwrap_or_default();
     let text = |value: &Value| Visible(value.as_str().unwrap_or("?")).to_string();
-    let reasons = said["reasons"].as_array().into_iter().flatten().map(|reason| {
-        let [component, code, detail] = ["component", "reason", "detail"].map(|k| text(&reason[k]));
-        format!("{component}: {code}: {detail}")
-    });
-    Err(reasons.collect::<Vec<_>>().join("\n"))
+    let lines = |name: &str| {
+        let lines = said[name].as_array().into_iter().flatten().map(|reason| {
+            let [component, code, detail] =
+                ["component", "reason", "detail"].map(|k| text(&reason[k]));
+            format!("{component}: {code}: {detail}")
+        });
+        lines.collect()
+    };
+    Ok(Health { is_good, reasons: lines("reasons"), warnings: lines("warnings") })
 }
 
 #[cfg(test)]
@@ -178,13 +208,17 @@ mod tests {
 
     #[test]
     fn an_answer_is_what_its_status_and_its_reasons_say() {
-        assert_eq!(judge("HTTP/1.1 200 OK\r\nx: y\r\n\r\n{}", "/readyz"), Ok(()));
+        let good = Health { is_good: true, reasons: Vec::new(), warnings: Vec::new() };
+        assert_eq!(judge("HTTP/1.1 200 OK\r\nx: y\r\n\r\n{}", "/readyz"), Ok(good));
         let body = r#"{"ready":false,"reasons":[
             {"component":"kafka","reason":"kafka_unreachable","detail":"no answer"},
-            {"component":"bridge","reason":"draining","detail":"stopping"}]}"#;
+            {"component":"bridge","reason":"draining","detail":"stopping"}],
+            "warnings":[{"component":"mqtt","reason":"insecure","detail":"x"}]}"#;
         let answer = format!("HTTP/1.1 503 Service Unavailable\r\n\r\n{body}");
-        let told = "kafka: kafka_unreachable: no answer\nbridge: draining: stopping";
-        assert_eq!(judge(&answer, "/readyz"), Err(told.to_owned()));
+        let told = ["kafka: kafka_unreachable: no answer", "bridge: draining: stopping"];
+        let found = judge(&answer, "/readyz").expect("the bridge");
+        assert!(!found.is_good && found.reasons == told, "{found:?}");
+        assert_eq!(found.warnings, ["mqtt: insecure: x"]);
         for strange in ["", "SSH-2.0-x", "HTTP/1.1 404 Not Found\r\n\r\n"] {
             assert!(judge(strange, "/readyz").expect_err("strange").contains("is it the bridge?"));
         }

@@ -98,6 +98,9 @@ mod ffi {
         pub(super) fn rd_kafka_topic_result_error(
             result: *const sys::rd_kafka_topic_result_t,
         ) -> c_int;
+        pub(super) fn rd_kafka_ConfigResource_error(
+            resource: *const sys::rd_kafka_ConfigResource_t,
+        ) -> c_int;
         pub(super) fn rd_kafka_purge(client: *mut sys::rd_kafka_t, flags: c_int) -> c_int;
         pub(super) fn rd_kafka_set_log_queue(
             client: *mut sys::rd_kafka_t,
@@ -375,12 +378,61 @@ impl Client {
         names: &[&str],
         within: Duration,
     ) -> Result<Vec<OfKafkaTopic<i32>>, CodeAndSentence> {
+        // SAFETY: the description is valid.
+        self.describe(names, false, within, |kafka_topic| unsafe {
+            let mut partitions = 0;
+            sys::rd_kafka_TopicDescription_partitions(kafka_topic, &raw mut partitions);
+            i32::try_from(partitions).unwrap_or(i32::MAX)
+        })
+    }
+
+    /// The same, with the partitions and what this client may do.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn describe_in_full(
+        &self,
+        names: &[&str],
+        within: Duration,
+    ) -> Result<Vec<OfKafkaTopic<Description>>, CodeAndSentence> {
+        // SAFETY: the description is valid, and so is all that belongs to it, with as many elements as is said.
+        self.describe(names, true, within, |kafka_topic| unsafe {
+            let mut count = 0;
+            let partitions = sys::rd_kafka_TopicDescription_partitions(kafka_topic, &raw mut count);
+            let partitions = (0..count).map(|at| {
+                let partition = partitions.add(at).read();
+                let (mut replicas, mut in_sync) = (0, 0);
+                sys::rd_kafka_TopicPartitionInfo_replicas(partition, &raw mut replicas);
+                sys::rd_kafka_TopicPartitionInfo_isr(partition, &raw mut in_sync);
+                let leader = sys::rd_kafka_TopicPartitionInfo_leader(partition);
+                PartitionDescription {
+                    id: sys::rd_kafka_TopicPartitionInfo_partition(partition),
+                    has_leader: !leader.is_null() && sys::rd_kafka_Node_id(leader) >= 0,
+                    replicas,
+                    in_sync,
+                }
+            });
+            let partitions = partitions.collect();
+            let mut count = 0;
+            let first =
+                sys::rd_kafka_TopicDescription_authorized_operations(kafka_topic, &raw mut count);
+            Description { partitions, operations: operations(first, count) }
+        })
+    }
+
+    fn describe<T>(
+        &self,
+        names: &[&str],
+        with_operations: bool,
+        within: Duration,
+        read: impl Fn(*const sys::rd_kafka_TopicDescription_t) -> T,
+    ) -> Result<Vec<OfKafkaTopic<T>>, CodeAndSentence> {
         let names = c_strings(names)?;
         let mut pointers: Vec<_> = names.iter().map(|name| name.as_ptr()).collect();
         let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         // SAFETY: client, options and queue are valid; the names live until the collection has copied them,
         // which is ours until it is destroyed.
-        let event = self.admin(op, within, |options, queue| unsafe {
+        let event = self.admin(op, within, with_operations, |options, queue| unsafe {
             let kafka_topics =
                 sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
             sys::rd_kafka_DescribeTopics(self.handle, kafka_topics, options, queue);
@@ -396,14 +448,86 @@ impl Client {
                 let name = text(sys::rd_kafka_TopicDescription_name(kafka_topic));
                 let error = sys::rd_kafka_TopicDescription_error(kafka_topic);
                 let found = match ffi::rd_kafka_error_code(error) {
-                    0 => {
-                        let mut partitions = 0;
-                        sys::rd_kafka_TopicDescription_partitions(kafka_topic, &raw mut partitions);
-                        Ok(i32::try_from(partitions).unwrap_or(i32::MAX))
-                    }
+                    0 => Ok(read(kafka_topic)),
                     code => Err((code, text(sys::rd_kafka_error_string(error)))),
                 };
                 (name, found)
+            });
+            Ok(described.collect())
+        }
+    }
+
+    /// Asks what this client may do in the cluster as a whole, and waits at most `within`.
+    ///
+    /// # Errors
+    /// librdkafka's code and sentence: there is no answer.
+    pub(super) fn describe_cluster(
+        &self,
+        within: Duration,
+    ) -> Result<ClusterDescription, CodeAndSentence> {
+        let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER;
+        // SAFETY: client, options and queue are valid.
+        let event = self.admin(op, within, true, |options, queue| unsafe {
+            sys::rd_kafka_DescribeCluster(self.handle, options, queue);
+        })?;
+        // SAFETY: the event is valid and of this kind; all belongs to it.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeCluster_result(event.0);
+            let (mut count, mut nodes) = (0, 0);
+            sys::rd_kafka_DescribeCluster_result_nodes(result, &raw mut nodes);
+            let first =
+                sys::rd_kafka_DescribeCluster_result_authorized_operations(result, &raw mut count);
+            let id = text(sys::rd_kafka_DescribeCluster_result_cluster_id(result));
+            Ok(ClusterDescription { id, nodes, operations: operations(first, count) })
+        }
+    }
+
+    /// Asks for the settings of these Kafka topics, and waits at most `within`. Returns for each the settings
+    /// with their values, or Kafka's code and sentence.
+    ///
+    /// # Errors
+    /// librdkafka's code and sentence: there is no answer.
+    pub(super) fn describe_settings(
+        &self,
+        names: &[&str],
+        within: Duration,
+    ) -> Result<Vec<OfKafkaTopic<NamesAndValues>>, CodeAndSentence> {
+        let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS;
+        let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+        // SAFETY: librdkafka copies the name, and what it makes is ours until it is destroyed.
+        let resources = c_strings(names)?
+            .into_iter()
+            .map(|name| unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) });
+        let mut resources = Resources(resources.filter(|made| !made.is_null()).collect());
+        let pointers = &mut resources.0;
+        // SAFETY: client, options and queue are valid, and so are as many resources as is said.
+        let event = self.admin(op, within, false, |options, queue| unsafe {
+            let (first, count) = (pointers.as_mut_ptr(), pointers.len());
+            sys::rd_kafka_DescribeConfigs(self.handle, first, count, options, queue);
+        })?;
+        // SAFETY: the event is valid and of this kind, with as many elements as is said; all belongs to it.
+        unsafe {
+            let result = sys::rd_kafka_event_DescribeConfigs_result(event.0);
+            let mut count = 0;
+            let found = sys::rd_kafka_DescribeConfigs_result_resources(result, &raw mut count);
+            let described = (0..count).map(|at| {
+                let resource = found.add(at).read();
+                let name = text(sys::rd_kafka_ConfigResource_name(resource));
+                let settings = match ffi::rd_kafka_ConfigResource_error(resource) {
+                    0 => {
+                        let mut count = 0;
+                        let entries =
+                            sys::rd_kafka_ConfigResource_configs(resource, &raw mut count);
+                        let setting = |at| {
+                            let entry = entries.add(at).read();
+                            let name = text(sys::rd_kafka_ConfigEntry_name(entry));
+                            (name, text(sys::rd_kafka_ConfigEntry_value(entry)))
+                        };
+                        Ok((0..count).map(setting).collect())
+                    }
+                    code => Err((code, text(sys::rd_kafka_ConfigResource_error_string(resource)))),
+                };
+                (name, settings)
             });
             Ok(described.collect())
         }
@@ -454,7 +578,7 @@ impl Client {
         }
         let pointers = &mut new.0;
         // SAFETY: client, options and queue are valid, and so are as many new Kafka topics as is said.
-        let event = self.admin(op, within, |options, queue| unsafe {
+        let event = self.admin(op, within, false, |options, queue| unsafe {
             let (first, count) = (pointers.as_mut_ptr(), pointers.len());
             sys::rd_kafka_CreateTopics(self.handle, first, count, options, queue);
         })?;
@@ -475,11 +599,55 @@ impl Client {
         }
     }
 
-    /// Sends an administrative request, and waits for the event that answers it.
+    /// Asks for the newest timestamp in these partitions, in milliseconds since 1970, and waits at most `within`.
+    /// One without a record, or without an answer, is left out.
+    ///
+    /// # Errors
+    /// librdkafka's code and sentence: there is no answer.
+    pub(super) fn newest_timestamps(
+        &self,
+        partitions: &[(&str, i32)],
+        within: Duration,
+    ) -> Result<Vec<(String, i64)>, CodeAndSentence> {
+        /// In place of an offset: that of the record with the newest timestamp.
+        const NEWEST: i64 = -3;
+        let names: Vec<_> = partitions.iter().map(|(name, _)| *name).collect();
+        let names = c_strings(&names)?;
+        let op = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTOFFSETS;
+        // SAFETY: client, options and queue are valid; the list copies the names, is ours until it is destroyed,
+        // and has the elements that are written to.
+        let event = self.admin(op, within, false, |options, queue| unsafe {
+            let list = sys::rd_kafka_topic_partition_list_new(0);
+            for (name, (_, partition)) in names.iter().zip(partitions) {
+                let added = sys::rd_kafka_topic_partition_list_add(list, name.as_ptr(), *partition);
+                (&raw mut (*added).offset).write(NEWEST);
+            }
+            sys::rd_kafka_ListOffsets(self.handle, list, options, queue);
+            sys::rd_kafka_topic_partition_list_destroy(list);
+        })?;
+        // SAFETY: the event is valid and of this kind, with as many elements as is said; all belongs to it.
+        unsafe {
+            let result = sys::rd_kafka_event_ListOffsets_result(event.0);
+            let mut count = 0;
+            let found = sys::rd_kafka_ListOffsets_result_infos(result, &raw mut count);
+            let newest = (0..count).filter_map(|at| {
+                let info = found.add(at).read();
+                let partition = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
+                let timestamp_ms = sys::rd_kafka_ListOffsetsResultInfo_timestamp(info);
+                let is_known = code(&raw const (*partition).err) == 0 && timestamp_ms > 0;
+                is_known.then(|| (text((*partition).topic), timestamp_ms))
+            });
+            Ok(newest.collect())
+        }
+    }
+
+    /// Sends an administrative request, and waits for the event that answers it; `with_operations` asks what this
+    /// client may do as well.
     fn admin(
         &self,
         op: sys::rd_kafka_admin_op_t,
         within: Duration,
+        with_operations: bool,
         send: impl FnOnce(*const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
     ) -> Result<Event, CodeAndSentence> {
         let creates = op == sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_CREATETOPICS;
@@ -492,6 +660,12 @@ impl Client {
             ffi::rd_kafka_AdminOptions_set_request_timeout(options, within, to, size);
             if creates {
                 ffi::rd_kafka_AdminOptions_set_operation_timeout(options, within, to, size);
+            }
+            if with_operations {
+                let set = sys::rd_kafka_AdminOptions_set_include_authorized_operations(options, 1);
+                if !set.is_null() {
+                    sys::rd_kafka_error_destroy(set);
+                }
             }
             let queue = sys::rd_kafka_queue_new(self.handle);
             send(options, queue);
@@ -542,6 +716,9 @@ impl Drop for Client {
 /// librdkafka's code, or Kafka's, and what is said about it.
 pub(super) type CodeAndSentence = (i32, String);
 
+/// The settings of a Kafka topic.
+pub(super) type NamesAndValues = Vec<(String, String)>;
+
 /// The name of a Kafka topic, and what came of it.
 pub(super) type OfKafkaTopic<T> = (String, Result<T, CodeAndSentence>);
 
@@ -553,6 +730,43 @@ impl Drop for NewTopics {
         // SAFETY: each is valid until here, and nobody else destroys it.
         self.0.iter().for_each(|new| unsafe { sys::rd_kafka_NewTopic_destroy(*new) });
     }
+}
+
+/// Kafka topics whose settings are asked for.
+struct Resources(Vec<*mut sys::rd_kafka_ConfigResource_t>);
+
+impl Drop for Resources {
+    fn drop(&mut self) {
+        // SAFETY: each is valid until here, and nobody else destroys it.
+        self.0.iter().for_each(|one| unsafe { sys::rd_kafka_ConfigResource_destroy(*one) });
+    }
+}
+
+/// A Kafka topic, as Kafka describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Description {
+    pub(super) partitions: Vec<PartitionDescription>,
+    /// What this client may do with it (`rd_kafka_AclOperation_t`); `None`: Kafka does not say.
+    pub(super) operations: Option<Vec<u32>>,
+}
+
+/// See [`Description`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PartitionDescription {
+    pub(super) id: i32,
+    pub(super) has_leader: bool,
+    /// How many brokers are to have it, and how many have all of it.
+    pub(super) replicas: usize,
+    pub(super) in_sync: usize,
+}
+
+/// The cluster, as Kafka describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClusterDescription {
+    pub(super) id: String,
+    pub(super) nodes: usize,
+    /// As in [`Description`].
+    pub(super) operations: Option<Vec<u32>>,
 }
 
 /// A Kafka topic of a client, which it keeps.
@@ -933,6 +1147,17 @@ pub(crate) fn set_property(
 /// What a callback gets.
 fn opaque<T>(kept: &Arc<T>) -> *mut c_void {
     Arc::as_ptr(kept).cast_mut().cast()
+}
+
+/// The numbers of operations. librdkafka has null where a broker did not say.
+///
+/// # Safety
+/// `first` has `count` elements, or is null.
+unsafe fn operations(first: *const sys::rd_kafka_AclOperation_t, count: usize) -> Option<Vec<u32>> {
+    const _: () = assert!(size_of::<sys::rd_kafka_AclOperation_t>() == size_of::<u32>());
+    // SAFETY: the caller's promise; read as numbers, which any of them is.
+    let number = |at| unsafe { first.cast::<u32>().add(at).read() };
+    (!first.is_null()).then(|| (0..count).map(number).collect())
 }
 
 /// A pointer and a length. librdkafka tells null from empty by the pointer, and only reads the bytes.

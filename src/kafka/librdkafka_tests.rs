@@ -89,6 +89,12 @@ fn a_name_with_nul_is_refused() {
     let (client, _) = with_cluster(None);
     assert_eq!(client.kafka_topic("a\0b").err(), Some(TOPIC_EXCEPTION));
     assert_eq!(client.ask_leader("a\0b", 0, PATIENCE), Err(TOPIC_EXCEPTION));
+    let codes = [
+        client.describe_in_full(&["a\0b"], PATIENCE).err(),
+        client.describe_settings(&["a\0b"], PATIENCE).err(),
+        client.newest_timestamps(&[("a\0b", 0)], PATIENCE).err(),
+    ];
+    assert!(codes.iter().all(|it| it.as_ref().is_some_and(|(code, _)| *code == INVALID_ARGUMENT)));
 }
 
 #[test]

@@ -20,6 +20,8 @@ mod registrar;
 mod delivery;
 pub mod actor;
 pub mod probe;
+pub mod greeting;
+pub mod visit;
 pub mod reader;
 pub mod resend;
 #[cfg(test)]

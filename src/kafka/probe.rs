@@ -164,7 +164,7 @@ impl Listener for Errors {
 }
 
 /// A client that only asks.
-struct Client {
+pub(super) struct Client {
     inner: Arc<librdkafka::Client>,
     /// Metadata is about these.
     _kafka_topics: Vec<KafkaTopic>,
@@ -183,7 +183,11 @@ struct Client {
 }
 
 impl Client {
-    fn new(config: &Config, login: &Arc<Login>) -> io::Result<Self> {
+    /// Makes the client; needs no broker.
+    ///
+    /// # Errors
+    /// librdkafka refuses a property or a Kafka topic.
+    pub(super) fn new(config: &Config, login: &Arc<Login>) -> io::Result<Self> {
         let version = login.version();
         let inner = login
             .client(KafkaClient::Probe, None)
@@ -219,8 +223,13 @@ impl Client {
         }
     }
 
+    /// For other questions.
+    pub(super) fn inner(&self) -> &librdkafka::Client {
+        &self.inner
+    }
+
     /// One question and what came of it.
-    fn ask(&self) -> KafkaHealth {
+    pub(super) fn ask(&self) -> KafkaHealth {
         let answer = self.inner.metadata(ANSWER_WITHIN);
         // Nothing else empties the queue, and it has no bound.
         self.listen(if answer.is_ok() { Duration::ZERO } else { EVENTS_WITHIN });
@@ -301,7 +310,7 @@ impl Client {
 }
 
 /// The Kafka topics that the configuration names.
-fn names(config: &Config) -> BTreeSet<String> {
+pub(super) fn names(config: &Config) -> BTreeSet<String> {
     let fixed = config.routes.iter().filter_map(|route| Some(&**route.kafka_topic.as_fixed()?));
     fixed.chain(config.dead_letter.kafka_topic.as_deref()).map(str::to_owned).collect()
 }

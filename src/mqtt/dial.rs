@@ -28,7 +28,7 @@ pub async fn dial(
 ) -> Result<Box<dyn Transport>, Lost> {
     let mut transport = connect(mqtt, &address.endpoint, silence_max).await?;
     if address.is_tls {
-        transport = secure(mqtt, &address.endpoint, transport).await?;
+        transport = Box::new(secure(mqtt, &address.endpoint, transport).await?);
     }
     if let Some(path) = &address.websocket {
         transport = upgrade(mqtt, address, path, transport).await?;
@@ -36,7 +36,11 @@ pub async fn dial(
     Ok(transport)
 }
 
-async fn connect(
+/// TCP, through a proxy if there is one, or a Unix socket.
+///
+/// # Errors
+/// Why there is no connection.
+pub(super) async fn connect(
     mqtt: &MqttConfig,
     endpoint: &Endpoint,
     silence_max: Duration,
@@ -70,11 +74,14 @@ async fn connect(
 }
 
 /// TLS on `below`.
-async fn secure(
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn secure(
     mqtt: &MqttConfig,
     endpoint: &Endpoint,
     below: Box<dyn Transport>,
-) -> Result<Box<dyn Transport>, Lost> {
+) -> Result<Tls, Lost> {
     let (tls, host) = (mqtt.tls.clone(), host_of(endpoint).to_owned());
     // A file system may be slow, and the actor has others to serve.
     let prepared = spawn_blocking(move || tls_files::prepare(&tls, &host));
@@ -86,7 +93,7 @@ async fn secure(
         Tls::connect(below, prepared.ssl, prepared.peer).await
     });
     match shaken.await {
-        Ok(tls) => Ok(Box::new(tls?)),
+        Ok(tls) => tls,
         Err(_) => Err(Lost::new(
             lost::TLS_FAILED,
             format!(
@@ -98,7 +105,10 @@ async fn secure(
 }
 
 /// WebSocket on `below`.
-async fn upgrade(
+///
+/// # Errors
+/// What the server answers instead.
+pub(super) async fn upgrade(
     mqtt: &MqttConfig,
     address: &BrokerAddress,
     path: &str,

@@ -13,6 +13,7 @@
 //!   pause in between, [`failover`] which of the broker's addresses is next,
 //!   `rotation` when files that it was made with have changed,
 //!   `leaving` and [`quiet`] when a session that is left for good may be ended.
+//! - [`visit`] is a client of its own that only looks.
 
 pub mod wire;
 pub mod properties;
@@ -70,5 +71,6 @@ mod connection;
 mod eviction;
 mod reconnect;
 pub mod actor;
+pub mod visit;
 
 pub use actor::{MqttActor, Neighbours, Reroute};

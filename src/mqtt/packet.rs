@@ -106,6 +106,8 @@ pub struct ServerLimits {
     pub session_expiry_s: Option<u32>,
     /// The largest packet that the server takes, in bytes.
     pub maximum_packet_bytes: Option<u32>,
+    /// How many messages at QoS 1 the server takes at a time from us.
+    pub receive_maximum: Option<u16>,
     /// The client id that the server chose for us.
     pub assigned_client_id: Option<String>,
 }
@@ -210,6 +212,9 @@ fn server_limits(mut properties: Fields<'_>) -> Result<ServerLimits, Malformed> 
             }
             (property::MAXIMUM_PACKET_SIZE, Value::Number(bytes)) => {
                 limits.maximum_packet_bytes = Some(bytes);
+            }
+            (property::RECEIVE_MAXIMUM, Value::Number(messages)) => {
+                limits.receive_maximum = u16::try_from(messages).ok();
             }
             (property::ASSIGNED_CLIENT_IDENTIFIER, Value::Text(client_id)) => {
                 limits.assigned_client_id = Some(client_id.to_owned());

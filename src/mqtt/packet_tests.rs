@@ -33,9 +33,11 @@ fn a_disconnect_is_understood_with_and_without_a_body() {
 #[test]
 fn connack_limits_are_read() {
     // Session present, success; keep-alive 60, maximum QoS 0, no wildcards, no shared, no subscription
-    // identifiers, expiry 7.
-    let bytes =
-        [0x20, 19, 1, 0, 16, 0x13, 0, 60, 0x24, 0, 0x28, 0, 0x2A, 0, 0x29, 0, 0x11, 0, 0, 0, 7];
+    // identifiers, expiry 7, receive maximum 10, maximum packet size 1024.
+    let bytes = [
+        0x20, 27, 1, 0, 24, 0x13, 0, 60, 0x24, 0, 0x28, 0, 0x2A, 0, 0x29, 0, 0x11, 0, 0, 0, 7,
+        0x21, 0, 10, 0x27, 0, 0, 4, 0,
+    ];
     let Ok(Incoming::ConnAck(ack)) = decode(Version::V5, &frame(&bytes)) else {
         panic!("a CONNACK");
     };
@@ -47,6 +49,8 @@ fn connack_limits_are_read() {
         no_shared: true,
         no_subscription_ids: true,
         session_expiry_s: Some(7),
+        receive_maximum: Some(10),
+        maximum_packet_bytes: Some(1024),
         ..ServerLimits::default()
     };
     assert_eq!(ack.limits, expected);

@@ -9,13 +9,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::AsyncWrite;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::io::poll_read_buf;
 
 use crate::mqtt::socket::has_ended;
 use crate::mqtt::transport::Transport;
 use crate::mqtt::unconfirmed::{Unconfirmed, unconfirmed};
+use crate::reach;
 
 /// Probes of a silent connection until the kernel gives it up.
 const KEEPALIVE_PROBES: u32 = 4;
@@ -31,11 +32,7 @@ pub async fn connect(
     per_address: Duration,
     silence_max: Duration,
 ) -> Result<TcpStream, String> {
-    let addresses = match timeout(per_address, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return Err(format!("cannot resolve {host}: {error}")),
-        Err(_) => return Err(format!("cannot resolve {host} within {per_address:?}")),
-    };
+    let addresses = reach::resolve(host, port, per_address).await?;
     let connected = connect_to_any(addresses, per_address).await;
     let stream = connected.map_err(|failures| match failures.is_empty() {
         true => format!("{host} has no address"),

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_openssl::SslStream;
 use tokio_util::io::poll_read_buf;
 
+use crate::certificate::Certificate;
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::tls_failure::{Handshake, TlsPeer};
 use crate::mqtt::transport::{Transport, poll_write_all};
@@ -53,6 +54,12 @@ impl Tls {
             Self { stream, below, peer, end: None, write_error: None, is_shut: false, state: "" };
         poll_fn(|cx| tls.poll_handshake(cx)).await?;
         Ok(tls)
+    }
+
+    /// The certificates that the peer has shown, its own first.
+    pub(super) fn chain(&self) -> Vec<Certificate> {
+        let chain = self.stream.ssl().peer_cert_chain();
+        chain.into_iter().flatten().map(Certificate::of).collect()
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {

@@ -323,7 +323,7 @@ fn not_answered(handshake: &Handshake<'_>) -> Lost {
 }
 
 /// The common name, or the whole.
-fn name(name: &X509NameRef) -> String {
+pub(crate) fn name(name: &X509NameRef) -> String {
     let common = name.entries_by_nid(Nid::COMMONNAME).next();
     match common.and_then(|entry| entry.data().to_string().ok()) {
         Some(text) => bounded(&text),
@@ -332,7 +332,7 @@ fn name(name: &X509NameRef) -> String {
 }
 
 /// The names and addresses that a certificate is for.
-fn names(certificate: &X509Ref) -> Vec<String> {
+pub(crate) fn names(certificate: &X509Ref) -> Vec<String> {
     let alternatives = certificate.subject_alt_names();
     let mut names: Vec<_> = alternatives
         .iter()

@@ -111,6 +111,17 @@ impl Filter {
         }
     }
 
+    /// The same in another group, if it names one, so that whoever subscribes it takes no message from a member
+    /// of the group. `None` for a filter that takes messages, or a place, from others under any name.
+    #[must_use]
+    pub fn elsewhere(&self, group: &str) -> Option<Self> {
+        match self.kind {
+            Kind::Plain => Some(self.clone()),
+            Kind::Shared => Some(self.watched().shared_in(group)),
+            Kind::Queue | Kind::Exclusive => None,
+        }
+    }
+
     /// The same without its prefix: whoever subscribes that takes no message from a group, nor the place of an
     /// exclusive subscriber.
     #[must_use]
@@ -362,6 +373,18 @@ mod tests {
 
     fn filter(text: &str) -> Filter {
         text.parse().expect("a legal filter")
+    }
+
+    #[test]
+    fn who_only_looks_is_in_a_group_of_its_own_or_subscribes_nothing() {
+        for (own, elsewhere) in [
+            ("t/#", Some("t/#")),
+            ("$share/g/t/+", Some("$share/d/t/+")),
+            ("$queue/t", None),
+            ("$exclusive/t", None),
+        ] {
+            assert_eq!(filter(own).elsewhere("d"), elsewhere.map(filter), "{own}");
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ use crate::support::wire::Connect;
 use crate::support::*;
 
 /// The users that Mosquitto's plugin knows; the password of each is its name.
-const ADMIN: &str = "admin";
+pub(crate) const ADMIN: &str = "admin";
 const DEVICE: &str = "device";
-const BRIDGE: &str = "bridge";
+pub(crate) const BRIDGE: &str = "bridge";
 
-fn log_in(mosquitto: &Mosquitto, name: &str) -> MqttClient {
+pub(crate) fn log_in(mosquitto: &Mosquitto, name: &str) -> MqttClient {
     let connect = Connect {
         level: 5,
         client_id: format!("{name}-client"),
@@ -26,7 +26,7 @@ fn log_in(mosquitto: &Mosquitto, name: &str) -> MqttClient {
 }
 
 /// Sends commands to the dynamic-security plugin, which answers when it has carried them out.
-fn order(admin: &mut MqttClient, commands: Value) {
+pub(crate) fn order(admin: &mut MqttClient, commands: Value) {
     const CONTROL: &str = "$CONTROL/dynamic-security/v1";
     let orders = json!({ "commands": commands }).to_string();
     admin.send(&Packet::publish(1, CONTROL, orders.as_bytes())).unwrap();

@@ -55,6 +55,8 @@ pub struct Listeners {
     pub sasl: String,
     /// Plain, and advertised under a name that does not resolve.
     pub unresolved: String,
+    /// Plain, and advertised with a port where nobody listens.
+    pub closed: String,
     /// The controller's.
     pub controller: String,
 }
@@ -106,14 +108,15 @@ impl Kafka {
     /// Starts one with listeners that need another protocol or login.
     pub fn start_with_listeners(dir: &Path) -> (Self, Listeners) {
         let certificate = self_signed(dir);
-        let [plain, tls, sasl, unresolved, controller] = std::array::from_fn(|_| free_port());
+        let [plain, tls, sasl, unresolved, closed, nobody, controller] =
+            std::array::from_fn(|_| free_port());
         let here = |port: u16| format!("127.0.0.1:{port}");
         // If a property has two lines, the last one counts.
         let properties = format!(
             "
-listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://{lost},CONTROLLER://{controller}
-advertised.listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://kafka.invalid:{unresolved}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL,LOGIN:SASL_PLAINTEXT,LOST:PLAINTEXT
+listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://{lost},GONE://{closed},CONTROLLER://{controller}
+advertised.listeners=PLAINTEXT://{plain},TLS://{tls},LOGIN://{sasl},LOST://kafka.invalid:{unresolved},GONE://{nobody}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,TLS:SSL,LOGIN:SASL_PLAINTEXT,LOST:PLAINTEXT,GONE:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 controller.quorum.voters=0@{controller}
 ssl.keystore.type=PEM
@@ -125,14 +128,17 @@ listener.name.login.plain.sasl.jaas.config=org.apache.kafka.common.security.plai
             tls = here(tls),
             sasl = here(sasl),
             lost = here(unresolved),
+            closed = here(closed),
+            nobody = here(nobody),
             controller = here(controller),
             certificate = certificate.display(),
         );
         let mut kafka = Self::prepare(dir, 0, &[(plain, controller)], &here(plain), &properties);
         kafka.begin_to_run();
         kafka.wait_until_ready();
-        let [tls, sasl, unresolved, controller] = [tls, sasl, unresolved, controller].map(here);
-        (kafka, Listeners { tls, sasl, unresolved, controller })
+        let [tls, sasl, unresolved, closed, controller] =
+            [tls, sasl, unresolved, closed, controller].map(here);
+        (kafka, Listeners { tls, sasl, unresolved, closed, controller })
     }
 
     /// Starts one with these listeners beside the plain one: the name of each, and its protocol. `properties`
