@@ -13,7 +13,8 @@ mod judge;
 mod report;
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use mqtt_kafka_bridge::config::{Config, MqttConfig};
@@ -34,7 +35,8 @@ pub(crate) fn run(args: &DoctorArgs, config: &ConfigArgs) -> Exit {
         Ok(config) => Arc::new(config),
         Err(errors) => {
             telling.add(judge::configuration::illegal(&errors));
-            telling.finish(&file);
+            // The exit code says it too.
+            let _ = telling.finish(&file);
             return Exit::Configuration;
         }
     };
@@ -48,8 +50,13 @@ pub(crate) fn run(args: &DoctorArgs, config: &ConfigArgs) -> Exit {
     };
     runtime.block_on(look(&file, &config, &mut telling));
     runtime.shutdown_background();
-    telling.finish(&file);
-    telling.exit(args.strict)
+    match telling.finish(&file) {
+        Ok(()) => telling.exit(args.strict),
+        Err(error) => {
+            eprintln!("cannot write the findings: {error}");
+            Exit::Failed
+        }
+    }
 }
 
 async fn look(file: &str, config: &Arc<Config>, telling: &mut Telling) {
@@ -67,12 +74,14 @@ async fn look(file: &str, config: &Arc<Config>, telling: &mut Telling) {
             let own = ask::own_mqtt_certificate(mqtt);
             let mut addresses = Vec::new();
             for address in &mqtt.addresses {
+                telling.asks(address);
                 addresses.push(ask::mqtt(mqtt, &routes, address).await);
             }
             telling.add(judge::mqtt::connection(mqtt, &routes, own.as_ref(), &addresses));
         }
         telling.add(session(config, mqtt));
     }
+    telling.asks("Kafka");
     let facts = ask::kafka(config).await;
     let (findings, answering) = judge::kafka::cluster(&facts);
     telling.add(findings);
@@ -104,6 +113,13 @@ impl Telling {
         Self { is_json: args.json, text, findings: Vec::new() }
     }
 
+    /// Says who is asked, to a person who waits.
+    fn asks(&self, whom: impl Display) {
+        if self.text.is_some() && io::stdout().is_terminal() && io::stderr().is_terminal() {
+            eprintln!("asking {whom}");
+        }
+    }
+
     fn add(&mut self, findings: impl IntoIterator<Item = Finding>) {
         for finding in findings {
             // If the reader has closed the pipe, it has seen enough; the exit code is still of use.
@@ -114,12 +130,21 @@ impl Telling {
         }
     }
 
-    fn finish(&mut self, file: &str) {
-        let _ = match &mut self.text {
+    /// # Errors
+    /// The findings cannot be written, other than because their reader has seen enough.
+    fn finish(&mut self, file: &str) -> io::Result<()> {
+        let written = match &mut self.text {
             Some(text) => text.finish(&self.findings),
-            None if self.is_json => io::stdout().write_all(&report::json(file, &self.findings)),
+            None if self.is_json => {
+                let mut out = io::stdout();
+                out.write_all(&report::json(file, &self.findings)).and_then(|()| out.flush())
+            }
             None => Ok(()),
         };
+        written.or_else(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(error),
+        })
     }
 
     fn exit(&self, is_strict: bool) -> Exit {

@@ -23,7 +23,7 @@ const ANSWER_MAX: u64 = 1 << 20;
 /// Why it is not so, or why it cannot be asked; a readable sentence.
 pub fn check(http: &HttpConfig, live: bool) -> Result<(), String> {
     let path = if live { "/livez" } else { "/readyz" };
-    match look(http, path)? {
+    match look(http, path).map_err(NoHealth::into_text)? {
         Health { is_good: true, .. } => Ok(()),
         Health { reasons, .. } => Err(reasons.join("\n")),
     }
@@ -40,30 +40,54 @@ pub struct Health {
     pub warnings: Vec<String>,
 }
 
+/// Nobody has told the bridge's health.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoHealth {
+    /// Nobody listens there, or there is no address to ask.
+    Nobody(String),
+    /// Somebody listens there, and does not answer as a bridge does.
+    Strange(String),
+}
+
+impl NoHealth {
+    /// A readable sentence.
+    pub fn into_text(self) -> String {
+        match self {
+            Self::Nobody(text) | Self::Strange(text) => text,
+        }
+    }
+}
+
 /// Asks `/readyz` of the bridge that runs with this configuration on this machine, as [`check`] does.
 ///
 /// # Errors
 /// Why it cannot be asked; a readable sentence.
-pub fn readiness(http: &HttpConfig) -> Result<Health, String> {
+pub fn readiness(http: &HttpConfig) -> Result<Health, NoHealth> {
     look(http, "/readyz")
 }
 
-fn look(http: &HttpConfig, path: &str) -> Result<Health, String> {
-    let listen = http.listen.ok_or(
-        "http.listen: expected an address to ask, found \"off\": there is no health to check",
-    )?;
+fn look(http: &HttpConfig, path: &str) -> Result<Health, NoHealth> {
+    let listen = http.listen.ok_or_else(|| {
+        let text =
+            "http.listen: expected an address to ask, found \"off\": there is no health to check";
+        NoHealth::Nobody(text.to_owned())
+    })?;
     if listen.port() == 0 {
-        return Err("http.listen: expected a port to ask, found 0: a free one was taken at the \
-                    start, and is known only to its log"
-            .to_owned());
+        let text = "http.listen: expected a port to ask, found 0: a free one was taken at the start, and is known \
+            only to its log";
+        return Err(NoHealth::Nobody(text.to_owned()));
     }
     let address = reachable(listen);
     let is_tls = http.cert_file.is_some();
     let scheme = if is_tls { "https" } else { "http" };
     let answer = get(address, path, is_tls).map_err(|error| {
-        format!("no answer from {scheme}://{address}{path} (http.listen): {error}")
+        let text = format!("no answer from {scheme}://{address}{path} (http.listen): {error}");
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => NoHealth::Nobody(text),
+            _ => NoHealth::Strange(text),
+        }
     })?;
-    judge(&answer, path)
+    judge(&answer, path).map_err(NoHealth::Strange)
 }
 
 /// The address to connect to for this listener: an unspecified address becomes loopback.

@@ -143,7 +143,12 @@ async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Vec<
     stream.read_exact(&mut head).await.map_err(closed)?;
     let length = usize::try_from(i32::from_be_bytes(head)).unwrap_or(usize::MAX);
     if length > ANSWER_MAX {
-        let text = format!("an answer that is not Kafka's: it begins with {head:02x?}");
+        let likely = match head {
+            [0x15 | 0x16, 3, ..] => " (TLS)",
+            [b'H', b'T', b'T', b'P'] => " (HTTP)",
+            _ => "",
+        };
+        let text = format!("an answer that is not Kafka's: it begins with {head:02x?}{likely}");
         return Err(io::Error::other(text));
     }
     let mut body = vec![0; length];

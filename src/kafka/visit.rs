@@ -122,11 +122,14 @@ pub fn visit(config: &Arc<Config>) -> Result<Visit, String> {
     let log = Logger::root(Discard, o!());
     let _thread = LoginThread::start(&login, &log).map_err(|error| error.to_string())?;
     let client = Client::new(config, &login).map_err(|error| error.to_string())?;
-    let mut health = client.ask();
+    let (mut health, mut metadata) = client.ask();
     for _ in 1..ATTEMPTS {
-        if matches!(health, KafkaHealth::Unreachable { .. }) {
-            health = client.ask();
+        let KafkaHealth::Unreachable { authentication, .. } = &health else { break };
+        // Another refused login might lock the account; a token that is not there yet is none.
+        if *authentication && login.trouble().is_none() {
+            break;
         }
+        (health, metadata) = client.ask();
     }
     let troubles = match health {
         KafkaHealth::Reachable(troubles) => troubles,
@@ -143,7 +146,6 @@ pub fn visit(config: &Arc<Config>) -> Result<Visit, String> {
         login.secrets().hide(&format!("{} ({code}): {sentence}", classify::name(code)))
     };
     let inner = client.inner();
-    let brokers = inner.metadata(ANSWER_WITHIN).map(|metadata| metadata.brokers);
     let cluster = inner.describe_cluster(ANSWER_WITHIN).map_err(hide);
     let cluster = cluster.map(|cluster| Cluster {
         id: cluster.id,
@@ -155,7 +157,8 @@ pub fn visit(config: &Arc<Config>) -> Result<Visit, String> {
     let newest = kafka_topics.as_ref().ok().and_then(|found| newest(inner, found));
     Ok(Visit {
         answers: Ok(()),
-        brokers: brokers.unwrap_or_default(),
+        // Of that answer: another question goes to the brokers that it names, and may find none.
+        brokers: metadata.map(|metadata| metadata.brokers).unwrap_or_default(),
         troubles,
         cluster,
         kafka_topics,

@@ -1,8 +1,11 @@
 //! A look at a broker by a client of its own, for `doctor`: what becomes of each step from the transport to
 //! SUBSCRIBE.
 //!
-//! It disturbs nobody: its client id is a random one, its session ends with its connection, shared filters are
-//! subscribed in a group of its own, and it publishes nothing. Each step has `mqtt.connect_timeout`.
+//! It disturbs nobody: its client id is a random one, shared filters are subscribed in a group of its own, and it
+//! publishes nothing. It connects twice: first as the bridge does, to see what session the broker grants, and
+//! subscribes nothing; then in a session that ends with its connection. Should the broker have a session for the
+//! random id, it has put another id in its place, most likely the bridge's: that session is left as it is, and
+//! there is no second connection. Each step has `mqtt.connect_timeout`.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{timeout, timeout_at};
 
 use crate::certificate::Certificate;
-use crate::config::{BrokerAddress, MqttConfig, Secret};
+use crate::config::{BrokerAddress, MqttConfig};
 use crate::message::RouteId;
 use crate::mqtt::channel::Channel;
 use crate::mqtt::dial;
@@ -20,7 +23,7 @@ use crate::mqtt::frame::{Frame, FrameReader};
 use crate::mqtt::login::{Login, login};
 use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::negotiation::{Answer, Negotiation};
-use crate::mqtt::packet::{self, Connect, Incoming, Publish, ServerLimits, Version};
+use crate::mqtt::packet::{self, Incoming, Publish, ServerLimits, Version};
 use crate::mqtt::protocol::{ConnectionProtocol, Reading, dead_after};
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::session_event::SessionEvent;
@@ -57,10 +60,7 @@ pub struct Visit {
     pub websocket: Option<Result<(), Lost>>,
     /// CONNACK, and what the peer most likely is if it is no CONNACK.
     pub accepted: Option<Result<Accepted, NotAccepted>>,
-    /// For how many seconds the broker would keep the session that the configuration asks for. Only over MQTT 5,
-    /// and where it asks for one.
-    pub session_expiry_s: Option<Result<u32, Lost>>,
-    /// What became of the subscriptions.
+    /// What became of the subscriptions; nothing was subscribed where there was a session.
     pub subscriptions: Option<Seen>,
 }
 
@@ -69,6 +69,8 @@ pub struct Visit {
 pub struct Accepted {
     /// What is spoken.
     pub version: Version,
+    /// The broker had a session for a client id that nobody has used before.
+    pub had_session: bool,
     /// In force, in seconds.
     pub keep_alive_s: u16,
     /// What the broker imposes.
@@ -127,13 +129,12 @@ pub async fn visit(mqtt: &MqttConfig, routes: &[Route], address: &BrokerAddress)
             None
         }
     });
-    let settings = Arc::new(Settings {
-        source: SourceId(0),
-        routes: routes.collect(),
-        receive_maximum: u16::MAX,
-        qos0_shed_after: None,
-        mqtt: own,
-    });
+    let settings = |mqtt, routes| {
+        let (source, receive_maximum, qos0_shed_after) = (SourceId(0), u16::MAX, None);
+        Arc::new(Settings { source, routes, receive_maximum, qos0_shed_after, mqtt })
+    };
+    let lasting = MqttConfig { session_expiry_s: mqtt.session_expiry_s, ..own.clone() };
+    let (as_bridge, only_looks) = (settings(lasting, Vec::new()), settings(own, routes.collect()));
     let mut negotiation = Negotiation::default();
     let mut first = None;
     // Of both versions, under `protocol = "auto"`.
@@ -148,14 +149,15 @@ pub async fn visit(mqtt: &MqttConfig, routes: &[Route], address: &BrokerAddress)
                 return visit;
             }
         };
-        let mut talk = Talk::new(&settings, version, login, transport);
+        let mut talk = Talk::new(&as_bridge, version, login, transport);
         match talk.until_accepted().await {
             Ok(accepted) => {
+                let had_session = accepted.had_session;
                 visit.accepted = Some(Ok(accepted));
-                visit.subscriptions = Some(talk.subscribe(answers).await);
-                let asked_s = mqtt.session_expiry_s;
-                if version == Version::V5 && asked_s > 0 {
-                    visit.session_expiry_s = expiry(&settings, login, address, asked_s).await;
+                talk.leave(had_session).await;
+                if !had_session {
+                    let seen = subscribe(&only_looks, version, login, address, answers).await;
+                    visit.subscriptions = Some(seen);
                 }
                 return visit;
             }
@@ -172,6 +174,31 @@ pub async fn visit(mqtt: &MqttConfig, routes: &[Route], address: &BrokerAddress)
         version = next;
     }
     visit
+}
+
+/// The second connection: what SUBSCRIBE brings, in a session that ends with it.
+async fn subscribe(
+    settings: &Arc<Settings>,
+    version: Version,
+    login: &Login,
+    address: &BrokerAddress,
+    answers: BTreeMap<RouteId, Granted>,
+) -> Seen {
+    let mut seen = Seen { answers, ..Seen::default() };
+    let mut opening = Visit::default();
+    let Some(transport) = opening.open(&settings.mqtt, address).await else {
+        let lost = [opening.connected, opening.tls.map(|tls| tls.map(drop)), opening.websocket];
+        seen.lost = lost.into_iter().flatten().find_map(Result::err);
+        return seen.without_answers(&settings.routes);
+    };
+    let mut talk = Talk::new(settings, version, login, transport);
+    match talk.until_accepted().await {
+        Ok(_) => talk.subscribe(seen).await,
+        Err(not) => {
+            seen.lost = Some(not.lost);
+            seen.without_answers(&settings.routes)
+        }
+    }
 }
 
 /// The configuration of a client that only looks.
@@ -270,11 +297,14 @@ impl Talk {
             }
         }
         let accepted = self.events.iter().find_map(|event| match event {
-            SessionEvent::Connected { version, keep_alive_s, limits, .. } => Some(Accepted {
-                version: *version,
-                keep_alive_s: *keep_alive_s,
-                limits: limits.clone(),
-            }),
+            SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
+                Some(Accepted {
+                    version: *version,
+                    had_session: *session_present,
+                    keep_alive_s: *keep_alive_s,
+                    limits: limits.clone(),
+                })
+            }
             _ => None,
         });
         accepted.ok_or_else(|| NotAccepted {
@@ -285,24 +315,30 @@ impl Talk {
     }
 
     /// Subscribes, counts what is retained, and leaves.
-    async fn subscribe(&mut self, answers: BTreeMap<RouteId, Granted>) -> Seen {
-        let mut seen = Seen { answers, ..Seen::default() };
+    async fn subscribe(mut self, mut seen: Seen) -> Seen {
         let settings = Arc::clone(&self.settings);
         let mut counts = Counts::new(&settings.routes);
         if let Err(lost) = self.count(&mut counts).await {
             seen.lost = Some(lost);
         }
         seen.take(&self.events);
-        for route in &settings.routes {
-            seen.answers.entry(route.id).or_insert(Granted::Missing);
-        }
         seen.are_all = seen.lost.is_none() && counts.are_all;
         seen.retained = counts.retained;
         if seen.lost.is_none() {
-            packet::encode_disconnect(self.protocol.version(), 0, self.channel.out());
-            leave(&mut self.channel).await;
+            self.leave(false).await;
         }
-        seen
+        seen.without_answers(&settings.routes)
+    }
+
+    /// Says goodbye, and waits a moment for the broker to close. `keeps_session`: what the broker has for this
+    /// client stays as it is; else nothing is left.
+    async fn leave(&mut self, keeps_session: bool) {
+        let out = self.channel.out();
+        match (self.protocol.version(), keeps_session) {
+            (Version::V5, false) => packet::encode_disconnect_for_good(out),
+            (version, _) => packet::encode_disconnect(version, 0, out),
+        }
+        let _ = timeout(LEAVE_WITHIN, poll_fn(|cx| self.channel.poll_close(cx))).await;
     }
 
     async fn count(&mut self, counts: &mut Counts<'_>) -> Result<(), Lost> {
@@ -375,8 +411,10 @@ impl Talk {
             };
             if let Some(publish) = publish {
                 take(&publish);
-                // The broker would else stop at its limit of messages in flight.
-                if let Some(ack) = publish.ack {
+                // The broker would else stop at its limit of messages in flight. What comes before anything is
+                // subscribed is of another client.
+                let is_ours = !self.settings.routes.is_empty();
+                if let Some(ack) = publish.ack.filter(|_| is_ours) {
                     packet::encode_ack(ack, self.channel.out());
                 }
             }
@@ -386,6 +424,14 @@ impl Talk {
 }
 
 impl Seen {
+    /// Routes that have no answer have none.
+    fn without_answers(mut self, routes: &[Arc<Route>]) -> Self {
+        for route in routes {
+            self.answers.entry(route.id).or_insert(Granted::Missing);
+        }
+        self
+    }
+
     fn take(&mut self, events: &[SessionEvent]) {
         for event in events {
             let (route, granted) = match event {
@@ -441,69 +487,4 @@ impl<'a> Counts<'a> {
     fn is_enough(&self) -> bool {
         self.total >= RETAINED_MAX || self.bytes >= READ_MAX_BYTES
     }
-}
-
-/// For how long the broker would keep a session that asks for `asked_s`. What is asked of it has no subscription,
-/// so that it could keep nothing if this were killed, and ends with DISCONNECT. `None`: there is no CONNACK.
-async fn expiry(
-    settings: &Settings,
-    login: &Login,
-    address: &BrokerAddress,
-    asked_s: u32,
-) -> Option<Result<u32, Lost>> {
-    let mqtt = &settings.mqtt;
-    let transport = Visit::default().open(mqtt, address).await?;
-    let asking = async {
-        let mut channel = Channel::new(transport);
-        let connect = Connect {
-            client_id: &mqtt.client_id,
-            keep_alive_s: u16::try_from(mqtt.keep_alive.as_secs()).unwrap_or(u16::MAX),
-            clean_start: true,
-            session_expiry_s: asked_s,
-            receive_maximum: settings.receive_maximum,
-            user_properties: &mqtt.user_properties,
-            will: None,
-            username: login.username.as_ref().map(Secret::expose),
-            password: login.password.as_ref().map(Secret::expose),
-        };
-        packet::encode_connect(Version::V5, &connect, channel.out());
-        let flushed = poll_fn(|cx| channel.poll_flush(cx)).await;
-        flushed.map_err(|error| Lost::of_io(lost::WRITE_FAILED, error))?;
-        let mut frames = FrameReader::new(Version::V5, mqtt.max_payload_bytes);
-        let frame = loop {
-            if let Some(frame) = frames.next_frame()? {
-                break frame;
-            }
-            let space = frames.space();
-            match poll_fn(|cx| channel.poll_read(cx, space)).await {
-                Ok(1..) => {}
-                Ok(0) => return Err(Lost::new(lost::CLOSED, "the broker closed the connection")),
-                Err(error) => return Err(Lost::of_io(lost::READ_FAILED, error)),
-            }
-        };
-        let Frame::Whole(frame) = frame else {
-            return Err(Lost::protocol_error("a packet before CONNACK"));
-        };
-        let Incoming::ConnAck(ack) = packet::decode(Version::V5, &frame)? else {
-            return Err(Lost::protocol_error("a packet before CONNACK"));
-        };
-        if let Some(refused) = ack.refused {
-            return Err(refused.into());
-        }
-        packet::encode_disconnect_for_good(channel.out());
-        leave(&mut channel).await;
-        // Without a word of it the broker keeps what was asked for (MQTT 5, section 3.2.2.3.2).
-        Ok(ack.limits.session_expiry_s.unwrap_or(asked_s))
-    };
-    match timeout(mqtt.connect_timeout, asking).await {
-        Ok(found) => Some(found),
-        Err(_) => {
-            Some(Err(Lost::new(lost::CONNACK_TIMEOUT, "no CONNACK within mqtt.connect_timeout")))
-        }
-    }
-}
-
-/// Writes what is left, and waits a moment for the broker to close.
-async fn leave(channel: &mut Channel) {
-    let _ = timeout(LEAVE_WITHIN, poll_fn(|cx| channel.poll_close(cx))).await;
 }

@@ -175,6 +175,11 @@ pub fn of_mqtt(text: &str) -> Option<&'static Diagnosis> {
     SIGNS.iter().find(|(sign, _)| text.contains(sign)).map(|(_, found)| *found)
 }
 
+/// The one that a text tells.
+pub fn told(text: &str) -> Option<&'static Diagnosis> {
+    TABLE.iter().find(|likely| text.contains(&likely.to_string()))
+}
+
 /// The likely cause if the peer's first bytes are no CONNACK; none if they may be MQTT.
 pub fn of_first_bytes(bytes: &[u8]) -> Option<&'static Diagnosis> {
     match bytes {

@@ -337,3 +337,34 @@ fn a_bridge_under_load_is_not_disturbed_and_its_reasons_are_told() {
         assert_eq!(verdict.duplicated, 0, "{verdict:?}");
     }
 }
+
+#[test]
+fn a_broker_that_takes_the_doctor_for_the_bridge_loses_nothing_and_is_told() {
+    let story = Story::new("doctor taken for a bridge");
+    let setup =
+        Setup::default().listen(Listener::WebSocket).user("one", "secret").names_clients_by_user();
+    for version in Version::BOTH {
+        let field = Field::start(&story, version, &setup);
+        let mut config = field.config("bridge", "devices/#");
+        let address = field.mosquitto.address_of(Listener::WebSocket);
+        config.set("mqtt", "url", format!("ws://{address}/mqtt"));
+        config.set("mqtt", "username", "one").set("mqtt", "password", "secret");
+        let name = format!("taken-{}", version.level());
+        let mut bridge = Bridge::start(story.dir(), &name, &config);
+        field.mosquitto.wait_subscribed("one", 1);
+        field.publisher.keep_publishing();
+        for _ in 0..3 {
+            field.wait_more(STRETCH);
+            let examined = examine(bridge.config(), &[]);
+            let bad = examined.bad();
+            assert!(bad.iter().any(|line| line.starts_with("mqtt_client_id warning")), "{bad:?}");
+            assert_eq!(examined.code, 0, "{bad:?}");
+        }
+        field.wait_more(STRETCH);
+        field.wait_all();
+        let reconnects = bridge.log().count(|record| record["msg"] == "connected to mqtt");
+        assert_eq!(reconnects, 4, "each time it was taken for the bridge");
+        bridge.kill();
+        field.verdict(&story);
+    }
+}

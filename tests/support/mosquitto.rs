@@ -20,6 +20,8 @@ pub struct Setup {
     listeners: Vec<Listener>,
     /// User name and password; who gives no user name is let in all the same.
     users: Vec<(String, String)>,
+    /// On all listeners but the plain one.
+    names_clients_by_user: bool,
     acl: String,
 }
 
@@ -61,6 +63,12 @@ impl Setup {
     /// Whoever gives a user name needs this password for this one.
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users.push((name.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// On all listeners but the plain one, the user name takes the place of the client id.
+    pub fn names_clients_by_user(mut self) -> Self {
+        self.names_clients_by_user = true;
         self
     }
 
@@ -124,6 +132,9 @@ impl Setup {
                 Some((host, port)) => format!("listener {port} {host}"),
                 None => format!("listener 0 {address}"),
             });
+            if self.names_clients_by_user && *listener != Listener::Plain {
+                lines.push("use_username_as_clientid true".to_owned());
+            }
             if listener.is_websocket() {
                 lines.push("protocol websockets".to_owned());
             }

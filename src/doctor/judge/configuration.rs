@@ -1,7 +1,7 @@
 //! The configuration, its files, and the bridge that runs with it. Pure.
 
 use mqtt_kafka_bridge::config::{Config, ConfigErrors};
-use mqtt_kafka_bridge::http::check::Health;
+use mqtt_kafka_bridge::http::check::{Health, NoHealth};
 
 use super::super::finding::{BRIDGE, CONFIG, CONFIG_WARNINGS, Finding, HTTP_FILES, cure};
 
@@ -44,24 +44,38 @@ pub(crate) fn http_files(read: Result<(), String>) -> Option<Finding> {
     })
 }
 
+/// So many reasons and warnings of a bridge are told; whoever answers there may have more.
+const REASONS_MAX: usize = 100;
+
 /// What `/readyz` says; `listen` is the address that was asked.
-pub(crate) fn bridge(listen: &str, asked: Result<Health, String>) -> Vec<Finding> {
-    let cure = || {
+pub(crate) fn bridge(listen: &str, asked: Result<Health, NoHealth>) -> Vec<Finding> {
+    let as_told = || {
         cure(
             "ready, without warnings",
             "the findings below say more; else docs/operations.md by its symptom",
         )
     };
     match asked {
-        Err(why) => vec![BRIDGE.info(listen, format!("no bridge was asked: {why}"))],
+        Err(NoHealth::Nobody(why)) => {
+            vec![BRIDGE.info(listen, format!("no bridge runs here: {why}"))]
+        }
+        Err(NoHealth::Strange(why)) => {
+            let cure = cure(
+                "a bridge that answers, or nobody",
+                "if it is a bridge, its log: it hangs; if it is another program, another http.listen, since a bridge does \
+                 not start while its port is taken",
+            );
+            vec![BRIDGE.warning(listen, why, cure)]
+        }
         Ok(Health { is_good, reasons, warnings }) => {
             let head = match is_good {
                 true => BRIDGE.ok(listen, "a bridge runs, and is ready"),
-                false => BRIDGE.warning(listen, "a bridge runs, and is not ready", cure()),
+                false => BRIDGE.warning(listen, "a bridge runs, and is not ready", as_told()),
             };
-            let reasons = reasons.into_iter().map(|it| BRIDGE.warning(listen, it, cure()));
-            let warnings = warnings.into_iter().map(|it| BRIDGE.warning(listen, it, cure()));
-            std::iter::once(head).chain(reasons).chain(warnings).collect()
+            let all = reasons.into_iter().chain(warnings).take(REASONS_MAX);
+            std::iter::once(head)
+                .chain(all.map(|it| BRIDGE.warning(listen, it, as_told())))
+                .collect()
         }
     }
 }
@@ -96,7 +110,11 @@ mod tests {
 
     #[test]
     fn a_bridge_that_is_not_ready_has_each_reason_and_no_bridge_is_no_fault() {
-        let findings = bridge("l", Err("refused".to_owned()));
+        let findings = bridge("l", Err(NoHealth::Nobody("refused".to_owned())));
+        assert_eq!(worst(&findings), Level::Info);
+        let strange = Err(NoHealth::Strange("it hangs".to_owned()));
+        assert_eq!(worst(&bridge("l", strange)), Level::Warning);
+        let findings = bridge("l", Err(NoHealth::Nobody("refused".to_owned())));
         assert_eq!(worst(&findings), Level::Info);
         let health = |is_good, reasons: &[&str], warnings: &[&str]| {
             let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();

@@ -107,12 +107,16 @@ fn disk(check: &'static Check, key: &str, disk: &Disk) -> Vec<Finding> {
         findings.push(check.info(of, "it can be written; how much is free is not known"));
         return findings;
     };
-    let found = format!("it can be written, {} free", size(free));
+    let found = match free {
+        0 => "its disk is full".to_owned(),
+        _ => format!("it can be written, {} free", size(free)),
+    };
     let cure = || {
-        cure(
-            format!("{} or more", size((*may_grow_bytes).max(FREE_MIN_BYTES))),
-            "free some, or move it to another disk, or lower dead_letter.file_max",
-        )
+        let advice = match *may_grow_bytes > 0 {
+            true => "free some, or move it to another disk, or lower dead_letter.file_max",
+            false => "free some, or move it to another disk",
+        };
+        cure(format!("{} or more", size((*may_grow_bytes).max(FREE_MIN_BYTES))), advice)
     };
     findings.push(if free < FREE_MIN_BYTES {
         check.error(of, found, cure())

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use mqtt_kafka_bridge::kafka::greeting::{Greeting, INIT_PRODUCER_ID, METADATA, PRODUCE, Request};
 use mqtt_kafka_bridge::kafka::visit::{Unreachable, Visit};
+use mqtt_kafka_bridge::observe::diagnosis;
 
 use super::super::facts::{Advertised, KafkaAddress, KafkaFacts};
 use super::super::finding::{
@@ -155,20 +156,24 @@ fn silent(of: &str, Unreachable { is_login, detail }: &Unreachable) -> Finding {
             "a login that Kafka takes",
             "sasl.username, sasl.password and sasl.mechanism, or the token's source",
         ),
-        false => ("an answer", "the likely cause is in the line; else the broker's log"),
+        false => ("an answer", "the broker's log, and what is between"),
     };
-    // `likely cause: CAUSE; cure: CURE; ...`
-    let cured =
-        detail.split_once("; cure: ").map(|(_, rest)| rest.split("; ").next().unwrap_or(rest));
+    let cured = diagnosis::told(detail).map(|likely| likely.cure);
     KAFKA_LOGIN.error(of, detail.clone(), cure(expected, cured.unwrap_or(advice)))
 }
 
 fn there(of: &str, visit: &Visit) -> Finding {
+    if visit.brokers.is_empty() {
+        let advice = "ask again in a minute: Kafka answers so while it starts; else the log of its controllers says \
+            why no broker is registered";
+        let found = "Kafka answers, and names no broker";
+        return KAFKA_LOGIN.error(of, found, cure("at least one broker", advice));
+    }
     let named: Vec<_> =
         visit.brokers.iter().map(|(id, address)| format!("{id} = {address}")).collect();
     let cluster = match &visit.cluster {
-        Ok(cluster) => format!("cluster {}, {} brokers", cluster.id, cluster.brokers),
-        Err(_) => format!("{} brokers", visit.brokers.len()),
+        Ok(cluster) => format!("cluster {}, brokers: {}", cluster.id, cluster.brokers),
+        Err(_) => format!("brokers: {}", visit.brokers.len()),
     };
     KAFKA_LOGIN.ok(of, format!("Kafka answers: {cluster}: {}", named.join(", ")))
 }
@@ -183,7 +188,7 @@ fn advertised(bootstrap: &[KafkaAddress], all: &[Advertised]) -> Vec<Finding> {
     let judge = |Advertised { id, address, reach }: &Advertised| {
         let of = format!("broker {id}, {address}");
         let expected = "an address that this host reaches";
-        let advice = "on the broker, `advertised.listeners` with a name and port that the bridge's host reaches; in \
+        let advice = "start that broker if it is down; else, on the broker, `advertised.listeners` with a name and port that the bridge's host reaches; in \
             Compose or Kubernetes the name of the service, and a listener of its own for clients outside";
         match &reach.addresses {
             Err(why) => KAFKA_ADVERTISED.error(of, why.clone(), cure(expected, advice)),

@@ -21,15 +21,23 @@ const BESIDE_MIN: u64 = 128;
 
 /// Each of them, and what this client may do.
 pub(crate) fn judge(config: &Config, visit: &Visit) -> Vec<Finding> {
-    let mut findings = match &visit.kafka_topics {
+    let mut findings: Vec<_> = match &visit.kafka_topics {
         Ok(kafka_topics) => {
             kafka_topics.iter().flat_map(|it| kafka_topic(config, visit, it)).collect()
         }
-        Err(why) => vec![KAFKA_TOPIC.warning(
-            "kafka topics",
-            format!("not described: {why}"),
-            cure("an answer to DescribeTopics", "the permission DESCRIBE, or the broker's log"),
-        )],
+        Err(why) => {
+            let none = KAFKA_TOPIC.warning(
+                "kafka topics",
+                format!("not described: {why}"),
+                cure(
+                    "an answer to DescribeTopics",
+                    "first what kafka_advertised says; else the permission DESCRIBE, or the broker's log",
+                ),
+            );
+            // What was seen before.
+            let away = visit.troubles.iter().filter_map(|(name, trouble)| away(name, trouble));
+            std::iter::once(none).chain(away).collect()
+        }
     };
     findings.extend(of_templates(config, visit));
     findings.extend(idempotence(visit));
@@ -95,16 +103,17 @@ fn leaders(visit: &Visit, name: &str, found: &Found) -> Finding {
         let cure = cure("a leader for each partition", "start the brokers that have the replicas");
         return KAFKA_LEADER.error(name, text, cure);
     }
-    match visit.troubles.get(name) {
-        Some(TopicTrouble::LeaderAway(detail)) => {
-            let cure = cure(
-                "leaders that this host reaches",
-                "`advertised.listeners` of that broker, or the network on the way to it",
-            );
-            KAFKA_LEADER.error(name, detail.clone(), cure)
-        }
-        _ => KAFKA_LEADER.ok(name, "each partition has a leader that answers"),
-    }
+    let away = visit.troubles.get(name).and_then(|trouble| away(name, trouble));
+    away.unwrap_or_else(|| KAFKA_LEADER.ok(name, "each partition has a leader that answers"))
+}
+
+fn away(name: &str, trouble: &TopicTrouble) -> Option<Finding> {
+    let TopicTrouble::LeaderAway(detail) = trouble else { return None };
+    let cure = cure(
+        "leaders that this host reaches",
+        "start that broker if it is down; else its `advertised.listeners`, or the network on the way to it",
+    );
+    Some(KAFKA_LEADER.error(name, detail.clone(), cure))
 }
 
 fn permission(name: &str, found: &Found) -> Finding {

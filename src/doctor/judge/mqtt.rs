@@ -54,7 +54,12 @@ fn address(mqtt: &MqttConfig, routes: &[Route], one: &MqttAddress) -> Vec<Findin
             Some(proxy) => format!("{}: the proxy {proxy}", mqtt.section),
             None => of.clone(),
         };
-        findings.extend(reached([MQTT_DNS, MQTT_TCP], &whose, reach, &key(proxy.is_some())));
+        findings.extend(reached(
+            [MQTT_DNS, MQTT_TCP],
+            &whose,
+            reach,
+            key(proxy.is_some(), mqtt.addresses.len()),
+        ));
     }
     let Some(visit) = visit else {
         let behind = [MQTT_PROXY].into_iter().filter(|_| proxy.is_some());
@@ -70,15 +75,22 @@ fn address(mqtt: &MqttConfig, routes: &[Route], one: &MqttAddress) -> Vec<Findin
     findings.extend(transport(mqtt, &of, proxy.is_some(), reach.is_none(), visit));
     match &visit.accepted {
         Some(Ok(accepted)) => {
-            findings.extend(let_in(mqtt, routes, &of, accepted, visit));
+            findings.extend(let_in(mqtt, routes, &of, accepted));
             match &visit.subscriptions {
                 Some(seen) => findings.extend(subscriptions::judge(&of, routes, accepted, seen)),
-                None => findings.push(MQTT_SUBSCRIBE.skipped(&of, "the connection was lost")),
+                None => {
+                    findings.push(mapped(&of, visit));
+                    let because = "the broker has a session for another client id";
+                    findings
+                        .extend([MQTT_SUBSCRIBE, MQTT_RETAINED].map(|it| it.skipped(&of, because)));
+                }
             }
         }
         Some(Err(not)) => {
-            findings.push(not_let_in(&of, visit, not));
-            let skipped = BEHIND.iter().skip(1);
+            let finding = not_let_in(&of, visit, not);
+            let is_login = finding.check.name == MQTT_LOGIN.name;
+            findings.push(finding);
+            let skipped = BEHIND.iter().skip(usize::from(is_login));
             findings
                 .extend(skipped.map(|check| check.skipped(&of, "the broker lets no client in")));
         }
@@ -90,8 +102,13 @@ fn address(mqtt: &MqttConfig, routes: &[Route], one: &MqttAddress) -> Vec<Findin
     findings
 }
 
-fn key(is_proxy: bool) -> String {
-    (if is_proxy { "mqtt.proxy" } else { "mqtt.url" }).to_owned()
+/// The key that an address is from.
+fn key(is_proxy: bool, addresses: usize) -> &'static str {
+    match (is_proxy, addresses) {
+        (true, _) => "mqtt.proxy",
+        (false, 1) => "mqtt.url",
+        (false, _) => "mqtt.urls",
+    }
 }
 
 /// A name and its addresses. `key` names them.
@@ -119,7 +136,13 @@ pub(crate) fn reached(
     let failed: Vec<_> = failed.collect();
     let good = reach.tried.len() - failed.len();
     if failed.is_empty() {
-        findings.push(tcp.ok(of, format!("{good} of {good} addresses take connections")));
+        findings.push(tcp.ok(
+            of,
+            match good {
+                1 => "the address takes connections".to_owned(),
+                _ => format!("all {good} addresses take connections"),
+            },
+        ));
     }
     for (address, why) in failed {
         let found = format!("{address}: {why}");
@@ -182,7 +205,10 @@ fn transport(
                     cure("a certificate that is verified", "mqtt.tls.insecure_skip_verify = false"),
                 ),
             });
-            findings.push(certificates::shown(MQTT_CERTIFICATE, of, chain));
+            // If it is not verified, the bridge takes one that has expired.
+            let is_verified = !mqtt.tls.insecure_skip_verify;
+            let most = if is_verified { Level::Error } else { Level::Warning };
+            findings.push(certificates::shown(MQTT_CERTIFICATE, of, chain).at_most(most));
         }
         Some(Err(lost)) => findings.push(failed(MQTT_TLS, of, lost)),
         None => {}
@@ -211,12 +237,13 @@ fn failed(check: &'static Check, of: &str, lost: &Lost) -> Finding {
         lost::LOGIN_REFUSED => "a login that the broker takes",
         _ => "a connection",
     };
-    let (what, advice) = lost.detail.split_once(": ").unwrap_or((&lost.detail, ""));
+    let (_, advice) = lost.detail.split_once(": ").unwrap_or((&lost.detail, ""));
     let advice = match lost.reason {
         // Between the colons there is the cause, and nothing to do.
         lost::PASSWORD_UNAVAILABLE => "what it names must give the password to the bridge's user",
-        lost::CONNECT_FAILED => "start the broker, or the address in mqtt.url",
-        _ if advice.is_empty() => what,
+        lost::PROXY_REFUSED => "mqtt.proxy, and the proxy's own rules and log",
+        lost::CONNECT_FAILED => "start the broker, or its address",
+        _ if advice.is_empty() => "the broker's log",
         _ => advice,
     };
     let found = format!("{}: {}", lost.reason, lost.detail);
@@ -259,15 +286,25 @@ fn not_let_in(of: &str, visit: &Visit, not: &NotAccepted) -> Finding {
     MQTT_LOGIN.error(of, found, cure)
 }
 
+/// A random client id has a session: that of another client.
+fn mapped(of: &str, visit: &Visit) -> Finding {
+    let found = format!(
+        "the broker has a session for the client id {}, which nobody has used before: it makes another client id of \
+         it, most often the user name",
+        visit.client_id
+    );
+    let cure = cure(
+        "a client id for each client",
+        "the broker's setting that replaces client ids (of Mosquitto, use_username_as_clientid); or one user for each \
+         connection of the bridge, and one for the doctor. If a bridge runs with this user, the doctor has ended its \
+         connection, and has left its session as it was: the bridge connects again",
+    );
+    MQTT_CLIENT_ID.warning(of, found, cure)
+}
+
 /// What CONNACK says.
-fn let_in(
-    mqtt: &MqttConfig,
-    routes: &[Route],
-    of: &str,
-    accepted: &Accepted,
-    visit: &Visit,
-) -> Vec<Finding> {
-    let Accepted { version, keep_alive_s, limits } = accepted;
+fn let_in(mqtt: &MqttConfig, routes: &[Route], of: &str, accepted: &Accepted) -> Vec<Finding> {
+    let Accepted { version, keep_alive_s, limits, .. } = accepted;
     let login = match (&mqtt.username, &mqtt.password) {
         (None, None) => "the broker lets the bridge in without a login",
         _ => "the broker takes the login",
@@ -278,9 +315,9 @@ fn let_in(
             of,
             "3.1.1: the broker does not speak 5, which recognises copies and tells its limits",
         ),
-        _ => MQTT_PROTOCOL.ok(of, version.name()),
+        _ => MQTT_PROTOCOL.ok(of, format!("MQTT {}", version.name())),
     });
-    findings.extend(session_expiry(mqtt, of, visit));
+    findings.extend(session_expiry(mqtt, of, accepted));
     if *version == Version::V311 {
         findings.push(MQTT_LIMITS.info(of, "MQTT 3.1.1 tells no limits"));
         return findings;
@@ -328,7 +365,7 @@ fn let_in(
     findings.push(match limits.maximum_qos {
         Some(0) if !at_least_once.is_empty() => MQTT_QOS.warning(
             of,
-            format!("the broker grants QoS 0 at most, and {} want 1", count(at_least_once.len())),
+            format!("the broker grants QoS 0 at most; at QoS 1: {}", count(at_least_once.len())),
             cure(
                 "QoS 1: at QoS 0 a message is lost whenever a connection is",
                 "another broker, or qos = 0 for these routes",
@@ -356,7 +393,7 @@ fn missing(
     Some(match is_missing {
         true => {
             let found = format!(
-                "the broker has no {what}, and {} need them: {first}",
+                "the broker has no {what}; with them: {}, the first is {first}",
                 count(filters.len())
             );
             check.error(of, found, cure)
@@ -365,26 +402,35 @@ fn missing(
     })
 }
 
-fn session_expiry(mqtt: &MqttConfig, of: &str, visit: &Visit) -> Option<Finding> {
-    let asked_s = mqtt.session_expiry_s;
+/// Only MQTT 5 tells it.
+fn session_expiry(mqtt: &MqttConfig, of: &str, accepted: &Accepted) -> Option<Finding> {
+    let asked_s = Some(mqtt.session_expiry_s).filter(|asked_s| *asked_s > 0)?;
     let told = |seconds: u32| match seconds {
         u32::MAX => "for ever".to_owned(),
         seconds => format!("for {seconds} s"),
     };
-    Some(match visit.session_expiry_s.as_ref()? {
-        Ok(granted_s) if *granted_s < asked_s => MQTT_SESSION_EXPIRY.warning(
+    if accepted.version == Version::V311 {
+        return None;
+    }
+    Some(match accepted.limits.session_expiry_s {
+        Some(granted_s) if granted_s < asked_s => MQTT_SESSION_EXPIRY.warning(
             of,
-            format!("the broker keeps a session {}", told(*granted_s)),
+            format!("the broker keeps a session {}", told(granted_s)),
             cure(
                 format!("{} (mqtt.session_expiry)", told(asked_s)),
                 "the broker's limit of session expiry; else the bridge must be back within that time, or \
                  messages are lost",
             ),
         ),
-        Ok(granted_s) => MQTT_SESSION_EXPIRY.ok(of, format!("kept {}, as asked for", told(*granted_s))),
-        Err(lost) => MQTT_SESSION_EXPIRY.info(
+        Some(granted_s) => MQTT_SESSION_EXPIRY.ok(of, format!("the broker keeps a session {}", told(granted_s))),
+        // MQTT 5, section 3.2.2.3.2.
+        None => MQTT_SESSION_EXPIRY.info(
             of,
-            format!("not seen, since a second connection failed: {}: {}", lost.reason, lost.detail),
+            format!(
+                "asked for: {}, and the broker names no other time. A limit of its own that it does not name (of \
+                 Mosquitto, persistent_client_expiration) may be shorter",
+                told(asked_s)
+            ),
         ),
     })
 }

@@ -53,16 +53,15 @@ fn healthy() -> Visit {
         client_id: "bridge-doctor-1".to_owned(),
         connected: Some(Ok(())),
         accepted: Some(Ok(accepted(|_| {}))),
-        session_expiry_s: Some(Ok(86_400)),
         subscriptions: Some(Seen { answers, are_all: true, ..Seen::default() }),
         ..Visit::default()
     }
 }
 
 fn accepted(change: impl FnOnce(&mut ServerLimits)) -> Accepted {
-    let mut limits = ServerLimits::default();
+    let mut limits = ServerLimits { session_expiry_s: Some(86_400), ..ServerLimits::default() };
     change(&mut limits);
-    Accepted { version: Version::V5, keep_alive_s: 60, limits }
+    Accepted { version: Version::V5, had_session: false, keep_alive_s: 60, limits }
 }
 
 fn limited(change: impl FnOnce(&mut ServerLimits)) -> Visit {
@@ -72,7 +71,7 @@ fn limited(change: impl FnOnce(&mut ServerLimits)) -> Visit {
 fn refused(lost: Lost, code: Option<u8>) -> Visit {
     let not = NotAccepted { lost, code, likely: None };
     let accepted = Some(Err(not));
-    Visit { accepted, session_expiry_s: None, subscriptions: None, ..healthy() }
+    Visit { accepted, subscriptions: None, ..healthy() }
 }
 
 fn one(reach: Option<Reach>, visit: Option<Visit>) -> MqttAddress {
@@ -194,12 +193,21 @@ fn what_connack_limits_is_compared_with_what_the_configuration_needs() {
             vec![],
         ),
         (
-            Visit { session_expiry_s: Some(Ok(3600)), ..healthy() },
+            limited(|it| it.session_expiry_s = Some(3600)),
             vec![("mqtt_session_expiry", Level::Warning)],
         ),
         (
-            Visit { session_expiry_s: Some(Err(Lost::new(lost::CLOSED, "x"))), ..healthy() },
+            // Mosquitto's own limit is not told.
+            limited(|it| it.session_expiry_s = None),
             vec![("mqtt_session_expiry", Level::Info)],
+        ),
+        (
+            Visit {
+                accepted: Some(Ok(Accepted { had_session: true, ..accepted(|_| {}) })),
+                subscriptions: None,
+                ..healthy()
+            },
+            vec![("mqtt_client_id", Level::Warning)],
         ),
         (
             Visit {
@@ -220,7 +228,7 @@ fn what_connack_limits_is_compared_with_what_the_configuration_needs() {
 #[test]
 fn over_an_old_version_no_limit_is_known_and_shared_ones_may_be_granted_blindly() {
     let old = Accepted { version: Version::V311, ..accepted(|_| {}) };
-    let visit = Visit { accepted: Some(Ok(old)), session_expiry_s: None, ..healthy() };
+    let visit = Visit { accepted: Some(Ok(old)), ..healthy() };
     let told = of_visit(visit);
     let info = |name| (name, Level::Info);
     assert_eq!(told, [info("mqtt_protocol"), info("mqtt_limits"), info("mqtt_subscribe")]);

@@ -132,6 +132,9 @@ pub(crate) fn session(
         Ok(held) => {
             let is_wanted = |held: &&Held| routes.iter().any(|route| route.filter == held.filter);
             let left: Vec<_> = held.iter().filter(|held| !is_wanted(held)).collect();
+            if held.is_empty() {
+                return MQTT_SESSION.ok(of, format!("{file}: no subscription is on record"));
+            }
             if left.is_empty() {
                 let found = format!("{} subscriptions, all of them of routes of today", held.len());
                 return MQTT_SESSION.ok(of, format!("{file}: {found}"));
@@ -161,7 +164,7 @@ mod tests {
     }
 
     fn accepted(version: Version) -> Accepted {
-        Accepted { version, keep_alive_s: 60, limits: ServerLimits::default() }
+        Accepted { version, had_session: false, keep_alive_s: 60, limits: ServerLimits::default() }
     }
 
     fn told(routes: &[Route], seen: &Seen, version: Version) -> Vec<(Level, &'static str, String)> {
