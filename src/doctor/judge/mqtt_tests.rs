@@ -242,7 +242,7 @@ fn certificates_that_end_soon_are_told_and_so_is_one_that_nobody_verifies() {
     let mut open = mqtt();
     open.tls.insecure_skip_verify = true;
     let told = bad(&open, &[one(Some(there()), Some(tls(-1)))]);
-    assert_eq!(told, [("mqtt_tls", Level::Warning), ("mqtt_certificate", Level::Error)]);
+    assert_eq!(told, [("mqtt_tls", Level::Warning), ("mqtt_certificate", Level::Warning)]);
     let own = OwnCertificate { key: "k", path: "f".into(), found: Ok(vec![valid(3)]) };
     let findings = connection(&mqtt(), &routes(), Some(&own), &[one(Some(there()), Some(tls(90)))]);
     assert_eq!(worst(&findings), Level::Warning);
