@@ -147,7 +147,7 @@ fn write_terminal(
 }
 
 /// Level as it stands in a line.
-fn level_name(level: Level) -> &'static str {
+pub fn level_name(level: Level) -> &'static str {
     match level {
         Level::Critical => "crit",
         Level::Error => "error",

@@ -24,7 +24,7 @@ mod log_lines_tests;
 pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
 pub(crate) use format::Rfc3339;
-pub use format::Style;
+pub use format::{Style, level_name};
 pub use health::{
     BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
 };

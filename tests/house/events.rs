@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use mqtt_kafka_bridge::observe::events::Event;
+use mqtt_kafka_bridge::observe::level_name;
 use slog::Level;
 
 use super::code::{Token, tokens, without_tests};
@@ -124,24 +125,12 @@ pub(crate) fn wrong(file: &str, logged: &Logged, all: &[Event]) -> Vec<String> {
 pub(crate) fn table(all: &[Event]) -> String {
     let mut table = String::from("| event | level | meaning | what to do |\n|---|---|---|---|\n");
     for event in all {
-        let level = event.level().map_or("any", name_of);
+        let level = event.level().map_or("any", level_name);
         let help = event.help().map(|anchor| format!("[{anchor}](operations.md#{anchor})"));
         let help = help.unwrap_or_default();
         table += &format!("| `{}` | {level} | {} | {help} |\n", event.name(), event.meaning());
     }
     table
-}
-
-/// A level as a log line has it.
-fn name_of(level: Level) -> &'static str {
-    match level {
-        Level::Critical => "crit",
-        Level::Error => "error",
-        Level::Warning => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    }
 }
 
 /// The anchors of a document's headings, as GitHub makes them.

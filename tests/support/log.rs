@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use mqtt_kafka_bridge::observe::events;
+use mqtt_kafka_bridge::observe::{events, level_name};
 use serde_json::Value;
-use slog::Level;
 
 use super::eventually_some;
 
@@ -186,15 +185,8 @@ fn is_summary(record: &Value) -> bool {
 /// Whether the record has an event of the table, and the level that is the event's there.
 fn has_event(record: &Value) -> bool {
     let event = events::ALL.iter().find(|event| record["event"] == event.name());
-    let written = |level| match level {
-        Level::Critical => "crit",
-        Level::Error => "error",
-        Level::Warning => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    };
-    event.is_some_and(|event| event.level().is_none_or(|level| record["level"] == written(level)))
+    event
+        .is_some_and(|event| event.level().is_none_or(|level| record["level"] == level_name(level)))
 }
 
 /// Whether any text in `record` contains `text`.

@@ -188,8 +188,8 @@ fn advertised(bootstrap: &[KafkaAddress], all: &[Advertised]) -> Vec<Finding> {
     let judge = |Advertised { id, address, reach }: &Advertised| {
         let of = format!("broker {id}, {address}");
         let expected = "an address that this host reaches";
-        let advice = "start that broker if it is down; else, on the broker, `advertised.listeners` with a name and port that the bridge's host reaches; in \
-            Compose or Kubernetes the name of the service, and a listener of its own for clients outside";
+        let advice = "start that broker if it is down; else, on the broker, `advertised.listeners` with a name and \
+            port that the bridge's host reaches; in Compose or Kubernetes the name of the service, and a listener of its own for clients outside";
         match &reach.addresses {
             Err(why) => KAFKA_ADVERTISED.error(of, why.clone(), cure(expected, advice)),
             Ok(addresses) if !reach.is_reached() => {
