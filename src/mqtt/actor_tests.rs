@@ -20,6 +20,7 @@ use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
+use crate::observe::TimingSink;
 use crate::observe::test_support::PATIENCE;
 use crate::route::note::{DropReason, Note};
 use crate::route::{Match, PayloadForm, Route, Template};
@@ -144,6 +145,7 @@ impl Stage {
             drained: neighbour.recipient(),
             log: Logger::root(lines.clone(), o!()),
             metrics: Arc::clone(&metrics),
+            timing: TimingSink::disabled(),
             heartbeat: Arc::new(Heartbeat::new("mqtt")),
         };
         let mqtt = config.connections[0].clone();
@@ -197,7 +199,7 @@ impl Stage {
     fn deliver(&self, messages: &[(Seq, Bytes)]) {
         let verdicts =
             messages.iter().map(|(seq, _)| Verdict::Delivered(RecordId::first(*seq))).collect();
-        self.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
+        self.actor.do_send(Verdicts { placed: Vec::new(), verdicts, delivered_at: Instant::now() });
     }
 }
 
@@ -1820,7 +1822,7 @@ fn a_message_of_two_routes_with_one_filter_is_acknowledged_when_both_parts_are_d
         let seq = stage.handed_on(2).await[0].0;
         let deliver = |index| {
             let verdicts = vec![Verdict::Delivered(RecordId { seq, index })];
-            stage.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
+            stage.actor.do_send(Verdicts { placed: Vec::new(), verdicts, delivered_at: Instant::now() });
         };
         deliver(1);
         // Only the other part is handed on again.

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
     use crate::config::TimingPolicy;
     use crate::message::Stamp;
-    use crate::observe::TimingRecord;
+    use crate::observe::{AckTime, TimingRecord};
     use crate::observe::buffer::PATIENCE;
     use crate::observe::test_support::{Lines, config, json_lines, json_log};
 
@@ -285,6 +285,7 @@ mod tests {
             connection: None,
             mqtt_topic: mqtt_topic.as_bytes(),
             mqtt_qos: 1,
+            route: "r",
             kafka_topic: "k",
             kafka_partition: 0,
             kafka_offset: 1,
@@ -292,6 +293,9 @@ mod tests {
             received_at: now,
             produced_at: now,
             delivered_at: now,
+            routed_us: 0,
+            ack: AckTime::After(1),
+            device_us: None,
         };
         let sent = 10_000;
         let started = Instant::now();
