@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::stage::Verdict;
 use crate::kafka::partition_queue::Path;
 use crate::kafka::test_support::{MockKafka, ReadRecord};
 use crate::message::{

@@ -762,3 +762,7 @@ mod tests;
 #[cfg(test)]
 #[path = "window_destinations_tests.rs"]
 mod destinations_tests;
+
+#[cfg(test)]
+#[path = "window_timings_tests.rs"]
+mod timings_tests;

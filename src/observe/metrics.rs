@@ -771,6 +771,7 @@ mod tests {
             connection.record_routed(routed, after(182).instant);
         }
         assert!(shown(182).len() <= 2 * SERIES_MAX);
+        deliver(183, 1, &|route| u64::from(route < 3));
         deliver(241, 0, &|route| u64::from(route == 7));
         assert_eq!(shown(242).len(), 4, "{:?}", shown(242));
         // What was routed in the last period, of the routes that are still chosen.

@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_timestamp_comes_from_where_the_route_says() {
         let payload = r#"{"ts": "2026-03-15T13:00:00.5+01:00"}"#;
-        let user = "1773576000250";
+        let sent = "1773576000250";
         for (timestamp, expected) in [
             (from(TimestampFrom::None), None),
             (from(TimestampFrom::Received), Some(RECEIVED_MS)),
@@ -203,7 +203,7 @@ mod tests {
             (user(), Some(RECEIVED_MS + 250)),
         ] {
             assert_eq!(
-                stamped(&timestamp, payload, user),
+                stamped(&timestamp, payload, sent),
                 Ok(Stamped::At(expected)),
                 "{timestamp:?}"
             );
