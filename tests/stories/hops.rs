@@ -74,14 +74,19 @@ fn each_record_in_kafka_has_one_timing_record_with_all_its_hops_over_a_connectio
             };
             device.publish(&format!("{name}/{}", nth % 5), payload.to_string().as_bytes());
             if nth % (MESSAGES / CUTS) == 50 {
+                let connected =
+                    || bridge.log().count(|record| record["msg"] == "connected to mqtt");
+                let before = connected();
                 eventually("there is a connection to cut", SOON, || proxy.cut() == 1);
+                eventually("it connects again", SOON, || connected() > before);
             }
         }
         bridge.wait_summary("all are delivered", PATIENT, |now| {
             now.delivered >= MESSAGES as u64 && now.in_flight == 0
         });
         let metrics = http.metrics();
-        let ahead = metrics.value("device_clock_ahead_seconds{route=\"measured\"}");
+        let ahead = "mqtt_kafka_bridge_device_clock_ahead_seconds{route=\"measured\"}";
+        let ahead = metrics.value(ahead);
         assert!(ahead.is_some_and(|ahead| (3_590.0..=3_600.0).contains(&ahead)), "{ahead:?}");
         let unreadable =
             metrics.get("route_notes_total{route=\"measured\",note=\"device_time_unreadable\"}");
@@ -146,7 +151,7 @@ fn a_record_without_a_puback_says_why() {
         session.send(&Packet::publish(1, "a/1", b"acknowledged"));
         session.expect_pubacks([1]);
         let slow = |kafka: &MockKafka, round_trip| {
-            kafka.order(|cluster| cluster.broker_round_trip_time(1, round_trip)).unwrap();
+            kafka.order(move |cluster| cluster.broker_round_trip_time(1, round_trip)).unwrap();
         };
         slow(&kafka, Duration::from_secs(2));
         session.send(&Packet::publish(2, "a/2", b"lost before its verdict"));
@@ -170,17 +175,27 @@ fn a_record_without_a_puback_says_why() {
 
 #[test]
 fn a_record_whose_puback_waits_long_for_an_older_message_is_told_without_it_and_once() {
-    let story = Story::new("hops behind a held message");
+    behind_a_held_message(&Story::new("hops behind a held message"), false);
+}
+
+#[test]
+fn a_bridge_that_ends_before_a_puback_tells_the_record_first() {
+    behind_a_held_message(&Story::new("hops at the end"), true);
+}
+
+/// If it `ends`, the bridge is told to end before the older message has a verdict.
+fn behind_a_held_message(story: &Story, ends: bool) {
     let (kafka, http) = (Kafka::shared(), Http::free());
     let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
     for version in Version::BOTH {
-        let name = format!("hops-held-{}", version.level());
+        let name = format!("hops-held-{}-{ends}", version.level());
         // A Kafka topic that is not there yet: the first message is held, and with it every PUBACK behind it.
         let missing = format!("{name}-missing");
         kafka.create(&name, 1, &[]);
         let mut config = ConfigFile::new(&mosquitto.address(), &name, &kafka.bootstrap());
         http.configure(&mut config);
         config.set("mqtt", "protocol", version.name());
+        config.set("delivery", "drain_deadline", "1s");
         config.route_with(&[
             ("filter", format!("{name}/held/{{part}}").into()),
             ("kafka_topic", format!("{missing}.{{part}}").into()),
@@ -194,6 +209,13 @@ fn a_record_whose_puback_waits_long_for_an_older_message_is_told_without_it_and_
         bridge.wait_summary("it is held", SOON, |now| now.in_flight == 1);
         device.publish(&format!("{name}/free"), b"second");
         bridge.wait_summary("the second one is delivered", SOON, |now| now.delivered == 1);
+        if ends {
+            assert_ne!(bridge.terminate(), 0, "the first one cannot be delivered in time");
+            let found = timings(&bridge);
+            let [only] = &found[..] else { panic!("one record: {found:?}") };
+            assert_eq!(only["ack_reason"], "not_yet", "{only}");
+            continue;
+        }
         eventually("its record is written without a PUBACK", SOON, || bridge.log().timings() == 1);
         kafka.create(&format!("{missing}.x"), 1, &[]);
         bridge.wait_summary("both are delivered", PATIENT, |now| now.delivered == 2);
