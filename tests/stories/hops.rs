@@ -73,6 +73,11 @@ fn each_record_in_kafka_has_one_timing_record_with_all_its_hops_over_a_connectio
                 _ => json!({ "ts": now_ms, "nth": nth }),
             };
             device.publish(&format!("{name}/{}", nth % 5), payload.to_string().as_bytes());
+            if nth % (MESSAGES / CUTS) == 40 {
+                // Else most would be in flight when it is cut.
+                let delivered = || http.metrics().get("delivered_total{connection=\"mqtt\"}");
+                eventually("it has caught up", SOON, || delivered() > nth as u64);
+            }
             if nth % (MESSAGES / CUTS) == 50 {
                 let connected =
                     || bridge.log().count(|record| record["msg"] == "connected to mqtt");
