@@ -16,12 +16,8 @@ pub(super) const OF_MQTT: [HeaderItem; 9] = [
 ];
 
 /// The headers that the bridge adds.
-pub(super) const OF_BRIDGE: [HeaderItem; 4] = [
-    HeaderItem::ReceivedAt,
-    HeaderItem::RoutedAt,
-    HeaderItem::ProducedAt,
-    HeaderItem::Connection,
-];
+pub(super) const OF_BRIDGE: [HeaderItem; 4] =
+    [HeaderItem::ReceivedAt, HeaderItem::RoutedAt, HeaderItem::ProducedAt, HeaderItem::Connection];
 
 /// Which values `headers` may have.
 pub(super) fn headers_legal() -> String {

@@ -10,10 +10,10 @@ use super::suggest::quoted;
 use super::warnings::WARNINGS_MAX;
 use crate::message::IfMissing;
 use crate::route::headers::HeaderItem;
+use crate::route::message_field::MessageField;
 use crate::route::pairs::Pairs;
 use crate::route::rule::{Key, Order};
 use crate::route::source::Source;
-use crate::route::message_field::MessageField;
 use crate::route::timestamp::TimestampFrom;
 use crate::route::{Condition, Match, PayloadForm, Placeholder, Route, Template};
 

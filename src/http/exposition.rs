@@ -234,7 +234,8 @@ impl Scrape {
         let unit = Some(&Unit::Seconds);
         let mut family = to.encode_descriptor("stage", help, unit, MetricType::Histogram)?;
         for connection in &self.connections {
-            let Stages { device, routed, produced, delivered, acknowledged, .. } = &connection.stages;
+            let Stages { device, routed, produced, delivered, acknowledged, .. } =
+                &connection.stages;
             for (stage, routes) in [
                 (Hop::Device, device),
                 (Hop::Routed, routed),

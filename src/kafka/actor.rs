@@ -13,7 +13,7 @@ use super::dead_letter::DeadLetterKind;
 use super::dead_letter::file::DeadLetterFile;
 use super::delivery::Delivery;
 use super::delivery::item::Item;
-use super::delivery::output::{VerdictMail, Output, Told};
+use super::delivery::output::{Output, Told, VerdictMail};
 use super::login::{FilesChanged, Login, NotMade};
 use super::partition_queue::Path;
 use super::producer::{Extras, Outgoing, Producer, Report, Target};
@@ -306,9 +306,10 @@ impl Output for Commands<'_> {
         let stamps = [received_at, produced_at, delivered_at];
         if Delivered::add(&mut self.delivered, source, route, stamps) {
             let metrics = self.metrics;
-            let slow_us = self.run.slow_us.get_or_insert_with(|| {
-                metrics.slowest().threshold_us(delivered_at.instant)
-            });
+            let slow_us = self
+                .run
+                .slow_us
+                .get_or_insert_with(|| metrics.slowest().threshold_us(delivered_at.instant));
             self.run.total_us = delivered_at.us_since(&received_at);
             self.run.is_slow = self.run.total_us >= *slow_us;
         }

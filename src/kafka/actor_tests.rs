@@ -13,7 +13,6 @@ use bytes::Bytes;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
-use crate::stage::{Placed, Verdict};
 use crate::kafka::partition_queue::Path;
 use crate::kafka::test_support::{MockKafka, ReadRecord};
 use crate::message::{
@@ -27,6 +26,7 @@ use crate::observe::test_support::PATIENCE;
 use crate::observe::test_support::passes_alone;
 use crate::observe::{HeldPlace, Hold};
 use crate::stage::Verdicts;
+use crate::stage::{Placed, Verdict};
 
 const PARTITIONS: i32 = 4;
 /// Of the Kafka topic `wide`.

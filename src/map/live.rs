@@ -15,8 +15,8 @@ use mqtt_kafka_bridge::config::{Config, MqttConfig, Unmatched};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::message::{Destination, Epoch, Message, Qos};
 use mqtt_kafka_bridge::mqtt::{MqttActor, Neighbours};
-use mqtt_kafka_bridge::observe::{Metrics, TimingSink};
 use mqtt_kafka_bridge::observe::log::Logging;
+use mqtt_kafka_bridge::observe::{Metrics, TimingSink};
 use mqtt_kafka_bridge::route::{Input, Route, Router};
 use mqtt_kafka_bridge::stage::{
     Attach, ForwardBatch, NextStage, SourceId, StageReady, Verdict, Verdicts,

@@ -20,8 +20,8 @@ use crate::mqtt::lost;
 use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
-use crate::observe::{AckTime, NoAck, TimingSink};
 use crate::observe::test_support::PATIENCE;
+use crate::observe::{AckTime, NoAck, TimingSink};
 use crate::route::note::{DropReason, Note};
 use crate::route::{Match, PayloadForm, Route, Template};
 use crate::stage::{ForwardBatch, Placed, Verdict};
@@ -1880,7 +1880,11 @@ fn a_message_of_two_routes_with_one_filter_is_acknowledged_when_both_parts_are_d
         let seq = stage.handed_on(2).await[0].0;
         let deliver = |index| {
             let verdicts = vec![Verdict::Delivered(RecordId { seq, index })];
-            stage.actor.do_send(Verdicts { placed: Vec::new(), verdicts, delivered_at: Instant::now() });
+            stage.actor.do_send(Verdicts {
+                placed: Vec::new(),
+                verdicts,
+                delivered_at: Instant::now(),
+            });
         };
         deliver(1);
         // Only the other part is handed on again.

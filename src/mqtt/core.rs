@@ -57,9 +57,7 @@ impl Core {
         let window = &mut self.intake.window;
         if window.any_unrouted() {
             window.routed(now);
-            self.metrics
-                .connection(self.settings.source)
-                .record_routed(window.take_routed(), now);
+            self.metrics.connection(self.settings.source).record_routed(window.take_routed(), now);
         }
         self.intake.forward();
     }

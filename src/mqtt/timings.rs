@@ -80,7 +80,8 @@ impl Timings {
                 None => match last {
                     Some((at, us)) if at == delivered_at => AckTime::After(us),
                     _ => {
-                        let us = Stamp { instant: acked_at, wall_us: 0 }.us_since(&placed.delivered_at);
+                        let us =
+                            Stamp { instant: acked_at, wall_us: 0 }.us_since(&placed.delivered_at);
                         last = Some((delivered_at, us));
                         AckTime::After(us)
                     }
@@ -107,7 +108,8 @@ impl Timings {
                 });
             }
             if placed.is_slow {
-                let slow = slow(&timed, record, (name, self.source), (ack, device_us), &self.metrics);
+                let slow =
+                    slow(&timed, record, (name, self.source), (ack, device_us), &self.metrics);
                 self.metrics.slowest().offer(slow);
             }
         }

@@ -154,16 +154,27 @@ fn all_of_a_read_are_routed_at_one_moment_and_counted_by_route() {
 /// One thing that happens to the window.
 #[derive(Debug, Clone)]
 enum Step {
-    Publish { qos0: bool, records: usize },
+    Publish {
+        qos0: bool,
+        records: usize,
+    },
     /// One of the open records is delivered; its verdict may be lost with a panic.
-    Deliver { which: prop::sample::Index, is_lost: bool },
+    Deliver {
+        which: prop::sample::Index,
+        is_lost: bool,
+    },
     Refuse(prop::sample::Index),
     /// The stage repeats a verdict that was lost: it no longer knows where the record is.
     TellAgain(prop::sample::Index),
     /// A verdict comes once more, with or without its delivery.
-    Repeat { which: prop::sample::Index, with_placed: bool },
+    Repeat {
+        which: prop::sample::Index,
+        with_placed: bool,
+    },
     Release,
-    LoseConnection { comes_again: bool },
+    LoseConnection {
+        comes_again: bool,
+    },
     GiveUp,
 }
 

@@ -255,7 +255,10 @@ mod tests {
         recent.record(5, 100, 3);
         recent.record(6, 200, 1);
         recent.record(5, 200, 1);
-        assert_eq!(shown(&recent, 6).map(|it| (it.count, it.p50_us, it.max_us)), Some((5, 100, 200)));
+        assert_eq!(
+            shown(&recent, 6).map(|it| (it.count, it.p50_us, it.max_us)),
+            Some((5, 100, 200))
+        );
         assert_eq!(shown(&recent, 7).map(|it| it.count), Some(2), "since a while nothing came");
         assert_eq!(shown(&recent, 8), None);
         recent.record(9, 0, 1);

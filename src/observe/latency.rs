@@ -168,7 +168,6 @@ impl StageHistogram {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

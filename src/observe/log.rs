@@ -217,9 +217,9 @@ mod tests {
     use super::*;
     use crate::config::TimingPolicy;
     use crate::message::Stamp;
-    use crate::observe::{AckTime, TimingRecord};
     use crate::observe::buffer::PATIENCE;
     use crate::observe::test_support::{Lines, config, json_lines, json_log};
+    use crate::observe::{AckTime, TimingRecord};
 
     #[test]
     fn records_reach_the_sink_without_a_flush_and_in_order() {

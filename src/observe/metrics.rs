@@ -17,7 +17,9 @@ use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
 use super::hops::{Copied, Hop, Recents, RouteLatencies, SERIES_MAX, Series, Side};
-use super::latency::{Acknowledged, ByRoute, Delivered, FromDevice, RoutedRun, StageHistogram, Stages};
+use super::latency::{
+    Acknowledged, ByRoute, Delivered, FromDevice, RoutedRun, StageHistogram, Stages,
+};
 use super::slowest::Slowest;
 use super::timing_record::since_device;
 use crate::config::BrokerAddress;
@@ -580,7 +582,8 @@ impl Metrics {
         let mut clocks_ahead = self.clocks_ahead.lock();
         for FromDevice { source, route, device_us, received_at, delivered_at } in records {
             // At receipt, which is nearer to the device.
-            let ahead_us = u64::try_from(since_device(*device_us, received_at).saturating_neg()).unwrap_or(0);
+            let ahead_us =
+                u64::try_from(since_device(*device_us, received_at).saturating_neg()).unwrap_or(0);
             let period = self.series.period(delivered_at.instant);
             clocks_ahead.entry(*route).or_default().record(period, ahead_us);
             let us = u64::try_from(since_device(*device_us, delivered_at)).unwrap_or(0);
@@ -609,11 +612,17 @@ impl Metrics {
         let period = self.series.period(now);
         let of = |connection: &ConnectionMetrics| {
             let name = Arc::clone(&connection.name);
-            connection.hops(period).into_iter().map(move |(route, hops)| (name.clone(), route, hops))
+            connection
+                .hops(period)
+                .into_iter()
+                .map(move |(route, hops)| (name.clone(), route, hops))
         };
         let all = self.connections.iter().flat_map(of);
-        let named = all.map(|(connection, route, hops)| {
-            RouteLatencies { connection, route, name: self.route_names.name(route), hops }
+        let named = all.map(|(connection, route, hops)| RouteLatencies {
+            connection,
+            route,
+            name: self.route_names.name(route),
+            hops,
         });
         named.collect()
     }
@@ -767,7 +776,8 @@ mod tests {
         assert_eq!(shown(182).len(), 4, "{:?}", shown(182));
         // On MQTT's side there is the same bound, and it follows the same choice.
         for connection in metrics.connections() {
-            let routed = (0..SERIES_MAX).map(|route| RoutedRun { route: RouteId(route), us: 5, count: 1 });
+            let routed =
+                (0..SERIES_MAX).map(|route| RoutedRun { route: RouteId(route), us: 5, count: 1 });
             connection.record_routed(routed, after(182).instant);
         }
         assert!(shown(182).len() <= 2 * SERIES_MAX);
@@ -802,7 +812,8 @@ mod tests {
         };
         // 40 ms behind receipt; 30 ms ahead of it.
         metrics.record_from_devices(&[device(-40), device(30)]);
-        let ahead = |seconds| metrics.clocks_ahead(received_at.instant + Duration::from_secs(seconds));
+        let ahead =
+            |seconds| metrics.clocks_ahead(received_at.instant + Duration::from_secs(seconds));
         assert_eq!(ahead(1)[&route], Duration::from_millis(30));
         assert_eq!(ahead(200)[&route], Duration::ZERO, "none has been for minutes");
         let stages = metrics.connection(source).stages();
@@ -810,7 +821,7 @@ mod tests {
         let latencies = metrics.route_latencies(later(11).instant);
         let hop = latencies[0].percentiles(Hop::Device).expect("two");
         assert!(hop.count == 2 && hop.p50_us == 0 && hop.max_us.abs_diff(50_000) < 500, "{hop:?}");
-        metrics.record_from_devices(&[device(i64::MIN / 1000_000), device(i64::MAX / 1000_000)]);
+        metrics.record_from_devices(&[device(i64::MIN / 1_000_000), device(i64::MAX / 1_000_000)]);
     }
 
     #[test]

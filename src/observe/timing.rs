@@ -250,8 +250,8 @@ mod tests {
     use super::*;
     use crate::message::Stamp;
     use crate::observe::log::Logging;
-    use crate::observe::timing_record::NoAck;
     use crate::observe::test_support::{Lines, config, json_lines};
+    use crate::observe::timing_record::NoAck;
 
     fn record(total: Duration) -> TimingRecord<'static> {
         let instant = Instant::now();

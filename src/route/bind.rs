@@ -3,10 +3,10 @@
 
 use super::headers::HeaderItem;
 use super::json_pointers::{self, JsonPointers};
+use super::message_field::MessageField;
 use super::placeholder::Placeholder;
 use super::rule::{Key, Route};
 use super::source::Source;
-use super::message_field::MessageField;
 use super::timestamp::TimestampFrom;
 use super::words::WORDS;
 

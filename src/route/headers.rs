@@ -104,7 +104,6 @@ pub struct Common {
 }
 
 impl Common {
-
     fn connection(&mut self, connection: &Arc<str>) -> Bytes {
         match &self.connection {
             Some((known, text)) if Arc::ptr_eq(known, connection) => text.clone(),

@@ -56,10 +56,7 @@ fn each_record_in_kafka_has_one_timing_record_with_all_its_hops_over_a_connectio
             ("filter", format!("{name}/#").into()),
             ("kafka_topic", name.clone().into()),
             ("device_time", "json./ts".into()),
-            (
-                "headers",
-                json!(["bridge.received_at", "bridge.routed_at", "bridge.produced_at"]),
-            ),
+            ("headers", json!(["bridge.received_at", "bridge.routed_at", "bridge.produced_at"])),
         ]);
         let mut bridge = Bridge::start(story.dir(), &name, &config);
         mosquitto.wait_subscribed(&name, 1);
@@ -126,8 +123,8 @@ fn each_record_in_kafka_has_one_timing_record_with_all_its_hops_over_a_connectio
                 let found = record.headers.iter().find(|(known, _)| known == name);
                 moment(std::str::from_utf8(&found.expect("it was asked for").1).unwrap())
             };
-            let [received, routed, produced] =
-                ["received_at", "routed_at", "produced_at"].map(|it| header(&format!("bridge.{it}")));
+            let [received, routed, produced] = ["received_at", "routed_at", "produced_at"]
+                .map(|it| header(&format!("bridge.{it}")));
             assert_eq!(received, moment(timing["received_at"].as_str().unwrap()));
             assert_eq!(produced, moment(timing["produced_at"].as_str().unwrap()));
             assert!(received <= routed && routed <= produced, "{timing}");
@@ -230,7 +227,8 @@ fn behind_a_held_message(story: &Story, ends: bool) {
         found.iter().for_each(assert_consistent);
         let of = |part: &str| {
             let mqtt_topic = format!("{name}/{part}");
-            let mut found = found.iter().filter(|record| record["mqtt_topic"] == mqtt_topic.as_str());
+            let mut found =
+                found.iter().filter(|record| record["mqtt_topic"] == mqtt_topic.as_str());
             (found.next().expect("one").clone(), found.count())
         };
         let (free, more) = of("free");

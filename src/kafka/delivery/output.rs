@@ -146,7 +146,12 @@ impl Outbox {
     }
 
     /// A record was delivered.
-    pub(crate) fn push_delivered(&mut self, source: SourceId, id: RecordId, placed: Option<Placed>) {
+    pub(crate) fn push_delivered(
+        &mut self,
+        source: SourceId,
+        id: RecordId,
+        placed: Option<Placed>,
+    ) {
         let expected = self.expected;
         let mail = self.of(source);
         mail.verdicts.push(Verdict::Delivered(id));
