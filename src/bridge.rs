@@ -24,7 +24,7 @@ use crate::kafka::{KafkaProducerActor, Login, LoginThread, Probe};
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
-use crate::observe::{Logging, Metrics, bridge_log_crate, events, install_hook, keys, panics};
+use crate::observe::{Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics};
 use crate::reload::number_routes;
 use crate::reloader::{Reloader, Reloads};
 use crate::stage::{NextStage, SourceId};
@@ -363,9 +363,9 @@ fn start(
     };
     SystemRegistry::set(kafka.clone());
     let connections = connections.into_iter().zip(&arbiters).map(|(connection, arbiter)| {
-        let (next, metrics) = (NextStage::of(&kafka), Arc::clone(&metrics));
+        let (next, shown) = (NextStage::of(&kafka), (Arc::clone(&metrics), logging.timing()));
         let departed = departed.clone();
-        connection.start(arbiter, &config, next, &supervisor, metrics, departed)
+        connection.start(arbiter, &config, next, &supervisor, shown, departed)
     });
     let connections: Vec<_> = connections.collect();
     let intakes = connections.iter().map(|connection| connection.clone().recipient()).collect();
@@ -455,7 +455,7 @@ impl Connection {
         config: &Arc<Config>,
         next: NextStage,
         supervisor: &Addr<SupervisorActor>,
-        metrics: Arc<Metrics>,
+        (metrics, timing): (Arc<Metrics>, TimingSink),
         departed: Option<UnboundedSender<bool>>,
     ) -> Addr<MqttActor> {
         let Self { source, heartbeat, state, log } = self;
@@ -463,7 +463,7 @@ impl Connection {
         let beat = Arc::clone(&heartbeat);
         let make = move || {
             let mqtt = config.connections[usize::from(source.0)].clone();
-            let neighbours = Neighbours { next, drained, log, metrics, heartbeat: beat };
+            let neighbours = Neighbours { next, drained, log, metrics, timing, heartbeat: beat };
             let patience = config.delivery.drain_deadline + mqtt.connect_timeout;
             let actor = MqttActor::new(source, mqtt, &config, neighbours);
             match (departed, state) {

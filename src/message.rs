@@ -213,6 +213,9 @@ pub struct Record {
     pub key: RecordKey,
     /// The value; `None` is null, a tombstone in a compacted Kafka topic.
     pub value: Option<Bytes>,
+    /// The moment that the device names, in microseconds since the Unix epoch, if the route asks for it. For
+    /// latencies alone.
+    pub device_us: Option<i64>,
     /// What few records have. librdkafka takes records without it many at a time.
     pub extras: Option<Box<RecordExtras>>,
 }
@@ -270,6 +273,8 @@ pub struct RecordExtras {
     pub partition: Option<i32>,
     /// Milliseconds since the Unix epoch; `None`: when it is produced.
     pub timestamp_ms: Option<i64>,
+    /// Which of the headers, by index, has the moment at which the record is handed to librdkafka as its value.
+    pub produced_header: Option<usize>,
 }
 
 impl Record {
@@ -277,7 +282,8 @@ impl Record {
     /// it is produced.
     pub fn new(route: RouteId, kafka_topic: Arc<str>, value: Bytes) -> Self {
         let (key, value, extras) = (RecordKey::MqttTopic, Some(value), None);
-        Self { route, kafka_topic, origin: KafkaTopicOrigin::default(), key, value, extras }
+        let (origin, device_us) = (KafkaTopicOrigin::default(), None);
+        Self { route, kafka_topic, origin, key, value, device_us, extras }
     }
 
     /// The key, if it has one; `mqtt_topic` is that of its message.
@@ -337,6 +343,23 @@ impl Record {
     /// Its headers.
     pub fn headers(&self) -> &[Header] {
         self.extras.as_ref().map_or(&[], |extras| &extras.headers)
+    }
+
+    /// Whether one of its headers says when it is handed to librdkafka.
+    pub fn says_produced_at(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| extras.produced_header.is_some())
+    }
+
+    /// Names and values of its headers when it is handed to librdkafka, at the moment that `produced_at` says in
+    /// RFC 3339.
+    pub fn headers_at<'a>(&'a self, produced_at: &'a [u8]) -> Vec<(&'a CStr, Option<&'a [u8]>)> {
+        let produced = self.extras.as_ref().and_then(|extras| extras.produced_header);
+        let headers = self.headers().iter().enumerate();
+        let pair = |(at, header): (usize, &'a Header)| match Some(at) == produced {
+            true => (&*header.name, Some(produced_at)),
+            false => (&*header.name, header.value.as_deref()),
+        };
+        headers.map(pair).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use actix::dev::ToEnvelope;
 use actix::{Actor, Addr, Handler, Message as ActixMessage, Recipient};
 
-use crate::message::{Destination, Epoch, Message, Record, RecordId};
+use crate::message::{Destination, Epoch, Message, Record, RecordId, Stamp};
 
 /// One destination of one routed message: nearly always the record that the message became.
 #[derive(Debug, Clone, ActixMessage)]
@@ -104,10 +104,32 @@ impl Verdict {
     }
 }
 
+/// Where and when a record was delivered, of one that is to have a timing record or to be compared with the
+/// slowest. Only its source knows when its message was acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// The record.
+    pub id: RecordId,
+    /// Its partition.
+    pub kafka_partition: i32,
+    /// Its offset.
+    pub kafka_offset: i64,
+    /// Handed to librdkafka.
+    pub produced_at: Stamp,
+    /// Delivery report.
+    pub delivered_at: Stamp,
+    /// The log is to have a timing record of it.
+    pub is_logged: bool,
+    /// It is slower than the fastest of the slowest.
+    pub is_slow: bool,
+}
+
 /// Verdicts of one batch of delivery reports.
 #[derive(ActixMessage)]
 #[rtype(result = "()")]
 pub struct Verdicts {
+    /// Of records among those that are delivered here, where and when they were.
+    pub placed: Vec<Placed>,
     /// In any order.
     pub verdicts: Vec<Verdict>,
     /// When librdkafka reported the first of them.

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
     use mqtt_kafka_bridge::message::Stamp;
-    use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
+    use mqtt_kafka_bridge::observe::{AckTime, Logging, Style, TimingRecord};
 
     #[test]
     fn what_the_bridge_writes_is_understood() {
@@ -119,6 +119,7 @@ mod tests {
                 connection: None,
                 mqtt_topic: b"total_us",
                 mqtt_qos: 1,
+                route: "r",
                 kafka_topic: "bench",
                 kafka_partition: 0,
                 kafka_offset: 1,
@@ -126,6 +127,9 @@ mod tests {
                 received_at: start,
                 produced_at: after(ms),
                 delivered_at: after(3 * ms),
+                routed_us: 0,
+                ack: AckTime::After(1),
+                device_us: None,
             });
         }
         slog::info!(logging.logger(), "summary"; "delivered" => 9);

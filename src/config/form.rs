@@ -79,6 +79,8 @@ pub enum Form {
     RouteName,
     /// `routes.timestamp`
     Timestamp,
+    /// `routes.device_time`
+    DeviceTime,
     /// `routes.headers`
     RecordHeaders,
     /// The name of a header of Kafka, or its beginning.
@@ -143,6 +145,9 @@ impl fmt::Display for Form {
             Self::Timestamp => {
                 "\"none\", \"received\", \"json.\" with a JSON pointer, or \"user.\" with the name of a \
                  user property"
+            }
+            Self::DeviceTime => {
+                "\"none\", \"json.\" with a JSON pointer, or \"user.\" with the name of a user property"
             }
             Self::RecordHeaders => return f.write_str(&headers_legal()),
             Self::HeaderName => return write!(f, "a name of at most {HEADER_NAME_MAX} bytes"),

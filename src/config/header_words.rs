@@ -16,7 +16,8 @@ pub(super) const OF_MQTT: [HeaderItem; 9] = [
 ];
 
 /// The headers that the bridge adds.
-pub(super) const OF_BRIDGE: [HeaderItem; 2] = [HeaderItem::ReceivedAt, HeaderItem::Connection];
+pub(super) const OF_BRIDGE: [HeaderItem; 4] =
+    [HeaderItem::ReceivedAt, HeaderItem::RoutedAt, HeaderItem::ProducedAt, HeaderItem::Connection];
 
 /// Which values `headers` may have.
 pub(super) fn headers_legal() -> String {
@@ -37,6 +38,8 @@ pub(super) fn header_word(item: &HeaderItem) -> String {
         HeaderItem::ResponseTopic => "mqtt.response_topic",
         HeaderItem::Expiry => "mqtt.expiry",
         HeaderItem::ReceivedAt => "bridge.received_at",
+        HeaderItem::RoutedAt => "bridge.routed_at",
+        HeaderItem::ProducedAt => "bridge.produced_at",
         HeaderItem::Connection => "bridge.connection",
         HeaderItem::Own(name, template) => return format!("{name}={template}"),
     };

@@ -405,6 +405,14 @@ pub const KEYS: &[Key] = keys! {
         Form::Choice(&["received", "dead_letter"]), Value("received"),
         "What happens to a message without a usable timestamp. received: the time of receipt is taken.",
         "received: it is counted. dead_letter: the message goes to the dead letters.";
+    "routes.device_time" => field!(routes.device_time.from),
+        Form::DeviceTime, Value("none"),
+        "Where a message has its device's own time, for the latency from the device to Kafka. json. with a JSON pointer, user. with the name of a user property: RFC 3339, or a number (device_time_unit). It changes nothing of the record.",
+        "A message without a readable one is forwarded all the same, and counted.";
+    "routes.device_time_unit" => field!(routes.device_time.unit),
+        Form::Choice(EpochUnit::WORDS), Value("ms"),
+        "What a number counts since 1970 in device_time.",
+        "With the wrong unit the latency is far off, or the clock seems to be ahead (device_clock_ahead_seconds).";
     "routes.headers" => field!(routes.headers.items),
         Form::RecordHeaders, Value("none"),
         "The headers of the records, in this order. mqtt: all that MQTT says about the message.",

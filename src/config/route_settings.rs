@@ -13,6 +13,7 @@ use super::value::{Refused, Value};
 use crate::route::decompress::Decompress;
 use crate::route::headers::HeaderItem;
 use crate::route::kafka_name::IllegalNames;
+use crate::route::message_field::MessageField;
 use crate::route::rule::Key;
 use crate::route::timestamp::{EpochUnit, TimestampFrom};
 use crate::route::{Condition, Match, PayloadForm, Template};
@@ -135,29 +136,46 @@ impl Setting for Option<i32> {
 impl Setting for TimestampFrom {
     fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
         let text = value.text().ok_or(Refused::Form)?;
-        match (text, text.split_once('.')) {
-            ("none", _) => Ok(Self::None),
-            ("received", _) => Ok(Self::Received),
-            (_, Some(("json", pointer))) if is_pointer(pointer) => {
-                Ok(Self::Json(pointer.to_owned()))
-            }
-            (_, Some(("json", _))) => Err(Refused::Because(format!(
-                "expected a JSON pointer behind \"json.\", such as \"json./device/ts\" (RFC 6901), \
-                 found {}",
-                value.found()
-            ))),
-            (_, Some(("user", name))) if !name.is_empty() => Ok(Self::User(name.to_owned())),
-            _ => Err(Refused::Form),
+        match text {
+            "none" => Ok(Self::None),
+            "received" => Ok(Self::Received),
+            _ => message_field(value).map(Self::Field),
         }
     }
 
     fn show(&self, _: &Form) -> Option<String> {
-        Some(string(&match self {
-            Self::None => "none".to_owned(),
-            Self::Received => "received".to_owned(),
-            Self::Json(pointer) => format!("json.{pointer}"),
-            Self::User(name) => format!("user.{name}"),
-        }))
+        Some(string(&self.to_string()))
+    }
+}
+
+/// `None` is `"none"`.
+impl Setting for Option<MessageField> {
+    fn read(value: &Value, _: &Form) -> Result<Self, Refused> {
+        match value.text() {
+            Some("none") => Ok(None),
+            _ => message_field(value).map(Some),
+        }
+    }
+
+    fn show(&self, _: &Form) -> Option<String> {
+        Some(string(&self.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string)))
+    }
+}
+
+/// Reads where in a message a moment stands.
+fn message_field(value: &Value) -> Result<MessageField, Refused> {
+    let text = value.text().ok_or(Refused::Form)?;
+    match text.split_once('.') {
+        Some(("json", pointer)) if is_pointer(pointer) => {
+            Ok(MessageField::Json(pointer.to_owned()))
+        }
+        Some(("json", _)) => Err(Refused::Because(format!(
+            "expected a JSON pointer behind \"json.\", such as \"json./device/ts\" (RFC 6901), \
+             found {}",
+            value.found()
+        ))),
+        Some(("user", name)) if !name.is_empty() => Ok(MessageField::User(name.to_owned())),
+        _ => Err(Refused::Form),
     }
 }
 

@@ -10,6 +10,7 @@ use super::suggest::quoted;
 use super::warnings::WARNINGS_MAX;
 use crate::message::IfMissing;
 use crate::route::headers::HeaderItem;
+use crate::route::message_field::MessageField;
 use crate::route::pairs::Pairs;
 use crate::route::rule::{Key, Order};
 use crate::route::source::Source;
@@ -271,7 +272,8 @@ fn never_deleted(route: &Route) -> Option<String> {
     if let Some((key, placeholder)) = needed.next() {
         return Some(says(key, format!("a message without payload has no {placeholder}")));
     }
-    if let (TimestampFrom::Json(_), true) = (&route.timestamp.from, route.timestamp.refuse_invalid)
+    if let TimestampFrom::Field(MessageField::Json(_)) = &route.timestamp.from
+        && route.timestamp.refuse_invalid
     {
         let why =
             format!("a message without payload has no {} and is refused", route.timestamp.from);
@@ -303,7 +305,12 @@ impl Route {
         if let Some(source) = templates.chain(conditions).find_map(of_5) {
             return Some(format!("the source {source}"));
         }
-        if matches!(self.timestamp.from, TimestampFrom::User(_)) {
+        let is_user = |field: &MessageField| matches!(field, MessageField::User(_));
+        let timestamp = match &self.timestamp.from {
+            TimestampFrom::Field(field) => Some(field),
+            TimestampFrom::None | TimestampFrom::Received => None,
+        };
+        if timestamp.is_some_and(is_user) || self.device_time.from.as_ref().is_some_and(is_user) {
             return Some("the source user".to_owned());
         }
         let items = &self.headers.items;

@@ -13,7 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::message::{RouteId, RouteName};
 use crate::observe::health::{CODES, WARNINGS};
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
-use crate::observe::{ConnectionMetrics, Conservation, ReloadOutcome};
+use crate::observe::{ConnectionMetrics, Conservation, Hop, ReloadOutcome};
 use crate::route::note::Note;
 
 /// As the OpenMetrics specification asks for.
@@ -40,6 +40,8 @@ pub(super) struct Scrape {
     pub(super) routes: BTreeMap<RouteId, RouteName>,
     /// What routes noted of messages, by the names of the routes.
     pub(super) notes: BTreeMap<(Arc<str>, Note), u64>,
+    /// How far the clocks of devices are ahead, in seconds, by the names of the routes.
+    pub(super) clocks_ahead_s: BTreeMap<Arc<str>, f64>,
     /// The places where messages could be held, and whether they are.
     pub(super) held: BTreeMap<String, bool>,
     pub(super) not_ready: BTreeSet<&'static str>,
@@ -212,24 +214,42 @@ impl Scrape {
         Ok(())
     }
 
+    fn clocks(&self, to: &mut DescriptorEncoder<'_>) -> Result {
+        let help = "How far the time that a device gave was ahead of its receipt at most, in the last minutes.";
+        let unit = Some(&Unit::Seconds);
+        let mut family =
+            to.encode_descriptor("device_clock_ahead", help, unit, MetricType::Gauge)?;
+        for (route, seconds) in &self.clocks_ahead_s {
+            let labels = [("route", &**route)];
+            family.encode_family(&labels)?.encode_gauge(seconds)?;
+        }
+        Ok(())
+    }
+
     fn latencies(&self, to: &mut DescriptorEncoder<'_>) -> Result {
-        let help = "Time that messages spent before this stage: produced is from receipt to \
-                    librdkafka, delivered from there to Kafka's acknowledgement, acknowledged from \
-                    there to the write of the PUBACK.";
+        let help = "Time that messages spent before this stage: routed is from receipt until all of the \
+                    same read was routed, produced from receipt to librdkafka, delivered from there to \
+                    Kafka's acknowledgement, acknowledged from there to the write of the PUBACK; device \
+                    is from the device's own time to Kafka's acknowledgement.";
         let unit = Some(&Unit::Seconds);
         let mut family = to.encode_descriptor("stage", help, unit, MetricType::Histogram)?;
         for connection in &self.connections {
-            let Stages { produced, delivered, acknowledged, .. } = &connection.stages;
-            for (stage, routes) in
-                [("produced", produced), ("delivered", delivered), ("acknowledged", acknowledged)]
-            {
+            let Stages { device, routed, produced, delivered, acknowledged, .. } =
+                &connection.stages;
+            for (stage, routes) in [
+                (Hop::Device, device),
+                (Hop::Routed, routed),
+                (Hop::Produced, produced),
+                (Hop::Delivered, delivered),
+                (Hop::Acknowledged, acknowledged),
+            ] {
                 // A route that is not from this connection has none here.
                 for (route, histogram) in routes {
                     let Some(RouteName { name, mqtt_filter }) = self.routes.get(route) else {
                         continue;
                     };
                     let labels = [
-                        ("stage", stage),
+                        ("stage", stage.name()),
                         ("route", &**name),
                         ("mqtt_filter", &**mqtt_filter),
                         connection.label(),
@@ -248,6 +268,7 @@ impl Collector for Scrape {
         self.failures(&mut to)?;
         self.state(&mut to)?;
         self.notes(&mut to)?;
+        self.clocks(&mut to)?;
         self.latencies(&mut to)
     }
 }
@@ -309,6 +330,7 @@ mod tests {
                 (("a/#".into(), Note::TimestampFellBack), 7),
             ]
             .into(),
+            clocks_ahead_s: [("a".into(), 0.25)].into(),
             held: [("t".to_owned(), true)].into(),
             not_ready: ["draining"].into(),
             warnings: ["reload_failed"].into(),
@@ -347,6 +369,7 @@ mod tests {
             "reloads_total{outcome=\"refused\"} 3",
             "reloads_total{outcome=\"applied\"} 0",
             "held{kafka_topic=\"t\"} 1",
+            "device_clock_ahead_seconds{route=\"a\"} 0.25",
             "uptime_seconds 1.5",
             r#"stage_seconds_bucket{le="0.0005",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
             r#"stage_seconds_bucket{le="600.0",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,

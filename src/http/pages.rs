@@ -121,7 +121,15 @@ impl Pages {
                 *notes.entry((Arc::clone(name), note)).or_default() += count;
             }
         }
+        let mut clocks_ahead_s = BTreeMap::new();
+        for (route, ahead) in metrics.clocks_ahead(Instant::now()) {
+            if let Some(RouteName { name, .. }) = routes.get(&route) {
+                let most: &mut f64 = clocks_ahead_s.entry(Arc::clone(name)).or_default();
+                *most = most.max(ahead.as_secs_f64());
+            }
+        }
         Scrape {
+            clocks_ahead_s,
             connections: metrics.connections().iter().map(Connection::of).collect(),
             restarts: metrics.restarts(),
             routes,

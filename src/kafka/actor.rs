@@ -13,7 +13,7 @@ use super::dead_letter::DeadLetterKind;
 use super::dead_letter::file::DeadLetterFile;
 use super::delivery::Delivery;
 use super::delivery::item::Item;
-use super::delivery::output::{Output, Told};
+use super::delivery::output::{Output, Told, VerdictMail};
 use super::login::{FilesChanged, Login, NotMade};
 use super::partition_queue::Path;
 use super::producer::{Extras, Outgoing, Producer, Report, Target};
@@ -24,8 +24,8 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
 use crate::observe::panics::PanicReport;
-use crate::observe::{Delivered, Metrics, TimingBatch, TimingRecord, TimingSink, events, keys};
-use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict, Verdicts};
+use crate::observe::{Delivered, FromDevice, Metrics, TimingSink, events, keys};
+use crate::stage::{Attach, ForwardBatch, ForwardMsg, Placed, SourceId, StageReady, Verdicts};
 use crate::supervisor::heartbeat::Heartbeat;
 use teller::Teller;
 
@@ -108,7 +108,7 @@ impl KafkaProducerActor {
         event: impl FnOnce(&mut Delivery, &mut Commands<'_>),
     ) {
         self.heartbeat.beat();
-        let delivered = {
+        let (delivered, from_devices) = {
             let mut commands = Commands {
                 config: &self.config,
                 login: &self.login,
@@ -118,15 +118,20 @@ impl KafkaProducerActor {
                 teller: &mut self.teller,
                 producers: &mut self.producers,
                 registrar: &mut self.registrar,
-                timing: self.timing.batch(),
+                timing: &self.timing,
                 delivered: Vec::new(),
+                from_devices: Vec::new(),
+                run: Run::default(),
                 ctx,
             };
             event(&mut self.delivery, &mut commands);
-            commands.delivered
+            (commands.delivered, commands.from_devices)
         };
         if !delivered.is_empty() {
             self.metrics.record_delivered(&delivered);
+        }
+        if !from_devices.is_empty() {
+            self.metrics.record_from_devices(&from_devices);
         }
         self.set_alarm(ctx);
     }
@@ -180,9 +185,22 @@ struct Commands<'a> {
     teller: &'a mut Teller,
     producers: &'a mut Producers,
     registrar: &'a mut Option<Registrar>,
-    timing: TimingBatch<'a>,
+    timing: &'a TimingSink,
     delivered: Vec<Delivered>,
+    from_devices: Vec<FromDevice>,
+    run: Run,
     ctx: &'a mut Context<KafkaProducerActor>,
+}
+
+/// What the records of the last of the runs in `delivered` have in common.
+#[derive(Default)]
+struct Run {
+    /// From receipt to the delivery report.
+    total_us: u64,
+    /// They may be among the slowest.
+    is_slow: bool,
+    /// How slow they have to be for that, once it is known.
+    slow_us: Option<u64>,
 }
 
 impl Output for Commands<'_> {
@@ -274,29 +292,41 @@ impl Output for Commands<'_> {
         }
     }
 
-    fn verdicts(&mut self, source: SourceId, verdicts: Vec<Verdict>, delivered_at: Instant) {
+    fn verdicts(&mut self, source: SourceId, mail: VerdictMail, delivered_at: Instant) {
         if let Some(source) = self.sources.get(&source) {
-            source.verdicts.do_send(Verdicts { verdicts, delivered_at });
+            let VerdictMail { verdicts, placed } = mail;
+            source.verdicts.do_send(Verdicts { placed, verdicts, delivered_at });
         }
     }
 
     #[inline]
-    fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp) {
-        let (record, message) = (item.record(), &item.msg.message);
-        let stamps = [message.received_at, produced_at, report.at];
-        Delivered::add(&mut self.delivered, item.source, record.route, stamps);
-        self.timing.record(&TimingRecord {
-            connection: self.metrics.distinct_name(item.source).map(|name| &**name),
-            mqtt_topic: &message.mqtt_topic,
-            mqtt_qos: message.qos.level(),
-            kafka_topic: &record.kafka_topic,
+    fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp) -> Option<Placed> {
+        let (record, received_at) = (item.record(), item.msg.message.received_at);
+        let (source, route, delivered_at) = (item.source, record.route, report.at);
+        let stamps = [received_at, produced_at, delivered_at];
+        if Delivered::add(&mut self.delivered, source, route, stamps) {
+            let metrics = self.metrics;
+            let slow_us = self
+                .run
+                .slow_us
+                .get_or_insert_with(|| metrics.slowest().threshold_us(delivered_at.instant));
+            self.run.total_us = delivered_at.us_since(&received_at);
+            self.run.is_slow = self.run.total_us >= *slow_us;
+        }
+        if let Some(device_us) = record.device_us {
+            let from_device = FromDevice { source, route, device_us, received_at, delivered_at };
+            self.from_devices.push(from_device);
+        }
+        let (is_slow, is_logged) = (self.run.is_slow, self.timing.wants(self.run.total_us));
+        (is_logged || is_slow).then_some(Placed {
+            id: item.msg.id,
             kafka_partition: report.kafka_partition,
             kafka_offset: report.kafka_offset,
-            payload_bytes: message.payload.len(),
-            received_at: message.received_at,
             produced_at,
-            delivered_at: report.at,
-        });
+            delivered_at,
+            is_logged,
+            is_slow,
+        })
     }
 
     fn tell(&mut self, told: Told<'_>) {

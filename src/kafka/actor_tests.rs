@@ -26,6 +26,7 @@ use crate::observe::test_support::PATIENCE;
 use crate::observe::test_support::passes_alone;
 use crate::observe::{HeldPlace, Hold};
 use crate::stage::Verdicts;
+use crate::stage::{Placed, Verdict};
 
 const PARTITIONS: i32 = 4;
 /// Of the Kafka topic `wide`.
@@ -46,6 +47,7 @@ fn partitions_of(kafka_topic: &str) -> i32 {
 struct Journal {
     epochs: Vec<Epoch>,
     verdicts: Vec<Verdict>,
+    placed: Vec<Placed>,
     unsettled: BTreeMap<RecordId, ForwardMsg>,
 }
 
@@ -90,6 +92,7 @@ impl Handler<Verdicts> for Source {
 
     fn handle(&mut self, verdicts: Verdicts, _: &mut Context<Self>) {
         let mut journal = self.journal.lock().expect("unpoisoned");
+        journal.placed.extend(verdicts.placed);
         for verdict in verdicts.verdicts {
             if journal.unsettled.remove(&verdict.id()).is_some() {
                 journal.verdicts.push(verdict);
@@ -376,6 +379,41 @@ fn each_message_gets_its_verdict_and_each_key_its_order() {
         assert_eq!((stage.rejected().len(), stage.epochs()), (0, 1));
         assert_eq!(stage.metrics.take_latencies().len(), 2000);
         stage.assert_arrived("a", &all);
+    });
+}
+
+#[test]
+fn with_timing_off_a_source_is_told_where_a_record_is_only_if_it_may_be_among_the_slowest() {
+    story(|| async {
+        let stage = Stage::new(|_| {});
+        stage.publish(messages("a", 50));
+        stage.settled(50).await;
+        let placed = std::mem::take(&mut stage.journal().placed);
+        assert!(placed.len() == 50 && placed.iter().all(|it| it.is_slow && !it.is_logged));
+        assert!(placed.iter().all(|it| it.produced_at.instant <= it.delivered_at.instant));
+        let offsets: BTreeSet<_> =
+            placed.iter().map(|it| (it.kafka_partition, it.kafka_offset)).collect();
+        assert_eq!(offsets.len(), 50);
+        for kafka_offset in 0..20 {
+            stage.metrics.slowest().offer(crate::observe::Slow {
+                total_us: 3_600_000_000,
+                mqtt_topic: "a".to_owned(),
+                connection: "mqtt".into(),
+                route: "r".into(),
+                kafka_topic: "a".into(),
+                kafka_partition: 0,
+                kafka_offset,
+                received_us: 0,
+                device_us: None,
+                routed_us: 0,
+                queue_us: 0,
+                kafka_us: 0,
+                ack: crate::observe::AckTime::After(0),
+            });
+        }
+        stage.publish(messages("a", 50));
+        stage.settled(100).await;
+        assert_eq!(stage.journal().placed, [], "nothing is carried for them");
     });
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::output::VerdictMail;
 use super::presence::Absence;
 use super::*;
 use crate::kafka::dead_letter::file::DeadLetterFile;
@@ -16,6 +17,7 @@ use crate::message::{
     Record, RecordExtras, Refusal, RouteId, Seq,
 };
 use crate::observe::HeldPlace;
+use crate::stage::Placed;
 
 const PARTITIONS: i32 = 3;
 const SOURCES: u16 = 3;
@@ -169,11 +171,13 @@ impl Output for Kafka {
         self.epochs.push(epoch);
     }
 
-    fn verdicts(&mut self, source: SourceId, verdicts: Vec<Verdict>, _: Instant) {
-        self.verdicts.extend(verdicts.into_iter().map(|verdict| (source, verdict)));
+    fn verdicts(&mut self, source: SourceId, mail: VerdictMail, _: Instant) {
+        self.verdicts.extend(mail.verdicts.into_iter().map(|verdict| (source, verdict)));
     }
 
-    fn delivered(&mut self, _: &Item, _: &Report, _: Stamp) {}
+    fn delivered(&mut self, _: &Item, _: &Report, _: Stamp) -> Option<Placed> {
+        None
+    }
 
     fn tell(&mut self, told: Told<'_>) {
         if let Told::Held { holds, .. } = told {

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,8 @@ use super::outgoing::{Extras, Outgoing};
 use super::partitions::{Chooser, Partitions};
 use super::sentences::Sentences;
 use crate::config::{Config, KafkaClient};
-use crate::message::Record;
+use crate::message::{Record, Stamp};
+use crate::observe::Rfc3339;
 
 /// How long Kafka may take for one record.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -113,8 +113,8 @@ impl Resender {
             value: record.value.as_deref(),
             mqtt_topic,
         };
-        let headers: Vec<(&CStr, Option<&[u8]>)> =
-            record.headers().iter().map(|it| (&*it.name, it.value.as_deref())).collect();
+        let produced_at = Rfc3339::from_us(Stamp::now().wall_us);
+        let headers = record.headers_at(produced_at.as_bytes());
         let timestamp_ms = record.extras.as_ref().and_then(|extras| extras.timestamp_ms);
         let extras = Extras { headers: &headers, timestamp_ms, kafka_partition: partition };
         let sent = self.kafka_topic(&record.kafka_topic).and_then(|(kafka_topic, chooser)| {

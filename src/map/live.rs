@@ -15,8 +15,8 @@ use mqtt_kafka_bridge::config::{Config, MqttConfig, Unmatched};
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::message::{Destination, Epoch, Message, Qos};
 use mqtt_kafka_bridge::mqtt::{MqttActor, Neighbours};
-use mqtt_kafka_bridge::observe::Metrics;
 use mqtt_kafka_bridge::observe::log::Logging;
+use mqtt_kafka_bridge::observe::{Metrics, TimingSink};
 use mqtt_kafka_bridge::route::{Input, Route, Router};
 use mqtt_kafka_bridge::stage::{
     Attach, ForwardBatch, NextStage, SourceId, StageReady, Verdict, Verdicts,
@@ -138,6 +138,7 @@ async fn watch(
             drained: watch.clone().recipient(),
             log: logging.logger(),
             metrics: Arc::clone(&metrics),
+            timing: TimingSink::disabled(),
             heartbeat: Arc::new(Heartbeat::new("map")),
         };
         actors.push(MqttActor::new(source, mqtt.clone(), config, neighbours).start());
@@ -300,7 +301,7 @@ impl Handler<ForwardBatch> for Watch {
         let verdicts =
             batch.messages.iter().map(|forward| Verdict::Delivered(forward.id)).collect();
         if let Some(source) = self.verdicts.get(&batch.source) {
-            source.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
+            source.do_send(Verdicts { placed: Vec::new(), verdicts, delivered_at: Instant::now() });
         }
     }
 }

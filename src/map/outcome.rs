@@ -210,6 +210,7 @@ fn name(note: Note) -> Option<&'static str> {
     match note {
         Note::Dropped(_) => None,
         Note::TimestampFellBack => Some("timestamp_fell_back"),
+        Note::DeviceTimeUnreadable => Some("device_time_unreadable"),
         Note::SparkplugGap => Some("sparkplug_gap"),
         Note::SparkplugAliasUnknown => Some("sparkplug_alias_unknown"),
         Note::SparkplugRebirthAsked => Some("sparkplug_rebirth_asked"),

@@ -34,9 +34,10 @@ use crate::mqtt::rotation::Rotation;
 use crate::mqtt::session::Settings;
 use crate::mqtt::state_file::StateFile;
 use crate::mqtt::subscriptions::Held;
+use crate::mqtt::timings::Timings;
 use crate::mqtt::window::{Limits, Window};
 use crate::observe::diagnosis::Diagnosis;
-use crate::observe::{Metrics, events, keys};
+use crate::observe::{Metrics, TimingSink, events, keys};
 use crate::route::Router;
 use crate::stage::{Attach, NextStage, SourceId, StageReady, Verdicts};
 use crate::supervisor::{Drained, Heartbeat, StopIntake};
@@ -78,6 +79,8 @@ pub struct Neighbours {
     pub log: Logger,
     /// Gets the counters.
     pub metrics: Arc<Metrics>,
+    /// Gets the timing records.
+    pub timing: TimingSink,
     /// Is beaten while the actor lives.
     pub heartbeat: Arc<Heartbeat>,
 }
@@ -111,7 +114,7 @@ impl MqttActor {
         config: &Config,
         neighbours: Neighbours,
     ) -> Self {
-        let Neighbours { next, drained, log, metrics, heartbeat } = neighbours;
+        let Neighbours { next, drained, log, metrics, timing, heartbeat } = neighbours;
         let log = log.new(o!(keys::COMPONENT => "mqtt"));
         let router = Router::new(&config.routes_of(&mqtt), config.match_);
         let delivery = &config.delivery;
@@ -133,6 +136,7 @@ impl MqttActor {
             session: settings.session(Vec::new(), false),
             intake: Intake::new(Arc::clone(&settings), router, window, batches, log.clone()),
             announcer: Announcer::new(Arc::clone(&settings), log.clone(), Arc::clone(&metrics)),
+            timings: Timings::new(source, timing, Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
             draining: false,
             leaving: None,
@@ -191,7 +195,11 @@ impl MqttActor {
         let moved = self.move_link(cx);
         self.record(cx);
         // A replay is handed on here: it may come without a connection.
-        self.core.intake.forward();
+        self.core.forward_rest();
+        let Core { intake, timings, .. } = &mut self.core;
+        if intake.window.any_timed() {
+            timings.write_due(&mut intake.window, Instant::now());
+        }
         self.core.counters().set_conservation(self.core.intake.window.snapshot());
         self.core.metrics.count_notes(self.core.intake.take_notes());
         moved
@@ -360,6 +368,7 @@ impl Actor for MqttActor {
         ctx.run_interval(BEAT_EVERY, |actor, _| {
             actor.heartbeat.beat();
             actor.core.warn_of_silence();
+            actor.core.give_up_acks(Instant::now());
             actor.rotation.look();
             actor.look_at_leaving();
         });
@@ -409,6 +418,10 @@ impl Handler<Verdicts> for MqttActor {
     type Result = ();
 
     fn handle(&mut self, mail: Verdicts, _: &mut Self::Context) {
+        // First: if this mail is lost to a panic, its verdicts are repeated, and these are not.
+        for placed in mail.placed {
+            self.core.intake.window.placed(placed);
+        }
         failpoint::hit(Site::MqttVerdicts);
         for verdict in mail.verdicts {
             self.core.intake.settle(verdict, mail.delivered_at);

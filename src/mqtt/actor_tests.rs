@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::config::{Password, Protocol, Resubscribe, StatusConfig};
-use crate::message::{Epoch, Qos, RecordId, RouteId, Seq};
+use crate::message::{Epoch, Qos, RecordId, RouteId, Seq, Stamp};
 use crate::mqtt::attempt::Reached;
 use crate::mqtt::connection::{CLOSE_WITHIN, QUIET_AFTER, READ_AHEAD_MAX_BYTES, RETIRE_WITHIN};
 use crate::mqtt::lost;
@@ -21,9 +21,10 @@ use crate::mqtt::quiet;
 use crate::mqtt::slow_transport::SlowTransport;
 use crate::mqtt::test_host::{self, Host, Over};
 use crate::observe::test_support::PATIENCE;
+use crate::observe::{AckTime, NoAck, TimingSink};
 use crate::route::note::{DropReason, Note};
 use crate::route::{Match, PayloadForm, Route, Template};
-use crate::stage::{ForwardBatch, Verdict};
+use crate::stage::{ForwardBatch, Placed, Verdict};
 
 const CONNACK: [u8; 4] = [0x20, 2, 0, 0];
 const PINGRESP: [u8; 2] = [0xD0, 0];
@@ -144,6 +145,7 @@ impl Stage {
             drained: neighbour.recipient(),
             log: Logger::root(lines.clone(), o!()),
             metrics: Arc::clone(&metrics),
+            timing: TimingSink::disabled(),
             heartbeat: Arc::new(Heartbeat::new("mqtt")),
         };
         let mqtt = config.connections[0].clone();
@@ -197,8 +199,66 @@ impl Stage {
     fn deliver(&self, messages: &[(Seq, Bytes)]) {
         let verdicts =
             messages.iter().map(|(seq, _)| Verdict::Delivered(RecordId::first(*seq))).collect();
-        self.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
+        self.actor.do_send(Verdicts { placed: Vec::new(), verdicts, delivered_at: Instant::now() });
     }
+}
+
+impl Stage {
+    /// Delivers one message, as one that may be among the slowest, at this offset.
+    fn deliver_slow(&self, (seq, _): &(Seq, Bytes), kafka_offset: i64) {
+        let (id, now) = (RecordId::first(*seq), Stamp::now());
+        let placed = Placed {
+            id,
+            kafka_partition: 0,
+            kafka_offset,
+            produced_at: now,
+            delivered_at: now,
+            is_logged: false,
+            is_slow: true,
+        };
+        let (placed, verdicts) = (vec![placed], vec![Verdict::Delivered(id)]);
+        self.actor.do_send(Verdicts { placed, verdicts, delivered_at: now.instant });
+    }
+
+    /// Offset and PUBACK of those of which the timing is known, by offset.
+    fn acks(&self) -> Vec<(i64, AckTime)> {
+        let slowest = self.metrics.slowest().slowest(Instant::now());
+        let mut acks: Vec<_> = slowest.iter().map(|slow| (slow.kafka_offset, slow.ack)).collect();
+        acks.sort_unstable_by_key(|(offset, _)| *offset);
+        acks
+    }
+}
+
+#[test]
+fn the_timing_of_a_message_is_known_once_its_puback_is_written_or_its_connection_is_lost() {
+    run(|| async {
+        let stage = Stage::new(|_| {}).await;
+        let mut peer = stage.accept_subscribed(CONNACK).await;
+        for id in 1..=4 {
+            peer.publish(0x32, id, b"x").await;
+        }
+        let messages = stage.handed_on(4).await;
+        stage.deliver_slow(&messages[0], 0);
+        assert_eq!(peer.puback().await, 1);
+        stage.deliver_slow(&messages[2], 2);
+        stage.until("counted", |s| (s.metrics.conservation().delivered == 2).then_some(())).await;
+        assert_eq!(stage.acks().len(), 1, "an older one has no verdict");
+        drop(peer);
+        let mut peer = stage.accept_subscribed(CONNACK_SESSION_PRESENT).await;
+        assert_eq!(stage.acks().len(), 2);
+        stage.deliver_slow(&messages[1], 1);
+        peer.publish(0x3A, 4, b"x").await;
+        stage.deliver_slow(&messages[3], 3);
+        assert_eq!(peer.puback().await, 4);
+        let acks = stage.until("all", |stage| Some(stage.acks()).filter(|it| it.len() == 4)).await;
+        let [(0, AckTime::After(us)), others @ ..] = &acks[..] else { panic!("{acks:?}") };
+        let second = stage.metrics.slowest().slowest(Instant::now())[0].total_us;
+        assert!(*us < 60_000_000 && second < 60_000_000, "{us}, {second}");
+        let lost = AckTime::None(NoAck::ConnectionLost);
+        assert_eq!(others, [(1, lost), (2, lost), (3, lost)]);
+        let routed = stage.metrics.connection(SourceId(0)).stages().routed;
+        assert_eq!(routed.values().map(|histogram| histogram.count()).sum::<u64>(), 4);
+    });
 }
 
 /// The next connection at one of the broker's addresses, and its CONNECT.
@@ -1820,7 +1880,11 @@ fn a_message_of_two_routes_with_one_filter_is_acknowledged_when_both_parts_are_d
         let seq = stage.handed_on(2).await[0].0;
         let deliver = |index| {
             let verdicts = vec![Verdict::Delivered(RecordId { seq, index })];
-            stage.actor.do_send(Verdicts { verdicts, delivered_at: Instant::now() });
+            stage.actor.do_send(Verdicts {
+                placed: Vec::new(),
+                verdicts,
+                delivered_at: Instant::now(),
+            });
         };
         deliver(1);
         // Only the other part is handed on again.

@@ -164,8 +164,10 @@ impl Connection {
             {
                 return Poll::Ready(lost.into());
             }
-            core.intake.forward();
-            if let Err(lost) = self.write(core, &mut events, cx) {
+            // What came is routed, and what is due is written: one look at the clock for both.
+            let now = Instant::now();
+            core.forward(now);
+            if let Err(lost) = self.write(core, &mut events, now, cx) {
                 return Poll::Ready(lost.into());
             }
             if self.is_ending(core) && (self.owes_nothing(core) || self.is_late()) {
@@ -304,10 +306,10 @@ impl Connection {
         &mut self,
         core: &mut Core,
         events: &mut Vec<SessionEvent>,
+        now: Instant,
         cx: &mut TaskContext<'_>,
     ) -> Result<(), Lost> {
         let reading = self.reading(core);
-        let now = Instant::now();
         let (session, out) = (&mut core.session, self.channel.out());
         if self.protocol.on_time(now, reading, session, out, events)? {
             self.pings.0 += 1;
@@ -334,6 +336,8 @@ impl Connection {
         if sent {
             self.protocol.sent(now);
         }
+        // Behind the PUBACKs, which need not wait for it.
+        core.timings.write_due(&mut core.intake.window, now);
         Ok(())
     }
 
@@ -600,7 +604,7 @@ impl Connection {
             let Some(closing) = &mut self.closing else { continue };
             let mut left = std::mem::take(&mut closing.left);
             let is_readable = self.take_qos0(core, &mut left).is_ok();
-            core.intake.forward();
+            core.forward_rest();
             if let Some(closing) = &mut self.closing {
                 (closing.is_readable, closing.left) = (is_readable, left);
             }

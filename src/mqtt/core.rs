@@ -11,6 +11,7 @@ use crate::mqtt::leaving::Leaving;
 use crate::mqtt::publish::Publish;
 use crate::mqtt::session::{Session, Settings};
 use crate::mqtt::session_event::SessionEvent;
+use crate::mqtt::timings::{ACK_AWAITED, Timings};
 use crate::observe::{ConnectionMetrics, Metrics};
 use crate::route::{Match, Route};
 
@@ -21,6 +22,7 @@ pub(super) struct Core {
     pub(super) intake: Intake,
     pub(super) announcer: Announcer,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) timings: Timings,
     /// Nothing more is taken in; what is in flight is finished.
     pub(super) draining: bool,
     /// The session is to be ended for good.
@@ -48,6 +50,32 @@ impl Core {
         passed: &mut usize,
     ) -> Option<Publish> {
         self.intake.receive(publish, received_at, passed, &self.session.subscriptions)
+    }
+
+    /// Hands on what came and is routed, at `now`.
+    pub(super) fn forward(&mut self, now: Instant) {
+        let window = &mut self.intake.window;
+        if window.any_unrouted() {
+            window.routed(now);
+            self.metrics.connection(self.settings.source).record_routed(window.take_routed(), now);
+        }
+        self.intake.forward();
+    }
+
+    /// The same outside of the connection's course, where there is seldom anything.
+    pub(super) fn forward_rest(&mut self) {
+        match self.intake.window.any_unrouted() {
+            true => self.forward(Instant::now()),
+            false => self.intake.forward(),
+        }
+    }
+
+    /// Writes the timing records of messages that are not acknowledged, and not for long.
+    pub(super) fn give_up_acks(&mut self, now: Instant) {
+        if let Some(before) = now.checked_sub(ACK_AWAITED) {
+            self.intake.window.give_up_acks(before);
+            self.timings.write_due(&mut self.intake.window, now);
+        }
     }
 
     /// Other routes from now on: for the next message, and for what is subscribed.
@@ -103,5 +131,14 @@ impl Core {
         for (route, elapsed) in self.intake.silence.overdue(Instant::now()) {
             self.announcer.silent(route, elapsed);
         }
+    }
+}
+
+/// The process ends: what is delivered and not acknowledged has its timing record too.
+impl Drop for Core {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.intake.window.give_up_acks(now);
+        self.timings.write_due(&mut self.intake.window, now);
     }
 }

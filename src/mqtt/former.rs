@@ -61,6 +61,12 @@ impl Former {
         self.router.as_ref().map_or(&[], Router::routes)
     }
 
+    /// See [`Router::says_routed_at`].
+    #[inline]
+    pub(super) fn says_routed_at(&self) -> bool {
+        self.router.as_ref().is_some_and(Router::says_routed_at)
+    }
+
     /// Whether one of them matches.
     pub(super) fn matches(&self, mqtt_topic: &[u8]) -> bool {
         self.router.as_ref().is_some_and(|router| router.matches(mqtt_topic))

@@ -298,8 +298,11 @@ impl Intake {
                 retain: publish.retain,
                 dup: publish.dup,
                 received_at,
-                // Only those that expire are asked for it, and the clock costs.
-                waited: if publish.expires {
+                // Few are asked for it, and the clock costs.
+                waited: if publish.expires
+                    || self.router.says_routed_at()
+                    || self.former.says_routed_at()
+                {
                     received_at.instant.elapsed()
                 } else {
                     Duration::ZERO

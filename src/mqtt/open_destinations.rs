@@ -96,6 +96,18 @@ impl OpenDestinations {
         matches!(self, Self::None)
     }
 
+    /// Whether this destination has no verdict yet.
+    #[inline]
+    pub fn is_open(&self, index: u16) -> bool {
+        match self {
+            Self::None => false,
+            Self::Only => index == 0,
+            Self::Several(several) => {
+                several.is_open.get(usize::from(index)).copied().unwrap_or_default()
+            }
+        }
+    }
+
     /// Calls `each` with the index of each open destination, ascending.
     #[inline]
     pub fn for_each(&self, mut each: impl FnMut(u16)) {

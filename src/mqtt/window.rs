@@ -19,10 +19,11 @@ use std::time::Instant;
 
 use crate::config::RenumberedRedelivery;
 use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
+use crate::mqtt::held_timings::{HeldKey, HeldTimings, Timed, waits_since};
 use crate::mqtt::open_destinations::{DeliveredAt, OpenDestinations, Outcome, Settled};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
-use crate::observe::{Acknowledged, Conservation};
-use crate::stage::{ForwardMsg, Verdict};
+use crate::observe::{Acknowledged, Conservation, NoAck, RoutedRun};
+use crate::stage::{ForwardMsg, Placed, Verdict};
 
 /// Acknowledged messages are kept whole up to these bounds, until the broker has shown that it read the
 /// acknowledgement. Of the others only a hash is kept.
@@ -100,6 +101,11 @@ pub struct Window {
     counts: Conservation,
     /// Released, and not yet taken by [`Window::take_acknowledged`].
     acknowledged: Vec<Acknowledged>,
+    /// So many of the last entries came since [`Window::routed`] was called.
+    unrouted: usize,
+    /// Not yet taken by [`Window::take_routed`].
+    routed: Vec<RoutedRun>,
+    timings: HeldTimings,
 }
 
 #[derive(Debug)]
@@ -114,9 +120,34 @@ struct Entry {
     delivered_at: DeliveredAt,
     /// This connection is still owed its acknowledgement.
     owed: bool,
+    /// Microseconds from receipt until its read was routed.
+    routed_us: u32,
+    /// What is held for its timing records.
+    timings: HeldKey,
 }
 
 impl Entry {
+    fn new(seq: Seq, message: Arc<Message>, bytes: usize) -> Self {
+        Self {
+            seq,
+            bytes,
+            open: OpenDestinations::None,
+            delivered_at: DeliveredAt::Never,
+            owed: true,
+            routed_us: 0,
+            timings: HeldKey::NONE,
+            message,
+        }
+    }
+
+    /// Why no acknowledgement of it follows any more.
+    fn no_ack(&self) -> NoAck {
+        match self.message.qos {
+            Qos::AtMostOnce => NoAck::Qos0,
+            Qos::AtLeastOnce => NoAck::ConnectionLost,
+        }
+    }
+
     #[inline]
     fn is_settled(&self) -> bool {
         self.open.is_empty()
@@ -186,6 +217,9 @@ impl Window {
             first_turn: 1,
             counts: Conservation::default(),
             acknowledged: Vec::new(),
+            unrouted: 0,
+            routed: Vec::new(),
+            timings: HeldTimings::default(),
         }
     }
 
@@ -226,8 +260,8 @@ impl Window {
             self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)), bytes });
         }
         self.bytes += bytes;
-        let delivered_at = DeliveredAt::Never;
-        self.entries.push_back(Entry { seq, message, bytes, open, delivered_at, owed });
+        self.unrouted += 1;
+        self.entries.push_back(Entry { open, owed, ..Entry::new(seq, message, bytes) });
         if !owed {
             self.drop_finished();
         }
@@ -249,14 +283,76 @@ impl Window {
         let (seq, bytes) = (Seq::next(), message.window_bytes());
         self.owe(OwedAck { ack, seq, message: Some(Arc::clone(&message)), bytes });
         self.bytes += bytes;
-        self.entries.push_back(Entry {
-            seq,
-            message,
-            bytes,
-            open: OpenDestinations::None,
-            delivered_at: DeliveredAt::Never,
-            owed: true,
-        });
+        self.unrouted += 1;
+        self.entries.push_back(Entry::new(seq, message, bytes));
+    }
+
+    /// Whether a message came since [`Window::routed`] was called.
+    #[inline]
+    pub fn any_unrouted(&self) -> bool {
+        self.unrouted > 0
+    }
+
+    /// All messages that came since the last call are routed, at `at`: what one read has brought is handed on
+    /// together.
+    pub fn routed(&mut self, at: Instant) {
+        // Those that nobody wants may have left already.
+        let new = std::mem::take(&mut self.unrouted).min(self.entries.len());
+        let mut last = (at, 0);
+        for entry in self.entries.range_mut(self.entries.len() - new..) {
+            let received_at = entry.message.received_at.instant;
+            if received_at != last.0 {
+                let us = at.saturating_duration_since(received_at).as_micros();
+                last = (received_at, u32::try_from(us).unwrap_or(u32::MAX));
+            }
+            entry.routed_us = last.1;
+            for destination in entry.message.destinations.as_slice() {
+                if let Destination::Record(record) = destination {
+                    RoutedRun::add(&mut self.routed, record.route, last.1);
+                }
+            }
+        }
+    }
+
+    /// What [`Window::routed`] was told of since the last call.
+    pub fn take_routed(&mut self) -> std::vec::Drain<'_, RoutedRun> {
+        self.routed.drain(..)
+    }
+
+    /// A record was delivered, and its verdict follows: what its timing record is made of is kept until its
+    /// message is acknowledged, or cannot be any more. So the window bounds how many are kept.
+    pub fn placed(&mut self, placed: Placed) {
+        let Some(index) = self.index(placed.id.seq) else { return };
+        let entry = &mut self.entries[index];
+        if entry.open.is_open(placed.id.index) {
+            self.timings.hold(&mut entry.timings, placed);
+        }
+    }
+
+    /// Makes the timing records due of what was delivered at `before` or earlier and waits for its
+    /// acknowledgement all the same, because an older message has no verdict.
+    pub fn give_up_acks(&mut self, before: Instant) {
+        if self.timings.len() == 0 {
+            return;
+        }
+        for entry in &mut self.entries {
+            let Entry { open, timings, message, routed_us, .. } = entry;
+            let reason = (*routed_us, Some(NoAck::NotYet));
+            self.timings.make_due(timings, message, reason, |placed| {
+                !open.is_open(placed.id.index) && waits_since(placed, before)
+            });
+        }
+    }
+
+    /// The timing records that are due: each delivered record that is to have one comes here once.
+    pub fn take_timed(&mut self) -> std::vec::Drain<'_, Timed> {
+        self.timings.take_due()
+    }
+
+    /// Whether a timing record is due.
+    #[inline]
+    pub fn any_timed(&self) -> bool {
+        self.timings.any_due()
     }
 
     /// The oldest message that is here.
@@ -438,12 +534,17 @@ impl Window {
     /// Takes a verdict, told at `at`. Returns whether it was the first for its destination of a
     /// message that waits for one. A message counts once, when all of its destinations have theirs.
     pub fn settle(&mut self, verdict: Verdict, at: Instant) -> bool {
-        let Some(entry) = self.entry(verdict.id().seq) else { return false };
-        let (outcome, delivered_at) = match entry.open.settle(verdict, at) {
-            Settled::Nothing => return false,
-            Settled::Destination => return true,
-            Settled::Message(outcome, delivered_at) => (outcome, delivered_at),
-        };
+        let Some(index) = self.index(verdict.id().seq) else { return false };
+        let entry = &mut self.entries[index];
+        let settled = entry.open.settle(verdict, at);
+        if matches!(settled, Settled::Nothing) {
+            return false;
+        }
+        if entry.timings != HeldKey::NONE {
+            self.settle_timing(index, verdict);
+        }
+        let Settled::Message(outcome, delivered_at) = settled else { return true };
+        let entry = &mut self.entries[index];
         entry.delivered_at = delivered_at;
         let is_finished = !entry.owed;
         self.unsettled -= 1;
@@ -458,17 +559,33 @@ impl Window {
         true
     }
 
+    /// What is held of a record that has its verdict: it is due if no acknowledgement follows, and goes if the
+    /// record was not delivered after all.
+    fn settle_timing(&mut self, index: usize, verdict: Verdict) {
+        let entry = &mut self.entries[index];
+        if !matches!(verdict, Verdict::Delivered(_)) {
+            self.timings.forget(&mut entry.timings, |placed| placed.id == verdict.id());
+        } else if !entry.owed {
+            let reason = (entry.routed_us, Some(entry.no_ack()));
+            let Entry { open, timings, message, .. } = entry;
+            self.timings.make_due(timings, message, reason, |it| !open.is_open(it.id.index));
+        }
+    }
+
     /// Takes out the acknowledgements that are due: the longest prefix, in the order of receipt, of
     /// messages with a verdict. The caller begins to write them at once: from here on they count as
     /// acknowledged, whatever becomes of the write.
     pub fn release(&mut self, mut write: impl FnMut(Ack)) {
         while let Some(&OwedAck { ack, seq, .. }) = self.acks.front() {
             // A message that is no longer among the entries has its verdict.
-            if let Some(entry) = self.entry(seq) {
+            if let Some(index) = self.index(seq) {
+                let entry = &mut self.entries[index];
                 if !entry.is_settled() {
                     break;
                 }
                 entry.owed = false;
+                let Entry { timings, message, routed_us, .. } = &mut *entry;
+                self.timings.make_due(timings, message, (*routed_us, None), |_| true);
                 if let Some((route, delivered_at)) = entry.delivered() {
                     Acknowledged::add(&mut self.acknowledged, route, delivered_at);
                 } else if matches!(entry.delivered_at, DeliveredAt::Each(_)) {
@@ -489,7 +606,7 @@ impl Window {
     }
 
     /// Whether [`Window::release`] would yield anything.
-    pub fn is_ack_due(&mut self) -> bool {
+    pub fn is_ack_due(&self) -> bool {
         let Some(seq) = self.acks.front().map(|owed| owed.seq) else { return false };
         self.entry(seq).is_none_or(|entry| entry.is_settled())
     }
@@ -545,6 +662,9 @@ impl Window {
         }
         for entry in &mut self.entries {
             entry.owed = false;
+            let reason = (entry.routed_us, Some(entry.no_ack()));
+            let Entry { open, timings, message, .. } = entry;
+            self.timings.make_due(timings, message, reason, |it| !open.is_open(it.id.index));
         }
         self.drop_finished();
         self.bound_awaiting_redelivery();
@@ -588,15 +708,19 @@ impl Window {
         self.acks.get(usize::try_from(index).ok()?).filter(|owed| owed.ack == ack)
     }
 
-    fn entry(&mut self, seq: Seq) -> Option<&mut Entry> {
+    fn entry(&self, seq: Seq) -> Option<&Entry> {
+        self.entries.get(self.index(seq)?)
+    }
+
+    #[inline]
+    fn index(&self, seq: Seq) -> Option<usize> {
         // If no other connection took numbers in between, the distance is the index.
         let distance = seq.0.checked_sub(self.entries.front()?.seq.0)?;
         let guess = usize::try_from(distance).ok()?;
         if self.entries.get(guess).is_some_and(|entry| entry.seq == seq) {
-            return self.entries.get_mut(guess);
+            return Some(guess);
         }
-        let index = self.entries.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
-        self.entries.get_mut(index)
+        self.entries.binary_search_by_key(&seq, |entry| entry.seq).ok()
     }
 
     /// Drops what is at the front, has its verdict, and is owed to nobody.
@@ -638,3 +762,7 @@ mod tests;
 #[cfg(test)]
 #[path = "window_destinations_tests.rs"]
 mod destinations_tests;
+
+#[cfg(test)]
+#[path = "window_timings_tests.rs"]
+mod timings_tests;

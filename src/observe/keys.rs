@@ -62,9 +62,13 @@ keys! {
     RECEIVED_AT = "received_at";
     PRODUCED_AT = "produced_at";
     DELIVERED_AT = "delivered_at";
+    DEVICE_US = "device_us";
+    ROUTED_US = "routed_us";
     QUEUE_US = "queue_us";
     KAFKA_US = "kafka_us";
     TOTAL_US = "total_us";
+    ACK_US = "ack_us";
+    ACK_REASON = "ack_reason";
     P50_US = "p50_us";
     P99_US = "p99_us";
     MAX_US = "max_us";

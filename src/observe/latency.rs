@@ -45,16 +45,19 @@ pub struct Delivered {
 }
 
 impl Delivered {
-    /// Adds one message, received, produced and delivered at these moments, to `runs`.
+    /// Adds one message, received, produced and delivered at these moments, to `runs`. Returns whether it is the
+    /// first of its run.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, source: SourceId, route: RouteId, stamps: [Stamp; 3]) {
+    pub fn add(runs: &mut Vec<Self>, source: SourceId, route: RouteId, stamps: [Stamp; 3]) -> bool {
         match runs.last_mut() {
             Some(run) if run.route == route && run.stamps() == stamps && run.source == source => {
                 run.count += 1;
+                false
             }
             _ => {
                 let [received_at, produced_at, delivered_at] = stamps;
                 runs.push(Self { source, route, received_at, produced_at, delivered_at, count: 1 });
+                true
             }
         }
     }
@@ -62,6 +65,43 @@ impl Delivered {
     fn stamps(&self) -> [Stamp; 3] {
         [self.received_at, self.produced_at, self.delivered_at]
     }
+}
+
+/// Messages of one route that were received together and routed together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoutedRun {
+    /// The route that made the record.
+    pub route: RouteId,
+    /// Microseconds from receipt until all of the read was routed.
+    pub us: u32,
+    /// How many.
+    pub count: u64,
+}
+
+impl RoutedRun {
+    /// Adds one record to `runs`.
+    #[inline]
+    pub fn add(runs: &mut Vec<Self>, route: RouteId, us: u32) {
+        match runs.last_mut() {
+            Some(run) if run.route == route && run.us == us => run.count += 1,
+            _ => runs.push(Self { route, us, count: 1 }),
+        }
+    }
+}
+
+/// A record that was delivered, and its device's own time.
+#[derive(Debug, Clone, Copy)]
+pub struct FromDevice {
+    /// The connection that received its message.
+    pub source: SourceId,
+    /// The route that made the record.
+    pub route: RouteId,
+    /// The device's time, in microseconds since the Unix epoch.
+    pub device_us: i64,
+    /// Received from MQTT.
+    pub received_at: Stamp,
+    /// Delivery report.
+    pub delivered_at: Stamp,
 }
 
 /// Messages of one route that were delivered together and whose PUBACKs are written together.
@@ -92,6 +132,10 @@ pub type ByRoute = BTreeMap<RouteId, StageHistogram>;
 /// The histograms of one connection.
 #[derive(Debug, Clone, Default)]
 pub struct Stages {
+    /// From the device's own time to the delivery report; one that lies behind it counts as 0.
+    pub device: ByRoute,
+    /// From receipt until all of the same read was routed.
+    pub routed: ByRoute,
     /// From receipt to librdkafka.
     pub produced: ByRoute,
     /// From there to the delivery report.
@@ -112,17 +156,16 @@ pub struct StageHistogram {
 }
 
 impl StageHistogram {
+    /// Adds `count` latencies of `us` microseconds.
+    pub(super) fn record(&mut self, us: u64, count: u64) {
+        self.counts[BOUNDS_US.partition_point(|bound| *bound < us)] += count;
+        self.sum_us = self.sum_us.saturating_add(us.saturating_mul(count));
+    }
+
     /// How many were counted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
-}
-
-/// Adds `count` latencies of `us` microseconds to a route's histogram.
-pub(super) fn record(routes: &mut ByRoute, route: RouteId, us: u64, count: u64) {
-    let histogram = routes.entry(route).or_default();
-    histogram.counts[BOUNDS_US.partition_point(|bound| *bound < us)] += count;
-    histogram.sum_us = histogram.sum_us.saturating_add(us.saturating_mul(count));
 }
 
 #[cfg(test)]
@@ -137,12 +180,12 @@ mod tests {
         let [first, second] = [Stamp::now(), Stamp::now()];
         let later = Stamp { instant: second.instant + Duration::from_millis(1), ..second };
         let mut runs = Vec::new();
-        for (source, route, received_at) in
-            [(0, 0, first), (0, 0, first), (0, 1, first), (0, 1, later), (1, 1, later)]
-        {
+        let new = [(0, 0, first), (0, 0, first), (0, 1, first), (0, 1, later), (1, 1, later)];
+        let new = new.map(|(source, route, received_at)| {
             let stamps = [received_at, later, later];
-            Delivered::add(&mut runs, SourceId(source), RouteId(route), stamps);
-        }
+            Delivered::add(&mut runs, SourceId(source), RouteId(route), stamps)
+        });
+        assert_eq!(new, [true, false, true, true, true]);
         assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1, 1]);
     }
 

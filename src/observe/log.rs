@@ -223,9 +223,9 @@ mod tests {
     use super::*;
     use crate::config::TimingPolicy;
     use crate::message::Stamp;
-    use crate::observe::TimingRecord;
     use crate::observe::buffer::PATIENCE;
     use crate::observe::test_support::{Lines, config, json_lines, json_log};
+    use crate::observe::{AckTime, TimingRecord};
 
     #[test]
     fn records_reach_the_sink_without_a_flush_and_in_order() {
@@ -291,6 +291,7 @@ mod tests {
             connection: None,
             mqtt_topic: mqtt_topic.as_bytes(),
             mqtt_qos: 1,
+            route: "r",
             kafka_topic: "k",
             kafka_partition: 0,
             kafka_offset: 1,
@@ -298,6 +299,9 @@ mod tests {
             received_at: now,
             produced_at: now,
             delivered_at: now,
+            routed_us: 0,
+            ack: AckTime::After(1),
+            device_us: None,
         };
         let sent = 10_000;
         let started = Instant::now();

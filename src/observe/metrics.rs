@@ -3,12 +3,12 @@
 //! [`ConnectionMetrics`] counts what belongs to one MQTT connection; [`Metrics`] has the sums, and counts
 //! what belongs to the bridge as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
@@ -16,7 +16,12 @@ use parking_lot::Mutex;
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
-use super::latency::{Acknowledged, ByRoute, Delivered, Stages, record};
+use super::hops::{Copied, Hop, Recents, RouteLatencies, SERIES_MAX, Series, Side};
+use super::latency::{
+    Acknowledged, ByRoute, Delivered, FromDevice, RoutedRun, StageHistogram, Stages,
+};
+use super::slowest::Slowest;
+use super::timing_record::since_device;
 use crate::config::BrokerAddress;
 use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
@@ -86,23 +91,54 @@ pub struct ConnectionMetrics {
     actor: Arc<str>,
     conservation: Mutex<Conservation>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
-    /// By route: from receipt to production, and from there to delivery.
-    delivered: Mutex<[ByRoute; 2]>,
+    series: Arc<Series>,
+    /// By route, what KafkaProducerActor knows.
+    delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
     /// Of routes that were let go; changed under the lock of `delivered`.
     delivered_of_gone: AtomicU64,
-    acknowledged: Mutex<ByRoute>,
+    /// By route, what the connection's MqttActor knows.
+    acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
     health: Mutex<MqttHealth>,
     broker: Mutex<Option<BrokerInUse>>,
 }
 
+/// Latencies of a route that KafkaProducerActor knows.
+#[derive(Debug, Default)]
+struct OfKafka {
+    produced: StageHistogram,
+    delivered: StageHistogram,
+    device: Option<Box<StageHistogram>>,
+    recents: Option<Box<Recents>>,
+    /// How many were delivered when the busiest routes were chosen last.
+    counted: u64,
+}
+
+/// Latencies of a route that an MqttActor knows.
+#[derive(Debug, Default)]
+struct OfMqtt {
+    routed: StageHistogram,
+    acknowledged: StageHistogram,
+    recents: Option<Box<Recents>>,
+}
+
+/// Those of one stage that counted something.
+fn by_route<T>(
+    routes: &BTreeMap<RouteId, T>,
+    stage: impl Fn(&T) -> Option<&StageHistogram>,
+) -> ByRoute {
+    let counted = routes.iter().filter_map(|(route, of)| Some((*route, *stage(of)?)));
+    counted.filter(|(_, histogram)| histogram.count() > 0).collect()
+}
+
 impl ConnectionMetrics {
-    fn new(name: Arc<str>) -> Self {
+    fn new(name: Arc<str>, series: Arc<Series>) -> Self {
         let actor = if *name == *MQTT { MQTT.into() } else { format!("{MQTT}:{name}").into() };
         Self {
             name,
             actor,
             conservation: Mutex::default(),
             reconnects: Mutex::default(),
+            series,
             delivered: Mutex::default(),
             delivered_of_gone: AtomicU64::default(),
             acknowledged: Mutex::default(),
@@ -143,41 +179,145 @@ impl ConnectionMetrics {
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
     pub fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
+        let period = self.series.period(at);
         let mut acknowledged = self.acknowledged.lock();
         for run in runs {
             let waited = at.saturating_duration_since(run.delivered_at);
             let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-            record(&mut acknowledged, run.route, us, run.count);
+            let of = acknowledged.entry(run.route).or_default();
+            of.acknowledged.record(us, run.count);
+            self.series.give(Side::Mqtt, &mut of.recents);
+            if let Some(recents) = &mut of.recents {
+                recents.record(Hop::Acknowledged, period, us, run.count);
+            }
+        }
+    }
+
+    /// Adds the latencies of messages that were routed until `at`.
+    pub fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
+        let period = self.series.period(at);
+        let mut acknowledged = self.acknowledged.lock();
+        for run in runs {
+            let of = acknowledged.entry(run.route).or_default();
+            of.routed.record(run.us.into(), run.count);
+            self.series.give(Side::Mqtt, &mut of.recents);
+            if let Some(recents) = &mut of.recents {
+                recents.record(Hop::Routed, period, run.us.into(), run.count);
+            }
         }
     }
 
     fn record_delivered(&self, run: &Delivered) {
         let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
-        let [produced, delivered] = &mut *self.delivered.lock();
-        record(produced, *route, produced_at.us_since(received_at), *count);
-        record(delivered, *route, delivered_at.us_since(produced_at), *count);
+        let (queue_us, kafka_us) =
+            (produced_at.us_since(received_at), delivered_at.us_since(produced_at));
+        let mut delivered = self.delivered.lock();
+        let of = delivered.entry(*route).or_default();
+        of.produced.record(queue_us, *count);
+        of.delivered.record(kafka_us, *count);
+        self.series.give(Side::Kafka, &mut of.recents);
+        if let Some(recents) = &mut of.recents {
+            let period = self.series.period(delivered_at.instant);
+            recents.record(Hop::Produced, period, queue_us, *count);
+            recents.record(Hop::Delivered, period, kafka_us, *count);
+        }
+    }
+
+    fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
+        let mut delivered = self.delivered.lock();
+        let of = delivered.entry(route).or_default();
+        of.device.get_or_insert_default().record(us, 1);
+        if let Some(recents) = &mut of.recents {
+            recents.record(Hop::Device, self.series.period(at), us, 1);
+        }
+    }
+
+    /// How many each route has delivered since the last call, of those that have delivered any.
+    fn take_busy(&self) -> Vec<(u64, RouteId)> {
+        let mut delivered = self.delivered.lock();
+        let new = |(route, of): (&RouteId, &mut OfKafka)| {
+            let count = of.delivered.count();
+            (count - std::mem::replace(&mut of.counted, count), *route)
+        };
+        delivered.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
+    }
+
+    /// Takes the histograms from the routes that are not `chosen`; or gives some to those that are.
+    fn choose(&self, chosen: &BTreeSet<RouteId>, gives: bool) {
+        let change = |side, route: &RouteId, recents: &mut _| match chosen.contains(route) {
+            true if gives => self.series.give(side, recents),
+            false if !gives => self.series.take(side, recents),
+            _ => {}
+        };
+        for (route, of) in &mut *self.delivered.lock() {
+            change(Side::Kafka, route, &mut of.recents);
+        }
+        for (route, of) in &mut *self.acknowledged.lock() {
+            change(Side::Mqtt, route, &mut of.recents);
+        }
+    }
+
+    /// The hops of the last minutes, by route.
+    fn hops(&self, period: u64) -> BTreeMap<RouteId, Copied> {
+        let mut all = BTreeMap::<_, Copied>::new();
+        // One after the other, so that no actor waits long.
+        let routes: Vec<_> = self.delivered.lock().keys().copied().collect();
+        for route in routes {
+            if let Some(recents) =
+                self.delivered.lock().get(&route).and_then(|of| of.recents.as_ref())
+            {
+                recents.add_to(period, all.entry(route).or_default());
+            }
+        }
+        let routes: Vec<_> = self.acknowledged.lock().keys().copied().collect();
+        for route in routes {
+            if let Some(recents) =
+                self.acknowledged.lock().get(&route).and_then(|of| of.recents.as_ref())
+            {
+                recents.add_to(period, all.entry(route).or_default());
+            }
+        }
+        all.retain(|_, hops| hops.iter().any(Option::is_some));
+        all
     }
 
     /// Keeps what was counted of these routes alone.
     fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
         let is_known = |route: &RouteId| known.contains_key(route);
-        let [produced, delivered] = &mut *self.delivered.lock();
-        let gone = delivered.iter().filter(|(route, _)| !is_known(route));
-        let gone = gone.map(|(_, histogram)| histogram.count()).sum();
+        let mut gone = 0;
+        let mut delivered = self.delivered.lock();
+        delivered.retain(|route, of| {
+            let stays = is_known(route);
+            if !stays {
+                gone += of.delivered.count();
+                self.series.take(Side::Kafka, &mut of.recents);
+            }
+            stays
+        });
         self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
-        delivered.retain(|route, _| is_known(route));
-        produced.retain(|route, _| is_known(route));
-        self.acknowledged.lock().retain(|route, _| is_known(route));
+        drop(delivered);
+        self.acknowledged.lock().retain(|route, of| {
+            let stays = is_known(route);
+            if !stays {
+                self.series.take(Side::Mqtt, &mut of.recents);
+            }
+            stays
+        });
     }
 
     /// The latencies of all routes, stage by stage.
     pub fn stages(&self) -> Stages {
         let counted = self.delivered.lock();
         let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
-        let [produced, delivered] = counted.clone();
+        let produced = by_route(&counted, |of| Some(&of.produced));
+        let delivered = by_route(&counted, |of| Some(&of.delivered));
+        let device = by_route(&counted, |of| of.device.as_deref());
         drop(counted);
-        let acknowledged = self.acknowledged.lock().clone();
-        Stages { produced, delivered, acknowledged, delivered_of_gone }
+        let counted = self.acknowledged.lock();
+        let routed = by_route(&counted, |of| Some(&of.routed));
+        let acknowledged = by_route(&counted, |of| Some(&of.acknowledged));
+        drop(counted);
+        Stages { device, routed, produced, delivered, acknowledged, delivered_of_gone }
     }
 
     /// Changes what is known of the connection's state.
@@ -213,6 +353,10 @@ pub struct Metrics {
     health: Health,
     route_names: Arc<RouteNames>,
     notes: Mutex<BTreeMap<(RouteId, Note), u64>>,
+    series: Arc<Series>,
+    slowest: Slowest,
+    /// By route with a device's time, how far that was ahead.
+    clocks_ahead: Mutex<BTreeMap<RouteId, ClockAhead>>,
     reloads: Mutex<BTreeMap<ReloadOutcome, u64>>,
 }
 
@@ -241,6 +385,32 @@ impl ReloadOutcome {
     }
 }
 
+/// How far the clocks of a route's devices were ahead at most, in microseconds.
+#[derive(Debug, Default)]
+struct ClockAhead {
+    period: u64,
+    now_us: u64,
+    before_us: u64,
+}
+
+impl ClockAhead {
+    fn record(&mut self, period: u64, ahead_us: u64) {
+        if period > self.period {
+            self.before_us = if period > self.period + 1 { 0 } else { self.now_us };
+            (self.now_us, self.period) = (0, period);
+        }
+        self.now_us = self.now_us.max(ahead_us);
+    }
+
+    fn at(&self, period: u64) -> u64 {
+        match period.saturating_sub(self.period) {
+            0 => self.now_us.max(self.before_us),
+            1 => self.now_us,
+            _ => 0,
+        }
+    }
+}
+
 /// Latencies from receipt to delivery, before and after the last summary.
 #[derive(Debug)]
 struct Latency {
@@ -258,8 +428,14 @@ impl Default for Metrics {
 impl Metrics {
     /// Of a bridge with connections of these names, in the order of the configuration.
     pub fn new(names: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let started = Instant::now();
+        let series = Arc::new(Series::new(started));
+        let connection = |name| ConnectionMetrics::new(name, Arc::clone(&series));
         Self {
-            connections: names.into_iter().map(ConnectionMetrics::new).collect(),
+            connections: names.into_iter().map(connection).collect(),
+            series,
+            slowest: Slowest::new(started),
+            clocks_ahead: Mutex::default(),
             restarts: Mutex::default(),
             holds: Mutex::default(),
             latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
@@ -348,6 +524,7 @@ impl Metrics {
     pub fn let_routes_go(&self) {
         let known = self.route_names.all();
         self.notes.lock().retain(|(route, _), _| known.contains_key(route));
+        self.clocks_ahead.lock().retain(|route, _| known.contains_key(route));
         self.connections.iter().for_each(|connection| connection.keep_routes(&known));
     }
 
@@ -393,6 +570,78 @@ impl Metrics {
         for run in runs {
             if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
                 connection.record_delivered(run);
+            }
+        }
+        if let Some(run) = runs.last() {
+            self.choose_busiest(run.delivered_at.instant);
+        }
+    }
+
+    /// Adds the latencies of records with their device's own time, behind [`Metrics::record_delivered`].
+    pub fn record_from_devices(&self, records: &[FromDevice]) {
+        let mut clocks_ahead = self.clocks_ahead.lock();
+        for FromDevice { source, route, device_us, received_at, delivered_at } in records {
+            // At receipt, which is nearer to the device.
+            let ahead_us =
+                u64::try_from(since_device(*device_us, received_at).saturating_neg()).unwrap_or(0);
+            let period = self.series.period(delivered_at.instant);
+            clocks_ahead.entry(*route).or_default().record(period, ahead_us);
+            let us = u64::try_from(since_device(*device_us, delivered_at)).unwrap_or(0);
+            if let Some(connection) = self.connections.get(usize::from(source.0)) {
+                connection.record_from_device(*route, us, delivered_at.instant);
+            }
+        }
+    }
+
+    /// Of each route that has delivered records with their device's own time: by how much that was ahead of the
+    /// time of receipt at most, in the last one to two minutes.
+    pub fn clocks_ahead(&self, now: Instant) -> BTreeMap<RouteId, Duration> {
+        let period = self.series.period(now);
+        let ahead = self.clocks_ahead.lock();
+        ahead.iter().map(|(route, it)| (*route, Duration::from_micros(it.at(period)))).collect()
+    }
+
+    /// The slowest records of the last minutes.
+    pub fn slowest(&self) -> &Slowest {
+        &self.slowest
+    }
+
+    /// The latencies of the last one to two minutes, of each pair of connection and route that has histograms
+    /// ([`SERIES_MAX`]): one function for all that shows percentiles.
+    pub fn route_latencies(&self, now: Instant) -> Vec<RouteLatencies> {
+        let period = self.series.period(now);
+        let of = |connection: &ConnectionMetrics| {
+            let name = Arc::clone(&connection.name);
+            connection
+                .hops(period)
+                .into_iter()
+                .map(move |(route, hops)| (name.clone(), route, hops))
+        };
+        let all = self.connections.iter().flat_map(of);
+        let named = all.map(|(connection, route, hops)| RouteLatencies {
+            connection,
+            route,
+            name: self.route_names.name(route),
+            hops,
+        });
+        named.collect()
+    }
+
+    /// Once in each period: the busiest pairs of connection and route keep their histograms, or get some.
+    fn choose_busiest(&self, now: Instant) {
+        if !self.series.is_due(self.series.period(now)) {
+            return;
+        }
+        let of = |(place, connection): (usize, &ConnectionMetrics)| {
+            connection.take_busy().into_iter().map(move |(count, route)| (count, place, route))
+        };
+        let mut busy: Vec<_> = self.connections.iter().enumerate().flat_map(of).collect();
+        busy.sort_unstable_by(|a, b| b.cmp(a));
+        busy.truncate(SERIES_MAX);
+        for gives in [false, true] {
+            for (place, connection) in self.connections.iter().enumerate() {
+                let chosen = busy.iter().filter(|(_, at, _)| *at == place);
+                connection.choose(&chosen.map(|(_, _, route)| *route).collect(), gives);
             }
         }
     }
@@ -482,6 +731,97 @@ mod tests {
         );
         let known = metrics.route_names().all();
         assert!(metrics.notes().keys().all(|(route, _)| known.contains_key(route)));
+    }
+
+    #[test]
+    fn the_busiest_routes_of_the_last_minute_have_histograms_and_no_others() {
+        let metrics = Metrics::new(["east".into(), "west".into()]);
+        let begin = crate::message::Stamp::now();
+        let after = |seconds| crate::message::Stamp {
+            instant: begin.instant + Duration::from_secs(seconds),
+            ..begin
+        };
+        // Of each connection as many as there is room for in all.
+        let deliver = |seconds, source, counts: &dyn Fn(usize) -> u64| {
+            let at = after(seconds);
+            let routes = (0..SERIES_MAX).filter(|route| counts(*route) > 0);
+            let runs = routes.map(|route| Delivered {
+                source: SourceId(source),
+                route: RouteId(route),
+                received_at: at,
+                produced_at: at,
+                delivered_at: at,
+                count: counts(route),
+            });
+            metrics.record_delivered(&runs.collect::<Vec<_>>());
+        };
+        let shown = |seconds| {
+            let all = metrics.route_latencies(after(seconds).instant);
+            let shown = all.iter().map(|it| (it.connection.to_string(), it.route.0));
+            shown.collect::<BTreeSet<_>>()
+        };
+        deliver(0, 0, &|_| 1);
+        deliver(0, 1, &|_| 2);
+        assert!(shown(0).iter().all(|(connection, _)| connection == "east"), "the first that came");
+        assert_eq!(shown(0).len(), SERIES_MAX);
+        // The end of the period: those of the west were busier.
+        deliver(61, 0, &|route| u64::from(route == 0));
+        deliver(62, 1, &|_| 1);
+        assert_eq!(shown(62).len(), SERIES_MAX);
+        assert!(shown(62).iter().all(|(connection, _)| connection == "west"), "{:?}", shown(62));
+        // Only a few go on: the others let theirs go, and there is room for new ones.
+        deliver(121, 1, &|route| u64::from(route < 3));
+        deliver(181, 1, &|route| u64::from(route < 3));
+        deliver(182, 0, &|route| u64::from(route == 7));
+        assert_eq!(shown(182).len(), 4, "{:?}", shown(182));
+        // On MQTT's side there is the same bound, and it follows the same choice.
+        for connection in metrics.connections() {
+            let routed =
+                (0..SERIES_MAX).map(|route| RoutedRun { route: RouteId(route), us: 5, count: 1 });
+            connection.record_routed(routed, after(182).instant);
+        }
+        assert!(shown(182).len() <= 2 * SERIES_MAX);
+        deliver(183, 1, &|route| u64::from(route < 3));
+        deliver(241, 0, &|route| u64::from(route == 7));
+        assert_eq!(shown(242).len(), 4, "{:?}", shown(242));
+        // What was routed in the last period, of the routes that are still chosen.
+        let routed = metrics.route_latencies(after(242).instant);
+        let routed = routed.iter().filter(|it| it.percentiles(Hop::Routed).is_some());
+        assert!(routed.count() <= 4);
+    }
+
+    #[test]
+    fn the_time_of_a_device_is_a_hop_and_a_clock_that_is_ahead_is_told() {
+        let metrics = Metrics::default();
+        let (received_at, route) = (crate::message::Stamp::now(), RouteId(3));
+        let later = |ms: u64| crate::message::Stamp {
+            wall_us: received_at.wall_us + ms * 1000,
+            instant: received_at.instant + Duration::from_millis(ms),
+        };
+        let delivered_at = later(10);
+        let (source, count) = (SourceId(0), 2);
+        let run =
+            Delivered { source, route, received_at, produced_at: received_at, delivered_at, count };
+        metrics.record_delivered(&[run]);
+        let device = |ms: i64| FromDevice {
+            source,
+            route,
+            device_us: received_at.wall_us as i64 + ms * 1000,
+            received_at,
+            delivered_at,
+        };
+        // 40 ms behind receipt; 30 ms ahead of it.
+        metrics.record_from_devices(&[device(-40), device(30)]);
+        let ahead =
+            |seconds| metrics.clocks_ahead(received_at.instant + Duration::from_secs(seconds));
+        assert_eq!(ahead(1)[&route], Duration::from_millis(30));
+        assert_eq!(ahead(200)[&route], Duration::ZERO, "none has been for minutes");
+        let stages = metrics.connection(source).stages();
+        assert_eq!((stages.device[&route].count(), stages.device[&route].sum_us), (2, 50_000));
+        let latencies = metrics.route_latencies(later(11).instant);
+        let hop = latencies[0].percentiles(Hop::Device).expect("two");
+        assert!(hop.count == 2 && hop.p50_us == 0 && hop.max_us.abs_diff(50_000) < 500, "{hop:?}");
+        metrics.record_from_devices(&[device(i64::MIN / 1_000_000), device(i64::MAX / 1_000_000)]);
     }
 
     #[test]

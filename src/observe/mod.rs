@@ -14,6 +14,8 @@ pub mod panics;
 pub mod log_limiter;
 pub mod metrics;
 pub mod latency;
+pub mod hops;
+pub mod slowest;
 pub mod health;
 pub mod diagnosis;
 #[cfg(test)]
@@ -28,11 +30,14 @@ pub use format::{Style, level_name};
 pub use health::{
     BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
 };
-pub use latency::{Acknowledged, Delivered};
+pub use hops::{Hop, Percentiles, RouteLatencies};
+pub use latency::{Acknowledged, Delivered, FromDevice, RoutedRun};
 pub use log::{FlushGuard, Logging};
 pub use log_crate::bridge_log_crate;
 pub use log_limiter::LogLimiter;
 pub use metrics::{ConnectionMetrics, Conservation, Metrics, ReloadOutcome};
 pub use panics::{PanicReport, install_hook};
+pub use slowest::{Slow, Slowest};
 pub use timing::{TimingBatch, TimingSink};
-pub use timing_record::TimingRecord;
+pub(crate) use timing_record::since_device;
+pub use timing_record::{AckTime, NoAck, TimingRecord};

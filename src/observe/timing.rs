@@ -1,4 +1,5 @@
-//! One timing record a message: when it was received, produced and delivered, and the latencies between.
+//! One timing record for each delivered record: when its message was received, produced and delivered, and how
+//! long it was in each hop. It is written once the PUBACK is (docs/decisions/0031-timing-records-behind-the-puback.md).
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,7 +12,7 @@ use super::buffer::Output;
 use super::format::{self, Rfc3339, Style, with_scratch};
 use super::keys;
 use super::timing_json::TimingJson;
-use super::timing_record::TimingRecord;
+use super::timing_record::{AckTime, TimingRecord};
 use crate::config::TimingPolicy;
 
 /// Where timing records go. Cheap to clone; never blocks: a record that finds no room in the log's
@@ -45,12 +46,19 @@ impl TimingSink {
         self.0.is_none()
     }
 
-    /// Writes the record if the policy asks for it.
+    /// Whether the policy asks for the record of a message that took so long from receipt to delivery. To be
+    /// asked once for each.
+    #[inline]
+    pub fn wants(&self, total_us: u64) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.wants(total_us))
+    }
+
+    /// Writes a record that [`TimingSink::wants`].
     pub fn record(&self, record: &TimingRecord<'_>) {
         self.batch().record(record);
     }
 
-    /// For the records of one batch of delivery reports: one clock reading, one lock.
+    /// For the records of one batch of PUBACKs: one clock reading, one lock.
     pub fn batch(&self) -> TimingBatch<'_> {
         let sink = self.0.as_deref().map(|inner| (inner, LINES.try_with(Cell::take)));
         TimingBatch(sink.map(|(inner, lines)| Pending {
@@ -71,10 +79,11 @@ impl fmt::Debug for TimingSink {
 }
 
 impl Inner {
-    fn wants(&self, record: &TimingRecord<'_>) -> bool {
+    #[inline]
+    fn wants(&self, total_us: u64) -> bool {
         match self.policy {
             TimingPolicy::All => true,
-            TimingPolicy::Slow(limit) => u128::from(record.total_us()) >= limit.as_micros(),
+            TimingPolicy::Slow(limit) => u128::from(total_us) >= limit.as_micros(),
             TimingPolicy::Sample(one_in) => {
                 self.seen.fetch_add(1, Relaxed).is_multiple_of(u64::from(one_in.max(1)))
             }
@@ -104,11 +113,10 @@ struct Pending<'a> {
 }
 
 impl TimingBatch<'_> {
-    /// Formats the record if the policy asks for it.
+    /// Formats the record.
     #[inline]
     pub fn record(&mut self, record: &TimingRecord<'_>) {
-        let Some(pending) = &mut self.0 else { return };
-        if pending.inner.wants(record) {
+        if let Some(pending) = &mut self.0 {
             pending.format(record);
         }
     }
@@ -164,6 +172,31 @@ impl KV for Connection<'_> {
     }
 }
 
+/// The key `device_us`, where there is one.
+struct Device(Option<i64>);
+
+impl KV for Device {
+    fn serialize(&self, _: &slog::Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        self.0.map_or(Ok(()), |us| serializer.emit_i64(keys::DEVICE_US, us))
+    }
+}
+
+/// The key `ack_us`, and why it is null.
+struct Ack(AckTime);
+
+impl KV for Ack {
+    fn serialize(&self, _: &slog::Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        match self.0 {
+            AckTime::After(us) => serializer.emit_u64(keys::ACK_US, us),
+            // slog wants the last field first.
+            AckTime::None(reason) => {
+                serializer.emit_str(keys::ACK_REASON, reason.name())?;
+                serializer.emit_none(keys::ACK_US)
+            }
+        }
+    }
+}
+
 /// Writes the record as slog writes any other record.
 fn write_by_slog(
     style: Style,
@@ -183,17 +216,21 @@ fn write_by_slog(
                 b!(
                     keys::MQTT_TOPIC => String::from_utf8_lossy(record.mqtt_topic).as_ref(),
                     keys::MQTT_QOS => record.mqtt_qos,
+                    keys::ROUTE => record.route,
                     keys::KAFKA_TOPIC => record.kafka_topic,
                     keys::KAFKA_PARTITION => record.kafka_partition,
                     keys::KAFKA_OFFSET => record.kafka_offset,
                     keys::PAYLOAD_BYTES => record.payload_bytes,
                     Connection(record.connection),
+                    Device(record.device_us),
                     keys::RECEIVED_AT => Rfc3339::from_us(record.received_at.wall_us),
                     keys::PRODUCED_AT => Rfc3339::from_us(record.produced_at.wall_us),
                     keys::DELIVERED_AT => Rfc3339::from_us(record.delivered_at.wall_us),
+                    keys::ROUTED_US => record.routed_us,
                     keys::QUEUE_US => record.produced_at.us_since(&record.received_at),
                     keys::KAFKA_US => record.delivered_at.us_since(&record.produced_at),
-                    keys::TOTAL_US => record.total_us()
+                    keys::TOTAL_US => record.total_us(),
+                    Ack(record.ack)
                 )
             ),
             log.list(),
@@ -214,6 +251,7 @@ mod tests {
     use crate::message::Stamp;
     use crate::observe::log::Logging;
     use crate::observe::test_support::{Lines, config, json_lines};
+    use crate::observe::timing_record::NoAck;
 
     fn record(total: Duration) -> TimingRecord<'static> {
         let instant = Instant::now();
@@ -225,6 +263,7 @@ mod tests {
             connection: None,
             mqtt_topic: b"sensors/\"a\"/b",
             mqtt_qos: 1,
+            route: "sensors \"1\"",
             kafka_topic: "sensors",
             kafka_partition: 3,
             kafka_offset: 4711,
@@ -232,6 +271,9 @@ mod tests {
             received_at: at(Duration::ZERO),
             produced_at: at(total / 4),
             delivered_at: at(total),
+            routed_us: 40,
+            ack: AckTime::After(7),
+            device_us: None,
         }
     }
 
@@ -253,7 +295,7 @@ mod tests {
         let logging = Logging::to_sink(&config(policy), Style::Json, lines.clone());
         let sink = logging.timing();
         let mut batch = sink.batch();
-        for &total in totals {
+        for &total in totals.iter().filter(|total| sink.wants(**total)) {
             batch.record(&record(Duration::from_micros(total)));
         }
         drop(batch);
@@ -272,14 +314,41 @@ mod tests {
             record,
             json!({
                 "level": "info", "msg": "timing", "component": "timing",
-                "mqtt_topic": "sensors/\"a\"/b", "mqtt_qos": 1, "kafka_topic": "sensors",
+                "mqtt_topic": "sensors/\"a\"/b", "mqtt_qos": 1, "route": "sensors \"1\"",
+                "kafka_topic": "sensors",
                 "kafka_partition": 3, "kafka_offset": 4711, "payload_bytes": 150,
                 "received_at": "2026-01-02T03:04:05.000000Z",
                 "produced_at": "2026-01-02T03:04:05.000500Z",
                 "delivered_at": "2026-01-02T03:04:05.002000Z",
-                "queue_us": 500, "kafka_us": 1500, "total_us": 2000
+                "routed_us": 40, "queue_us": 500, "kafka_us": 1500, "total_us": 2000, "ack_us": 7
             })
         );
+    }
+
+    #[test]
+    fn a_record_without_a_puback_says_why_and_one_of_a_device_how_old_it_is() {
+        let lines = Lines::default();
+        let logging = Logging::to_sink(&config(TimingPolicy::All), Style::Json, lines.clone());
+        let of_one = record(Duration::ZERO);
+        for reason in NoAck::ALL {
+            let ack = AckTime::None(reason);
+            logging.timing().record(&TimingRecord { ack, device_us: Some(-5), ..of_one });
+        }
+        logging.timing().record(&of_one);
+        logging.flush();
+        let records = json_lines(&lines);
+        for (record, reason) in records.iter().zip(["qos0", "connection_lost", "not_yet"]) {
+            assert!(record.get("ack_us").is_some_and(serde_json::Value::is_null), "{record}");
+            assert_eq!((&record["ack_reason"], &record["device_us"]), (&json!(reason), &json!(-5)));
+        }
+        assert!(records[3].get("ack_reason").is_none() && records[3].get("device_us").is_none());
+    }
+
+    fn ack_time() -> impl Strategy<Value = AckTime> {
+        prop_oneof![
+            any::<u64>().prop_map(AckTime::After),
+            prop::sample::select(&NoAck::ALL[..]).prop_map(AckTime::None),
+        ]
     }
 
     proptest! {
@@ -289,6 +358,7 @@ mod tests {
             kafka_partition in any::<i32>(), kafka_offset in any::<i64>(),
             payload_bytes in any::<usize>(), at_us in any::<u64>(), connection in any::<Option<String>>(),
             (received_us, queue_us, kafka_us) in (any::<u64>(), 0..1u64 << 40, 0..1u64 << 40),
+            route in any::<String>(), (routed_us, device_us) in any::<(u32, Option<i64>)>(), ack in ack_time(),
         ) {
             let instant = Instant::now();
             let at = |us| Stamp {
@@ -296,7 +366,8 @@ mod tests {
                 instant: instant + Duration::from_micros(us),
             };
             let record = TimingRecord {
-                connection: connection.as_deref(), mqtt_topic: mqtt_topic.as_bytes(), mqtt_qos, kafka_topic: &kafka_topic, kafka_partition,
+                connection: connection.as_deref(), mqtt_topic: mqtt_topic.as_bytes(), mqtt_qos, route: &route,
+                kafka_topic: &kafka_topic, kafka_partition, routed_us, ack, device_us,
                 kafka_offset, payload_bytes, received_at: at(0), produced_at: at(queue_us),
                 delivered_at: at(queue_us + kafka_us),
             };
@@ -329,9 +400,9 @@ mod tests {
         let lines = Lines::default();
         let logging =
             Logging::to_sink(&config(TimingPolicy::Sample(100)), Style::Json, lines.clone());
-        for _ in 0..1000 {
-            logging.timing().record(&record(Duration::from_millis(1)));
-        }
+        let sink = logging.timing();
+        let wanted = (0..1000).filter(|_| sink.clone().wants(1_000));
+        wanted.for_each(|_| logging.timing().record(&record(Duration::from_millis(1))));
         logging.flush();
         assert_eq!(json_lines(&lines).len(), 10);
     }

@@ -4,7 +4,7 @@
 
 use super::format::{self, Rfc3339};
 use super::keys;
-use super::timing_record::TimingRecord;
+use super::timing_record::{AckTime, TimingRecord};
 use crate::message::Stamp;
 
 /// Room that a line takes beside its names.
@@ -21,10 +21,12 @@ pub(super) struct TimingJson {
 /// The moments, and the latencies between them.
 #[derive(Default)]
 struct Tail {
-    /// Received, produced, delivered.
-    of: Option<[Stamp; 3]>,
+    of: Option<Moments>,
     text: Vec<u8>,
 }
+
+/// Received, produced, delivered; routed, acknowledged.
+type Moments = ([Stamp; 3], (u32, AckTime));
 
 impl TimingJson {
     /// Appends the line of `record`, written at `at_us` microseconds after the Unix epoch: the same
@@ -42,6 +44,8 @@ impl TimingJson {
         out.extend_from_slice(&self.head);
         format::push_json_utf8(out, record.mqtt_topic);
         push_number(keys::MQTT_QOS, record.mqtt_qos, out);
+        push_key(keys::ROUTE, out);
+        format::push_json_str(out, record.route);
         push_key(keys::KAFKA_TOPIC, out);
         format::push_json_str(out, record.kafka_topic);
         push_number(keys::KAFKA_PARTITION, record.kafka_partition, out);
@@ -51,6 +55,9 @@ impl TimingJson {
             push_key(keys::CONNECTION, out);
             format::push_json_str(out, connection);
         }
+        if let Some(device_us) = record.device_us {
+            push_number(keys::DEVICE_US, device_us, out);
+        }
         out.extend_from_slice(self.tail.of(record));
     }
 }
@@ -58,8 +65,9 @@ impl TimingJson {
 impl Tail {
     fn of(&mut self, record: &TimingRecord<'_>) -> &[u8] {
         let stamps = [record.received_at, record.produced_at, record.delivered_at];
-        if self.of != Some(stamps) {
-            self.of = Some(stamps);
+        let moments = (stamps, (record.routed_us, record.ack));
+        if self.of != Some(moments) {
+            self.of = Some(moments);
             let [received_at, produced_at, delivered_at] = stamps;
             let text = &mut self.text;
             text.clear();
@@ -71,9 +79,19 @@ impl Tail {
                 push_key(key, text);
                 push_moment(stamp.wall_us, text);
             }
+            push_number(keys::ROUTED_US, record.routed_us, text);
             push_number(keys::QUEUE_US, produced_at.us_since(&received_at), text);
             push_number(keys::KAFKA_US, delivered_at.us_since(&produced_at), text);
             push_number(keys::TOTAL_US, delivered_at.us_since(&received_at), text);
+            match record.ack {
+                AckTime::After(us) => push_number(keys::ACK_US, us, text),
+                AckTime::None(reason) => {
+                    push_key(keys::ACK_US, text);
+                    text.extend_from_slice(b"null");
+                    push_key(keys::ACK_REASON, text);
+                    format::push_json_str(text, reason.name());
+                }
+            }
             text.extend_from_slice(b"}\n");
         }
         &self.text

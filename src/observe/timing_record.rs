@@ -1,4 +1,4 @@
-//! The timing record of one message.
+//! The timing record of one record in Kafka.
 
 use crate::message::Stamp;
 
@@ -11,6 +11,8 @@ pub struct TimingRecord<'a> {
     pub mqtt_topic: &'a [u8],
     /// 0 or 1.
     pub mqtt_qos: u8,
+    /// The name of the route that made the record.
+    pub route: &'a str,
     /// The Kafka topic.
     pub kafka_topic: &'a str,
     /// Partition of the record.
@@ -25,6 +27,66 @@ pub struct TimingRecord<'a> {
     pub produced_at: Stamp,
     /// Delivery report.
     pub delivered_at: Stamp,
+    /// Microseconds from receipt until all that came in the same read was routed.
+    pub routed_us: u32,
+    /// The PUBACK.
+    pub ack: AckTime,
+    /// Microseconds from the device's own time to the delivery report, if the route asks for it and it could be
+    /// read. Negative where the device's clock is ahead.
+    pub device_us: Option<i64>,
+}
+
+/// When the PUBACK of a message was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckTime {
+    /// So many microseconds behind the delivery report its write began.
+    After(u64),
+    /// It has none.
+    None(NoAck),
+}
+
+/// Why a message has no PUBACK at the time of its timing record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NoAck {
+    /// MQTT knows none at QoS 0.
+    Qos0,
+    /// The connection that brought the message was lost before. If its broker sends it again, it is acknowledged
+    /// then.
+    ConnectionLost,
+    /// An older message of the connection has waited for its verdict for long, or the bridge ends.
+    NotYet,
+}
+
+impl NoAck {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Qos0, Self::ConnectionLost, Self::NotYet];
+
+    /// `ack_reason` in the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Qos0 => "qos0",
+            Self::ConnectionLost => "connection_lost",
+            Self::NotYet => "not_yet",
+        }
+    }
+}
+
+impl AckTime {
+    /// In microseconds, if there is one.
+    pub fn us(self) -> Option<u64> {
+        match self {
+            Self::After(us) => Some(us),
+            Self::None(_) => None,
+        }
+    }
+
+    /// Why there is none.
+    pub fn reason(self) -> Option<NoAck> {
+        match self {
+            Self::After(_) => None,
+            Self::None(reason) => Some(reason),
+        }
+    }
 }
 
 impl TimingRecord<'_> {
@@ -32,4 +94,9 @@ impl TimingRecord<'_> {
     pub(super) fn total_us(&self) -> u64 {
         self.delivered_at.us_since(&self.received_at)
     }
+}
+
+/// Microseconds from the time of a device, in microseconds since the Unix epoch, to this moment.
+pub(crate) fn since_device(device_us: i64, at: &Stamp) -> i64 {
+    i64::try_from(at.wall_us).unwrap_or(i64::MAX).saturating_sub(device_us)
 }

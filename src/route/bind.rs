@@ -3,6 +3,7 @@
 
 use super::headers::HeaderItem;
 use super::json_pointers::{self, JsonPointers};
+use super::message_field::MessageField;
 use super::placeholder::Placeholder;
 use super::rule::{Key, Route};
 use super::source::Source;
@@ -22,10 +23,17 @@ impl Route {
             ));
         }
         let mut pointers: Vec<Box<str>> = Vec::new();
-        if let TimestampFrom::Json(pointer) = &self.timestamp.from {
+        let timestamp = match &self.timestamp.from {
+            TimestampFrom::Field(field) => Some(field),
+            TimestampFrom::None | TimestampFrom::Received => None,
+        };
+        for (key, field) in
+            [("timestamp", timestamp), ("device_time", self.device_time.from.as_ref())]
+        {
+            let Some(MessageField::Json(pointer)) = field else { continue };
             match json_pointers::check(pointer) {
                 Ok(()) => pointers.push(pointer.as_str().into()),
-                Err(error) => wrong.push(("timestamp", error)),
+                Err(error) => wrong.push((key, error)),
             }
         }
         self.each_placeholder(&mut |key, placeholder| match placeholder.source_mut() {

@@ -19,6 +19,9 @@ pub const PREFIX: &str = "mqtt.";
 /// thousands, each of which costs memory of its own as a header.
 pub const USER_PROPERTIES_MAX: usize = 1_000;
 
+/// What stands for the value of `bridge.produced_at` until the record is handed to librdkafka; as long as that.
+const PRODUCED_LATER: &[u8] = b"when the record is produced";
+
 /// The reason code of a message with more than [`USER_PROPERTIES_MAX`].
 pub const TOO_MANY: &str = "headers_too_many";
 
@@ -67,6 +70,10 @@ pub enum HeaderItem {
     Expiry,
     /// `bridge.received_at`: RFC 3339.
     ReceivedAt,
+    /// `bridge.routed_at`: RFC 3339, when the headers were made.
+    RoutedAt,
+    /// `bridge.produced_at`: RFC 3339, when the record is handed to librdkafka.
+    ProducedAt,
     /// `bridge.connection`
     Connection,
     /// `NAME={template}`
@@ -90,23 +97,13 @@ impl Eq for Names {}
 #[derive(Debug, Default)]
 pub struct Common {
     received_at: Option<(u64, Bytes)>,
+    routed_at: Option<(u64, Bytes)>,
     connection: Option<(Arc<str>, Bytes)>,
     /// Where templates are filled.
     scratch: String,
 }
 
 impl Common {
-    fn received_at(&mut self, wall_us: u64) -> Bytes {
-        match &self.received_at {
-            Some((known, text)) if *known == wall_us => text.clone(),
-            _ => {
-                let text = Bytes::copy_from_slice(Rfc3339::from_us(wall_us).as_bytes());
-                self.received_at = Some((wall_us, text.clone()));
-                text
-            }
-        }
-    }
-
     fn connection(&mut self, connection: &Arc<str>) -> Bytes {
         match &self.connection {
             Some((known, text)) if Arc::ptr_eq(known, connection) => text.clone(),
@@ -115,6 +112,18 @@ impl Common {
                 self.connection = Some((Arc::clone(connection), text.clone()));
                 text
             }
+        }
+    }
+}
+
+/// A moment in RFC 3339. Made anew if the last one was another.
+fn moment(last: &mut Option<(u64, Bytes)>, wall_us: u64) -> Bytes {
+    match last {
+        Some((known, text)) if *known == wall_us => text.clone(),
+        _ => {
+            let text = Bytes::copy_from_slice(Rfc3339::from_us(wall_us).as_bytes());
+            *last = Some((wall_us, text.clone()));
+            text
         }
     }
 }
@@ -147,13 +156,19 @@ impl HeaderItem {
             Self::CorrelationData => "correlation_data",
             Self::ResponseTopic => "response_topic",
             Self::Expiry => "expiry",
-            Self::ReceivedAt | Self::Connection | Self::Own(..) => return None,
+            Self::ReceivedAt
+            | Self::RoutedAt
+            | Self::ProducedAt
+            | Self::Connection
+            | Self::Own(..) => return None,
         })
     }
 
     fn name(&self, prefix: &str) -> Arc<CStr> {
         match self {
             Self::ReceivedAt => c"bridge.received_at".into(),
+            Self::RoutedAt => c"bridge.routed_at".into(),
+            Self::ProducedAt => c"bridge.produced_at".into(),
             Self::Connection => c"bridge.connection".into(),
             Self::Own(name, _) => c_str(&[name]),
             _ => c_str(&[prefix, self.suffix().unwrap_or_default()]),
@@ -165,6 +180,18 @@ impl Headers {
     /// Whether a record gets none.
     pub fn is_none(&self) -> bool {
         self.items.is_empty() && !self.bridge_id
+    }
+
+    /// Whether one of them says when the message was routed: then [`Input::waited`] has to be known.
+    pub fn says_routed_at(&self) -> bool {
+        self.items.contains(&HeaderItem::RoutedAt)
+    }
+
+    /// Which of `headers`, made by [`Headers::of`], says when the record is handed to librdkafka.
+    pub fn produced_at(&self, headers: &[Header]) -> Option<usize> {
+        let names = self.names.0.get()?;
+        let at = self.items.iter().position(|item| *item == HeaderItem::ProducedAt)?;
+        headers.iter().position(|header| Arc::ptr_eq(&header.name, &names[at]))
     }
 
     /// The headers of a record of this route. What the message does not have is left out, except what a
@@ -227,7 +254,13 @@ fn value(
         }
         HeaderItem::ResponseTopic => properties.response_topic().map(text),
         HeaderItem::Expiry => input.expiry_left_s().map(|left| left.to_string().into()),
-        HeaderItem::ReceivedAt => Some(common.received_at(input.received_at.wall_us)),
+        HeaderItem::ReceivedAt => Some(moment(&mut common.received_at, input.received_at.wall_us)),
+        HeaderItem::RoutedAt => {
+            let waited = u64::try_from(input.waited.as_micros()).unwrap_or(u64::MAX);
+            let routed_us = input.received_at.wall_us.saturating_add(waited);
+            Some(moment(&mut common.routed_at, routed_us))
+        }
+        HeaderItem::ProducedAt => Some(Bytes::from_static(PRODUCED_LATER)),
         HeaderItem::Connection => Some(common.connection(input.connection)),
         HeaderItem::Own(_, template) => Some(template.fill_bytes(view, &mut common.scratch)?),
         HeaderItem::UserProperties => None,

@@ -7,6 +7,8 @@ pub enum Note {
     Dropped(DropReason),
     /// It had no usable timestamp, and the time of receipt was taken.
     TimestampFellBack,
+    /// It had no readable time of its device.
+    DeviceTimeUnreadable,
     /// Sparkplug messages of its node are missing before it.
     SparkplugGap,
     /// It has an alias whose birth is unknown.
@@ -21,6 +23,7 @@ impl Note {
         match self {
             Self::Dropped(reason) => reason.name(),
             Self::TimestampFellBack => "timestamp_fell_back",
+            Self::DeviceTimeUnreadable => "device_time_unreadable",
             Self::SparkplugGap => "sparkplug_gap",
             Self::SparkplugAliasUnknown => "sparkplug_alias_unknown",
             Self::SparkplugRebirthAsked => "sparkplug_rebirth_asked",

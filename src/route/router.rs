@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::decompress::Decompress;
 use super::dedupe::Dedupe;
+use super::device_time::Unreadable;
 use super::gate::Gate;
 use super::headers::{self, NoHeaders};
 use super::index::Level;
@@ -48,6 +49,8 @@ pub struct Router {
     /// Of their filters.
     index: Level,
     desk: Desk,
+    /// A route puts the moment of routing into a header.
+    says_routed_at: bool,
     /// The routes that take the present message, where several may.
     matching: Vec<usize>,
 }
@@ -70,6 +73,7 @@ impl Way {
             && !route.tombstone
             && route.partition.is_none()
             && route.timestamp.from == TimestampFrom::None
+            && route.device_time.from.is_none()
             && route.headers.is_none();
         Self { naming: Naming::of(route), is_plain }
     }
@@ -168,6 +172,7 @@ impl Router {
             match_,
             index: Level::of([]),
             desk: Desk::default(),
+            says_routed_at: false,
             matching: Vec::new(),
         };
         router.replace(routes, match_);
@@ -181,6 +186,7 @@ impl Router {
         self.desk.memory.take_routes(&routes, &self.routes);
         self.index = Level::of(routes.iter().map(|route| &route.filter));
         self.match_ = match_;
+        self.says_routed_at = routes.iter().any(|route| route.headers.says_routed_at());
         self.routes = routes;
         self.forget_names();
     }
@@ -232,6 +238,12 @@ impl Router {
     /// The routes, in order.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// Whether [`Input::waited`] has to be known of every message, for a header of its record.
+    #[inline]
+    pub fn says_routed_at(&self) -> bool {
+        self.says_routed_at
     }
 
     /// Whether a route matches.
@@ -314,6 +326,7 @@ impl Router {
                 origin: way.naming.origin.clone(),
                 key: named.key.clone(),
                 value: Some(input.payload.clone()),
+                device_us: None,
                 extras: None,
             }));
         }
@@ -446,15 +459,21 @@ impl Desk {
         if let Stamped::FellBack(_) = stamped {
             self.notes.push((route.id, Note::TimestampFellBack));
         }
+        let device_us = route.device_time.of(&view).unwrap_or_else(|Unreadable| {
+            self.notes.push((route.id, Note::DeviceTimeUnreadable));
+            None
+        });
         let is_plain = headers.is_empty() && partition.is_none() && timestamp_ms.is_none();
-        let extras =
-            (!is_plain).then(|| Box::new(RecordExtras { headers, partition, timestamp_ms }));
+        let produced_header = route.headers.produced_at(&headers);
+        let extras = RecordExtras { headers, partition, timestamp_ms, produced_header };
+        let extras = (!is_plain).then(|| Box::new(extras));
         Ok(Some(Record {
             route: route.id,
             kafka_topic,
             origin: naming.origin.clone(),
             key,
             value,
+            device_us,
             extras,
         }))
     }
@@ -479,6 +498,7 @@ mod tests {
 
     use super::*;
     use crate::message::{RecordKey, RouteId};
+    use crate::route::message_field::MessageField;
     use crate::route::naming;
     use crate::route::rule::Key;
     use crate::route::template::Template;
@@ -827,7 +847,7 @@ mod tests {
     #[test]
     fn a_timestamp_that_fell_back_is_counted_of_records_alone() {
         let mut route = numbered("#", 0);
-        route.timestamp.from = TimestampFrom::User("ts".to_owned());
+        route.timestamp.from = TimestampFrom::Field(MessageField::User("ts".to_owned()));
         let mut refusing = route.clone();
         let missing = Template::parse("{user.none}").expect("legal");
         refusing.headers.items = vec![headers::HeaderItem::Own("none".to_owned(), missing)];

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::captures::Captures;
 use super::decompress::Decompress;
+use super::device_time::DeviceTime;
 use super::filter::Filter;
 use super::gate::Gate;
 use super::headers::Headers;
@@ -56,6 +57,8 @@ pub struct Route {
     pub partition: Option<Template>,
     /// The timestamp of its records.
     pub timestamp: Timestamp,
+    /// Where its messages have their device's own time.
+    pub device_time: DeviceTime,
     /// The headers of its records.
     pub headers: Headers,
     /// The fields of JSON that it reads; [`Route::bind`] collects them.
@@ -197,6 +200,7 @@ impl Route {
             key: Key::default(),
             partition: None,
             timestamp: Timestamp::default(),
+            device_time: DeviceTime::default(),
             headers: Headers::default(),
             pointers: JsonPointers::default(),
             tests: Vec::new(),

@@ -1,10 +1,10 @@
 //! `timestamp`: the timestamp of a record. Pure.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use super::input::{Value, View};
+use super::input::View;
+use super::message_field::MessageField;
 use super::moment;
 pub use super::moment::EpochUnit;
 
@@ -47,10 +47,8 @@ pub enum TimestampFrom {
     None,
     /// `"received"`: when the message was received.
     Received,
-    /// `"json./ts"`: a field of the payload, by JSON pointer (RFC 6901).
-    Json(String),
-    /// `"user.ts"`: a user property.
-    User(String),
+    /// `"json./ts"` or `"user.ts"`: a field of the message.
+    Field(MessageField),
 }
 
 /// What a message has as its timestamp.
@@ -73,12 +71,7 @@ impl Timestamp {
         let found = match &self.from {
             TimestampFrom::None => return Ok(Stamped::At(None)),
             TimestampFrom::Received => return Ok(Stamped::At(Some(received_ms()))),
-            TimestampFrom::Json(pointer) => view.json(pointer).and_then(Value::into_text),
-            TimestampFrom::User(name) => {
-                let mut properties = view.input.properties().user();
-                let found = properties.find(|(known, _)| *known == name);
-                found.map(|(_, value)| Cow::Borrowed(value))
-            }
+            TimestampFrom::Field(field) => field.of(view),
         };
         let received_ms = received_ms();
         match self.usable(found.as_deref(), received_ms) {
@@ -87,7 +80,9 @@ impl Timestamp {
             Err(wrong) => {
                 let wrong = wrong.sentence(found.as_deref(), self.unit);
                 let mut sentence = format!("timestamp `{}`: {wrong}", self.from);
-                if let (TimestampFrom::Json(_), Some(error)) = (&self.from, view.not_json()) {
+                if let TimestampFrom::Field(MessageField::Json(_)) = &self.from
+                    && let Some(error) = view.not_json()
+                {
                     sentence.push_str(&format!("; the payload is not JSON: {error}"));
                 }
                 Err(sentence)
@@ -155,8 +150,7 @@ impl fmt::Display for TimestampFrom {
         match self {
             Self::None => f.write_str("none"),
             Self::Received => f.write_str("received"),
-            Self::Json(pointer) => write!(f, "json.{pointer}"),
-            Self::User(name) => write!(f, "user.{name}"),
+            Self::Field(field) => field.fmt(f),
         }
     }
 }
@@ -172,6 +166,10 @@ mod tests {
 
     /// 2026-03-15T12:00:00Z
     const RECEIVED_MS: i64 = 1_773_576_000_000;
+
+    fn user() -> Timestamp {
+        from(TimestampFrom::Field(MessageField::User("ts".to_owned())))
+    }
 
     fn stamped(timestamp: &Timestamp, payload: &str, user: &str) -> Result<Stamped, String> {
         let mut properties = b"\x26\0\x02ts\0".to_vec();
@@ -191,21 +189,21 @@ mod tests {
     }
 
     fn json() -> Timestamp {
-        from(TimestampFrom::Json("/ts".to_owned()))
+        from(TimestampFrom::Field(MessageField::Json("/ts".to_owned())))
     }
 
     #[test]
     fn a_timestamp_comes_from_where_the_route_says() {
         let payload = r#"{"ts": "2026-03-15T13:00:00.5+01:00"}"#;
-        let user = "1773576000250";
+        let sent = "1773576000250";
         for (timestamp, expected) in [
             (from(TimestampFrom::None), None),
             (from(TimestampFrom::Received), Some(RECEIVED_MS)),
             (json(), Some(RECEIVED_MS + 500)),
-            (from(TimestampFrom::User("ts".to_owned())), Some(RECEIVED_MS + 250)),
+            (user(), Some(RECEIVED_MS + 250)),
         ] {
             assert_eq!(
-                stamped(&timestamp, payload, user),
+                stamped(&timestamp, payload, sent),
                 Ok(Stamped::At(expected)),
                 "{timestamp:?}"
             );
@@ -242,7 +240,7 @@ mod tests {
         };
         let (input, captures) = (sample.input(), Captures::default());
         let view = View::new(&input, &captures, sample.payload.clone());
-        let any = Timestamp { max_skew: None, ..from(TimestampFrom::User("ts".to_owned())) };
+        let any = Timestamp { max_skew: None, ..user() };
         assert_eq!(any.of(&view), Ok(Stamped::At(Some(7))));
     }
 
@@ -292,7 +290,7 @@ mod tests {
         #[test]
         fn whatever_is_found_a_timestamp_lies_within_the_skew(ts in "[0-9TZeE.:+-]{0,30}") {
             let skew = Duration::from_secs(3600);
-            let timestamp = Timestamp { max_skew: Some(skew), ..from(TimestampFrom::User("ts".to_owned())) };
+            let timestamp = Timestamp { max_skew: Some(skew), ..user() };
             match stamped(&timestamp, "", &ts) {
                 Ok(Stamped::At(Some(at)) | Stamped::FellBack(at)) => {
                     prop_assert!(at.abs_diff(RECEIVED_MS) <= 3_600_000);

@@ -24,6 +24,7 @@ mod filters;
 mod group;
 mod harness;
 mod health;
+mod hops;
 mod hostile_http;
 mod hostile_peers;
 mod leaving;

@@ -10,16 +10,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
 use mqtt_kafka_bridge::kafka::partition_queue::{Arrived, PartitionQueue, Path, Queued};
-use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
+use mqtt_kafka_bridge::message::{Destination, Message, Qos, RouteId, Seq, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
 use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
-use mqtt_kafka_bridge::observe::{Logging, Style, TimingRecord};
+use mqtt_kafka_bridge::observe::{AckTime, Delivered, Logging, Style, TimingRecord};
 use mqtt_kafka_bridge::route::captures::Captures;
 use mqtt_kafka_bridge::route::headers::{HeaderItem, Headers};
 use mqtt_kafka_bridge::route::rule::Key;
 use mqtt_kafka_bridge::route::{Input, Match, Route, Router, Template};
-use mqtt_kafka_bridge::stage::{ForwardMsg, Verdict};
+use mqtt_kafka_bridge::stage::{ForwardMsg, Placed, SourceId, Verdict};
 
 /// Messages of one read.
 pub(crate) const BATCH: u16 = 250;
@@ -200,14 +200,19 @@ impl DataPath {
     pub(crate) fn batch(&mut self) {
         let now = Stamp::now();
         self.take_in(now);
+        self.window.routed(now.instant);
+        black_box(self.window.take_routed().count());
         let sent = self.send(now);
-        let verdicts = self.report(sent, now);
+        let (placed, verdicts) = self.report(sent, now);
+        placed.into_iter().for_each(|placed| self.window.placed(placed));
         assert_eq!(verdicts.len(), usize::from(BATCH), "every message gets its verdict");
         for verdict in verdicts {
             self.window.settle(verdict, now.instant);
         }
         self.window.release(|ack| packet::encode_ack(ack, &mut self.acks));
         assert_eq!(self.acks.len(), 4 * usize::from(BATCH), "every message is acknowledged");
+        black_box(self.window.take_acknowledged().count());
+        self.write_timings();
         // The connection sends a PINGREQ when the window asks for one.
         if self.window.wants_ping() {
             packet::encode_pingreq(&mut self.acks);
@@ -274,30 +279,66 @@ impl DataPath {
         sent
     }
 
-    fn report(&mut self, sent: Vec<Arrived<Item>>, now: Stamp) -> Vec<Verdict> {
+    fn report(&mut self, sent: Vec<Arrived<Item>>, now: Stamp) -> (Vec<Placed>, Vec<Verdict>) {
         let timing = self.logging.timing();
-        let mut timing = timing.batch();
+        let mut runs = Vec::new();
+        let mut placed = Vec::with_capacity(sent.len());
         let mut verdicts = Vec::with_capacity(sent.len());
         for (offset, item) in (0..).zip(sent) {
             assert_eq!(classify::of_report(black_box(0)), Class::Delivered);
             let message = &item.0.message;
             let record = item.0.record().expect("only records");
-            timing.record(&TimingRecord {
-                connection: None,
-                mqtt_topic: &message.mqtt_topic,
-                mqtt_qos: 1,
-                kafka_topic: &record.kafka_topic,
-                kafka_partition: 3,
-                kafka_offset: offset,
-                payload_bytes: message.payload.len(),
-                received_at: message.received_at,
-                produced_at: now,
-                delivered_at: now,
-            });
+            let stamps = [message.received_at, now, now];
+            let mut total_us = 0;
+            if Delivered::add(&mut runs, SourceId(0), record.route, stamps) {
+                total_us = now.us_since(&message.received_at);
+            }
+            if timing.wants(black_box(total_us)) {
+                placed.push(Placed {
+                    id: item.0.id,
+                    kafka_partition: 3,
+                    kafka_offset: offset,
+                    produced_at: now,
+                    delivered_at: now,
+                    is_logged: true,
+                    is_slow: false,
+                });
+            }
             verdicts.push(Verdict::Delivered(item.0.id));
             self.queue.delivered(Path::Pipelined, 3);
         }
-        verdicts
+        black_box(runs);
+        (placed, verdicts)
+    }
+
+    fn write_timings(&mut self) {
+        let timing = self.logging.timing();
+        let mut batch = timing.batch();
+        let mut written = 0;
+        for timed in self.window.take_timed() {
+            let (message, placed) = (&timed.message, &timed.placed);
+            let [Destination::Record(record)] = message.destinations.as_slice() else {
+                panic!("one record");
+            };
+            batch.record(&TimingRecord {
+                connection: None,
+                mqtt_topic: &message.mqtt_topic,
+                mqtt_qos: message.qos.level(),
+                route: "bench",
+                kafka_topic: &record.kafka_topic,
+                kafka_partition: placed.kafka_partition,
+                kafka_offset: placed.kafka_offset,
+                payload_bytes: message.payload.len(),
+                received_at: message.received_at,
+                produced_at: placed.produced_at,
+                delivered_at: placed.delivered_at,
+                routed_us: timed.routed_us,
+                ack: AckTime::After(0),
+                device_us: record.device_us,
+            });
+            written += 1;
+        }
+        assert_eq!(written, BATCH, "every message has its timing record");
     }
 }
 

@@ -121,7 +121,7 @@ fn other_value(key: &Key, secret: &str) -> String {
         (_, Form::List(_)) => "other.name, second",
         (_, Form::Partition) => "7",
         (_, Form::Condition) => "{qos} = 1",
-        (_, Form::Timestamp) => "json./a~1b/0",
+        (_, Form::Timestamp | Form::DeviceTime) => "json./a~1b/0",
         (_, Form::RecordHeaders) => "mqtt.topic,bridge.connection,site={mqtt_topic}",
         (_, Form::Sample) => "1/7",
         (_, Form::KafkaTopicConfig) => "cleanup.policy=compact,retention.ms=7",
@@ -845,6 +845,7 @@ fn routes_that_may_surprise_are_warned_of() {
     assert!(said.iter().any(|line| line.contains("the source user never has a value")), "{said:?}");
     for (line, expected) in [
         ("timestamp = \"user.ts\"", Some("the source user never has a value")),
+        ("device_time = \"user.ts\"", Some("the source user never has a value")),
         (
             "headers = [\"mqtt.topic\", \"mqtt.expiry\"]",
             Some("the header mqtt.expiry never has a value"),

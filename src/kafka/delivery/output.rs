@@ -9,10 +9,10 @@ use crate::kafka::dead_letter::file::DeadLetterFile;
 use crate::kafka::partition_queue::Path;
 use crate::kafka::producer::{Extras, Outgoing, Report, Target};
 use crate::kafka::questions::Question;
-use crate::message::{Epoch, Stamp};
+use crate::message::{Epoch, RecordId, Stamp};
 use crate::observe::Hold;
 use crate::observe::panics::PanicReport;
-use crate::stage::{SourceId, Verdict};
+use crate::stage::{Placed, SourceId, Verdict};
 
 /// Commands, each carried out before it returns. They are methods and not values, so that a record costs no
 /// allocation on its way.
@@ -60,10 +60,11 @@ pub(crate) trait Output {
     fn announce(&mut self, epoch: Epoch);
 
     /// Verdicts for a source, the first of which was told at `delivered_at`.
-    fn verdicts(&mut self, source: SourceId, verdicts: Vec<Verdict>, delivered_at: Instant);
+    fn verdicts(&mut self, source: SourceId, mail: VerdictMail, delivered_at: Instant);
 
-    /// A record is in Kafka: its timing record, and its part of the histograms.
-    fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp);
+    /// A record is in Kafka: its part of the histograms. What its source has to know of it, if it is to have a
+    /// timing record or may be among the slowest.
+    fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp) -> Option<Placed>;
 
     /// Something for the log, the metrics or readiness.
     fn tell(&mut self, told: Told<'_>);
@@ -118,22 +119,64 @@ pub(crate) enum Told<'a> {
     Failing(Vec<String>),
 }
 
+/// Verdicts for one source.
+#[derive(Default)]
+pub(crate) struct VerdictMail {
+    pub(crate) verdicts: Vec<Verdict>,
+    /// Of those that are delivered.
+    pub(crate) placed: Vec<Placed>,
+}
+
 /// Verdicts by source, one mail each.
 #[derive(Default)]
-pub(crate) struct Outbox(Vec<(SourceId, Vec<Verdict>)>);
+pub(crate) struct Outbox {
+    by_source: Vec<(SourceId, VerdictMail)>,
+    /// So many come, for room.
+    expected: usize,
+}
 
 impl Outbox {
+    /// For so many verdicts, most of them of one source.
+    pub(crate) fn expecting(expected: usize) -> Self {
+        Self { by_source: Vec::new(), expected }
+    }
+
     pub(crate) fn push(&mut self, source: SourceId, verdict: Verdict) {
-        match self.0.iter_mut().find(|(known, _)| *known == source) {
-            Some((_, verdicts)) => verdicts.push(verdict),
-            None => self.0.push((source, vec![verdict])),
+        self.of(source).verdicts.push(verdict);
+    }
+
+    /// A record was delivered.
+    pub(crate) fn push_delivered(
+        &mut self,
+        source: SourceId,
+        id: RecordId,
+        placed: Option<Placed>,
+    ) {
+        let expected = self.expected;
+        let mail = self.of(source);
+        mail.verdicts.push(Verdict::Delivered(id));
+        if let Some(placed) = placed {
+            if mail.placed.capacity() == 0 {
+                mail.placed.reserve_exact(expected);
+            }
+            mail.placed.push(placed);
         }
+    }
+
+    fn of(&mut self, source: SourceId) -> &mut VerdictMail {
+        let found = self.by_source.iter().position(|(known, _)| *known == source);
+        let at = found.unwrap_or_else(|| {
+            let verdicts = Vec::with_capacity(self.expected);
+            self.by_source.push((source, VerdictMail { verdicts, placed: Vec::new() }));
+            self.by_source.len() - 1
+        });
+        &mut self.by_source[at].1
     }
 
     /// Sends all, the first of which was told at `delivered_at`.
     pub(crate) fn send(self, out: &mut impl Output, delivered_at: Instant) {
-        for (source, verdicts) in self.0 {
-            out.verdicts(source, verdicts, delivered_at);
+        for (source, mail) in self.by_source {
+            out.verdicts(source, mail, delivered_at);
         }
     }
 }

@@ -64,7 +64,7 @@ impl Delivery {
         out: &mut impl Output,
     ) {
         let first_at = reports.first().map_or(now.instant, |report| report.at.instant);
-        let (verdicts, too_large) = (Outbox::default(), TooLarge::default());
+        let (verdicts, too_large) = (Outbox::expecting(reports.len()), TooLarge::default());
         let now_instant = now.instant;
         let mut of_call =
             Reports { path, fatal, now: now_instant, verdicts, too_large, any_delivered: false };
@@ -119,9 +119,9 @@ impl Delivery {
         }
         match classify::of_report(code) {
             Class::Delivered => {
-                out.delivered(&item, report, produced_at);
+                let placed = out.delivered(&item, report, produced_at);
                 of_call.any_delivered = true;
-                of_call.verdicts.push(item.source, Verdict::Delivered(item.msg.id));
+                of_call.verdicts.push_delivered(item.source, item.msg.id, placed);
                 self.kafka_topics.delivered(queue, path, report.kafka_partition);
             }
             // It is handed on again in the next epoch, as all that the producer forgot.

@@ -12,6 +12,7 @@ use crate::kafka::dead_letter::DeadLetterKind;
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
 use crate::kafka::producer::{Extras, Outgoing, Target};
 use crate::message::Stamp;
+use crate::observe::Rfc3339;
 
 impl Delivery {
     /// Hands over what may be sent of a queue now: as many bytes as it has room for in the round, or
@@ -97,7 +98,7 @@ impl Delivery {
                 (keys, codes)
             } else {
                 let key = enter(first);
-                match hand_over_one(slot, path, to, key, out) {
+                match hand_over_one(slot, path, to, (key, produced_at), out) {
                     Ok(()) => {
                         taken += 1;
                         continue;
@@ -241,13 +242,13 @@ fn hand_over_one(
     slot: &ProducerSlot,
     path: Path,
     to: Target<'_>,
-    key: usize,
+    (key, produced_at): (usize, Stamp),
     out: &mut impl Output,
 ) -> Result<(), i32> {
     let item = in_flight(slot, key);
     let record = item.record();
-    let headers = record.headers().iter();
-    let headers: Vec<_> = headers.map(|header| (&*header.name, header.value.as_deref())).collect();
+    let text = record.says_produced_at().then(|| Rfc3339::from_us(produced_at.wall_us));
+    let headers = record.headers_at(text.as_ref().map_or(b"", Rfc3339::as_bytes));
     let (timestamp_ms, kafka_partition) = (record.timestamp_ms(), record.partition());
     let extras = Extras { headers: &headers, timestamp_ms, kafka_partition };
     out.send_one(path, to, outgoing((key, item)), extras)

@@ -1,0 +1,225 @@
+//! The latencies of one MQTT connection, by route and hop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::hops::{Copied, Hop, Recents, SERIES_MAX, Series, Side};
+use super::latency::{Acknowledged, ByRoute, Delivered, RoutedRun, StageHistogram, Stages};
+use crate::message::{RouteId, RouteName};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ConnectionLatencies {
+    series: Arc<Series>,
+    /// By route, what KafkaProducerActor knows.
+    delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
+    /// Of routes that were let go; changed under the lock of `delivered`.
+    delivered_of_gone: AtomicU64,
+    /// By route, what the connection's MqttActor knows.
+    acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
+}
+
+/// Latencies of a route that KafkaProducerActor knows.
+#[derive(Debug, Default)]
+struct OfKafka {
+    produced: StageHistogram,
+    delivered: StageHistogram,
+    device: Option<Box<StageHistogram>>,
+    recents: Option<Box<Recents>>,
+    /// How many were delivered when the busiest routes were chosen last.
+    counted: u64,
+}
+
+/// Latencies of a route that an MqttActor knows.
+#[derive(Debug, Default)]
+struct OfMqtt {
+    routed: StageHistogram,
+    acknowledged: StageHistogram,
+    recents: Option<Box<Recents>>,
+}
+
+/// Those of one stage that counted something.
+fn by_route<T>(
+    routes: &BTreeMap<RouteId, T>,
+    stage: impl Fn(&T) -> Option<&StageHistogram>,
+) -> ByRoute {
+    let counted = routes.iter().filter_map(|(route, of)| Some((*route, *stage(of)?)));
+    counted.filter(|(_, histogram)| histogram.count() > 0).collect()
+}
+
+impl ConnectionLatencies {
+    pub(super) fn new(series: Arc<Series>) -> Self {
+        let (delivered, delivered_of_gone, acknowledged) = Default::default();
+        Self { series, delivered, delivered_of_gone, acknowledged }
+    }
+
+    /// Adds the latencies of messages whose acknowledgement is written at `at`.
+    pub(super) fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
+        let period = self.series.period(at);
+        let mut acknowledged = self.acknowledged.lock();
+        for run in runs {
+            let waited = at.saturating_duration_since(run.delivered_at);
+            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            let of = acknowledged.entry(run.route).or_default();
+            of.acknowledged.record(us, run.count);
+            self.series.give(Side::Mqtt, &mut of.recents);
+            if let Some(recents) = &mut of.recents {
+                recents.record(Hop::Acknowledged, period, us, run.count);
+            }
+        }
+    }
+
+    /// Adds the latencies of messages that were routed until `at`.
+    pub(super) fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
+        let period = self.series.period(at);
+        let mut acknowledged = self.acknowledged.lock();
+        for run in runs {
+            let of = acknowledged.entry(run.route).or_default();
+            of.routed.record(run.us.into(), run.count);
+            self.series.give(Side::Mqtt, &mut of.recents);
+            if let Some(recents) = &mut of.recents {
+                recents.record(Hop::Routed, period, run.us.into(), run.count);
+            }
+        }
+    }
+
+    pub(super) fn record_delivered(&self, run: &Delivered) {
+        let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
+        let (queue_us, kafka_us) =
+            (produced_at.us_since(received_at), delivered_at.us_since(produced_at));
+        let mut delivered = self.delivered.lock();
+        let of = delivered.entry(*route).or_default();
+        of.produced.record(queue_us, *count);
+        of.delivered.record(kafka_us, *count);
+        self.series.give(Side::Kafka, &mut of.recents);
+        if let Some(recents) = &mut of.recents {
+            let period = self.series.period(delivered_at.instant);
+            recents.record(Hop::Produced, period, queue_us, *count);
+            recents.record(Hop::Delivered, period, kafka_us, *count);
+        }
+    }
+
+    pub(super) fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
+        let mut delivered = self.delivered.lock();
+        let of = delivered.entry(route).or_default();
+        of.device.get_or_insert_default().record(us, 1);
+        if let Some(recents) = &mut of.recents {
+            recents.record(Hop::Device, self.series.period(at), us, 1);
+        }
+    }
+
+    /// How many each route has delivered since the last call, of those that have delivered any.
+    pub(super) fn take_busy(&self) -> Vec<(u64, RouteId)> {
+        let mut delivered = self.delivered.lock();
+        let new = |(route, of): (&RouteId, &mut OfKafka)| {
+            let count = of.delivered.count();
+            (count - std::mem::replace(&mut of.counted, count), *route)
+        };
+        delivered.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
+    }
+
+    /// Takes the histograms from the routes that are not `chosen`; or gives some to those that are.
+    pub(super) fn choose(&self, chosen: &BTreeSet<RouteId>, gives: bool) {
+        let change = |side, route: &RouteId, recents: &mut _| match chosen.contains(route) {
+            true if gives => self.series.give(side, recents),
+            false if !gives => self.series.take(side, recents),
+            _ => {}
+        };
+        for (route, of) in &mut *self.delivered.lock() {
+            change(Side::Kafka, route, &mut of.recents);
+        }
+        for (route, of) in &mut *self.acknowledged.lock() {
+            change(Side::Mqtt, route, &mut of.recents);
+        }
+    }
+
+    /// The hops of the last minutes, by route.
+    pub(super) fn hops(&self, period: u64) -> BTreeMap<RouteId, Copied> {
+        let mut all = BTreeMap::<_, Copied>::new();
+        // One after the other, so that no actor waits long.
+        let routes: Vec<_> = self.delivered.lock().keys().copied().collect();
+        for route in routes {
+            if let Some(recents) =
+                self.delivered.lock().get(&route).and_then(|of| of.recents.as_ref())
+            {
+                recents.add_to(period, all.entry(route).or_default());
+            }
+        }
+        let routes: Vec<_> = self.acknowledged.lock().keys().copied().collect();
+        for route in routes {
+            if let Some(recents) =
+                self.acknowledged.lock().get(&route).and_then(|of| of.recents.as_ref())
+            {
+                recents.add_to(period, all.entry(route).or_default());
+            }
+        }
+        all.retain(|_, hops| hops.iter().any(Option::is_some));
+        all
+    }
+
+    /// Keeps what was counted of these routes alone.
+    pub(super) fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
+        let is_known = |route: &RouteId| known.contains_key(route);
+        let mut gone = 0;
+        let mut delivered = self.delivered.lock();
+        delivered.retain(|route, of| {
+            let stays = is_known(route);
+            if !stays {
+                gone += of.delivered.count();
+                self.series.take(Side::Kafka, &mut of.recents);
+            }
+            stays
+        });
+        self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
+        drop(delivered);
+        self.acknowledged.lock().retain(|route, of| {
+            let stays = is_known(route);
+            if !stays {
+                self.series.take(Side::Mqtt, &mut of.recents);
+            }
+            stays
+        });
+    }
+
+    /// The latencies of all routes, stage by stage.
+    pub(super) fn stages(&self) -> Stages {
+        let counted = self.delivered.lock();
+        let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
+        let produced = by_route(&counted, |of| Some(&of.produced));
+        let delivered = by_route(&counted, |of| Some(&of.delivered));
+        let device = by_route(&counted, |of| of.device.as_deref());
+        drop(counted);
+        let counted = self.acknowledged.lock();
+        let routed = by_route(&counted, |of| Some(&of.routed));
+        let acknowledged = by_route(&counted, |of| Some(&of.acknowledged));
+        drop(counted);
+        Stages { device, routed, produced, delivered, acknowledged, delivered_of_gone }
+    }
+}
+
+/// Once in each period: the busiest pairs of connection and route keep their histograms, or get some.
+pub(super) fn choose_busiest<'a>(
+    series: &Series,
+    connections: impl Iterator<Item = &'a ConnectionLatencies> + Clone,
+    now: Instant,
+) {
+    if !series.is_due(series.period(now)) {
+        return;
+    }
+    let of = |(place, connection): (usize, &ConnectionLatencies)| {
+        connection.take_busy().into_iter().map(move |(count, route)| (count, place, route))
+    };
+    let mut busy: Vec<_> = connections.clone().enumerate().flat_map(of).collect();
+    busy.sort_unstable_by(|a, b| b.cmp(a));
+    busy.truncate(SERIES_MAX);
+    for gives in [false, true] {
+        for (place, connection) in connections.clone().enumerate() {
+            let chosen = busy.iter().filter(|(_, at, _)| *at == place);
+            connection.choose(&chosen.map(|(_, _, route)| *route).collect(), gives);
+        }
+    }
+}
