@@ -1,21 +1,7 @@
-//! The pages for people.
+//! The form that asks for the token.
 
-/// The type of both.
+/// Its type.
 pub(super) const HTML: &str = "text/html; charset=utf-8";
-
-/// Links what there is.
-pub(super) const START: &str = r#"<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>mqtt-kafka-bridge</title>
-<h1>mqtt-kafka-bridge</h1>
-<ul>
-<li><a href="/readyz">ready?</a>
-<li><a href="/livez">alive?</a>
-<li><a href="/metrics">metrics</a>
-</ul>
-</html>
-"#;
 
 /// Asks for the token, with a sentence above the field.
 pub(super) fn login(sentence: &'static str) -> String {

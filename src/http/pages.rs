@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::exposition::{self, Connection, Scrape};
-use super::html;
+use super::interim;
 use crate::config::Config;
 use crate::message::RouteName;
 use crate::observe::Logging;
@@ -59,10 +59,9 @@ impl Pages {
         }
     }
 
-    /// `/`
-    pub(super) fn start(&self) -> Page {
-        let body = html::START.to_owned();
-        Page { status: StatusCode::OK, content_type: html::HTML, body }
+    /// What the status page shows, as JSON.
+    pub(super) fn snapshot(&self) -> String {
+        interim::status_json(&self.readiness, self.started)
     }
 
     /// `/livez`

@@ -7,13 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::KeepAlive;
+use actix_web::http::{KeepAlive, header};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, rt, web};
+use actix_web::{App, HttpRequest, HttpResponse, Resource, rt, web};
 use slog::error;
 use tokio::runtime::Builder;
 
 use super::access::{Access, LOGIN};
+use super::assets::{self, Asset};
+use super::documents;
+use super::events::{Events, WATCHERS_MAX};
 use super::gate::{self, Gate};
 use super::limit;
 use super::pages::{Page, Pages};
@@ -24,8 +27,8 @@ use crate::exit::is_exhausted;
 use crate::observe::{events, keys};
 use crate::supervisor::StoppableThread;
 
-/// Connections served at once; those beyond wait in the backlog.
-pub(super) const CONNECTIONS_MAX: usize = 32;
+/// Connections served at once; those beyond wait in the backlog. So many are left if all who may watch do.
+pub(super) const CONNECTIONS_MAX: usize = 32 + WATCHERS_MAX;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
 /// How long a client may take for the head of its request.
@@ -126,6 +129,11 @@ impl From<io::Error> for NotServed {
     }
 }
 
+fn events(pages: &Arc<Pages>) -> Arc<Events> {
+    let pages = Arc::clone(pages);
+    Events::of(move || pages.snapshot())
+}
+
 fn bind(
     address: SocketAddr,
     access: Access,
@@ -136,6 +144,7 @@ fn bind(
     let log = pages.logging.logger();
     let gate = Gate::new(access, files.logins(), acceptor.is_some(), &log);
     let (gate, pages) = (Arc::new(gate), Arc::clone(pages));
+    let events = events(&pages);
     let app = move || {
         let serve = |path, page: fn(&Pages) -> Page| {
             let pages = Arc::clone(&pages);
@@ -147,6 +156,8 @@ fn bind(
             // Other methods get 405.
             web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
         };
+        let events = Arc::clone(&events);
+        let watch = move |request: HttpRequest| std::future::ready(events.answer(&request));
         let gate = Arc::clone(&gate);
         let [asking, logging_in] = [(); 2].map(|()| Arc::clone(&gate));
         let ask = move || std::future::ready(asking.show_form());
@@ -155,7 +166,10 @@ fn bind(
             async move { gate.log_in(request, body).await }
         };
         App::new()
-            .service(serve("/", Pages::start))
+            .service(fixed("/", |_| Some(&assets::INDEX)))
+            .service(fixed("/page/{name}", assets::asset))
+            .service(fixed("/docs/{name}", documents::document))
+            .service(web::resource("/events").route(web::get().to(watch)))
             .service(serve("/livez", Pages::livez))
             .service(serve("/readyz", Pages::readyz))
             .service(serve("/metrics", Pages::metrics))
@@ -185,4 +199,18 @@ fn bind(
     };
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((bound, server.run()))
+}
+
+/// What was built in, by the name at the end of the path.
+fn fixed(path: &str, find: fn(&str) -> Option<&'static Asset>) -> Resource {
+    let answer = move |request: HttpRequest| {
+        std::future::ready(match find(request.match_info().query("name")) {
+            None => HttpResponse::NotFound().finish(),
+            Some(Asset { content_type, text, .. }) => HttpResponse::Ok()
+                .content_type(*content_type)
+                .insert_header((header::CONTENT_SECURITY_POLICY, assets::POLICY))
+                .body(*text),
+        })
+    };
+    web::resource(path).route(web::get().to(answer)).route(web::head().to(answer))
 }

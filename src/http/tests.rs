@@ -20,18 +20,18 @@ use crate::observe::test_support::{Lines, PATIENCE, json_log};
 use crate::pki::{Authority, Wish};
 use crate::supervisor::Readiness;
 
-const TOKEN: &str = "the-token-of-this-test";
+pub(super) const TOKEN: &str = "the-token-of-this-test";
 /// Clients beyond those that are served at once.
 const MORE: usize = 8;
 
-struct Served {
-    server: HttpServer,
+pub(super) struct Served {
+    pub(super) server: HttpServer,
     config: Config,
     lines: Lines,
 }
 
 impl Served {
-    fn start(change: impl FnOnce(&mut HttpConfig)) -> Self {
+    pub(super) fn start(change: impl FnOnce(&mut HttpConfig)) -> Self {
         let mut config = Config::for_test();
         config.http = HttpConfig {
             listen: Some("127.0.0.1:0".parse().expect("legal")),
@@ -58,23 +58,23 @@ impl Served {
     }
 
     /// On this machine, whatever it listens on.
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         SocketAddr::new([127, 0, 0, 1].into(), self.server.address().port())
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(super) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address()).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream
     }
 
     /// Asks with these lines in the head, and the body behind an empty one.
-    fn raw(&self, request: &str) -> Answer {
+    pub(super) fn raw(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         Answer::of(&mut stream, request).expect("an answer")
     }
 
-    fn get(&self, path: &str, lines: &str) -> Answer {
+    pub(super) fn get(&self, path: &str, lines: &str) -> Answer {
         self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.address()))
     }
 
@@ -92,10 +92,10 @@ impl Served {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {
@@ -109,7 +109,7 @@ impl Answer {
         Ok(Self { status, head: head.to_owned(), body: body.to_owned() })
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -121,7 +121,7 @@ impl Answer {
     }
 }
 
-fn eventually(what: &str, seen: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, seen: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !seen() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -129,7 +129,7 @@ fn eventually(what: &str, seen: impl Fn() -> bool) {
     }
 }
 
-fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
+pub(super) fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = directory.join(name);
     fs::write(&path, text).expect("written");
     path
@@ -138,9 +138,17 @@ fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
 #[test]
 fn every_answer_has_the_headers_that_protect_it() {
     let served = Served::start(|_| {});
-    for (path, status) in
-        [("/", 200), ("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/else", 404)]
-    {
+    for (path, status) in [
+        ("/", 200),
+        ("/livez", 200),
+        ("/readyz", 503),
+        ("/metrics", 200),
+        ("/else", 404),
+        ("/page/main.js", 200),
+        ("/page/none", 404),
+        ("/docs/operations.md", 200),
+        ("/docs/none", 404),
+    ] {
         let answer = served.get(path, "");
         assert_eq!(answer.status, status, "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
@@ -190,7 +198,7 @@ fn other_methods_change_nothing_and_are_refused() {
         Served::start(|http| http.token_file = Some(file(directory.path(), "token", TOKEN)));
     let head = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0");
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
-        for path in ["/", "/livez", "/readyz", "/metrics"] {
+        for path in ["/", "/livez", "/readyz", "/metrics", "/events", "/page/main.js"] {
             let status = served.raw(&format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n")).status;
             assert!(status == 405 || status == 400, "{method} {path}: {status}");
         }
@@ -208,7 +216,7 @@ fn off_loopback_without_a_token_only_probes_are_served() {
     let listen = "0.0.0.0:0".parse().expect("legal");
     let served = Served::start(|http| http.listen = Some(listen));
     assert_eq!(served.get("/livez", "").status, 200);
-    for path in ["/", "/metrics", "/else"] {
+    for path in ["/", "/metrics", "/events", "/page/main.js", "/docs/operations.md", "/else"] {
         let answer = served.get(path, "");
         assert_eq!(answer.status, 403, "{path}");
         assert!(answer.body.contains("http.token_file"), "{answer:?}");
@@ -480,7 +488,7 @@ impl Served {
 
 /// A client whose system takes almost nothing that it does not read: small segments keep the server's own
 /// buffer small as well.
-fn reading_nothing(server: SocketAddr) -> TcpStream {
+pub(super) fn reading_nothing(server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(2048).expect("set");
     socket.set_tcp_mss(536).expect("set");

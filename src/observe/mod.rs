@@ -25,8 +25,8 @@ mod log_lines_tests;
 
 pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
-pub(crate) use format::Rfc3339;
 pub use format::Style;
+pub(crate) use format::{Rfc3339, now_us};
 pub use health::{
     BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
 };

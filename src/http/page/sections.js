@@ -216,7 +216,7 @@ export function warnings(status) {
       { text: it.level, state: LEVELS[it.level] ?? "unknown" },
       { text: it.msg, more: fields.event ? `event ${fields.event}` : "", wide: true },
       { text: said.join("; ") || "nothing more", wide: true },
-      { text: fields.help ? "" : "Read the log around it.", link: fields.help ?? "docs/observability.md#log-lines" },
+      { text: fields.help ? "" : "Read the log around it.", link: fields.help ?? "docs/observability.md#events" },
     ];
   }, "The log has no warnings.");
 }
