@@ -59,6 +59,12 @@ impl Pages {
         }
     }
 
+    /// `/status.json`
+    pub(super) fn status(&self) -> Page {
+        let body = self.snapshot() + "\n";
+        Page { status: StatusCode::OK, content_type: "application/json", body }
+    }
+
     /// What the status page shows, as JSON.
     pub(super) fn snapshot(&self) -> String {
         interim::status_json(&self.readiness, self.started)

@@ -173,6 +173,7 @@ fn bind(
             .service(serve("/livez", Pages::livez))
             .service(serve("/readyz", Pages::readyz))
             .service(serve("/metrics", Pages::metrics))
+            .service(serve("/status.json", Pages::status))
             .service(
                 web::resource(LOGIN)
                     .route(web::get().to(ask.clone()))

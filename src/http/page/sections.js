@@ -198,7 +198,7 @@ export function restarts(status) {
     { text: moment(it.at), wide: true },
     it.actor,
     { text: words(it.reason), state: "warn" },
-    { text: it.detail || "see the log", wide: true },
+    { text: it.detail || "see the log", more: it.what_to_do, link: it.document, wide: true },
   ], "No restarts.");
 }
 
@@ -216,7 +216,7 @@ export function warnings(status) {
       { text: it.level, state: LEVELS[it.level] ?? "unknown" },
       { text: it.msg, more: fields.event ? `event ${fields.event}` : "", wide: true },
       { text: said.join("; ") || "nothing more", wide: true },
-      { text: fields.help ? "" : "Read the log around it.", link: fields.help ?? "docs/observability.md#events" },
+      { text: it.what_to_do || (fields.help ? "" : "Read the log around it."), link: it.document ?? fields.help ?? "docs/observability.md#events" },
     ];
   }, "The log has no warnings.");
 }
