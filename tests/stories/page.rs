@@ -2,8 +2,10 @@
 //! can use it.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -316,4 +318,59 @@ fn one_browser_too_many_still_sees_what_happens() {
     drop(watching);
     watched.browser.wait_text("#feed", SOON, |text| text.contains("Live"));
     watched.end();
+}
+
+/// The CPU time of the threads of this process that run actors or HTTP: those of librdkafka are left out.
+fn cpu_of_actors(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let nanoseconds = threads.filter_map(|thread| {
+        let thread = thread.ok()?.path();
+        let name = fs::read_to_string(thread.join("comm")).ok()?;
+        let is_meant = ["actix", "http"].iter().any(|begin| name.starts_with(begin));
+        let times = fs::read_to_string(thread.join("schedstat")).ok().filter(|_| is_meant)?;
+        times.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// 0.6 s of CPU in 60 s for five; here for a part of that time, the little that actors at rest do included.
+#[test]
+fn five_watchers_cost_little() {
+    const WATCHERS: usize = 5;
+    const SNAPSHOTS: usize = 20;
+    let story = Story::new("status page, cost");
+    let kafka = Kafka::shared();
+    kafka.create("page-cost", 1, &[]);
+    let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
+    let mut config = ConfigFile::new(&mosquitto.address(), "cost", &kafka.bootstrap());
+    let http = Http::free();
+    http.configure(&mut config);
+    for nth in 0..100 {
+        config.route(&format!("plant/{nth}/#"), "page-cost");
+    }
+    let mut bridge = Bridge::start(story.dir(), "cost", &config);
+    http.wait_ready(SOON);
+    let request = format!("GET /events HTTP/1.1\r\nHost: {}\r\n\r\n", http.address());
+    let connect = || {
+        let mut stream = TcpStream::connect(http.address()).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        BufReader::new(stream)
+    };
+    let mut watching: Vec<_> = (0..WATCHERS).map(|_| connect()).collect();
+    let before = cpu_of_actors(bridge.process().pid());
+    for nth in 0..SNAPSHOTS {
+        for reader in &mut watching {
+            let mut line = String::new();
+            while !line.starts_with("data: ") {
+                line.clear();
+                assert!(reader.read_line(&mut line).unwrap() > 0, "it ended behind {nth}");
+            }
+        }
+    }
+    let used = cpu_of_actors(bridge.process().pid()) - before;
+    let a_minute = used * 60 / u32::try_from(SNAPSHOTS).unwrap();
+    tell(&format!("{}: {WATCHERS} watchers, CPU in a minute: {a_minute:?}", story.name));
+    let most = Duration::from_millis(if cfg!(debug_assertions) { 3_000 } else { 600 });
+    assert!(a_minute < most, "{a_minute:?}");
+    assert_eq!(bridge.terminate(), 0);
 }
