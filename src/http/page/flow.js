@@ -71,7 +71,7 @@ function kafka(status) {
     todo: level === "bad" ? why?.what_to_do || "Check the cluster and the network." : "",
     link: why?.document || "docs/observability.md#reasons",
   };
-  const topics = (of.kafka_topics ?? []).map((it) => {
+  const kafkaTopics = (of.kafka_topics ?? []).map((it) => {
     const bad = it.held || it.trouble;
     const away = of.state === "unreachable";
     const trouble = (status.reasons ?? []).find(({ detail }) => detail?.includes(it.kafka_topic) && bad);
@@ -85,7 +85,7 @@ function kafka(status) {
       link: trouble?.document || "docs/operations.md#what-kafka-refuses",
     };
   });
-  return [cluster, ...topics];
+  return [cluster, ...kafkaTopics];
 }
 
 function bridge(status) {
