@@ -293,6 +293,32 @@ fn assert_keyboard_reaches_everything(browser: &Browser) {
 }
 
 #[test]
+fn with_a_token_a_browser_logs_in_and_watches() {
+    const TOKEN: &str = "a-token-that-nobody-guesses";
+    let story = Story::new("status page, token");
+    let path = story.dir().join("token");
+    fs::write(&path, TOKEN).unwrap();
+    let with_token = |config: &mut ConfigFile| {
+        config.set("http", "token_file", path.to_str().unwrap());
+    };
+    let mut watched = Watched::start(&story, Kafka::shared(), "page-token", with_token, |_| {});
+    assert_eq!(watched.http.get("/events").unwrap().status, 401);
+    let browser = &watched.browser;
+    assert!(browser.text("body").contains("asks for the token"));
+    assert_eq!(browser.violations(), [""; 0], "the form");
+    browser.write("[name=token]", TOKEN);
+    browser.click("button");
+    eventually("the form leads to the page", SOON, || {
+        browser.run("return document.getElementById('sentence') !== null", &json!([])) == true
+    });
+    watched.wait_verdict("Ready: messages flow");
+    watched.browser.wait_text("#feed", SOON, |text| text.contains("Live"));
+    watched.device.publish("page/1", b"x");
+    watched.browser.wait_text("#equation", SOON, |text| text.contains("delivered1 message"));
+    watched.end();
+}
+
+#[test]
 fn one_browser_too_many_still_sees_what_happens() {
     let story = Story::new("status page, too many");
     let mut watched = Watched::start(&story, Kafka::shared(), "page-many", |_| {}, |_| {});

@@ -155,15 +155,25 @@ impl Browser {
     /// Writes into a field, as a person would.
     #[track_caller]
     pub fn write(&self, selector: &str, text: &str) {
-        let found = self.command(
-            "POST",
-            "/element",
-            &json!({ "using": "css selector", "value": selector }),
-        );
-        let element = found.as_object().and_then(|it| it.values().next()).and_then(Value::as_str);
-        let element = element.expect("an element");
-        self.command("POST", &format!("/element/{element}/clear"), &json!({}));
-        self.command("POST", &format!("/element/{element}/value"), &json!({ "text": text }));
+        let element = self.element(selector);
+        self.command("POST", &format!("{element}/clear"), &json!({}));
+        self.command("POST", &format!("{element}/value"), &json!({ "text": text }));
+    }
+
+    /// Clicks on an element.
+    #[track_caller]
+    pub fn click(&self, selector: &str) {
+        let element = self.element(selector);
+        self.command("POST", &format!("{element}/click"), &json!({}));
+    }
+
+    /// The path of an element.
+    #[track_caller]
+    fn element(&self, selector: &str) -> String {
+        let wanted = json!({ "using": "css selector", "value": selector });
+        let found = self.command("POST", "/element", &wanted);
+        let name = found.as_object().and_then(|it| it.values().next()).and_then(Value::as_str);
+        format!("/element/{}", name.expect("an element"))
     }
 
     /// A picture of what is seen, as a PNG in target/page.
