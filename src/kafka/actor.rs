@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
 use actix::prelude::*;
+use bytes::Bytes;
 use slog::{Logger, o};
 
 use super::dead_letter::DeadLetterKind;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
 use crate::observe::panics::PanicReport;
-use crate::observe::{Delivered, Metrics, TimingBatch, TimingRecord, TimingSink, keys};
+use crate::observe::{Delivered, Metrics, TimingBatch, TimingRecord, TimingSink, Volume, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, SourceId, StageReady, Verdict, Verdicts};
 use crate::supervisor::heartbeat::Heartbeat;
 use teller::Teller;
@@ -108,7 +109,7 @@ impl KafkaProducerActor {
         event: impl FnOnce(&mut Delivery, &mut Commands<'_>),
     ) {
         self.heartbeat.beat();
-        let delivered = {
+        let (delivered, volumes) = {
             let mut commands = Commands {
                 config: &self.config,
                 login: &self.login,
@@ -120,13 +121,15 @@ impl KafkaProducerActor {
                 registrar: &mut self.registrar,
                 timing: self.timing.batch(),
                 delivered: Vec::new(),
+                volumes: Vec::new(),
                 ctx,
             };
             event(&mut self.delivery, &mut commands);
-            commands.delivered
+            (commands.delivered, commands.volumes)
         };
         if !delivered.is_empty() {
             self.metrics.record_delivered(&delivered);
+            self.metrics.record_volumes(&volumes);
         }
         self.set_alarm(ctx);
     }
@@ -182,6 +185,7 @@ struct Commands<'a> {
     registrar: &'a mut Option<Registrar>,
     timing: TimingBatch<'a>,
     delivered: Vec<Delivered>,
+    volumes: Vec<Volume>,
     ctx: &'a mut Context<KafkaProducerActor>,
 }
 
@@ -285,6 +289,8 @@ impl Output for Commands<'_> {
         let (record, message) = (item.record(), &item.msg.message);
         let stamps = [message.received_at, produced_at, report.at];
         Delivered::add(&mut self.delivered, item.source, record.route, stamps);
+        let bytes = record.value.as_ref().map_or(0, Bytes::len);
+        Volume::add(&mut self.volumes, item.source, record.route, bytes);
         self.timing.record(&TimingRecord {
             connection: self.metrics.distinct_name(item.source).map(|name| &**name),
             mqtt_topic: &message.mqtt_topic,

@@ -193,6 +193,7 @@ impl MqttActor {
         // A replay is handed on here: it may come without a connection.
         self.core.intake.forward();
         self.core.counters().set_conservation(self.core.intake.window.snapshot());
+        self.core.counters().set_window(self.core.intake.window.used());
         self.core.metrics.count_notes(self.core.intake.take_notes());
         moved
     }

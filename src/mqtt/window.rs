@@ -21,7 +21,7 @@ use crate::config::RenumberedRedelivery;
 use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::open_destinations::{DeliveredAt, OpenDestinations, Outcome, Settled};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
-use crate::observe::{Acknowledged, Conservation};
+use crate::observe::{Acknowledged, Conservation, WindowUse};
 use crate::stage::{ForwardMsg, Verdict};
 
 /// Acknowledged messages are kept whole up to these bounds, until the broker has shown that it read the
@@ -98,6 +98,8 @@ pub struct Window {
     /// The first turn of this connection.
     first_turn: u64,
     counts: Conservation,
+    /// Payloads of all messages that were admitted.
+    received_bytes: u64,
     /// Released, and not yet taken by [`Window::take_acknowledged`].
     acknowledged: Vec<Acknowledged>,
 }
@@ -185,6 +187,7 @@ impl Window {
             awaited: VecDeque::new(),
             first_turn: 1,
             counts: Conservation::default(),
+            received_bytes: 0,
             acknowledged: Vec::new(),
         }
     }
@@ -210,6 +213,7 @@ impl Window {
     pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>) -> Seq {
         let seq = Seq::next();
         self.counts.received += 1;
+        self.received_bytes += message.payload.len() as u64;
         // A message without destinations has no verdict to wait for.
         let open = OpenDestinations::all(&message.destinations);
         if open.is_empty() {
@@ -575,6 +579,12 @@ impl Window {
     /// All terms of the conservation identity, from this moment.
     pub fn snapshot(&self) -> Conservation {
         Conservation { in_flight: self.unsettled as u64, ..self.counts }
+    }
+
+    /// What is in the window at this moment.
+    pub fn used(&self) -> WindowUse {
+        let (messages, bytes) = (self.entries.len(), self.bytes);
+        WindowUse { messages, bytes, received_bytes: self.received_bytes }
     }
 
     fn owe(&mut self, owed: OwedAck) {

@@ -3,7 +3,7 @@
 //! [`ConnectionMetrics`] counts what belongs to one MQTT connection; [`Metrics`] has the sums, and counts
 //! what belongs to the bridge as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
@@ -13,10 +13,13 @@ use std::time::Instant;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
+use super::happened::{History, Restart, Restarts, WindowUse};
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
 use super::latency::{Acknowledged, ByRoute, Delivered, Stages, record};
+use super::rates::{Counters, Rates, Samples};
+use super::volume::{Volume, Volumes};
 use crate::config::BrokerAddress;
 use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
@@ -85,6 +88,9 @@ pub struct ConnectionMetrics {
     name: Arc<str>,
     actor: Arc<str>,
     conservation: Mutex<Conservation>,
+    window: Mutex<WindowUse>,
+    volumes: Mutex<Volumes>,
+    history: Mutex<History>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     /// By route: from receipt to production, and from there to delivery.
     delivered: Mutex<[ByRoute; 2]>,
@@ -102,6 +108,9 @@ impl ConnectionMetrics {
             name,
             actor,
             conservation: Mutex::default(),
+            window: Mutex::default(),
+            volumes: Mutex::default(),
+            history: Mutex::default(),
             reconnects: Mutex::default(),
             delivered: Mutex::default(),
             delivered_of_gone: AtomicU64::default(),
@@ -129,6 +138,31 @@ impl ConnectionMetrics {
     /// The last published snapshot.
     pub fn conservation(&self) -> Conservation {
         *self.conservation.lock()
+    }
+
+    /// Publishes what the window holds.
+    pub fn set_window(&self, window: WindowUse) {
+        *self.window.lock() = window;
+    }
+
+    /// What the window held when that was last published.
+    pub fn window(&self) -> WindowUse {
+        *self.window.lock()
+    }
+
+    /// How many bytes of it Kafka has acknowledged, by route.
+    pub fn volumes(&self) -> Volumes {
+        self.volumes.lock().clone()
+    }
+
+    /// The broker has accepted the connection.
+    pub fn set_session(&self, mqtt_protocol: &'static str, is_present: bool, keep_alive_s: u16) {
+        self.history.lock().connected(mqtt_protocol, is_present, keep_alive_s);
+    }
+
+    /// What the connection remembers.
+    pub fn history(&self) -> History {
+        self.history.lock().clone()
     }
 
     /// Counts a connection that was lost or failed to open. `reason` is one of a fixed set.
@@ -168,6 +202,7 @@ impl ConnectionMetrics {
         delivered.retain(|route, _| is_known(route));
         produced.retain(|route, _| is_known(route));
         self.acknowledged.lock().retain(|route, _| is_known(route));
+        self.volumes.lock().keep(is_known);
     }
 
     /// The latencies of all routes, stage by stage.
@@ -187,6 +222,7 @@ impl ConnectionMetrics {
 
     /// The connection was lost or failed to open.
     pub fn set_lost(&self, why: String) {
+        self.history.lock().lost(&why);
         *self.health.lock() = MqttHealth { lost: Some(why), ..MqttHealth::default() };
     }
 
@@ -207,7 +243,10 @@ impl ConnectionMetrics {
 pub struct Metrics {
     /// At least one.
     connections: Box<[ConnectionMetrics]>,
-    restarts: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    restarts: Mutex<Restarts>,
+    /// By route (nothing where no route made or refused it) and reason.
+    dead_letters: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    samples: Mutex<Samples>,
     holds: Mutex<Vec<Hold>>,
     latency: Mutex<Latency>,
     health: Health,
@@ -261,6 +300,8 @@ impl Metrics {
         Self {
             connections: names.into_iter().map(ConnectionMetrics::new).collect(),
             restarts: Mutex::default(),
+            dead_letters: Mutex::default(),
+            samples: Mutex::default(),
             holds: Mutex::default(),
             latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
             health: Health::default(),
@@ -317,19 +358,58 @@ impl Metrics {
         self.connections.iter().map(of).sum()
     }
 
-    /// Counts a restart of an actor. `reason` is one of a fixed set.
-    pub fn count_restart(&self, actor: &str, reason: &'static str) {
-        *self.restarts.lock().entry((actor.into(), reason)).or_default() += 1;
+    /// Counts a restart of an actor. `reason` is one of a fixed set; `detail` is what is known of the cause.
+    pub fn count_restart(&self, actor: &str, reason: &'static str, detail: &str) {
+        self.restarts.lock().count(actor, reason, detail);
     }
 
     /// Restarts by actor and reason.
     pub fn restarts(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
-        self.restarts.lock().clone()
+        self.restarts.lock().counts().clone()
+    }
+
+    /// The last restarts, the oldest first.
+    pub fn last_restarts(&self) -> Vec<Restart> {
+        self.restarts.lock().last()
     }
 
     /// Restarts of all actors for all reasons.
     pub fn restarts_total(&self) -> u64 {
-        self.restarts.lock().values().sum()
+        self.restarts.lock().counts().values().sum()
+    }
+
+    /// Counts a dead letter that is durable. `route` is empty where none made or refused it; `reason` is one of a
+    /// fixed set.
+    pub fn count_dead_letter(&self, route: &Arc<str>, reason: &'static str) {
+        *self.dead_letters.lock().entry((Arc::clone(route), reason)).or_default() += 1;
+    }
+
+    /// Dead letters that are durable, by route and reason.
+    pub fn dead_letters(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+        self.dead_letters.lock().clone()
+    }
+
+    /// Takes the sample of this second, for [`Metrics::rates`].
+    pub fn sample(&self, now: Instant) {
+        let counted = self.conservation();
+        let bytes =
+            self.connections.iter().map(|it| (it.window().received_bytes, it.volumes().total()));
+        let (received_bytes, delivered_bytes) =
+            bytes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        self.samples.lock().add(
+            now,
+            Counters {
+                received: counted.received,
+                settled: counted.delivered + counted.dead_lettered,
+                received_bytes,
+                delivered_bytes,
+            },
+        );
+    }
+
+    /// How fast messages came and went in the last seconds.
+    pub fn rates(&self) -> Rates {
+        self.samples.lock().rates()
     }
 
     /// Adds what routes noted of messages, and how often.
@@ -348,6 +428,9 @@ impl Metrics {
     pub fn let_routes_go(&self) {
         let known = self.route_names.all();
         self.notes.lock().retain(|(route, _), _| known.contains_key(route));
+        let names: BTreeSet<_> = known.values().map(|route| &*route.name).collect();
+        let is_known = |name: &str| name.is_empty() || names.contains(name);
+        self.dead_letters.lock().retain(|(route, _), _| is_known(route));
         self.connections.iter().for_each(|connection| connection.keep_routes(&known));
     }
 
@@ -393,6 +476,15 @@ impl Metrics {
         for run in runs {
             if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
                 connection.record_delivered(run);
+            }
+        }
+    }
+
+    /// Adds the bytes of records that were delivered.
+    pub fn record_volumes(&self, runs: &[Volume]) {
+        for run in runs {
+            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
+                connection.volumes.lock().count(run);
             }
         }
     }

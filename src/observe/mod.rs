@@ -12,6 +12,10 @@ mod log_crate;
 pub mod panics;
 pub mod log_limiter;
 pub mod metrics;
+pub mod happened;
+pub mod rates;
+pub mod recent;
+pub mod volume;
 pub mod latency;
 pub mod health;
 pub mod diagnosis;
@@ -24,6 +28,7 @@ pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
 pub(crate) use format::Rfc3339;
 pub use format::Style;
+pub use happened::WindowUse;
 pub use health::{
     BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
 };
@@ -35,3 +40,4 @@ pub use metrics::{ConnectionMetrics, Conservation, Metrics, ReloadOutcome};
 pub use panics::{PanicReport, install_hook};
 pub use timing::{TimingBatch, TimingSink};
 pub use timing_record::TimingRecord;
+pub use volume::Volume;

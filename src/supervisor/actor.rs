@@ -133,7 +133,9 @@ impl SupervisorActor {
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
         failpoint::hit(Site::Supervisor);
-        self.summary.log(Instant::now(), &self.metrics, &self.log);
+        let now = Instant::now();
+        self.metrics.sample(now);
+        self.summary.log(now, &self.metrics, &self.log);
         if self.phase == Phase::Stopping {
             return;
         }
@@ -268,7 +270,8 @@ impl Handler<ChildDown> for SupervisorActor {
                     &child,
                     keys::FAILURES => failures,
                     keys::DELAY_MS => millis(pause));
-                self.metrics.count_restart(&actor, child.reason);
+                let detail = child.panic.as_ref().map_or("", |panic| &panic.message);
+                self.metrics.count_restart(&actor, child.reason, detail);
                 let wait = fut::wrap_future::<_, Self>(actix_rt::time::sleep(pause));
                 ctx.spawn(wait.map(move |(), this, _| this.restart(&actor, reply)));
             }
