@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
+use super::happened::{History, Restart, Restarts, WindowUse};
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
@@ -20,8 +21,10 @@ use super::hops::{Copied, Hop, Recents, RouteLatencies, SERIES_MAX, Series, Side
 use super::latency::{
     Acknowledged, ByRoute, Delivered, FromDevice, RoutedRun, StageHistogram, Stages,
 };
+use super::rates::{Counters, Rates, Samples};
 use super::slowest::Slowest;
 use super::timing_record::since_device;
+use super::volume::{Volume, Volumes};
 use crate::config::BrokerAddress;
 use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
@@ -90,6 +93,9 @@ pub struct ConnectionMetrics {
     name: Arc<str>,
     actor: Arc<str>,
     conservation: Mutex<Conservation>,
+    window: Mutex<WindowUse>,
+    volumes: Mutex<Volumes>,
+    history: Mutex<History>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     series: Arc<Series>,
     /// By route, what KafkaProducerActor knows.
@@ -137,6 +143,9 @@ impl ConnectionMetrics {
             name,
             actor,
             conservation: Mutex::default(),
+            window: Mutex::default(),
+            volumes: Mutex::default(),
+            history: Mutex::default(),
             reconnects: Mutex::default(),
             series,
             delivered: Mutex::default(),
@@ -165,6 +174,31 @@ impl ConnectionMetrics {
     /// The last published snapshot.
     pub fn conservation(&self) -> Conservation {
         *self.conservation.lock()
+    }
+
+    /// Publishes what the window holds.
+    pub fn set_window(&self, window: WindowUse) {
+        *self.window.lock() = window;
+    }
+
+    /// What the window held when that was last published.
+    pub fn window(&self) -> WindowUse {
+        *self.window.lock()
+    }
+
+    /// How many bytes of it Kafka has acknowledged, by route.
+    pub fn volumes(&self) -> Volumes {
+        self.volumes.lock().clone()
+    }
+
+    /// The broker has accepted the connection.
+    pub fn set_session(&self, mqtt_protocol: &'static str, is_present: bool, keep_alive_s: u16) {
+        self.history.lock().connected(mqtt_protocol, is_present, keep_alive_s);
+    }
+
+    /// What the connection remembers.
+    pub fn history(&self) -> History {
+        self.history.lock().clone()
     }
 
     /// Counts a connection that was lost or failed to open. `reason` is one of a fixed set.
@@ -303,6 +337,7 @@ impl ConnectionMetrics {
             }
             stays
         });
+        self.volumes.lock().keep(is_known);
     }
 
     /// The latencies of all routes, stage by stage.
@@ -327,6 +362,7 @@ impl ConnectionMetrics {
 
     /// The connection was lost or failed to open.
     pub fn set_lost(&self, why: String) {
+        self.history.lock().lost(&why);
         *self.health.lock() = MqttHealth { lost: Some(why), ..MqttHealth::default() };
     }
 
@@ -347,7 +383,10 @@ impl ConnectionMetrics {
 pub struct Metrics {
     /// At least one.
     connections: Box<[ConnectionMetrics]>,
-    restarts: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    restarts: Mutex<Restarts>,
+    /// By route (nothing where no route made or refused it) and reason.
+    dead_letters: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    samples: Mutex<Samples>,
     holds: Mutex<Vec<Hold>>,
     latency: Mutex<Latency>,
     health: Health,
@@ -437,6 +476,8 @@ impl Metrics {
             slowest: Slowest::new(started),
             clocks_ahead: Mutex::default(),
             restarts: Mutex::default(),
+            dead_letters: Mutex::default(),
+            samples: Mutex::default(),
             holds: Mutex::default(),
             latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
             health: Health::default(),
@@ -493,19 +534,58 @@ impl Metrics {
         self.connections.iter().map(of).sum()
     }
 
-    /// Counts a restart of an actor. `reason` is one of a fixed set.
-    pub fn count_restart(&self, actor: &str, reason: &'static str) {
-        *self.restarts.lock().entry((actor.into(), reason)).or_default() += 1;
+    /// Counts a restart of an actor. `reason` is one of a fixed set; `detail` is what is known of the cause.
+    pub fn count_restart(&self, actor: &str, reason: &'static str, detail: &str) {
+        self.restarts.lock().count(actor, reason, detail);
     }
 
     /// Restarts by actor and reason.
     pub fn restarts(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
-        self.restarts.lock().clone()
+        self.restarts.lock().counts().clone()
+    }
+
+    /// The last restarts, the oldest first.
+    pub fn last_restarts(&self) -> Vec<Restart> {
+        self.restarts.lock().last()
     }
 
     /// Restarts of all actors for all reasons.
     pub fn restarts_total(&self) -> u64 {
-        self.restarts.lock().values().sum()
+        self.restarts.lock().counts().values().sum()
+    }
+
+    /// Counts a dead letter that is durable. `route` is empty where none made or refused it; `reason` is one of a
+    /// fixed set.
+    pub fn count_dead_letter(&self, route: &Arc<str>, reason: &'static str) {
+        *self.dead_letters.lock().entry((Arc::clone(route), reason)).or_default() += 1;
+    }
+
+    /// Dead letters that are durable, by route and reason.
+    pub fn dead_letters(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+        self.dead_letters.lock().clone()
+    }
+
+    /// Takes the sample of this second, for [`Metrics::rates`].
+    pub fn sample(&self, now: Instant) {
+        let counted = self.conservation();
+        let bytes =
+            self.connections.iter().map(|it| (it.window().received_bytes, it.volumes().total()));
+        let (received_bytes, delivered_bytes) =
+            bytes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        self.samples.lock().add(
+            now,
+            Counters {
+                received: counted.received,
+                settled: counted.delivered + counted.dead_lettered,
+                received_bytes,
+                delivered_bytes,
+            },
+        );
+    }
+
+    /// How fast messages came and went in the last seconds.
+    pub fn rates(&self) -> Rates {
+        self.samples.lock().rates()
     }
 
     /// Adds what routes noted of messages, and how often.
@@ -525,6 +605,9 @@ impl Metrics {
         let known = self.route_names.all();
         self.notes.lock().retain(|(route, _), _| known.contains_key(route));
         self.clocks_ahead.lock().retain(|route, _| known.contains_key(route));
+        let names: BTreeSet<_> = known.values().map(|route| &*route.name).collect();
+        let is_known = |name: &str| name.is_empty() || names.contains(name);
+        self.dead_letters.lock().retain(|(route, _), _| is_known(route));
         self.connections.iter().for_each(|connection| connection.keep_routes(&known));
     }
 
@@ -642,6 +725,15 @@ impl Metrics {
             for (place, connection) in self.connections.iter().enumerate() {
                 let chosen = busy.iter().filter(|(_, at, _)| *at == place);
                 connection.choose(&chosen.map(|(_, _, route)| *route).collect(), gives);
+            }
+        }
+    }
+
+    /// Adds the bytes of records that were delivered.
+    pub fn record_volumes(&self, runs: &[Volume]) {
+        for run in runs {
+            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
+                connection.volumes.lock().count(run);
             }
         }
     }

@@ -231,7 +231,7 @@ mod tests {
             };
             metrics.record_delivered(&[run]);
         }
-        metrics.count_restart("mqtt", "panic");
+        metrics.count_restart("mqtt", "panic", "");
         metrics.connection(SourceId(0)).count_reconnect("refused");
         let hold = |place| Hold { place, reason: "acl".into() };
         let kafka_topic = HeldPlace::KafkaTopic("a".into());
