@@ -24,6 +24,7 @@ use crate::kafka::{KafkaProducerActor, Login, LoginThread, Probe};
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
+use crate::observe::status::Observer;
 use crate::observe::{Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics};
 use crate::reload::number_routes;
 use crate::reloader::{Reloader, Reloads};
@@ -275,7 +276,8 @@ fn start_http(
     log: &Logger,
 ) -> Result<Option<HttpServer>, NotStarted> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let pages = Arc::new(Pages::new(config, Arc::clone(readiness), logging.clone()));
+    let observer = Observer::new(Arc::clone(readiness), logging.clone());
+    let pages = Arc::new(Pages::new(Arc::new(observer)));
     let server = HttpServer::start(address, &config.http, pages).map_err(|error| match error {
         NotServed::Address(error) => NotStarted::Http(address, error),
         NotServed::File(error) => NotStarted::HttpFile(error),

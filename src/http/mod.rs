@@ -15,6 +15,7 @@ mod tls;
 mod limit;
 mod pages;
 mod exposition;
+mod format;
 pub mod check;
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::http::KeepAlive;
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, rt, web};
+use actix_web::{App, HttpRequest, HttpResponse, rt, web};
 use slog::error;
 use tokio::runtime::Builder;
 
 use super::access::{Access, LOGIN};
+use super::format::Format;
 use super::gate::{self, Gate};
 use super::limit;
 use super::pages::{Page, Pages};
@@ -67,12 +68,12 @@ impl HttpServer {
             rt::System::with_tokio_rt(|| runtime).block_on(async move {
                 match bind(address, access, &files, &pages) {
                     Ok((address, server)) => {
-                        rt::spawn(files.renew(pages.logging.logger()));
+                        rt::spawn(files.renew(pages.logging().logger()));
                         // The caller of `start` waits for this.
                         let _ = tell.send(Ok((address, server.handle())));
                         // SupervisorActor notices the thread's end, whatever the reason.
                         if let Err(error) = server.await {
-                            error!(pages.logging.logger(), "http server ended"; events::HTTP_SERVER_ENDED,
+                            error!(pages.logging().logger(), "http server ended"; events::HTTP_SERVER_ENDED,
                                 keys::COMPONENT => "http", keys::ERROR => %error);
                         }
                     }
@@ -126,6 +127,10 @@ impl From<io::Error> for NotServed {
     }
 }
 
+fn response(Page { status, content_type, body }: Page) -> HttpResponse {
+    HttpResponse::build(status).content_type(content_type).body(body)
+}
+
 fn bind(
     address: SocketAddr,
     access: Access,
@@ -133,19 +138,20 @@ fn bind(
     pages: &Arc<Pages>,
 ) -> io::Result<(SocketAddr, Server)> {
     let acceptor = files.certificate().map(Certificate::acceptor).transpose()?;
-    let log = pages.logging.logger();
+    let log = pages.logging().logger();
     let gate = Gate::new(access, files.logins(), acceptor.is_some(), &log);
     let (gate, pages) = (Arc::new(gate), Arc::clone(pages));
     let app = move || {
         let serve = |path, page: fn(&Pages) -> Page| {
             let pages = Arc::clone(&pages);
-            let answer = move || {
-                let Page { status, content_type, body } = page(&pages);
-                let response = HttpResponse::build(status).content_type(content_type).body(body);
-                std::future::ready(response)
-            };
+            let answer = move || std::future::ready(response(page(&pages)));
             // Other methods get 405.
             web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
+        };
+        let scraped = Arc::clone(&pages);
+        let scrape = move |request: HttpRequest| {
+            let format = Format::of(request.headers());
+            std::future::ready(response(scraped.metrics(format)))
         };
         let gate = Arc::clone(&gate);
         let [asking, logging_in] = [(); 2].map(|()| Arc::clone(&gate));
@@ -158,7 +164,12 @@ fn bind(
             .service(serve("/", Pages::start))
             .service(serve("/livez", Pages::livez))
             .service(serve("/readyz", Pages::readyz))
-            .service(serve("/metrics", Pages::metrics))
+            .service(serve("/status.json", Pages::status))
+            .service(
+                web::resource("/metrics")
+                    .route(web::get().to(scrape.clone()))
+                    .route(web::head().to(scrape)),
+            )
             .service(
                 web::resource(LOGIN)
                     .route(web::get().to(ask.clone()))

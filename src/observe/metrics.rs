@@ -7,20 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
+use super::connection_latencies::{ConnectionLatencies, choose_busiest};
+use super::device_clocks::DeviceClocks;
 use super::happened::{History, Restart, Restarts, WindowUse};
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
-use super::hops::{Copied, Hop, Recents, RouteLatencies, SERIES_MAX, Series, Side};
-use super::latency::{
-    Acknowledged, ByRoute, Delivered, FromDevice, RoutedRun, StageHistogram, Stages,
-};
+use super::hops::{RouteLatencies, Series};
+use super::latency::{Acknowledged, Delivered, FromDevice, RoutedRun, Stages};
 use super::rates::{Counters, Rates, Samples};
 use super::slowest::Slowest;
 use super::timing_record::since_device;
@@ -97,43 +96,9 @@ pub struct ConnectionMetrics {
     volumes: Mutex<Volumes>,
     history: Mutex<History>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
-    series: Arc<Series>,
-    /// By route, what KafkaProducerActor knows.
-    delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
-    /// Of routes that were let go; changed under the lock of `delivered`.
-    delivered_of_gone: AtomicU64,
-    /// By route, what the connection's MqttActor knows.
-    acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
+    latencies: ConnectionLatencies,
     health: Mutex<MqttHealth>,
     broker: Mutex<Option<BrokerInUse>>,
-}
-
-/// Latencies of a route that KafkaProducerActor knows.
-#[derive(Debug, Default)]
-struct OfKafka {
-    produced: StageHistogram,
-    delivered: StageHistogram,
-    device: Option<Box<StageHistogram>>,
-    recents: Option<Box<Recents>>,
-    /// How many were delivered when the busiest routes were chosen last.
-    counted: u64,
-}
-
-/// Latencies of a route that an MqttActor knows.
-#[derive(Debug, Default)]
-struct OfMqtt {
-    routed: StageHistogram,
-    acknowledged: StageHistogram,
-    recents: Option<Box<Recents>>,
-}
-
-/// Those of one stage that counted something.
-fn by_route<T>(
-    routes: &BTreeMap<RouteId, T>,
-    stage: impl Fn(&T) -> Option<&StageHistogram>,
-) -> ByRoute {
-    let counted = routes.iter().filter_map(|(route, of)| Some((*route, *stage(of)?)));
-    counted.filter(|(_, histogram)| histogram.count() > 0).collect()
 }
 
 impl ConnectionMetrics {
@@ -147,10 +112,7 @@ impl ConnectionMetrics {
             volumes: Mutex::default(),
             history: Mutex::default(),
             reconnects: Mutex::default(),
-            series,
-            delivered: Mutex::default(),
-            delivered_of_gone: AtomicU64::default(),
-            acknowledged: Mutex::default(),
+            latencies: ConnectionLatencies::new(series),
             health: Mutex::default(),
             broker: Mutex::default(),
         }
@@ -213,146 +175,23 @@ impl ConnectionMetrics {
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
     pub fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
-        let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
-        for run in runs {
-            let waited = at.saturating_duration_since(run.delivered_at);
-            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-            let of = acknowledged.entry(run.route).or_default();
-            of.acknowledged.record(us, run.count);
-            self.series.give(Side::Mqtt, &mut of.recents);
-            if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Acknowledged, period, us, run.count);
-            }
-        }
+        self.latencies.record_acknowledged(runs, at);
     }
 
     /// Adds the latencies of messages that were routed until `at`.
     pub fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
-        let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
-        for run in runs {
-            let of = acknowledged.entry(run.route).or_default();
-            of.routed.record(run.us.into(), run.count);
-            self.series.give(Side::Mqtt, &mut of.recents);
-            if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Routed, period, run.us.into(), run.count);
-            }
-        }
-    }
-
-    fn record_delivered(&self, run: &Delivered) {
-        let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
-        let (queue_us, kafka_us) =
-            (produced_at.us_since(received_at), delivered_at.us_since(produced_at));
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(*route).or_default();
-        of.produced.record(queue_us, *count);
-        of.delivered.record(kafka_us, *count);
-        self.series.give(Side::Kafka, &mut of.recents);
-        if let Some(recents) = &mut of.recents {
-            let period = self.series.period(delivered_at.instant);
-            recents.record(Hop::Produced, period, queue_us, *count);
-            recents.record(Hop::Delivered, period, kafka_us, *count);
-        }
-    }
-
-    fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(route).or_default();
-        of.device.get_or_insert_default().record(us, 1);
-        if let Some(recents) = &mut of.recents {
-            recents.record(Hop::Device, self.series.period(at), us, 1);
-        }
-    }
-
-    /// How many each route has delivered since the last call, of those that have delivered any.
-    fn take_busy(&self) -> Vec<(u64, RouteId)> {
-        let mut delivered = self.delivered.lock();
-        let new = |(route, of): (&RouteId, &mut OfKafka)| {
-            let count = of.delivered.count();
-            (count - std::mem::replace(&mut of.counted, count), *route)
-        };
-        delivered.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
-    }
-
-    /// Takes the histograms from the routes that are not `chosen`; or gives some to those that are.
-    fn choose(&self, chosen: &BTreeSet<RouteId>, gives: bool) {
-        let change = |side, route: &RouteId, recents: &mut _| match chosen.contains(route) {
-            true if gives => self.series.give(side, recents),
-            false if !gives => self.series.take(side, recents),
-            _ => {}
-        };
-        for (route, of) in &mut *self.delivered.lock() {
-            change(Side::Kafka, route, &mut of.recents);
-        }
-        for (route, of) in &mut *self.acknowledged.lock() {
-            change(Side::Mqtt, route, &mut of.recents);
-        }
-    }
-
-    /// The hops of the last minutes, by route.
-    fn hops(&self, period: u64) -> BTreeMap<RouteId, Copied> {
-        let mut all = BTreeMap::<_, Copied>::new();
-        // One after the other, so that no actor waits long.
-        let routes: Vec<_> = self.delivered.lock().keys().copied().collect();
-        for route in routes {
-            if let Some(recents) =
-                self.delivered.lock().get(&route).and_then(|of| of.recents.as_ref())
-            {
-                recents.add_to(period, all.entry(route).or_default());
-            }
-        }
-        let routes: Vec<_> = self.acknowledged.lock().keys().copied().collect();
-        for route in routes {
-            if let Some(recents) =
-                self.acknowledged.lock().get(&route).and_then(|of| of.recents.as_ref())
-            {
-                recents.add_to(period, all.entry(route).or_default());
-            }
-        }
-        all.retain(|_, hops| hops.iter().any(Option::is_some));
-        all
+        self.latencies.record_routed(runs, at);
     }
 
     /// Keeps what was counted of these routes alone.
     fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
-        let is_known = |route: &RouteId| known.contains_key(route);
-        let mut gone = 0;
-        let mut delivered = self.delivered.lock();
-        delivered.retain(|route, of| {
-            let stays = is_known(route);
-            if !stays {
-                gone += of.delivered.count();
-                self.series.take(Side::Kafka, &mut of.recents);
-            }
-            stays
-        });
-        self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
-        drop(delivered);
-        self.acknowledged.lock().retain(|route, of| {
-            let stays = is_known(route);
-            if !stays {
-                self.series.take(Side::Mqtt, &mut of.recents);
-            }
-            stays
-        });
-        self.volumes.lock().keep(is_known);
+        self.latencies.keep_routes(known);
+        self.volumes.lock().keep(|route| known.contains_key(route));
     }
 
     /// The latencies of all routes, stage by stage.
     pub fn stages(&self) -> Stages {
-        let counted = self.delivered.lock();
-        let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
-        let produced = by_route(&counted, |of| Some(&of.produced));
-        let delivered = by_route(&counted, |of| Some(&of.delivered));
-        let device = by_route(&counted, |of| of.device.as_deref());
-        drop(counted);
-        let counted = self.acknowledged.lock();
-        let routed = by_route(&counted, |of| Some(&of.routed));
-        let acknowledged = by_route(&counted, |of| Some(&of.acknowledged));
-        drop(counted);
-        Stages { device, routed, produced, delivered, acknowledged, delivered_of_gone }
+        self.latencies.stages()
     }
 
     /// Changes what is known of the connection's state.
@@ -394,8 +233,7 @@ pub struct Metrics {
     notes: Mutex<BTreeMap<(RouteId, Note), u64>>,
     series: Arc<Series>,
     slowest: Slowest,
-    /// By route with a device's time, how far that was ahead.
-    clocks_ahead: Mutex<BTreeMap<RouteId, ClockAhead>>,
+    clocks: DeviceClocks,
     reloads: Mutex<BTreeMap<ReloadOutcome, u64>>,
 }
 
@@ -424,32 +262,6 @@ impl ReloadOutcome {
     }
 }
 
-/// How far the clocks of a route's devices were ahead at most, in microseconds.
-#[derive(Debug, Default)]
-struct ClockAhead {
-    period: u64,
-    now_us: u64,
-    before_us: u64,
-}
-
-impl ClockAhead {
-    fn record(&mut self, period: u64, ahead_us: u64) {
-        if period > self.period {
-            self.before_us = if period > self.period + 1 { 0 } else { self.now_us };
-            (self.now_us, self.period) = (0, period);
-        }
-        self.now_us = self.now_us.max(ahead_us);
-    }
-
-    fn at(&self, period: u64) -> u64 {
-        match period.saturating_sub(self.period) {
-            0 => self.now_us.max(self.before_us),
-            1 => self.now_us,
-            _ => 0,
-        }
-    }
-}
-
 /// Latencies from receipt to delivery, before and after the last summary.
 #[derive(Debug)]
 struct Latency {
@@ -474,7 +286,7 @@ impl Metrics {
             connections: names.into_iter().map(connection).collect(),
             series,
             slowest: Slowest::new(started),
-            clocks_ahead: Mutex::default(),
+            clocks: DeviceClocks::default(),
             restarts: Mutex::default(),
             dead_letters: Mutex::default(),
             samples: Mutex::default(),
@@ -604,7 +416,7 @@ impl Metrics {
     pub fn let_routes_go(&self) {
         let known = self.route_names.all();
         self.notes.lock().retain(|(route, _), _| known.contains_key(route));
-        self.clocks_ahead.lock().retain(|route, _| known.contains_key(route));
+        self.clocks.keep(|route| known.contains_key(route));
         let names: BTreeSet<_> = known.values().map(|route| &*route.name).collect();
         let is_known = |name: &str| name.is_empty() || names.contains(name);
         self.dead_letters.lock().retain(|(route, _), _| is_known(route));
@@ -652,26 +464,26 @@ impl Metrics {
         drop(latency);
         for run in runs {
             if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
-                connection.record_delivered(run);
+                connection.latencies.record_delivered(run);
             }
         }
         if let Some(run) = runs.last() {
-            self.choose_busiest(run.delivered_at.instant);
+            let connections = self.connections.iter().map(|connection| &connection.latencies);
+            choose_busiest(&self.series, connections, run.delivered_at.instant);
         }
     }
 
     /// Adds the latencies of records with their device's own time, behind [`Metrics::record_delivered`].
     pub fn record_from_devices(&self, records: &[FromDevice]) {
-        let mut clocks_ahead = self.clocks_ahead.lock();
         for FromDevice { source, route, device_us, received_at, delivered_at } in records {
             // At receipt, which is nearer to the device.
             let ahead_us =
                 u64::try_from(since_device(*device_us, received_at).saturating_neg()).unwrap_or(0);
             let period = self.series.period(delivered_at.instant);
-            clocks_ahead.entry(*route).or_default().record(period, ahead_us);
+            self.clocks.record(*route, period, ahead_us);
             let us = u64::try_from(since_device(*device_us, delivered_at)).unwrap_or(0);
             if let Some(connection) = self.connections.get(usize::from(source.0)) {
-                connection.record_from_device(*route, us, delivered_at.instant);
+                connection.latencies.record_from_device(*route, us, delivered_at.instant);
             }
         }
     }
@@ -679,9 +491,7 @@ impl Metrics {
     /// Of each route that has delivered records with their device's own time: by how much that was ahead of the
     /// time of receipt at most, in the last one to two minutes.
     pub fn clocks_ahead(&self, now: Instant) -> BTreeMap<RouteId, Duration> {
-        let period = self.series.period(now);
-        let ahead = self.clocks_ahead.lock();
-        ahead.iter().map(|(route, it)| (*route, Duration::from_micros(it.at(period)))).collect()
+        self.clocks.ahead(self.series.period(now))
     }
 
     /// The slowest records of the last minutes.
@@ -690,14 +500,13 @@ impl Metrics {
     }
 
     /// The latencies of the last one to two minutes, of each pair of connection and route that has histograms
-    /// ([`SERIES_MAX`]): one function for all that shows percentiles.
+    /// ([`SERIES_MAX`](super::hops::SERIES_MAX)): one function for all that shows percentiles.
     pub fn route_latencies(&self, now: Instant) -> Vec<RouteLatencies> {
         let period = self.series.period(now);
         let of = |connection: &ConnectionMetrics| {
             let name = Arc::clone(&connection.name);
-            connection
-                .hops(period)
-                .into_iter()
+            let hops = connection.latencies.hops(period);
+            hops.into_iter()
                 .map(move |(route, hops)| (name.clone(), route, hops))
         };
         let all = self.connections.iter().flat_map(of);
@@ -708,25 +517,6 @@ impl Metrics {
             hops,
         });
         named.collect()
-    }
-
-    /// Once in each period: the busiest pairs of connection and route keep their histograms, or get some.
-    fn choose_busiest(&self, now: Instant) {
-        if !self.series.is_due(self.series.period(now)) {
-            return;
-        }
-        let of = |(place, connection): (usize, &ConnectionMetrics)| {
-            connection.take_busy().into_iter().map(move |(count, route)| (count, place, route))
-        };
-        let mut busy: Vec<_> = self.connections.iter().enumerate().flat_map(of).collect();
-        busy.sort_unstable_by(|a, b| b.cmp(a));
-        busy.truncate(SERIES_MAX);
-        for gives in [false, true] {
-            for (place, connection) in self.connections.iter().enumerate() {
-                let chosen = busy.iter().filter(|(_, at, _)| *at == place);
-                connection.choose(&chosen.map(|(_, _, route)| *route).collect(), gives);
-            }
-        }
     }
 
     /// Adds the bytes of records that were delivered.
@@ -763,6 +553,7 @@ fn new_histogram() -> Histogram<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hops::{Hop, SERIES_MAX};
     use super::*;
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use slog::{KV, Key, Level, OwnedKVList, Record, Serializer};
 
 use super::format::Rfc3339;
+use super::keys;
 use crate::visible::Visible;
 
 /// How many are kept.
@@ -30,6 +31,13 @@ pub struct Recent {
     pub msg: String,
     /// Its other fields, by log key.
     pub fields: Map<String, Value>,
+}
+
+impl Recent {
+    /// The name of its event, if it has one.
+    pub fn event(&self) -> Option<&str> {
+        self.fields.get(keys::EVENT).and_then(Value::as_str)
+    }
 }
 
 /// The last [`RECENT_MAX`] of them.
@@ -137,7 +145,6 @@ mod tests {
     use slog::{error, info, o, warn};
 
     use super::*;
-    use crate::observe::keys;
     use crate::observe::test_support::json_log;
 
     #[test]

@@ -12,12 +12,14 @@ use super::format::now_us;
 use super::happened::{History, Restart, WindowUse};
 use super::health::{self, Hold, Reason, Snapshot};
 use super::kafka_statistics::Statistics;
+use super::hops::RouteLatencies;
 use super::latency::{StageHistogram, Stages};
 use super::log::Logging;
 use super::metrics::{ConnectionMetrics, Conservation, Metrics, ReloadOutcome};
 use super::process::Process;
 use super::rates::Rates;
 use super::recent::Recent;
+use super::slowest::Slow;
 use super::status_json;
 use super::volume::Volumes;
 use crate::message::{RouteId, RouteName};
@@ -49,20 +51,32 @@ impl Observer {
         self.readiness.not_live()
     }
 
-    /// The state at this moment.
+    /// Whether it is ready at this moment. Cheaper than a whole status.
+    pub fn state(&self) -> State {
+        let seen = self.readiness.seen();
+        State {
+            not_ready: self.readiness.not_ready(&seen),
+            warnings: health::warnings(&seen),
+            configured: self.readiness.configured(),
+            seen,
+        }
+    }
+
+    /// All of it at this moment.
     pub fn status(&self) -> Status {
         let metrics = &**self.readiness.metrics();
-        let seen = self.readiness.seen();
-        let configured = self.readiness.configured();
+        let now = Instant::now();
         Status {
             at_us: now_us(),
             started_us: self.started_us,
             uptime: self.started.elapsed(),
-            not_ready: self.readiness.not_ready(&seen),
-            warnings: health::warnings(&seen),
+            state: self.state(),
             counted: Counted::of(metrics),
             connections: metrics.connections().iter().map(ConnectionStatus::of).collect(),
             rates: metrics.rates(),
+            latencies: metrics.route_latencies(now),
+            slowest: metrics.slowest().slowest(now),
+            clocks_ahead: metrics.clocks_ahead(now),
             last_restarts: metrics.last_restarts(),
             dead_letters: metrics.dead_letters(),
             routes: metrics.route_names().all(),
@@ -72,8 +86,6 @@ impl Observer {
             records_dropped: self.logging.records_dropped(),
             recent: self.logging.recent(),
             process: Process::now(),
-            configured,
-            seen,
         }
     }
 }
@@ -88,18 +100,20 @@ pub struct Status {
     pub started_us: u64,
     /// How long ago that was, by the steady clock.
     pub uptime: Duration,
-    /// The state of all parts.
-    pub seen: Snapshot,
-    /// Why it is not ready; empty: it is.
-    pub not_ready: Vec<Reason>,
-    /// What a person should look at although it may be ready.
-    pub warnings: Vec<Reason>,
+    /// Whether it is ready.
+    pub state: State,
     /// What is counted, as the summary record has it.
     pub counted: Counted,
     /// What else is known of each connection, in the same order.
     pub connections: Vec<ConnectionStatus>,
     /// Over the last seconds.
     pub rates: Rates,
+    /// Latencies of the last one to two minutes, hop by hop, of the busiest routes.
+    pub latencies: Vec<RouteLatencies>,
+    /// The slowest records of the last minutes, the slowest first.
+    pub slowest: Vec<Slow>,
+    /// How far the clocks of a route's devices were ahead at most in the last minutes.
+    pub clocks_ahead: BTreeMap<RouteId, Duration>,
     /// The last restarts, the oldest first.
     pub last_restarts: Vec<Restart>,
     /// Dead letters by route and reason.
@@ -118,6 +132,17 @@ pub struct Status {
     pub recent: Vec<Recent>,
     /// What the system says of the process.
     pub process: Process,
+}
+
+/// Whether the bridge is ready, and its parts: all that `/readyz` needs.
+#[derive(Debug)]
+pub struct State {
+    /// The state of all parts.
+    pub seen: Snapshot,
+    /// Why it is not ready; empty: it is.
+    pub not_ready: Vec<Reason>,
+    /// What a person should look at although it may be ready.
+    pub warnings: Vec<Reason>,
     /// What is shown of the configuration.
     pub configured: Arc<Configured>,
 }
@@ -198,12 +223,14 @@ impl ConnectionStatus {
     }
 }
 
-impl Status {
+impl State {
     /// Whether every actor makes progress, or waits for its restart.
     pub fn is_alive(&self) -> bool {
         self.not_ready.iter().all(|reason| reason.reason != health::ACTOR_HANGS)
     }
+}
 
+impl Status {
     /// What routes noted, by the names of the routes: routes of one name count together.
     pub fn notes(&self) -> BTreeMap<(Arc<str>, Note), u64> {
         let mut notes = BTreeMap::new();
@@ -215,9 +242,21 @@ impl Status {
         notes
     }
 
+    /// How far the clocks of devices are ahead, in seconds, by the names of the routes.
+    pub fn clocks_ahead_s(&self) -> BTreeMap<Arc<str>, f64> {
+        let mut clocks = BTreeMap::new();
+        for (route, ahead) in &self.clocks_ahead {
+            if let Some(RouteName { name, .. }) = self.routes.get(route) {
+                let most: &mut f64 = clocks.entry(Arc::clone(name)).or_default();
+                *most = most.max(ahead.as_secs_f64());
+            }
+        }
+        clocks
+    }
+
     /// The places where messages could be held, and whether they are.
     pub fn held(&self) -> BTreeMap<String, bool> {
-        let places = self.configured.places.iter().map(|place| (place.to_string(), false));
+        let places = self.state.configured.places.iter().map(|place| (place.to_string(), false));
         let held = self.counted.holds.iter().map(|hold| (hold.place.to_string(), true));
         places.chain(held).collect()
     }

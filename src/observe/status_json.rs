@@ -13,18 +13,23 @@ use super::health::{
 };
 use super::kafka_statistics::BrokerStatistics;
 use super::metrics::{Conservation, ReloadOutcome};
-use super::percentiles::{Latency, latencies};
+use super::hops::{Hop, Percentiles, RouteLatencies};
 use super::process::Process;
 use super::rates::Rates;
-use super::recent::Recent;
-use super::remedies::{Remedy, remedy};
+use super::recent::{Recent, shortened};
+use super::remedies::{DEAD_LETTERS, Remedy, of_event, of_restart, remedy};
+use super::slowest::Slow;
 use super::status::{ConnectionCounts, ConnectionStatus, Status};
+use super::timing_record::AckTime;
 use crate::message::RouteName;
 use crate::route::note::Note;
 use crate::supervisor::readiness::WindowLimits;
 
 /// Raised by a change that a reader must know of: a field that is gone, or means something else. New fields do not.
 pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// Where what to do is explained.
+const OPERATIONS: &str = "docs/operations.md";
 
 pub(super) fn write(status: &Status) -> String {
     // Only a map whose keys are no text could fail.
@@ -40,17 +45,18 @@ struct Shown<'a> {
     build: Build,
     ready: bool,
     alive: bool,
-    reasons: Vec<Advice<'a>>,
-    warnings: Vec<Advice<'a>>,
+    reasons: Vec<Advised<&'a Reason>>,
+    warnings: Vec<Advised<&'a Reason>>,
     identity: Identity,
     rates: Rates,
     connections: Vec<Connection<'a>>,
     kafka: Kafka<'a>,
     routes: Vec<Route<'a>>,
-    latencies: Vec<Stage>,
+    latencies: Vec<Latency<'a>>,
+    slowest: Vec<Slower<'a>>,
     dead_letters: Vec<DeadLetters<'a>>,
     restarts: Vec<Restarts<'a>>,
-    last_restarts: &'a [Restart],
+    last_restarts: Vec<Advised<&'a Restart>>,
     reloads: BTreeMap<&'static str, u64>,
     log: Log<'a>,
     certificates: Vec<Certificate<'a>>,
@@ -65,20 +71,24 @@ struct Build {
     architecture: &'static str,
 }
 
-/// A reason or a warning, and what to do about it.
+/// Something that a person should look at, and what to do about it.
 #[derive(Serialize)]
-struct Advice<'a> {
+struct Advised<T> {
     #[serde(flatten)]
-    reason: &'a Reason,
+    what: T,
     what_to_do: &'static str,
-    document: &'static str,
+    document: String,
 }
 
-impl<'a> Advice<'a> {
-    fn of(reason: &'a Reason) -> Self {
-        let Remedy { what_to_do, document, .. } = remedy(reason.reason);
-        Self { reason, what_to_do, document }
+impl<T> Advised<T> {
+    fn new(what: T, remedy: Remedy) -> Self {
+        let Remedy { what_to_do, heading } = remedy;
+        Self { what, what_to_do, document: format!("{OPERATIONS}#{heading}") }
     }
+}
+
+fn advice(reasons: &[Reason]) -> Vec<Advised<&Reason>> {
+    reasons.iter().map(|reason| Advised::new(reason, remedy(reason.reason))).collect()
 }
 
 #[derive(Serialize)]
@@ -162,10 +172,10 @@ impl<'a> Subscribed<'a> {
 
 impl<'a> Connection<'a> {
     fn of(status: &'a Status, at: usize, counts: &'a ConnectionCounts) -> Option<Self> {
-        let (health, more) = (status.seen.connections.get(at)?, status.connections.get(at)?);
+        let (health, more) = (status.state.seen.connections.get(at)?, status.connections.get(at)?);
         let ConnectionCounts { name, counted, reconnects } = counts;
         let ConnectionStatus { window, history, volumes, .. } = more;
-        let configured = &*status.configured;
+        let configured = &*status.state.configured;
         let WindowLimits { messages, qos0_messages, bytes } = configured.limits;
         let wanted = configured.wanted.get(at).map(Vec::as_slice).unwrap_or_default();
         Some(Self {
@@ -222,18 +232,18 @@ struct Held<'a> {
 
 impl<'a> Kafka<'a> {
     fn of(status: &'a Status) -> Self {
-        let (state, detail, troubles) = match &status.seen.kafka {
+        let (state, detail, troubles) = match &status.state.seen.kafka {
             KafkaHealth::Pending => ("pending", None, None),
             KafkaHealth::Unreachable { detail, .. } => ("unreachable", Some(&**detail), None),
             KafkaHealth::Reachable(troubles) => ("reachable", None, Some(troubles)),
         };
         let mut kafka_topics = BTreeMap::<&str, KafkaTopic>::new();
-        for place in &status.configured.places {
+        for place in &status.state.configured.places {
             if let HeldPlace::KafkaTopic(name) = place {
                 kafka_topics.entry(name).or_default();
             }
         }
-        for (name, partitions) in &status.seen.partitions {
+        for (name, partitions) in &status.state.seen.partitions {
             kafka_topics.entry(name).or_default().partitions = Some(*partitions);
         }
         for hold in &status.counted.holds {
@@ -286,7 +296,7 @@ struct Route<'a> {
 }
 
 fn routes(status: &Status) -> Vec<Route<'_>> {
-    let wanted = status.configured.wanted.iter().flatten();
+    let wanted = status.state.configured.wanted.iter().flatten();
     let present: std::collections::BTreeSet<_> = wanted.map(|wanted| wanted.route).collect();
     let shown = status.routes.iter().map(|(id, RouteName { name, mqtt_filter })| {
         let connections = || status.connections.iter();
@@ -315,41 +325,96 @@ fn routes(status: &Status) -> Vec<Route<'_>> {
     shown.filter(is_of_use).collect()
 }
 
+/// Of one hop of one route on one connection; of all of them together where both are missing.
 #[derive(Serialize)]
-struct Stage {
-    connection: String,
-    route: String,
-    mqtt_filter: String,
+struct Latency<'a> {
+    connection: Option<&'a str>,
+    route: Option<&'a str>,
     stage: &'static str,
     count: u64,
     p50_us: u64,
     p90_us: u64,
     p99_us: u64,
     p999_us: u64,
+    max_us: u64,
 }
 
-impl From<Latency> for Stage {
-    fn from(latency: Latency) -> Self {
-        let Latency { connection, route, stage, percentiles } = latency;
+impl<'a> Latency<'a> {
+    fn of(of: &RouteLatencies, names: Option<(&'a str, &'a str)>, hop: Hop) -> Option<Self> {
+        let Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us } = of.percentiles(hop)?;
+        let (connection, route) = names.unzip();
+        let stage = hop.name();
+        Some(Self { connection, route, stage, count, p50_us, p90_us, p99_us, p999_us, max_us })
+    }
+}
+
+fn latencies(all: &[RouteLatencies]) -> Vec<Latency<'_>> {
+    let mut sum = None::<RouteLatencies>;
+    for of in all {
+        match &mut sum {
+            Some(sum) => sum.merge(of),
+            None => sum = Some(of.clone()),
+        }
+    }
+    let sum = sum.iter().flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, None, hop)));
+    let sum: Vec<_> = sum.flatten().collect();
+    let each = all.iter().flat_map(|of| {
+        Hop::ALL.map(|hop| Latency::of(of, Some((&of.connection, &of.name)), hop))
+    });
+    sum.into_iter().chain(each.flatten()).collect()
+}
+
+#[derive(Serialize)]
+struct Slower<'a> {
+    mqtt_topic: String,
+    connection: &'a str,
+    route: &'a str,
+    kafka_topic: &'a str,
+    kafka_partition: i32,
+    kafka_offset: i64,
+    received_at: String,
+    device_us: Option<i64>,
+    routed_us: u32,
+    queue_us: u64,
+    kafka_us: u64,
+    total_us: u64,
+    ack_us: Option<u64>,
+    ack_reason: Option<&'static str>,
+}
+
+impl<'a> From<&'a Slow> for Slower<'a> {
+    fn from(slow: &'a Slow) -> Self {
+        let (ack_us, ack_reason) = match slow.ack {
+            AckTime::After(us) => (Some(us), None),
+            AckTime::None(why) => (None, Some(why.name())),
+        };
         Self {
-            connection: connection.to_string(),
-            route: route.name.to_string(),
-            mqtt_filter: route.mqtt_filter.to_string(),
-            stage,
-            count: percentiles.count,
-            p50_us: percentiles.p50_us,
-            p90_us: percentiles.p90_us,
-            p99_us: percentiles.p99_us,
-            p999_us: percentiles.p999_us,
+            mqtt_topic: shortened(&slow.mqtt_topic),
+            connection: &slow.connection,
+            route: &slow.route,
+            kafka_topic: &slow.kafka_topic,
+            kafka_partition: slow.kafka_partition,
+            kafka_offset: slow.kafka_offset,
+            received_at: rfc3339(slow.received_us),
+            device_us: slow.device_us,
+            routed_us: slow.routed_us,
+            queue_us: slow.queue_us,
+            kafka_us: slow.kafka_us,
+            total_us: slow.total_us,
+            ack_us,
+            ack_reason,
         }
     }
 }
 
 #[derive(Serialize)]
 struct DeadLetters<'a> {
-    route: &'a str,
+    /// `None`: no route made or refused it.
+    route: Option<&'a str>,
     reason: &'a str,
     count: u64,
+    what_to_do: &'static str,
+    document: String,
 }
 
 #[derive(Serialize)]
@@ -363,7 +428,7 @@ struct Restarts<'a> {
 struct Log<'a> {
     timing_records_dropped: u64,
     other_records_dropped: u64,
-    recent: &'a [Recent],
+    recent: Vec<Advised<&'a Recent>>,
 }
 
 #[derive(Serialize)]
@@ -390,9 +455,8 @@ impl<'a> Shown<'a> {
     fn of(status: &'a Status) -> Self {
         let counted = &status.counted;
         let connections = counted.connections.iter().enumerate();
-        let of_all = counted.connections.iter().zip(&status.connections);
         let dead_letters = status.dead_letters.iter();
-        let certificates = status.seen.certificates.iter();
+        let certificates = status.state.seen.certificates.iter();
         let reloads = ReloadOutcome::ALL.map(|outcome| {
             (outcome.name(), status.reloads.get(&outcome).copied().unwrap_or_default())
         });
@@ -406,10 +470,10 @@ impl<'a> Shown<'a> {
                 operating_system: std::env::consts::OS,
                 architecture: std::env::consts::ARCH,
             },
-            ready: status.not_ready.is_empty(),
-            alive: status.is_alive(),
-            reasons: status.not_ready.iter().map(Advice::of).collect(),
-            warnings: status.warnings.iter().map(Advice::of).collect(),
+            ready: status.state.not_ready.is_empty(),
+            alive: status.state.is_alive(),
+            reasons: advice(&status.state.not_ready),
+            warnings: advice(&status.state.warnings),
             identity: counted.sum().into(),
             rates: status.rates,
             connections: connections
@@ -417,24 +481,36 @@ impl<'a> Shown<'a> {
                 .collect(),
             kafka: Kafka::of(status),
             routes: routes(status),
-            latencies: of_all
-                .flat_map(|(counts, more)| latencies(&counts.name, &more.stages, &status.routes))
-                .map(Stage::from)
-                .collect(),
+            latencies: latencies(&status.latencies),
+            slowest: status.slowest.iter().map(Slower::from).collect(),
             dead_letters: dead_letters
-                .map(|((route, reason), count)| DeadLetters { route, reason, count: *count })
+                .map(|((route, reason), count)| DeadLetters {
+                    route: Some(&**route).filter(|route| !route.is_empty()),
+                    reason,
+                    count: *count,
+                    what_to_do: DEAD_LETTERS.what_to_do,
+                    document: format!("{OPERATIONS}#{}", DEAD_LETTERS.heading),
+                })
                 .collect(),
             restarts: counted
                 .restarts
                 .iter()
                 .map(|((actor, reason), count)| Restarts { actor, reason, count: *count })
                 .collect(),
-            last_restarts: &status.last_restarts,
+            last_restarts: status
+                .last_restarts
+                .iter()
+                .map(|restart| Advised::new(restart, of_restart()))
+                .collect(),
             reloads: reloads.into(),
             log: Log {
                 timing_records_dropped: status.timing_dropped,
                 other_records_dropped: status.records_dropped,
-                recent: &status.recent,
+                recent: status
+                    .recent
+                    .iter()
+                    .map(|recent| Advised::new(recent, of_event(recent.event())))
+                    .collect(),
             },
             certificates: certificates
                 .map(|it| Certificate {
@@ -444,7 +520,7 @@ impl<'a> Shown<'a> {
                 })
                 .collect(),
             process: status.process,
-            configuration: Pairs(&status.configured.keys),
+            configuration: Pairs(&status.state.configured.keys),
         }
     }
 }

@@ -325,7 +325,7 @@ mod tests {
             })
         };
         assert_eq!(told(&|metrics| metrics.set_holds(vec![hold.clone()])), [10, 33, 43]);
-        assert_eq!(told(&|metrics| metrics.count_restart("mqtt", "panic")), [10, 33, 43]);
+        assert_eq!(told(&|metrics| metrics.count_restart("mqtt", "panic", "")), [10, 33, 43]);
         let reconnects = |metrics: &Metrics| {
             metrics.connection(SourceId(0)).count_reconnect("refused");
         };
