@@ -16,6 +16,7 @@ use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::certificate_watch::CertificateWatch;
 use crate::config::Config;
 use crate::exit::{Cause, Exit, Failure, is_exhausted};
 use crate::http::{HttpServer, NotServed, Pages};
@@ -25,7 +26,9 @@ use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
 use crate::observe::status::Observer;
-use crate::observe::{Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics};
+use crate::observe::{
+    Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics,
+};
 use crate::reload::number_routes;
 use crate::reloader::{Reloader, Reloads};
 use crate::stage::{NextStage, SourceId};
@@ -47,6 +50,8 @@ struct Threads {
     http: Option<HttpServer>,
     /// Ends when it is dropped.
     _login: Option<LoginThread>,
+    /// The same.
+    _certificates: Option<CertificateWatch>,
 }
 
 /// Runs the bridge on this thread until `shutdown` completes and everything is drained, or until the
@@ -325,6 +330,10 @@ fn start(
     let probe = (http.is_some() || manager.is_some())
         .then(|| Probe::start(&config, &login, Arc::clone(&metrics)))
         .transpose()?;
+    let certificates = (http.is_some() || manager.is_some())
+        .then(|| CertificateWatch::start(&config, &metrics))
+        .transpose()?
+        .flatten();
     let arbiters = connections.iter().map(|_| Arbiter::try_new());
     let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
@@ -335,6 +344,8 @@ fn start(
     threads.extend(probe.as_ref().map(|it| WatchedThread::new("kafka-probe", it.finished())));
     threads
         .extend(login_thread.as_ref().map(|it| WatchedThread::new("kafka-login", it.finished())));
+    threads
+        .extend(certificates.as_ref().map(|it| WatchedThread::new("certificates", it.finished())));
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
         config.delivery.drain_deadline,
@@ -391,7 +402,14 @@ fn start(
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { arbiters, watchdog, probe, http, _login: login_thread })
+    Ok(Threads {
+        arbiters,
+        watchdog,
+        probe,
+        http,
+        _login: login_thread,
+        _certificates: certificates,
+    })
 }
 
 /// Logs what a person should know of the configuration before the start.

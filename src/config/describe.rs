@@ -46,9 +46,8 @@ impl Config {
             })
         });
         let properties = self.kafka.properties.iter();
-        let properties = properties.map(|(name, value)| {
-            (format!("{PROPERTIES}.{name}"), string(shown(name, value)))
-        });
+        let properties = properties
+            .map(|(name, value)| (format!("{PROPERTIES}.{name}"), string(shown(name, value))));
         keys.chain(properties).collect()
     }
 

@@ -62,9 +62,19 @@ impl Collector for Process {
                 .encode_counter::<NoLabelSet, _, u64>(&cpu_s, None)?;
         }
         let gauges: [(_, _, _, Option<f64>); 4] = [
-            ("resident_memory", "Memory that is not swapped out.", Some(&Unit::Bytes), self.resident_memory_bytes.map(|it| it as f64)),
+            (
+                "resident_memory",
+                "Memory that is not swapped out.",
+                Some(&Unit::Bytes),
+                self.resident_memory_bytes.map(|it| it as f64),
+            ),
             ("open_fds", "Open file handles.", None, self.open_fds.map(|it| it as f64)),
-            ("max_fds", "How many file handles it may open.", None, self.max_fds.map(|it| it as f64)),
+            (
+                "max_fds",
+                "How many file handles it may open.",
+                None,
+                self.max_fds.map(|it| it as f64),
+            ),
             ("start_time", "When it started, since the Unix epoch.", seconds, self.start_time_s),
         ];
         for (name, help, unit, value) in gauges {
@@ -177,7 +187,11 @@ impl Scrape {
     fn kafka(&self, to: &mut DescriptorEncoder<'_>) -> Result {
         let statistics = &self.0.kafka;
         for (name, help, value) in [
-            ("kafka_queue_messages", "Records in librdkafka that have no answer.", statistics.queue_messages),
+            (
+                "kafka_queue_messages",
+                "Records in librdkafka that have no answer.",
+                statistics.queue_messages,
+            ),
             ("kafka_queue_bytes", "Their bytes.", statistics.queue_bytes),
         ] {
             if let Some(value) = value {
@@ -220,8 +234,7 @@ impl Scrape {
         let mut family =
             to.encode_descriptor("certificate_expires", help, unit, MetricType::Gauge)?;
         for certificate in &self.0.state.seen.certificates {
-            let labels =
-                [("of", certificate.of.name()), ("connection", &*certificate.connection)];
+            let labels = [("of", certificate.of.name()), ("connection", &*certificate.connection)];
             family.encode_family(&labels)?.encode_gauge(&certificate.expires_in_s)?;
         }
         Ok(())
@@ -237,7 +250,8 @@ impl Scrape {
         let help = "Records that the log had no room for.";
         let mut family =
             to.encode_descriptor("log_records_dropped", help, None, MetricType::Counter)?;
-        for (kind, count) in [("timing", self.0.timing_dropped), ("other", self.0.records_dropped)] {
+        for (kind, count) in [("timing", self.0.timing_dropped), ("other", self.0.records_dropped)]
+        {
             counter(&mut family.encode_family(&[("kind", kind)])?, count)?;
         }
         let help = "Dead letters that are written, by the route that made or refused them.";

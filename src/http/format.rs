@@ -24,9 +24,7 @@ impl Format {
     pub(super) fn content_type(self) -> &'static str {
         match self {
             Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => {
-                "application/openmetrics-text; version=1.0.0; charset=utf-8"
-            }
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         }
     }
 }
@@ -54,7 +52,10 @@ pub(super) fn classic(text: &str) -> String {
         };
         if comment.starts_with("HELP ") {
             // Its name depends on the kind, which comes behind it.
-            help = comment.strip_prefix("HELP ").and_then(|it| it.split_once(' ')).map_or("", |it| it.1);
+            help = comment
+                .strip_prefix("HELP ")
+                .and_then(|it| it.split_once(' '))
+                .map_or("", |it| it.1);
         } else if let Some((name, kind)) =
             comment.strip_prefix("TYPE ").and_then(|it| it.split_once(' '))
         {

@@ -213,6 +213,7 @@ impl Output for Commands<'_> {
         match Producer::start(self.config, self.login, (epoch, path), actor, self.log) {
             Ok(producer) => {
                 *self.producers.of(path) = Some(producer);
+                self.metrics.health().kafka_statistics().forget(path.name());
                 self.teller.started();
                 true
             }
@@ -418,6 +419,10 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
         match mail.event {
             Event::Reports => self.handle_reports(mail.path, ctx),
             Event::Reached => self.deliver(ctx, |delivery, out| delivery.reached(out)),
+            Event::Statistics(client, told) => {
+                let statistics = self.metrics.health().kafka_statistics();
+                statistics.set((mail.path.name(), client), *told);
+            }
             Event::LeaderLost => self.delivery.leader_lost(),
             Event::Trouble { code, detail } => self.trouble(mail.path, code, &detail, ctx),
             Event::PollThreadEnded { panic } => {

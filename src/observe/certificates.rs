@@ -1,5 +1,4 @@
-//! Until when certificates are valid, as far as the bridge sees them: its own from their files, those of brokers
-//! from the last handshake.
+//! Until when the bridge's own certificates are valid.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,12 +12,8 @@ const DAY_S: i64 = 86_400;
 /// Whose certificate it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CertificateOf {
-    /// The MQTT broker's, of one connection.
-    MqttBroker,
     /// The bridge's own for one MQTT connection.
     MqttClient,
-    /// Of a Kafka broker: the one that ends first.
-    KafkaBroker,
     /// The bridge's own for Kafka.
     KafkaClient,
     /// The bridge's own for its pages.
@@ -29,9 +24,7 @@ impl CertificateOf {
     /// The label of metrics, and the word in `/status.json`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::MqttBroker => "mqtt_broker",
             Self::MqttClient => "mqtt_client",
-            Self::KafkaBroker => "kafka_broker",
             Self::KafkaClient => "kafka_client",
             Self::Http => "http",
         }
@@ -40,10 +33,8 @@ impl CertificateOf {
     /// For a sentence.
     fn noun(self) -> &'static str {
         match self {
-            Self::MqttBroker => "the MQTT broker's certificate",
             Self::MqttClient => "the bridge's certificate for MQTT (mqtt.tls.cert_file)",
-            Self::KafkaBroker => "a Kafka broker's certificate",
-            Self::KafkaClient => "the bridge's certificate for Kafka",
+            Self::KafkaClient => "the bridge's certificate for Kafka (ssl.certificate.location)",
             Self::Http => "the certificate of the bridge's pages (http.cert_file)",
         }
     }
@@ -51,8 +42,8 @@ impl CertificateOf {
     /// Which part of the bridge it belongs to.
     pub(super) fn component(self) -> &'static str {
         match self {
-            Self::MqttBroker | Self::MqttClient => "mqtt",
-            Self::KafkaBroker | Self::KafkaClient => "kafka",
+            Self::MqttClient => "mqtt",
+            Self::KafkaClient => "kafka",
             Self::Http => "bridge",
         }
     }
@@ -101,11 +92,12 @@ impl Certificates {
     /// All of them, at so many seconds after the Unix epoch.
     pub(super) fn at(&self, now_s: i64) -> Vec<Certificate> {
         let known = self.0.lock();
-        let seen = |((of, connection), ends_at_s): (&(CertificateOf, Arc<str>), &i64)| Certificate {
-            of: *of,
-            connection: Arc::clone(connection),
-            expires_in_s: ends_at_s.saturating_sub(now_s),
-        };
+        let seen =
+            |((of, connection), ends_at_s): (&(CertificateOf, Arc<str>), &i64)| Certificate {
+                of: *of,
+                connection: Arc::clone(connection),
+                expires_in_s: ends_at_s.saturating_sub(now_s),
+            };
         known.iter().map(seen).collect()
     }
 }
@@ -120,16 +112,26 @@ mod tests {
         let connection: Arc<str> = "east".into();
         for (left, said) in [
             (14 * DAY_S, None),
-            (14 * DAY_S - 1, Some("the MQTT broker's certificate expires in 13 days")),
-            (DAY_S - 1, Some("the MQTT broker's certificate expires within a day")),
-            (-1, Some("the MQTT broker's certificate has expired")),
-            (i64::MIN, Some("the MQTT broker's certificate has expired")),
+            (
+                14 * DAY_S - 1,
+                Some("the bridge's certificate for MQTT (mqtt.tls.cert_file) expires in 13 days"),
+            ),
+            (
+                DAY_S - 1,
+                Some("the bridge's certificate for MQTT (mqtt.tls.cert_file) expires within a day"),
+            ),
+            (-1, Some("the bridge's certificate for MQTT (mqtt.tls.cert_file) has expired")),
+            (i64::MIN, Some("the bridge's certificate for MQTT (mqtt.tls.cert_file) has expired")),
         ] {
-            certificates.set(CertificateOf::MqttBroker, &connection, Some(left.saturating_add(1000)));
+            certificates.set(
+                CertificateOf::MqttClient,
+                &connection,
+                Some(left.saturating_add(1000)),
+            );
             let seen = certificates.at(1000);
             assert_eq!(seen[0].warning().as_deref(), said, "{left}");
         }
-        certificates.set(CertificateOf::MqttBroker, &connection, None);
+        certificates.set(CertificateOf::MqttClient, &connection, None);
         assert_eq!(certificates.at(0), []);
     }
 }

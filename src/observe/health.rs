@@ -753,9 +753,9 @@ mod tests {
             expires_in_s,
         };
         seen.certificates = vec![
-            certificate(CertificateOf::MqttBroker, "mqtt", 3 * 86_400),
-            certificate(CertificateOf::MqttClient, "mqtt", 100 * 86_400),
-            certificate(CertificateOf::KafkaBroker, "", -5),
+            certificate(CertificateOf::MqttClient, "mqtt", 3 * 86_400),
+            certificate(CertificateOf::MqttClient, "mqtt", 14 * 86_400),
+            certificate(CertificateOf::KafkaClient, "", -5),
             certificate(CertificateOf::Http, "", 5),
         ];
         let warnings = warnings(&seen);
@@ -763,8 +763,10 @@ mod tests {
         assert_eq!(
             told,
             [
-                "mqtt: certificate_expires: the MQTT broker's certificate expires in 3 days",
-                "kafka: certificate_expires: a Kafka broker's certificate has expired",
+                "mqtt: certificate_expires: the bridge's certificate for MQTT (mqtt.tls.cert_file) \
+                 expires in 3 days",
+                "kafka: certificate_expires: the bridge's certificate for Kafka \
+                 (ssl.certificate.location) has expired",
                 "bridge: certificate_expires: the certificate of the bridge's pages \
                  (http.cert_file) expires within a day",
             ]

@@ -506,8 +506,7 @@ impl Metrics {
         let of = |connection: &ConnectionMetrics| {
             let name = Arc::clone(&connection.name);
             let hops = connection.latencies.hops(period);
-            hops.into_iter()
-                .map(move |(route, hops)| (name.clone(), route, hops))
+            hops.into_iter().map(move |(route, hops)| (name.clone(), route, hops))
         };
         let all = self.connections.iter().flat_map(of);
         let named = all.map(|(connection, route, hops)| RouteLatencies {

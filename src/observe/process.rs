@@ -26,7 +26,8 @@ pub struct Process {
 impl Process {
     /// As it is now.
     pub fn now() -> Self {
-        let read = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        let read =
+            |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         let stat = read("stat");
         let open = fs::read_dir("/proc/self/fd").map(Iterator::count).ok();
         // The handle of the directory itself is gone again.

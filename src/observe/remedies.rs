@@ -18,7 +18,10 @@ pub const DEAD_LETTERS: Remedy = under("dead-letters-grow");
 /// About this reason or warning of `/readyz`.
 pub fn remedy(reason: &str) -> Remedy {
     let row = REASONS.iter().find(|(known, ..)| *known == reason);
-    row.map_or_else(|| under("not-ready"), |(_, heading, what_to_do)| Remedy { heading, what_to_do })
+    row.map_or_else(
+        || under("not-ready"),
+        |(_, heading, what_to_do)| Remedy { heading, what_to_do },
+    )
 }
 
 /// About a warning of the log, by the name of its event.

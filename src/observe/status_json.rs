@@ -11,9 +11,9 @@ use super::happened::{Loss, Restart, Session};
 use super::health::{
     ConnectionHealth, HeldPlace, KafkaHealth, Reason, Subscription, TopicTrouble, Wanted,
 };
+use super::hops::{Hop, Percentiles, RouteLatencies};
 use super::kafka_statistics::BrokerStatistics;
 use super::metrics::{Conservation, ReloadOutcome};
-use super::hops::{Hop, Percentiles, RouteLatencies};
 use super::process::Process;
 use super::rates::Rates;
 use super::recent::{Recent, shortened};
@@ -358,9 +358,9 @@ fn latencies(all: &[RouteLatencies]) -> Vec<Latency<'_>> {
     }
     let sum = sum.iter().flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, None, hop)));
     let sum: Vec<_> = sum.flatten().collect();
-    let each = all.iter().flat_map(|of| {
-        Hop::ALL.map(|hop| Latency::of(of, Some((&of.connection, &of.name)), hop))
-    });
+    let each = all
+        .iter()
+        .flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, Some((&of.connection, &of.name)), hop)));
     sum.into_iter().chain(each.flatten()).collect()
 }
 
