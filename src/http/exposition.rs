@@ -402,111 +402,118 @@ fn histogram_of(metric: &mut MetricEncoder<'_>, histogram: &StageHistogram) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::route::note::DropReason;
+    use crate::observe::status_fixture::observer_of;
 
-    fn scrape() -> Scrape {
-        let mut histogram = StageHistogram::default();
-        histogram.counts[1] = 2;
-        histogram.counts[BOUNDS_US.len()] = 1;
-        histogram.sum_us = 700_000_900;
-        let connection = |name: &str, received, stages| Connection {
-            name: name.into(),
-            connected: received > 0,
-            counted: Conservation { received, delivered: received, ..Default::default() },
-            reconnects: [("keep_alive", 2)].into(),
-            stages,
-        };
-        let route = |name: &str, mqtt_filter: &str| RouteName {
-            name: name.into(),
-            mqtt_filter: mqtt_filter.into(),
-        };
-        let stages = Stages {
-            // The last one is a route that was let go.
-            produced: [(RouteId(1), histogram), (RouteId(7), histogram)].into(),
-            delivered: [(RouteId(0), histogram), (RouteId(1), histogram)].into(),
-            ..Stages::default()
-        };
-        Scrape {
-            connections: vec![
-                connection("east", 6, stages),
-                connection("west", 0, Stages::default()),
-            ],
-            restarts: [(("kafka".into(), "panic"), 3)].into(),
-            routes: [(0, route("other", "other/#")), (1, route("a", "a/\"b\\/#"))]
-                .map(|(id, route)| (RouteId(id), route))
-                .into(),
-            notes: [
-                (("a/#".into(), Note::Dropped(DropReason::KeepIf)), 5),
-                (("a/#".into(), Note::TimestampFellBack), 7),
-            ]
-            .into(),
-            clocks_ahead_s: [("a".into(), 0.25)].into(),
-            held: [("t".to_owned(), true)].into(),
-            not_ready: ["draining"].into(),
-            warnings: ["reload_failed"].into(),
-            reloads: [(ReloadOutcome::Refused, 3)].into(),
-            timing_dropped: 4,
-            records_dropped: 0,
-            uptime_s: 1.5,
-        }
-    }
+    /// Of the configuration, with what has to be escaped.
+    const NAME: &str = "a/\"b\\/#";
 
-    fn text() -> String {
-        write(scrape()).expect("a String takes everything")
+    fn text(format: Format) -> String {
+        write(observer_of(NAME).status(), format).expect("a String takes everything")
     }
 
     #[test]
     fn every_family_is_in_the_text_with_its_labels_escaped() {
-        let text = text();
+        let text = text(Format::OpenMetrics);
         for line in [
-            r#"received_total{connection="east"} 6"#,
-            r#"delivered_total{connection="west"} 0"#,
-            r#"in_flight{connection="east"} 0"#,
-            r#"records_delivered_total{connection="east"} 6"#,
-            r#"records_delivered_total{connection="west"} 0"#,
-            r#"mqtt_reconnects_total{connection="west",reason="keep_alive"} 2"#,
-            r#"mqtt_connected{connection="east"} 1"#,
-            r#"mqtt_connected{connection="west"} 0"#,
-            "restarts_total{actor=\"kafka\",reason=\"panic\"} 3",
-            "route_dropped_total{route=\"a/#\",reason=\"keep_if\"} 5",
-            "route_notes_total{route=\"a/#\",note=\"timestamp_fell_back\"} 7",
-            "log_records_dropped_total{kind=\"timing\"} 4",
+            r#"received_total{connection="mqtt"} 21"#,
+            r#"delivered_total{connection="mqtt"} 5"#,
+            r#"in_flight{connection="mqtt"} 7"#,
+            r#"records_delivered_total{connection="mqtt"} 10"#,
+            r#"received_bytes_total{connection="mqtt"} 1900"#,
+            r#"delivered_bytes_total{route="a/\"b\\/#",connection="mqtt"} 500"#,
+            r#"window_bytes{connection="mqtt"} 800"#,
+            r#"mqtt_reconnects_total{connection="mqtt",reason="keep_alive"} 1"#,
+            r#"mqtt_connected{connection="mqtt"} 1"#,
+            r#"kafka_queue_messages 3"#,
+            r#"kafka_queue_bytes 300"#,
+            r#"kafka_broker_connected{broker="1"} 1"#,
+            r#"kafka_round_trip_seconds{broker="1",statistic="average"} 0.001"#,
+            r#"kafka_round_trip_seconds{broker="1",statistic="p99"} 0.002"#,
+            r#"kafka_throttle_seconds{broker="1"} 0.007"#,
+            r#"restarts_total{actor="kafka",reason="panic"} 1"#,
+            r#"dead_letters_total{route="a/\"b\\/#",reason="value_missing"} 1"#,
+            r#"dead_letters_total{route="",reason="no_route"} 1"#,
+            r#"route_dropped_total{route="a/\"b\\/#",reason="keep_if"} 3"#,
+            r#"route_notes_total{route="a/\"b\\/#",note="timestamp_fell_back"} 2"#,
+            r#"log_records_dropped_total{kind="timing"} 0"#,
             "ready 0",
-            "not_ready{reason=\"draining\"} 1",
-            "not_ready{reason=\"kafka_unreachable\"} 0",
-            "warning{reason=\"reload_failed\"} 1",
-            "warning{reason=\"insecure\"} 0",
-            "reloads_total{outcome=\"refused\"} 3",
-            "reloads_total{outcome=\"applied\"} 0",
-            "held{kafka_topic=\"t\"} 1",
-            "device_clock_ahead_seconds{route=\"a\"} 0.25",
-            "uptime_seconds 1.5",
-            r#"stage_seconds_bucket{le="0.0005",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
-            r#"stage_seconds_bucket{le="600.0",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 2"#,
-            r#"stage_seconds_bucket{le="+Inf",stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 3"#,
-            r#"stage_seconds_sum{stage="produced",route="a",mqtt_filter="a/\"b\\/#",connection="east"} 700.0009"#,
+            r#"not_ready{reason="kafka_topic_held"} 1"#,
+            r#"not_ready{reason="kafka_unreachable"} 0"#,
+            r#"warning{reason="certificate_expires"} 1"#,
+            r#"warning{reason="reload_failed"} 0"#,
+            r#"reloads_total{outcome="refused"} 0"#,
+            r#"reloads_total{outcome="applied"} 1"#,
+            r#"held{kafka_topic="held"} 1"#,
+            r#"device_clock_ahead_seconds{route="a/\"b\\/#"} 0.25"#,
+            r#"stage_seconds_bucket{le="0.00025",stage="produced",route="a/\"b\\/#",mqtt_filter="a/\"b\\/#",connection="mqtt"} 5"#,
+            r#"stage_seconds_bucket{le="+Inf",stage="produced",route="a/\"b\\/#",mqtt_filter="a/\"b\\/#",connection="mqtt"} 5"#,
+            r#"stage_seconds_sum{stage="routed",route="a/\"b\\/#",mqtt_filter="a/\"b\\/#",connection="mqtt"} 0.000045"#,
         ] {
             assert!(text.contains(&format!("\n{PREFIX}_{line}\n")), "{line} is not in\n{text}");
         }
+        for name in
+            ["process_cpu_seconds_total ", "process_resident_memory_bytes ", "process_open_fds "]
+        {
+            assert!(text.contains(&format!("\n{name}")), "{name} is not in\n{text}");
+        }
+        assert!(
+            text.contains("certificate_expires_seconds{of=\"http\",connection=\"\"} 25"),
+            "{text}"
+        );
         assert!(text.ends_with("\n# EOF\n"), "{text}");
-        let other = r#"stage_seconds_count{stage="produced",route="other",mqtt_filter="other/#""#;
-        assert!(!text.contains(other), "no message of that route came on this connection: {text}");
+        let other = r#"stage_seconds_count{stage="routed",route="gone""#;
+        assert!(!text.contains(other), "nothing was routed by it: {text}");
+    }
+
+    /// What both formats say is the same, but for the comments.
+    #[test]
+    fn the_older_format_has_the_same_samples_and_a_type_for_each() {
+        let [new, old] = [Format::OpenMetrics, Format::Classic].map(text);
+        let names = |text: &str| {
+            let samples = text.lines().filter(|line| !line.starts_with('#'));
+            let name = |line: &str| line.rsplit_once(' ').expect("a value").0.to_owned();
+            samples.map(name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&new), names(&old));
+        let types: Vec<_> = old.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        for sample in names(&old) {
+            let name = sample.split('{').next().expect("a name");
+            let is_of = |line: &&&str| {
+                line.split_once(' ').is_some_and(|(family, kind)| match kind {
+                    "histogram" => name
+                        .strip_prefix(family)
+                        .is_some_and(|it| ["_bucket", "_sum", "_count"].contains(&it)),
+                    "counter" | "gauge" => family == name,
+                    other => panic!("{other}"),
+                })
+            };
+            assert_eq!(types.iter().filter(is_of).count(), 1, "{sample}");
+        }
+        assert!(!old.contains("# EOF") && !old.contains("# UNIT"), "{old}");
     }
 
     #[test]
-    fn every_family_is_documented() {
-        let text = text();
+    fn every_family_is_documented_and_no_other_is() {
+        let text = text(Format::OpenMetrics);
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/observability.md");
         let document = std::fs::read_to_string(path).expect("docs/observability.md");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut known = Vec::new();
         for (name, kind) in types.filter_map(|line| line.split_once(' ')) {
-            let name = name.strip_prefix("mqtt_kafka_bridge_").expect("the prefix");
+            let name = name.strip_prefix("mqtt_kafka_bridge_").unwrap_or(name);
             let suffix = match kind {
                 "counter" => "_total",
                 "info" => "_info",
                 _ => "",
             };
-            assert!(document.contains(&format!("| `{name}{suffix}` |")), "{name} is not explained");
+            known.push(format!("{name}{suffix}"));
         }
+        let (_, section) = document.split_once("\n## Metrics\n").expect("a section");
+        let (section, _) = section.split_once("\n## ").expect("another behind it");
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let mut documented: Vec<_> = rows.map(|(name, _)| name.to_owned()).collect();
+        known.sort();
+        documented.sort();
+        assert_eq!(known, documented);
     }
 }

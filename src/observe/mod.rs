@@ -33,6 +33,8 @@ pub mod diagnosis;
 #[cfg(test)]
 pub(crate) mod test_support;
 #[cfg(test)]
+pub(crate) mod status_fixture;
+#[cfg(test)]
 mod log_lines_tests;
 
 pub use diagnosis::Diagnosis;
