@@ -18,8 +18,8 @@ mod assets;
 mod documents;
 mod markdown;
 mod events;
-mod interim;
 mod exposition;
+mod format;
 pub mod check;
 #[cfg(test)]
 mod tests;

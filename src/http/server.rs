@@ -17,6 +17,7 @@ use super::access::{Access, LOGIN};
 use super::assets::{self, Asset};
 use super::documents;
 use super::events::{Events, WATCHERS_MAX};
+use super::format::Format;
 use super::gate::{self, Gate};
 use super::limit;
 use super::pages::{Page, Pages};
@@ -70,12 +71,12 @@ impl HttpServer {
             rt::System::with_tokio_rt(|| runtime).block_on(async move {
                 match bind(address, access, &files, &pages) {
                     Ok((address, server)) => {
-                        rt::spawn(files.renew(pages.logging.logger()));
+                        rt::spawn(files.renew(pages.logging().logger()));
                         // The caller of `start` waits for this.
                         let _ = tell.send(Ok((address, server.handle())));
                         // SupervisorActor notices the thread's end, whatever the reason.
                         if let Err(error) = server.await {
-                            error!(pages.logging.logger(), "http server ended"; events::HTTP_SERVER_ENDED,
+                            error!(pages.logging().logger(), "http server ended"; events::HTTP_SERVER_ENDED,
                                 keys::COMPONENT => "http", keys::ERROR => %error);
                         }
                     }
@@ -134,6 +135,10 @@ fn events(pages: &Arc<Pages>) -> Arc<Events> {
     Events::of(move || pages.snapshot())
 }
 
+fn response(Page { status, content_type, body }: Page) -> HttpResponse {
+    HttpResponse::build(status).content_type(content_type).body(body)
+}
+
 fn bind(
     address: SocketAddr,
     access: Access,
@@ -141,23 +146,24 @@ fn bind(
     pages: &Arc<Pages>,
 ) -> io::Result<(SocketAddr, Server)> {
     let acceptor = files.certificate().map(Certificate::acceptor).transpose()?;
-    let log = pages.logging.logger();
+    let log = pages.logging().logger();
     let gate = Gate::new(access, files.logins(), acceptor.is_some(), &log);
     let (gate, pages) = (Arc::new(gate), Arc::clone(pages));
     let events = events(&pages);
     let app = move || {
         let serve = |path, page: fn(&Pages) -> Page| {
             let pages = Arc::clone(&pages);
-            let answer = move || {
-                let Page { status, content_type, body } = page(&pages);
-                let response = HttpResponse::build(status).content_type(content_type).body(body);
-                std::future::ready(response)
-            };
+            let answer = move || std::future::ready(response(page(&pages)));
             // Other methods get 405.
             web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
         };
         let events = Arc::clone(&events);
         let watch = move |request: HttpRequest| std::future::ready(events.answer(&request));
+        let scraped = Arc::clone(&pages);
+        let scrape = move |request: HttpRequest| {
+            let format = Format::of(request.headers());
+            std::future::ready(response(scraped.metrics(format)))
+        };
         let gate = Arc::clone(&gate);
         let [asking, logging_in] = [(); 2].map(|()| Arc::clone(&gate));
         let ask = move || std::future::ready(asking.show_form());
@@ -172,8 +178,12 @@ fn bind(
             .service(web::resource("/events").route(web::get().to(watch)))
             .service(serve("/livez", Pages::livez))
             .service(serve("/readyz", Pages::readyz))
-            .service(serve("/metrics", Pages::metrics))
             .service(serve("/status.json", Pages::status))
+            .service(
+                web::resource("/metrics")
+                    .route(web::get().to(scrape.clone()))
+                    .route(web::head().to(scrape)),
+            )
             .service(
                 web::resource(LOGIN)
                     .route(web::get().to(ask.clone()))

@@ -16,6 +16,7 @@ use super::server::CONNECTIONS_MAX;
 use super::{HttpServer, NotServed, Pages, check};
 use crate::config::{Config, HttpConfig};
 use crate::observe::Metrics;
+use crate::observe::status::Observer;
 use crate::observe::test_support::{Lines, PATIENCE, json_log};
 use crate::pki::{Authority, Wish};
 use crate::supervisor::Readiness;
@@ -52,7 +53,7 @@ impl Served {
     fn serve_metrics(config: &Config, metrics: Metrics) -> (Result<HttpServer, NotServed>, Lines) {
         let (logging, lines) = json_log();
         let readiness = Readiness::new(config, Arc::new(metrics), Vec::new());
-        let pages = Pages::new(config, Arc::new(readiness), logging);
+        let pages = Pages::new(Arc::new(Observer::new(Arc::new(readiness), logging)));
         let address = config.http.listen.expect("an address");
         (HttpServer::start(address, &config.http, Arc::new(pages)), lines)
     }

@@ -87,7 +87,11 @@ impl Probe {
         let ask = move |stop: &Stop| {
             loop {
                 client.renew(&current.get());
-                metrics.health().set_kafka(client.ask());
+                let (health, partitions) = client.ask();
+                metrics.health().set_kafka(health);
+                if let Some(partitions) = partitions {
+                    metrics.health().set_partitions(partitions);
+                }
                 if stop.wait(PAUSE) {
                     return;
                 }
@@ -228,8 +232,8 @@ impl Client {
         &self.inner
     }
 
-    /// One question and what came of it.
-    pub(super) fn ask(&self) -> KafkaHealth {
+    /// One question and what came of it; and how many partitions the Kafka topics have, if there was an answer.
+    pub(super) fn ask(&self) -> (KafkaHealth, Option<BTreeMap<String, usize>>) {
         let answer = self.inner.metadata(ANSWER_WITHIN);
         // Nothing else empties the queue, and it has no bound.
         self.listen(if answer.is_ok() { Duration::ZERO } else { EVENTS_WITHIN });
@@ -243,14 +247,14 @@ impl Client {
                 let mut troubles: BTreeMap<_, _> = troubles.collect();
                 self.ask_leaders(leaders(&metadata), &mut troubles);
                 self.errors.trouble.take();
-                KafkaHealth::Reachable(troubles)
+                (KafkaHealth::Reachable(troubles), Some(partitions(&metadata)))
             }
             Err(code) => {
                 self.inner.remind_of_brokers(&self.brokers);
                 let trouble = self.errors.trouble.borrow();
                 // Without a token nobody connects, and nobody says why.
                 if let Some(detail) = self.login.trouble() {
-                    return KafkaHealth::Unreachable { authentication: true, detail };
+                    return (KafkaHealth::Unreachable { authentication: true, detail }, None);
                 }
                 let found = match code {
                     TIMED_OUT => format!("no answer within {} s", ANSWER_WITHIN.as_secs()),
@@ -263,7 +267,7 @@ impl Client {
                     [likely.map(ToString::to_string), Some(found), trouble.heard().cloned()];
                 let detail = detail.into_iter().flatten().collect::<Vec<_>>().join("; ");
                 let authentication = trouble.authentication || code == classify::AUTHENTICATION;
-                KafkaHealth::Unreachable { authentication, detail }
+                (KafkaHealth::Unreachable { authentication, detail }, None)
             }
         }
     }
@@ -337,6 +341,12 @@ fn leaders(metadata: &Metadata) -> Vec<Leader<'_>> {
     metadata.brokers.iter().map(|(id, address)| (id, &**address)).filter_map(leader).collect()
 }
 
+/// How many partitions each Kafka topic that is there has.
+fn partitions(metadata: &Metadata) -> BTreeMap<String, usize> {
+    let there = metadata.kafka_topics.iter().filter(|it| !it.leaders.is_empty());
+    there.map(|it| (it.name.clone(), it.leaders.len())).collect()
+}
+
 /// What the error code of a Kafka topic, or a partition without a leader, means.
 fn trouble(kafka_topic: &KafkaTopicMetadata) -> Option<TopicTrouble> {
     let leaderless = kafka_topic.leaders.iter().find(|(_, leader)| *leader < 0);
@@ -368,7 +378,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         let before = client.inner.queued();
-        assert!(matches!(client.ask(), KafkaHealth::Unreachable { .. }));
+        assert!(matches!(client.ask(), (KafkaHealth::Unreachable { .. }, None)));
         assert!(client.inner.queued() < before, "{} of {before}", client.inner.queued());
     }
 }

@@ -122,10 +122,10 @@ pub fn visit(config: &Arc<Config>) -> Result<Visit, String> {
     let log = Logger::root(Discard, o!());
     let _thread = LoginThread::start(&login, &log).map_err(|error| error.to_string())?;
     let client = Client::new(config, &login).map_err(|error| error.to_string())?;
-    let mut health = client.ask();
+    let (mut health, _) = client.ask();
     for _ in 1..ATTEMPTS {
         if matches!(health, KafkaHealth::Unreachable { .. }) {
-            health = client.ask();
+            (health, _) = client.ask();
         }
     }
     let troubles = match health {
