@@ -13,6 +13,7 @@ pub(super) const START: &str = r#"<!doctype html>
 <li><a href="/readyz">ready?</a>
 <li><a href="/livez">alive?</a>
 <li><a href="/metrics">metrics</a>
+<li><a href="/status.json">all that can be shown, as JSON</a>
 </ul>
 </html>
 "#;
