@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::exposition;
 use super::format::Format;
 use super::html;
-use crate::observe::Logging;
 use crate::observe::health::Reason;
 use crate::observe::status::{Observer, State};
+use crate::observe::{Logging, status_json};
 
 const JSON: &str = "application/json";
 
@@ -77,7 +77,7 @@ impl Pages {
 
     /// `/status.json`
     pub(super) fn status(&self) -> Page {
-        let body = self.observer.status().to_json() + "\n";
+        let body = status_json::write(&self.observer.status()) + "\n";
         Page { status: StatusCode::OK, content_type: JSON, body }
     }
 

@@ -33,7 +33,8 @@ pub(super) const SCHEMA_VERSION: u32 = 1;
 /// Where what to do is explained.
 const OPERATIONS: &str = "docs/operations.md";
 
-pub(super) fn write(status: &Status) -> String {
+/// The whole document, on one line.
+pub fn write(status: &Status) -> String {
     // Only a map whose keys are no text could fail.
     let text = serde_json::to_string(&Shown::of(status)).unwrap_or_default();
     if text.is_ascii() {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use super::super::status_fixture::observer_of;
-use super::super::status_json::SCHEMA_VERSION;
+use super::super::status_json::{self, SCHEMA_VERSION};
 use super::super::test_support::json_log;
 use super::*;
 use crate::config::Config;
@@ -19,7 +19,7 @@ fn observer() -> Observer {
 }
 
 fn shown(observer: &Observer) -> Value {
-    let text = observer.status().to_json();
+    let text = status_json::write(&observer.status());
     assert!(!text.contains(['\n', '\u{1b}', '\u{202e}', '\0']), "{text}");
     serde_json::from_str(&text).expect("JSON")
 }
@@ -217,7 +217,7 @@ fn every_snapshot_balances_while_the_counts_change() {
         for taken in 0.. {
             let status = observer.status();
             let balanced = status.counted.connections.iter().all(|it| it.counted.balances());
-            let seen: Value = serde_json::from_str(&status.to_json()).expect("JSON");
+            let seen: Value = serde_json::from_str(&status_json::write(&status)).expect("JSON");
             let identity = |of: &Value| {
                 let term = |name: &str| of[name].as_u64().expect("a count");
                 let terms = ["delivered", "dead_lettered", "filtered", "shed", "in_flight"];
