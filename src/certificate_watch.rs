@@ -100,15 +100,16 @@ mod tests {
         let days = || {
             look(&files, metrics.health().certificates());
             let seen = metrics.snapshot(Vec::new()).certificates;
-            let days =
-                seen.iter().map(|it| (it.of, it.connection.to_string(), it.expires_in_s / 86_400));
+            let days = seen
+                .iter()
+                .map(|it| (it.of, it.connection.to_string(), (it.expires_in_s + 3_600) / 86_400));
             days.collect::<Vec<_>>()
         };
         let (mqtt, kafka) = (CertificateOf::MqttClient, CertificateOf::KafkaClient);
         let expected = |days| [(mqtt, "mqtt".to_owned(), days), (kafka, String::new(), days)];
-        assert_eq!(days(), expected(4));
+        assert_eq!(days(), expected(5));
         write(30);
-        assert_eq!(days(), expected(29));
+        assert_eq!(days(), expected(30));
         std::fs::remove_file(&file).expect("it was there");
         assert_eq!(days(), []);
     }

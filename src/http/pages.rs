@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::exposition;
 use super::format::Format;
-use crate::observe::Logging;
 use crate::observe::health::Reason;
 use crate::observe::status::{Observer, State};
+use crate::observe::{Logging, status_json};
 
 const JSON: &str = "application/json";
 
@@ -76,7 +76,7 @@ impl Pages {
 
     /// What the status page shows, as JSON.
     pub(super) fn snapshot(&self) -> String {
-        self.observer.status().to_json()
+        status_json::write(&self.observer.status())
     }
 
     /// `/metrics`

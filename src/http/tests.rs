@@ -144,6 +144,7 @@ fn every_answer_has_the_headers_that_protect_it() {
         ("/livez", 200),
         ("/readyz", 503),
         ("/metrics", 200),
+        ("/status.json", 200),
         ("/else", 404),
         ("/page/main.js", 200),
         ("/page/none", 404),
@@ -159,9 +160,21 @@ fn every_answer_has_the_headers_that_protect_it() {
         assert!(policy.contains("default-src 'none'"), "{path}: {policy}");
     }
     let start = served.get("/", "").body;
-    for path in ["/readyz", "/livez", "/metrics"] {
+    for path in ["/readyz", "/livez", "/metrics", "/status.json"] {
         assert!(start.contains(&format!("href=\"{path}\"")), "{start}");
     }
+}
+
+#[test]
+fn metrics_come_in_the_format_that_a_client_names_and_else_in_the_older_one() {
+    let served = Served::start(|_| {});
+    let classic = served.get("/metrics", "Accept: text/plain, */*\r\n");
+    assert_eq!(classic.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(classic.body.contains("\n# TYPE mqtt_kafka_bridge_received_total counter\n"));
+    let new = served.get("/metrics", "Accept: application/openmetrics-text\r\n");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(new.header("content-type"), Some(kind));
+    assert!(new.body.ends_with("# EOF\n"), "{}", new.body);
 }
 
 #[test]
@@ -199,7 +212,9 @@ fn other_methods_change_nothing_and_are_refused() {
         Served::start(|http| http.token_file = Some(file(directory.path(), "token", TOKEN)));
     let head = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0");
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
-        for path in ["/", "/livez", "/readyz", "/metrics", "/events", "/page/main.js"] {
+        for path in
+            ["/", "/livez", "/readyz", "/metrics", "/status.json", "/events", "/page/main.js"]
+        {
             let status = served.raw(&format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n")).status;
             assert!(status == 405 || status == 400, "{method} {path}: {status}");
         }
@@ -217,7 +232,15 @@ fn off_loopback_without_a_token_only_probes_are_served() {
     let listen = "0.0.0.0:0".parse().expect("legal");
     let served = Served::start(|http| http.listen = Some(listen));
     assert_eq!(served.get("/livez", "").status, 200);
-    for path in ["/", "/metrics", "/events", "/page/main.js", "/docs/operations.md", "/else"] {
+    for path in [
+        "/",
+        "/metrics",
+        "/status.json",
+        "/events",
+        "/page/main.js",
+        "/docs/operations.md",
+        "/else",
+    ] {
         let answer = served.get(path, "");
         assert_eq!(answer.status, 403, "{path}");
         assert!(answer.body.contains("http.token_file"), "{answer:?}");
@@ -230,6 +253,7 @@ fn off_loopback_without_a_token_only_probes_are_served() {
     });
     assert_eq!(open.get("/metrics", "").status, 200);
     assert_eq!(open.get("/", "").status, 403);
+    assert_eq!(open.get("/status.json", "").status, 403);
 }
 
 #[test]
@@ -241,6 +265,11 @@ fn with_a_token_a_page_is_served_to_who_knows_it_by_header_or_by_cookie() {
     let answer = served.get("/metrics", "");
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
     assert!(!answer.body.contains("<form"), "{answer:?}");
+    assert_eq!(served.get("/status.json", "").status, 401);
+    assert_eq!(
+        served.get("/status.json", &format!("Authorization: Bearer {TOKEN}\r\n")).status,
+        200
+    );
     let answer = served.get("/", "Accept: text/html,*/*\r\n");
     assert_eq!(answer.status, 401);
     assert!(answer.body.contains("<form method=\"post\" action=\"/login\">"), "{answer:?}");

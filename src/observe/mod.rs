@@ -18,7 +18,7 @@ pub mod metrics;
 pub mod process;
 pub mod remedies;
 pub mod status;
-mod status_json;
+pub mod status_json;
 pub mod happened;
 pub mod rates;
 pub mod recent;

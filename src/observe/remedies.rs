@@ -259,8 +259,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "kafka_topic_held",
         "what-kafka-refuses",
-        "Remove the cause that the detail names: a permission, a missing Kafka topic, a wrong clock \
-        .",
+        "Remove the cause that the detail names: a permission, a missing Kafka topic, a wrong clock.",
     ),
     (
         "dead_letter_blocked",

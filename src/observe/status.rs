@@ -1,7 +1,7 @@
 //! The state of the whole bridge at one moment: what every page, and later every other view, is made of.
 //!
 //! [`Observer::status`] is the one place where it is put together: from what is counted ([`Metrics`]), from
-//! readiness, from the log, from the configuration that is in force, and from the system. [`Status::to_json`] is its
+//! readiness, from the log, from the configuration that is in force, and from the system. `status_json.rs` writes its
 //! documented form, `/status.json` (docs/observability.md, docs/status.schema.json).
 
 use std::collections::BTreeMap;
@@ -20,7 +20,6 @@ use super::process::Process;
 use super::rates::Rates;
 use super::recent::Recent;
 use super::slowest::Slow;
-use super::status_json;
 use super::volume::Volumes;
 use crate::message::{RouteId, RouteName};
 use crate::route::note::Note;
@@ -259,11 +258,6 @@ impl Status {
         let places = self.state.configured.places.iter().map(|place| (place.to_string(), false));
         let held = self.counted.holds.iter().map(|hold| (hold.place.to_string(), true));
         places.chain(held).collect()
-    }
-
-    /// `/status.json`, on one line.
-    pub fn to_json(&self) -> String {
-        status_json::write(self)
     }
 }
 

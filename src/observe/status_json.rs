@@ -3,6 +3,7 @@
 //! together (`health.rs`, `recent.rs`); JSON does the rest.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde::{Serialize, Serializer};
 
@@ -24,6 +25,7 @@ use super::timing_record::AckTime;
 use crate::message::RouteName;
 use crate::route::note::Note;
 use crate::supervisor::readiness::WindowLimits;
+use crate::visible::is_hidden;
 
 /// Raised by a change that a reader must know of: a field that is gone, or means something else. New fields do not.
 pub(super) const SCHEMA_VERSION: u32 = 1;
@@ -31,9 +33,25 @@ pub(super) const SCHEMA_VERSION: u32 = 1;
 /// Where what to do is explained.
 const OPERATIONS: &str = "docs/operations.md";
 
-pub(super) fn write(status: &Status) -> String {
+/// The whole document, on one line.
+pub fn write(status: &Status) -> String {
     // Only a map whose keys are no text could fail.
-    serde_json::to_string(&Shown::of(status)).unwrap_or_default()
+    let text = serde_json::to_string(&Shown::of(status)).unwrap_or_default();
+    if text.is_ascii() {
+        return text;
+    }
+    // JSON has no meaning but in its texts for what is not ASCII: escaped, it stays the same.
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_ascii() || !is_hidden(char) {
+            escaped.push(char);
+        } else {
+            for unit in char.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
 }
 
 #[derive(Serialize)]
@@ -153,7 +171,7 @@ struct Subscribed<'a> {
     state: &'static str,
     asked_mqtt_qos: u8,
     granted_mqtt_qos: Option<u8>,
-    detail: Option<&'a str>,
+    detail: Option<String>,
 }
 
 impl<'a> Subscribed<'a> {
@@ -163,7 +181,7 @@ impl<'a> Subscribed<'a> {
             None => ("pending", None, None),
             Some(Subscription::Granted) => ("granted", Some(*mqtt_qos), None),
             Some(Subscription::Downgraded(qos)) => ("downgraded", Some(*qos), None),
-            Some(Subscription::Refused(text)) => ("refused", None, Some(&**text)),
+            Some(Subscription::Refused(text)) => ("refused", None, Some(shortened(text))),
         };
         let asked_mqtt_qos = *mqtt_qos;
         Self { route: name, mqtt_filter, state, asked_mqtt_qos, granted_mqtt_qos, detail }
@@ -206,9 +224,9 @@ impl<'a> Connection<'a> {
 #[derive(Serialize)]
 struct Kafka<'a> {
     state: &'static str,
-    detail: Option<&'a str>,
+    detail: Option<String>,
     kafka_topics: Vec<KafkaTopic>,
-    held: Vec<Held<'a>>,
+    held: Vec<Held>,
     brokers: &'a [BrokerStatistics],
     queue_messages: Option<u64>,
     queue_bytes: Option<u64>,
@@ -225,16 +243,18 @@ struct KafkaTopic {
 }
 
 #[derive(Serialize)]
-struct Held<'a> {
+struct Held {
     place: String,
-    detail: &'a str,
+    detail: String,
 }
 
 impl<'a> Kafka<'a> {
     fn of(status: &'a Status) -> Self {
         let (state, detail, troubles) = match &status.state.seen.kafka {
             KafkaHealth::Pending => ("pending", None, None),
-            KafkaHealth::Unreachable { detail, .. } => ("unreachable", Some(&**detail), None),
+            KafkaHealth::Unreachable { detail, .. } => {
+                ("unreachable", Some(shortened(detail)), None)
+            }
             KafkaHealth::Reachable(troubles) => ("reachable", None, Some(troubles)),
         };
         let mut kafka_topics = BTreeMap::<&str, KafkaTopic>::new();
@@ -261,7 +281,8 @@ impl<'a> Kafka<'a> {
             KafkaTopic { kafka_topic: name.to_owned(), ..it }
         });
         let held = status.counted.holds.iter();
-        let held = held.map(|hold| Held { place: hold.place.to_string(), detail: &hold.reason });
+        let held = held
+            .map(|hold| Held { place: hold.place.to_string(), detail: shortened(&hold.reason) });
         let statistics = &status.kafka;
         Self {
             state,
@@ -279,7 +300,7 @@ fn trouble_of(trouble: &TopicTrouble) -> String {
     match trouble {
         TopicTrouble::Missing => "missing".to_owned(),
         TopicTrouble::Denied => "denied".to_owned(),
-        TopicTrouble::LeaderAway(detail) | TopicTrouble::Unavailable(detail) => detail.clone(),
+        TopicTrouble::LeaderAway(detail) | TopicTrouble::Unavailable(detail) => shortened(detail),
     }
 }
 

@@ -54,6 +54,7 @@ mod several_brokers;
 mod sizes;
 mod sparkplug;
 mod status;
+mod status_json;
 mod templates;
 mod straight;
 mod subscription;
