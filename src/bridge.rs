@@ -16,6 +16,7 @@ use slog::{Logger, error, info, o, warn};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
+use crate::certificate_watch::CertificateWatch;
 use crate::config::Config;
 use crate::exit::{Cause, Exit, Failure, is_exhausted};
 use crate::http::{HttpServer, NotServed, Pages};
@@ -24,7 +25,10 @@ use crate::kafka::{KafkaProducerActor, Login, LoginThread, Probe};
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
-use crate::observe::{Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics};
+use crate::observe::status::Observer;
+use crate::observe::{
+    Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics,
+};
 use crate::reload::number_routes;
 use crate::reloader::{Reloader, Reloads};
 use crate::stage::{NextStage, SourceId};
@@ -46,6 +50,8 @@ struct Threads {
     http: Option<HttpServer>,
     /// Ends when it is dropped.
     _login: Option<LoginThread>,
+    /// The same.
+    _certificates: Option<CertificateWatch>,
 }
 
 /// Runs the bridge on this thread until `shutdown` completes and everything is drained, or until the
@@ -275,7 +281,8 @@ fn start_http(
     log: &Logger,
 ) -> Result<Option<HttpServer>, NotStarted> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let pages = Arc::new(Pages::new(config, Arc::clone(readiness), logging.clone()));
+    let observer = Observer::new(Arc::clone(readiness), logging.clone());
+    let pages = Arc::new(Pages::new(Arc::new(observer)));
     let server = HttpServer::start(address, &config.http, pages).map_err(|error| match error {
         NotServed::Address(error) => NotStarted::Http(address, error),
         NotServed::File(error) => NotStarted::HttpFile(error),
@@ -323,6 +330,10 @@ fn start(
     let probe = (http.is_some() || manager.is_some())
         .then(|| Probe::start(&config, &login, Arc::clone(&metrics)))
         .transpose()?;
+    let certificates = (http.is_some() || manager.is_some())
+        .then(|| CertificateWatch::start(&config, &metrics))
+        .transpose()?
+        .flatten();
     let arbiters = connections.iter().map(|_| Arbiter::try_new());
     let mut arbiters = arbiters.collect::<Result<Vec<_>, _>>()?;
     let kafka_arbiter = Arbiter::try_new()?;
@@ -333,6 +344,8 @@ fn start(
     threads.extend(probe.as_ref().map(|it| WatchedThread::new("kafka-probe", it.finished())));
     threads
         .extend(login_thread.as_ref().map(|it| WatchedThread::new("kafka-login", it.finished())));
+    threads
+        .extend(certificates.as_ref().map(|it| WatchedThread::new("certificates", it.finished())));
     let supervisor = SupervisorActor::new(
         config.supervisor.clone(),
         config.delivery.drain_deadline,
@@ -389,7 +402,14 @@ fn start(
         shutdown.await;
         supervisor.do_send(Drain);
     });
-    Ok(Threads { arbiters, watchdog, probe, http, _login: login_thread })
+    Ok(Threads {
+        arbiters,
+        watchdog,
+        probe,
+        http,
+        _login: login_thread,
+        _certificates: certificates,
+    })
 }
 
 /// Logs what a person should know of the configuration before the start.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use openssl::asn1::Asn1Time;
+use openssl::error::ErrorStack;
 use openssl::x509::{X509, X509Ref};
 
 use crate::mqtt::tls_failure::{name, names};
@@ -49,22 +50,44 @@ impl Certificate {
     /// # Errors
     /// The file cannot be read, is too large, or has none; one line.
     pub fn read(path: &Path) -> Result<Vec<Self>, String> {
-        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let metadata = fs::metadata(path).map_err(|error| failed(&error))?;
-        if !metadata.is_file() || metadata.len() > FILE_MAX_BYTES {
-            return Err(failed(&"expected a file of at most 1 MiB"));
-        }
-        let pem = fs::read(path).map_err(|error| failed(&error))?;
-        let found = X509::stack_from_pem(&pem).unwrap_or_default();
-        match found.is_empty() {
-            true => Err(failed(&"found no certificate, expected PEM")),
-            false => Ok(found.iter().map(|certificate| Self::of(certificate)).collect()),
-        }
+        Ok(read(path)?.iter().map(|certificate| Self::of(certificate)).collect())
+    }
+}
+
+/// When the first of a PEM file's certificates ends, in seconds since the Unix epoch.
+///
+/// # Errors
+/// As [`Certificate::read`]; or it has no such time.
+pub fn first_end_s(path: &Path) -> Result<i64, String> {
+    let found = read(path)?;
+    let ends = found.iter().map(|certificate| {
+        let left = Asn1Time::from_unix(0)?.diff(certificate.not_after())?;
+        Ok(i64::from(left.days) * 86_400 + i64::from(left.secs))
+    });
+    let ends = ends.collect::<Result<Vec<_>, ErrorStack>>();
+    let ends = ends.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(ends.into_iter().min().unwrap_or_default())
+}
+
+/// The certificates of a PEM file, at least one.
+fn read(path: &Path) -> Result<Vec<X509>, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let metadata = fs::metadata(path).map_err(|error| failed(&error))?;
+    if !metadata.is_file() || metadata.len() > FILE_MAX_BYTES {
+        return Err(failed(&"expected a file of at most 1 MiB"));
+    }
+    let pem = fs::read(path).map_err(|error| failed(&error))?;
+    let found = X509::stack_from_pem(&pem).unwrap_or_default();
+    match found.is_empty() {
+        true => Err(failed(&"found no certificate, expected PEM")),
+        false => Ok(found),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
     use super::*;
     use crate::pki::{Authority, Wish};
 
@@ -78,6 +101,9 @@ mod tests {
             let found = Certificate::read(&file).expect("one");
             let [one] = &found[..] else { panic!("{found:?}") };
             assert!(left.contains(&one.days_left), "{days}: {one:?}");
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("later").as_secs();
+            let left_s = first_end_s(&file).expect("one") - i64::try_from(now).expect("now");
+            assert!((left_s - 86_400 * days).abs() < 300, "{days}: {left_s}");
             assert_eq!((&*one.subject, &*one.issuer), ("localhost", "plant"));
             assert_eq!(one.names, ["localhost", "127.0.0.1"]);
             assert!(Certificate::read(&key).expect_err("a key").contains("found no certificate"));

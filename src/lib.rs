@@ -42,6 +42,7 @@ pub mod observe;
 mod command;
 pub mod file_watch;
 pub mod certificate;
+pub mod certificate_watch;
 pub mod reach;
 pub mod http;
 pub mod failpoint;

@@ -107,11 +107,17 @@ pub fn kafka_client(
             .set("batch.num.messages", "1")
             .set("linger.ms", "0");
     }
+    if client != KafkaClient::Probe {
+        settings.set("statistics.interval.ms", STATISTICS_MS.to_string());
+    }
     if client == KafkaClient::Probe {
         settings.set("enable.idempotence", "false").set("allow.auto.create.topics", "false");
     }
     settings
 }
+
+/// How often a producing client tells what it counts, in milliseconds. It writes about each partition that it has.
+const STATISTICS_MS: u64 = 10_000;
 
 /// How often librdkafka refreshes metadata unless the user sets it, in milliseconds.
 pub(super) const METADATA_REFRESH_MS: u64 = 60_000;

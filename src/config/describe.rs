@@ -26,6 +26,31 @@ impl Config {
         blocks.filter(|block| !block.is_empty()).collect::<Vec<_>>().join("\n")
     }
 
+    /// The configuration key by key: the path, numbered from 0 where there are several sections, and the value as
+    /// TOML; defaults included, secrets as `[redacted]`. Examples of routes are left out.
+    pub fn key_values(&self) -> Vec<(String, String)> {
+        let sections = SECTIONS.iter().filter(|section| section.name != TESTS);
+        let keys = sections.flat_map(|section| {
+            (0..self.count(section.root())).flat_map(move |at| {
+                let keys = KEYS.iter().filter(|key| key.section() == section.name);
+                keys.filter_map(move |key| {
+                    let value = (key.field.show)(self, at, &key.form)?;
+                    let path = match section.root() {
+                        root @ ("mqtt" | "routes") => {
+                            format!("{root}[{at}]{}", key.path.strip_prefix(root)?)
+                        }
+                        _ => key.path.to_owned(),
+                    };
+                    Some((path, value))
+                })
+            })
+        });
+        let properties = self.kafka.properties.iter();
+        let properties = properties
+            .map(|(name, value)| (format!("{PROPERTIES}.{name}"), string(shown(name, value))));
+        keys.chain(properties).collect()
+    }
+
     /// How many sections of this name there are.
     fn count(&self, root: &str) -> usize {
         match root {

@@ -231,7 +231,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("log.connection.close", Free),
     ("log.thread.name", Free),
     ("log.queue", Refused("the bridge sets it to have librdkafka's lines in its own log")),
-    ("statistics.interval.ms", Refused("the bridge has metrics of its own (/metrics) and does not read these")),
+    ("statistics.interval.ms", Refused("the bridge sets it itself, and shows what it reads there in metrics of its own (/metrics)")),
     ("enabled_events", Refused("the bridge sets it to the events that it reads")),
     ("builtin.features", Free),
     ("enable.random.seed", Free),

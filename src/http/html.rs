@@ -1,21 +1,7 @@
-//! The pages for people.
+//! The form that asks for the token.
 
-/// The type of both.
+/// Its type.
 pub(super) const HTML: &str = "text/html; charset=utf-8";
-
-/// Links what there is.
-pub(super) const START: &str = r#"<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>mqtt-kafka-bridge</title>
-<h1>mqtt-kafka-bridge</h1>
-<ul>
-<li><a href="/readyz">ready?</a>
-<li><a href="/livez">alive?</a>
-<li><a href="/metrics">metrics</a>
-</ul>
-</html>
-"#;
 
 /// Asks for the token, with a sentence above the field.
 pub(super) fn login(sentence: &'static str) -> String {
@@ -23,13 +9,17 @@ pub(super) fn login(sentence: &'static str) -> String {
         r#"<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>mqtt-kafka-bridge: login</title>
+<main>
 <h1>mqtt-kafka-bridge</h1>
-<p>{sentence}
+<p id="why">{sentence}
 <form method="post" action="/login">
-<input type="password" name="token" autocomplete="current-password" autofocus required>
+<label>Token <input type="password" name="token" autocomplete="current-password" autofocus required aria-describedby="why"></label>
 <button>Log in</button>
 </form>
+</main>
 </html>
 "#
     )

@@ -1,20 +1,18 @@
 //! The pages that are served.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::exposition::{self, Connection, Scrape};
-use super::html;
-use crate::config::Config;
-use crate::message::RouteName;
-use crate::observe::Logging;
-use crate::observe::health::{self, ConnectionHealth, Reason, Snapshot};
-use crate::supervisor::Readiness;
+use super::exposition;
+use super::format::Format;
+use crate::observe::health::Reason;
+use crate::observe::status::{Observer, State};
+use crate::observe::{Logging, status_json};
+
+const JSON: &str = "application/json";
 
 /// One answer.
 #[derive(Debug)]
@@ -41,52 +39,50 @@ struct Shown<'a> {
 /// Everything that the pages are made of; they only read it.
 #[derive(Debug)]
 pub struct Pages {
-    readiness: Arc<Readiness>,
-    pub(super) logging: Logging,
-    /// The section of each connection, in the order of the configuration.
-    sections: Vec<Arc<str>>,
-    started: Instant,
+    observer: Arc<Observer>,
 }
 
 impl Pages {
-    /// Of the bridge with this readiness.
-    pub fn new(config: &Config, readiness: Arc<Readiness>, logging: Logging) -> Self {
-        Self {
-            readiness,
-            logging,
-            sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),
-            started: Instant::now(),
-        }
+    /// Of what this one sees.
+    pub fn new(observer: Arc<Observer>) -> Self {
+        Self { observer }
     }
 
-    /// `/`
-    pub(super) fn start(&self) -> Page {
-        let body = html::START.to_owned();
-        Page { status: StatusCode::OK, content_type: html::HTML, body }
+    /// The log.
+    pub(super) fn logging(&self) -> &Logging {
+        self.observer.logging()
     }
 
     /// `/livez`
     pub(super) fn livez(&self) -> Page {
-        verdict("alive", &self.readiness.not_live(), json!({}))
+        verdict("alive", &self.observer.not_live(), json!({}))
     }
 
     /// `/readyz`
     pub(super) fn readyz(&self) -> Page {
-        let seen = self.readiness.seen();
-        let mut more = json!({ "connections": self.shown(&seen) });
-        let warnings = health::warnings(&seen);
-        if !warnings.is_empty() {
-            more["warnings"] = json!(warnings);
+        let state = self.observer.state();
+        let mut more = json!({ "connections": shown(&state) });
+        if !state.warnings.is_empty() {
+            more["warnings"] = json!(state.warnings);
         }
-        verdict("ready", &self.readiness.not_ready(&seen), more)
+        verdict("ready", &state.not_ready, more)
+    }
+
+    /// `/status.json`
+    pub(super) fn status(&self) -> Page {
+        let body = self.snapshot() + "\n";
+        Page { status: StatusCode::OK, content_type: JSON, body }
+    }
+
+    /// What the status page shows, as JSON.
+    pub(super) fn snapshot(&self) -> String {
+        status_json::write(&self.observer.status())
     }
 
     /// `/metrics`
-    pub(super) fn metrics(&self) -> Page {
-        match exposition::write(self.scrape()) {
-            Ok(body) => {
-                Page { status: StatusCode::OK, content_type: exposition::CONTENT_TYPE, body }
-            }
+    pub(super) fn metrics(&self, format: Format) -> Page {
+        match exposition::write(self.observer.status(), format) {
+            Ok(body) => Page { status: StatusCode::OK, content_type: format.content_type(), body },
             // Writing to a String cannot fail; the library's own checks could.
             Err(error) => Page {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -95,54 +91,18 @@ impl Pages {
             },
         }
     }
+}
 
-    fn shown<'a>(&'a self, seen: &'a Snapshot) -> Vec<Shown<'a>> {
-        let shown = |(seen, section): (&'a ConnectionHealth, &'a Arc<str>)| Shown {
-            connection: &seen.name,
-            section: Some(&**section).filter(|section| **section != *seen.name),
-            connected: seen.mqtt.connected,
-            broker: seen.broker.as_ref().map(|broker| &*broker.address),
-            insecure: seen.broker.as_ref().is_some_and(|broker| broker.insecure),
-        };
-        seen.connections.iter().zip(&self.sections).map(shown).collect()
-    }
-
-    fn scrape(&self) -> Scrape {
-        let metrics = self.readiness.metrics();
-        let seen = self.readiness.seen();
-        let not_ready = self.readiness.not_ready(&seen);
-        let mut held: BTreeMap<_, _> =
-            self.readiness.places().iter().map(|place| (place.to_string(), false)).collect();
-        held.extend(metrics.holds().into_iter().map(|hold| (hold.place.to_string(), true)));
-        let routes = metrics.route_names().all();
-        let mut notes = BTreeMap::new();
-        for ((route, note), count) in metrics.notes() {
-            if let Some(RouteName { name, .. }) = routes.get(&route) {
-                *notes.entry((Arc::clone(name), note)).or_default() += count;
-            }
-        }
-        let mut clocks_ahead_s = BTreeMap::new();
-        for (route, ahead) in metrics.clocks_ahead(Instant::now()) {
-            if let Some(RouteName { name, .. }) = routes.get(&route) {
-                let most: &mut f64 = clocks_ahead_s.entry(Arc::clone(name)).or_default();
-                *most = most.max(ahead.as_secs_f64());
-            }
-        }
-        Scrape {
-            clocks_ahead_s,
-            connections: metrics.connections().iter().map(Connection::of).collect(),
-            restarts: metrics.restarts(),
-            routes,
-            notes,
-            held,
-            warnings: health::warnings(&seen).iter().map(|warning| warning.reason).collect(),
-            reloads: metrics.reloads(),
-            not_ready: not_ready.iter().map(|reason| reason.reason).collect(),
-            timing_dropped: self.logging.timing_dropped(),
-            records_dropped: self.logging.records_dropped(),
-            uptime_s: self.started.elapsed().as_secs_f64(),
-        }
-    }
+fn shown(state: &State) -> Vec<Shown<'_>> {
+    let all = state.seen.connections.iter().zip(&state.configured.sections);
+    let shown = all.map(|(seen, section)| Shown {
+        connection: &seen.name,
+        section: Some(&**section).filter(|section| **section != *seen.name),
+        connected: seen.mqtt.connected,
+        broker: seen.broker.as_ref().map(|broker| &*broker.address),
+        insecure: seen.broker.as_ref().is_some_and(|broker| broker.insecure),
+    });
+    shown.collect()
 }
 
 /// `{"ready":false,"reasons":[...]}` with 503, or `{"ready":true,"reasons":[]}` with 200; with `more`.
@@ -152,7 +112,7 @@ fn verdict(what: &str, reasons: &[Reason], mut more: Value) -> Page {
     more["reasons"] = json!(reasons);
     Page {
         status: if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE },
-        content_type: "application/json",
+        content_type: JSON,
         body: more.to_string() + "\n",
     }
 }
@@ -160,12 +120,13 @@ fn verdict(what: &str, reasons: &[Reason], mut more: Value) -> Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{BrokerAddress, MqttConfig};
+    use crate::config::{BrokerAddress, Config, MqttConfig};
     use crate::message::RouteId;
     use crate::observe::test_support::json_log;
     use crate::observe::{KafkaHealth, Metrics, MqttHealth, Subscription};
     use crate::route::Route;
     use crate::stage::SourceId;
+    use crate::supervisor::Readiness;
 
     /// Two sections; a route from each, and one from both; `west` has two connections.
     fn config() -> Config {
@@ -201,7 +162,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(config.connection_names()));
         let (logging, _) = json_log();
         let readiness = Readiness::new(&config, Arc::clone(&metrics), Vec::new());
-        let pages = Pages::new(&config, Arc::new(readiness), logging);
+        let pages = Pages::new(Arc::new(Observer::new(Arc::new(readiness), logging)));
         metrics.health().set_kafka(KafkaHealth::Reachable([].into()));
         let grant = |source: u16, routes: &[usize]| {
             let granted = routes.iter().map(|id| (RouteId(*id), Subscription::Granted));
@@ -225,7 +186,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new(config.connection_names()));
         let (logging, _) = json_log();
         let readiness = Readiness::new(&config, Arc::clone(&metrics), Vec::new());
-        let pages = Pages::new(&config, Arc::new(readiness), logging);
+        let pages = Pages::new(Arc::new(Observer::new(Arc::new(readiness), logging)));
         let address = BrokerAddress { is_tls: true, ..BrokerAddress::tcp("plant", 8883) };
         metrics.connection(SourceId(1)).set_broker(&address, true);
         metrics.connection(SourceId(1)).change_health(|health| health.connected = true);

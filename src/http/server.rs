@@ -7,13 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::{Server, ServerHandle};
-use actix_web::http::KeepAlive;
+use actix_web::http::{KeepAlive, header};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpResponse, rt, web};
+use actix_web::{App, HttpRequest, HttpResponse, Resource, rt, web};
 use slog::error;
 use tokio::runtime::Builder;
 
 use super::access::{Access, LOGIN};
+use super::assets::{self, Asset};
+use super::documents;
+use super::events::{Events, WATCHERS_MAX};
+use super::format::Format;
 use super::gate::{self, Gate};
 use super::limit;
 use super::pages::{Page, Pages};
@@ -24,8 +28,8 @@ use crate::exit::is_exhausted;
 use crate::observe::{events, keys};
 use crate::supervisor::StoppableThread;
 
-/// Connections served at once; those beyond wait in the backlog.
-pub(super) const CONNECTIONS_MAX: usize = 32;
+/// Connections served at once; those beyond wait in the backlog. So many are left if all who may watch do.
+pub(super) const CONNECTIONS_MAX: usize = 32 + WATCHERS_MAX;
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 64;
 /// How long a client may take for the head of its request.
@@ -67,12 +71,12 @@ impl HttpServer {
             rt::System::with_tokio_rt(|| runtime).block_on(async move {
                 match bind(address, access, &files, &pages) {
                     Ok((address, server)) => {
-                        rt::spawn(files.renew(pages.logging.logger()));
+                        rt::spawn(files.renew(pages.logging().logger()));
                         // The caller of `start` waits for this.
                         let _ = tell.send(Ok((address, server.handle())));
                         // SupervisorActor notices the thread's end, whatever the reason.
                         if let Err(error) = server.await {
-                            error!(pages.logging.logger(), "http server ended"; events::HTTP_SERVER_ENDED,
+                            error!(pages.logging().logger(), "http server ended"; events::HTTP_SERVER_ENDED,
                                 keys::COMPONENT => "http", keys::ERROR => %error);
                         }
                     }
@@ -126,6 +130,15 @@ impl From<io::Error> for NotServed {
     }
 }
 
+fn events(pages: &Arc<Pages>) -> Arc<Events> {
+    let pages = Arc::clone(pages);
+    Events::of(move || pages.snapshot())
+}
+
+fn response(Page { status, content_type, body }: Page) -> HttpResponse {
+    HttpResponse::build(status).content_type(content_type).body(body)
+}
+
 fn bind(
     address: SocketAddr,
     access: Access,
@@ -133,19 +146,23 @@ fn bind(
     pages: &Arc<Pages>,
 ) -> io::Result<(SocketAddr, Server)> {
     let acceptor = files.certificate().map(Certificate::acceptor).transpose()?;
-    let log = pages.logging.logger();
+    let log = pages.logging().logger();
     let gate = Gate::new(access, files.logins(), acceptor.is_some(), &log);
     let (gate, pages) = (Arc::new(gate), Arc::clone(pages));
+    let events = events(&pages);
     let app = move || {
         let serve = |path, page: fn(&Pages) -> Page| {
             let pages = Arc::clone(&pages);
-            let answer = move || {
-                let Page { status, content_type, body } = page(&pages);
-                let response = HttpResponse::build(status).content_type(content_type).body(body);
-                std::future::ready(response)
-            };
+            let answer = move || std::future::ready(response(page(&pages)));
             // Other methods get 405.
             web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer))
+        };
+        let events = Arc::clone(&events);
+        let watch = move |request: HttpRequest| std::future::ready(events.answer(&request));
+        let scraped = Arc::clone(&pages);
+        let scrape = move |request: HttpRequest| {
+            let format = Format::of(request.headers());
+            std::future::ready(response(scraped.metrics(format)))
         };
         let gate = Arc::clone(&gate);
         let [asking, logging_in] = [(); 2].map(|()| Arc::clone(&gate));
@@ -155,10 +172,18 @@ fn bind(
             async move { gate.log_in(request, body).await }
         };
         App::new()
-            .service(serve("/", Pages::start))
+            .service(fixed("/", |_| Some(&assets::INDEX)))
+            .service(fixed("/page/{name}", assets::asset))
+            .service(fixed("/docs/{name}", documents::document))
+            .service(web::resource("/events").route(web::get().to(watch)))
             .service(serve("/livez", Pages::livez))
             .service(serve("/readyz", Pages::readyz))
-            .service(serve("/metrics", Pages::metrics))
+            .service(serve("/status.json", Pages::status))
+            .service(
+                web::resource("/metrics")
+                    .route(web::get().to(scrape.clone()))
+                    .route(web::head().to(scrape)),
+            )
             .service(
                 web::resource(LOGIN)
                     .route(web::get().to(ask.clone()))
@@ -185,4 +210,18 @@ fn bind(
     };
     let bound = server.addrs().first().copied().unwrap_or(address);
     Ok((bound, server.run()))
+}
+
+/// What was built in, by the name at the end of the path.
+fn fixed(path: &str, find: fn(&str) -> Option<&'static Asset>) -> Resource {
+    let answer = move |request: HttpRequest| {
+        std::future::ready(match find(request.match_info().query("name")) {
+            None => HttpResponse::NotFound().finish(),
+            Some(Asset { content_type, text, .. }) => HttpResponse::Ok()
+                .content_type(*content_type)
+                .insert_header((header::CONTENT_SECURITY_POLICY, assets::POLICY))
+                .body(*text),
+        })
+    };
+    web::resource(path).route(web::get().to(answer)).route(web::head().to(answer))
 }

@@ -16,22 +16,23 @@ use super::server::CONNECTIONS_MAX;
 use super::{HttpServer, NotServed, Pages, check};
 use crate::config::{Config, HttpConfig};
 use crate::observe::Metrics;
+use crate::observe::status::Observer;
 use crate::observe::test_support::{Lines, PATIENCE, json_log};
 use crate::pki::{Authority, Wish};
 use crate::supervisor::Readiness;
 
-const TOKEN: &str = "the-token-of-this-test";
+pub(super) const TOKEN: &str = "the-token-of-this-test";
 /// Clients beyond those that are served at once.
 const MORE: usize = 8;
 
-struct Served {
-    server: HttpServer,
+pub(super) struct Served {
+    pub(super) server: HttpServer,
     config: Config,
     lines: Lines,
 }
 
 impl Served {
-    fn start(change: impl FnOnce(&mut HttpConfig)) -> Self {
+    pub(super) fn start(change: impl FnOnce(&mut HttpConfig)) -> Self {
         let mut config = Config::for_test();
         config.http = HttpConfig {
             listen: Some("127.0.0.1:0".parse().expect("legal")),
@@ -52,29 +53,29 @@ impl Served {
     fn serve_metrics(config: &Config, metrics: Metrics) -> (Result<HttpServer, NotServed>, Lines) {
         let (logging, lines) = json_log();
         let readiness = Readiness::new(config, Arc::new(metrics), Vec::new());
-        let pages = Pages::new(config, Arc::new(readiness), logging);
+        let pages = Pages::new(Arc::new(Observer::new(Arc::new(readiness), logging)));
         let address = config.http.listen.expect("an address");
         (HttpServer::start(address, &config.http, Arc::new(pages)), lines)
     }
 
     /// On this machine, whatever it listens on.
-    fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> SocketAddr {
         SocketAddr::new([127, 0, 0, 1].into(), self.server.address().port())
     }
 
-    fn connect(&self) -> TcpStream {
+    pub(super) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address()).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("set");
         stream
     }
 
     /// Asks with these lines in the head, and the body behind an empty one.
-    fn raw(&self, request: &str) -> Answer {
+    pub(super) fn raw(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         Answer::of(&mut stream, request).expect("an answer")
     }
 
-    fn get(&self, path: &str, lines: &str) -> Answer {
+    pub(super) fn get(&self, path: &str, lines: &str) -> Answer {
         self.raw(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.address()))
     }
 
@@ -92,10 +93,10 @@ impl Served {
 }
 
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {
@@ -109,7 +110,7 @@ impl Answer {
         Ok(Self { status, head: head.to_owned(), body: body.to_owned() })
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
@@ -121,7 +122,7 @@ impl Answer {
     }
 }
 
-fn eventually(what: &str, seen: impl Fn() -> bool) {
+pub(super) fn eventually(what: &str, seen: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !seen() {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -129,7 +130,7 @@ fn eventually(what: &str, seen: impl Fn() -> bool) {
     }
 }
 
-fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
+pub(super) fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
     let path = directory.join(name);
     fs::write(&path, text).expect("written");
     path
@@ -138,9 +139,18 @@ fn file(directory: &Path, name: &str, text: &str) -> std::path::PathBuf {
 #[test]
 fn every_answer_has_the_headers_that_protect_it() {
     let served = Served::start(|_| {});
-    for (path, status) in
-        [("/", 200), ("/livez", 200), ("/readyz", 503), ("/metrics", 200), ("/else", 404)]
-    {
+    for (path, status) in [
+        ("/", 200),
+        ("/livez", 200),
+        ("/readyz", 503),
+        ("/metrics", 200),
+        ("/status.json", 200),
+        ("/else", 404),
+        ("/page/main.js", 200),
+        ("/page/none", 404),
+        ("/docs/operations.md", 200),
+        ("/docs/none", 404),
+    ] {
         let answer = served.get(path, "");
         assert_eq!(answer.status, status, "{path}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
@@ -150,9 +160,21 @@ fn every_answer_has_the_headers_that_protect_it() {
         assert!(policy.contains("default-src 'none'"), "{path}: {policy}");
     }
     let start = served.get("/", "").body;
-    for path in ["/readyz", "/livez", "/metrics"] {
+    for path in ["/readyz", "/livez", "/metrics", "/status.json"] {
         assert!(start.contains(&format!("href=\"{path}\"")), "{start}");
     }
+}
+
+#[test]
+fn metrics_come_in_the_format_that_a_client_names_and_else_in_the_older_one() {
+    let served = Served::start(|_| {});
+    let classic = served.get("/metrics", "Accept: text/plain, */*\r\n");
+    assert_eq!(classic.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(classic.body.contains("\n# TYPE mqtt_kafka_bridge_received_total counter\n"));
+    let new = served.get("/metrics", "Accept: application/openmetrics-text\r\n");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(new.header("content-type"), Some(kind));
+    assert!(new.body.ends_with("# EOF\n"), "{}", new.body);
 }
 
 #[test]
@@ -190,7 +212,9 @@ fn other_methods_change_nothing_and_are_refused() {
         Served::start(|http| http.token_file = Some(file(directory.path(), "token", TOKEN)));
     let head = format!("Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0");
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "BREW"] {
-        for path in ["/", "/livez", "/readyz", "/metrics"] {
+        for path in
+            ["/", "/livez", "/readyz", "/metrics", "/status.json", "/events", "/page/main.js"]
+        {
             let status = served.raw(&format!("{method} {path} HTTP/1.1\r\n{head}\r\n\r\n")).status;
             assert!(status == 405 || status == 400, "{method} {path}: {status}");
         }
@@ -208,7 +232,15 @@ fn off_loopback_without_a_token_only_probes_are_served() {
     let listen = "0.0.0.0:0".parse().expect("legal");
     let served = Served::start(|http| http.listen = Some(listen));
     assert_eq!(served.get("/livez", "").status, 200);
-    for path in ["/", "/metrics", "/else"] {
+    for path in [
+        "/",
+        "/metrics",
+        "/status.json",
+        "/events",
+        "/page/main.js",
+        "/docs/operations.md",
+        "/else",
+    ] {
         let answer = served.get(path, "");
         assert_eq!(answer.status, 403, "{path}");
         assert!(answer.body.contains("http.token_file"), "{answer:?}");
@@ -221,6 +253,7 @@ fn off_loopback_without_a_token_only_probes_are_served() {
     });
     assert_eq!(open.get("/metrics", "").status, 200);
     assert_eq!(open.get("/", "").status, 403);
+    assert_eq!(open.get("/status.json", "").status, 403);
 }
 
 #[test]
@@ -232,6 +265,11 @@ fn with_a_token_a_page_is_served_to_who_knows_it_by_header_or_by_cookie() {
     let answer = served.get("/metrics", "");
     assert_eq!((answer.status, answer.header("www-authenticate")), (401, Some("Bearer")));
     assert!(!answer.body.contains("<form"), "{answer:?}");
+    assert_eq!(served.get("/status.json", "").status, 401);
+    assert_eq!(
+        served.get("/status.json", &format!("Authorization: Bearer {TOKEN}\r\n")).status,
+        200
+    );
     let answer = served.get("/", "Accept: text/html,*/*\r\n");
     assert_eq!(answer.status, 401);
     assert!(answer.body.contains("<form method=\"post\" action=\"/login\">"), "{answer:?}");
@@ -480,7 +518,7 @@ impl Served {
 
 /// A client whose system takes almost nothing that it does not read: small segments keep the server's own
 /// buffer small as well.
-fn reading_nothing(server: SocketAddr) -> TcpStream {
+pub(super) fn reading_nothing(server: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_recv_buffer_size(2048).expect("set");
     socket.set_tcp_mss(536).expect("set");

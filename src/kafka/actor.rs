@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use actix::fut::{ActorFutureExt as _, wrap_future};
 use actix::prelude::*;
+use bytes::Bytes;
 use slog::{Logger, o};
 
 use super::dead_letter::DeadLetterKind;
@@ -24,7 +25,7 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
 use crate::observe::panics::PanicReport;
-use crate::observe::{Delivered, FromDevice, Metrics, TimingSink, events, keys};
+use crate::observe::{Delivered, FromDevice, Metrics, TimingSink, Volume, events, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, Placed, SourceId, StageReady, Verdicts};
 use crate::supervisor::heartbeat::Heartbeat;
 use teller::Teller;
@@ -108,7 +109,7 @@ impl KafkaProducerActor {
         event: impl FnOnce(&mut Delivery, &mut Commands<'_>),
     ) {
         self.heartbeat.beat();
-        let (delivered, from_devices) = {
+        let (delivered, from_devices, volumes) = {
             let mut commands = Commands {
                 config: &self.config,
                 login: &self.login,
@@ -121,14 +122,16 @@ impl KafkaProducerActor {
                 timing: &self.timing,
                 delivered: Vec::new(),
                 from_devices: Vec::new(),
+                volumes: Vec::new(),
                 run: Run::default(),
                 ctx,
             };
             event(&mut self.delivery, &mut commands);
-            (commands.delivered, commands.from_devices)
+            (commands.delivered, commands.from_devices, commands.volumes)
         };
         if !delivered.is_empty() {
             self.metrics.record_delivered(&delivered);
+            self.metrics.record_volumes(&volumes);
         }
         if !from_devices.is_empty() {
             self.metrics.record_from_devices(&from_devices);
@@ -188,6 +191,7 @@ struct Commands<'a> {
     timing: &'a TimingSink,
     delivered: Vec<Delivered>,
     from_devices: Vec<FromDevice>,
+    volumes: Vec<Volume>,
     run: Run,
     ctx: &'a mut Context<KafkaProducerActor>,
 }
@@ -209,6 +213,7 @@ impl Output for Commands<'_> {
         match Producer::start(self.config, self.login, (epoch, path), actor, self.log) {
             Ok(producer) => {
                 *self.producers.of(path) = Some(producer);
+                self.metrics.health().kafka_statistics().forget(path.name());
                 self.teller.started();
                 true
             }
@@ -304,6 +309,8 @@ impl Output for Commands<'_> {
         let (record, received_at) = (item.record(), item.msg.message.received_at);
         let (source, route, delivered_at) = (item.source, record.route, report.at);
         let stamps = [received_at, produced_at, delivered_at];
+        let bytes = record.value.as_ref().map_or(0, Bytes::len);
+        Volume::add(&mut self.volumes, source, route, bytes);
         if Delivered::add(&mut self.delivered, source, route, stamps) {
             let metrics = self.metrics;
             let slow_us = self
@@ -412,6 +419,10 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
         match mail.event {
             Event::Reports => self.handle_reports(mail.path, ctx),
             Event::Reached => self.deliver(ctx, |delivery, out| delivery.reached(out)),
+            Event::Statistics(client, told) => {
+                let statistics = self.metrics.health().kafka_statistics();
+                statistics.set((mail.path.name(), client), *told);
+            }
             Event::LeaderLost => self.delivery.leader_lost(),
             Event::Trouble { code, detail } => self.trouble(mail.path, code, &detail, ctx),
             Event::PollThreadEnded { panic } => {

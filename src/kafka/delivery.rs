@@ -259,6 +259,7 @@ impl Delivery {
         let mut verdicts = Outbox::default();
         for dead_letter in self.dead_letters_of(kind).written(result, now.instant) {
             self.refused_names.remove(&dead_letter.msg.id);
+            out.tell(durable(&dead_letter));
             verdicts.push(dead_letter.source, Verdict::Rejected(dead_letter.msg.id));
         }
         verdicts.send(out, now.instant);
@@ -623,6 +624,12 @@ impl Delivery {
         let dead_letters = dead_letters.map(|dead_letter| (dead_letter.source, dead_letter.msg.id));
         in_flight.chain(waiting).chain(dead_letters)
     }
+}
+
+/// For the count of dead letters.
+fn durable(dead_letter: &DeadLetter) -> Told<'static> {
+    let DeadLetter { route, reason, .. } = dead_letter;
+    Told::DeadLettered { route: route.clone().unwrap_or_default(), reason }
 }
 
 fn failing_detail(queue: &PartitionQueue<Item>, now: Instant) -> String {

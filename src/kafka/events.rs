@@ -14,6 +14,8 @@ pub(super) trait Listener {
     fn error(&self, code: i32, detail: &str);
     /// A line for the log. Levels are those of syslog, from 0 for emergencies to 7 for debugging.
     fn log(&self, level: i32, facility: &str, line: &str);
+    /// What it counts, as JSON, from a client with `statistics.interval.ms`.
+    fn statistics(&self, _json: &str) {}
 }
 
 /// One delivery report.

@@ -147,7 +147,7 @@ impl Client {
         })?;
         let verifies = settings.get("enable.ssl.certificate.verification") != Some("false");
         let mut text = [0; TEXT_MAX];
-        let told = sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR;
+        let told = sys::RD_KAFKA_EVENT_DR | sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_STATS;
         // SAFETY: the configuration is valid, and belongs to the client once there is one; the opaque is
         // kept; librdkafka writes at most so many bytes of text.
         let handle = unsafe {
@@ -293,6 +293,7 @@ impl Client {
                     listener.log(level, facility.trim(), line.trim());
                 }
             }
+            sys::RD_KAFKA_EVENT_STATS => listener.statistics(&event.statistics()),
             // Nothing else is asked for.
             _ => {}
         }
@@ -975,6 +976,11 @@ impl Event {
             let code = ffi::rd_kafka_event_error(self.0);
             (code, text(sys::rd_kafka_event_error_string(self.0)))
         }
+    }
+
+    fn statistics(&self) -> String {
+        // SAFETY: the event is valid, and of the kind that has statistics, which are as long as it is.
+        unsafe { text(sys::rd_kafka_event_stats(self.0)) }
     }
 
     fn log(&self) -> Option<(i32, String, String)> {

@@ -78,6 +78,16 @@ pub enum Path {
     Serial,
 }
 
+impl Path {
+    /// For what is counted by it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pipelined => "pipelined",
+            Self::Serial => "serial",
+        }
+    }
+}
+
 /// Why a queue does not deliver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trouble {

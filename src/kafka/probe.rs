@@ -87,7 +87,11 @@ impl Probe {
         let ask = move |stop: &Stop| {
             loop {
                 client.renew(&current.get());
-                metrics.health().set_kafka(client.ask().0);
+                let (health, metadata) = client.ask();
+                metrics.health().set_kafka(health);
+                if let Some(metadata) = metadata {
+                    metrics.health().set_partitions(partitions(&metadata));
+                }
                 if stop.wait(PAUSE) {
                     return;
                 }
@@ -335,6 +339,12 @@ fn leaders(metadata: &Metadata) -> Vec<Leader<'_>> {
         })
     };
     metadata.brokers.iter().map(|(id, address)| (id, &**address)).filter_map(leader).collect()
+}
+
+/// How many partitions each Kafka topic that is there has.
+fn partitions(metadata: &Metadata) -> BTreeMap<String, usize> {
+    let there = metadata.kafka_topics.iter().filter(|it| !it.leaders.is_empty());
+    there.map(|it| (it.name.clone(), it.leaders.len())).collect()
 }
 
 /// What the error code of a Kafka topic, or a partition without a leader, means.

@@ -25,6 +25,7 @@ use super::sentences::Sentences;
 use crate::config::{Config, KafkaClient, Secrets, lingers};
 use crate::failpoint::{self, Site};
 use crate::message::Epoch;
+use crate::observe::kafka_statistics::ClientStatistics;
 use crate::observe::{LogLimiter, diagnosis, events, keys, panics};
 
 /// Makes a gap fatal: docs/decisions/0002-gapless.md.
@@ -72,6 +73,8 @@ pub struct Target<'a> {
 /// One of the clients, with what its poll thread and the actor share.
 struct Polled {
     client: Arc<Client>,
+    /// Its place among those of the producer.
+    number: usize,
     context: Arc<Context>,
     /// The thread asks for metadata until a broker answers.
     probe: AtomicBool,
@@ -93,6 +96,7 @@ impl Polled {
         login: &Login,
         sentences: Option<&Arc<Sentences>>,
         context: &Arc<Context>,
+        number: usize,
     ) -> Result<Arc<Self>, NotMade> {
         let which = match context.name.1 {
             Path::Pipelined => KafkaClient::Pipelined,
@@ -100,6 +104,7 @@ impl Polled {
         };
         let polled = Arc::new(Self {
             client: login.client(which, sentences)?,
+            number,
             context: Arc::clone(context),
             probe: AtomicBool::new(true),
             reported: AtomicBool::new(false),
@@ -233,6 +238,13 @@ impl Listener for Polled {
         }
     }
 
+    fn statistics(&self, json: &str) {
+        // librdkafka's own: there is nobody to blame if it is another document.
+        if let Ok(told) = ClientStatistics::parse(json) {
+            self.context.tell(Event::Statistics(self.number, Box::new(told)));
+        }
+    }
+
     fn error(&self, code: i32, detail: &str) {
         if code == classify::ALL_BROKERS_DOWN {
             self.probe.store(true, Relaxed);
@@ -279,7 +291,7 @@ impl Clients {
         if wanted < self.all.len() {
             return wanted;
         }
-        match Polled::start(&self.login, self.sentences.as_ref(), context) {
+        match Polled::start(&self.login, self.sentences.as_ref(), context, wanted) {
             Ok(another) => {
                 self.all.push(another);
                 self.partitions.push(0);
@@ -395,7 +407,7 @@ impl Producer {
             limiters: Mutex::default(),
         });
         let sentences = (name.1 == Path::Serial).then(Arc::<Sentences>::default);
-        let first = Polled::start(login, sentences.as_ref(), &context)?;
+        let first = Polled::start(login, sentences.as_ref(), &context, 0)?;
         let (all, partitions) = (vec![first], vec![0]);
         let may_grow = name.1 == Path::Pipelined;
         let login = Arc::clone(login);

@@ -4,6 +4,7 @@ use actix::Message;
 
 use super::partition_queue::Path;
 use crate::message::Epoch;
+use crate::observe::kafka_statistics::ClientStatistics;
 use crate::observe::panics::PanicReport;
 
 /// What a producer's poll thread tells the actor.
@@ -30,6 +31,8 @@ pub enum Event {
         /// What it says.
         detail: String,
     },
+    /// What the client of this number counts.
+    Statistics(usize, Box<ClientStatistics>),
     /// A broker answers, at first or again.
     Reached,
     /// librdkafka has lost a partition's leader, and may never look for it again.

@@ -201,6 +201,7 @@ impl MqttActor {
             timings.write_due(&mut intake.window, Instant::now());
         }
         self.core.counters().set_conservation(self.core.intake.window.snapshot());
+        self.core.counters().set_window(self.core.intake.window.used());
         self.core.metrics.count_notes(self.core.intake.take_notes());
         moved
     }

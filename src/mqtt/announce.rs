@@ -58,6 +58,8 @@ impl Announcer {
         match event {
             SessionEvent::Connected { version, session_present, keep_alive_s, limits } => {
                 let mqtt = &self.settings.mqtt;
+                let counters = self.metrics.connection(self.settings.source);
+                counters.set_session(version.name(), session_present, keep_alive_s);
                 info!(self.log, "connected to mqtt"; events::MQTT_CONNECTED,
                     keys::MQTT_BROKER => self.settings.broker(address),
                     keys::INSECURE => self.settings.is_insecure(address),

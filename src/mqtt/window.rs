@@ -22,7 +22,7 @@ use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::held_timings::{HeldKey, HeldTimings, Timed, waits_since};
 use crate::mqtt::open_destinations::{DeliveredAt, OpenDestinations, Outcome, Settled};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
-use crate::observe::{Acknowledged, Conservation, NoAck, RoutedRun};
+use crate::observe::{Acknowledged, Conservation, NoAck, RoutedRun, WindowUse};
 use crate::stage::{ForwardMsg, Placed, Verdict};
 
 /// Acknowledged messages are kept whole up to these bounds, until the broker has shown that it read the
@@ -99,6 +99,8 @@ pub struct Window {
     /// The first turn of this connection.
     first_turn: u64,
     counts: Conservation,
+    /// Payloads of all messages that were admitted.
+    received_bytes: u64,
     /// Released, and not yet taken by [`Window::take_acknowledged`].
     acknowledged: Vec<Acknowledged>,
     /// So many of the last entries came since [`Window::routed`] was called.
@@ -216,6 +218,7 @@ impl Window {
             awaited: VecDeque::new(),
             first_turn: 1,
             counts: Conservation::default(),
+            received_bytes: 0,
             acknowledged: Vec::new(),
             unrouted: 0,
             routed: Vec::new(),
@@ -244,6 +247,7 @@ impl Window {
     pub fn admit(&mut self, message: Arc<Message>, ack: Option<Ack>) -> Seq {
         let seq = Seq::next();
         self.counts.received += 1;
+        self.received_bytes += message.payload.len() as u64;
         // A message without destinations has no verdict to wait for.
         let open = OpenDestinations::all(&message.destinations);
         if open.is_empty() {
@@ -695,6 +699,12 @@ impl Window {
     /// All terms of the conservation identity, from this moment.
     pub fn snapshot(&self) -> Conservation {
         Conservation { in_flight: self.unsettled as u64, ..self.counts }
+    }
+
+    /// What is in the window at this moment.
+    pub fn used(&self) -> WindowUse {
+        let (messages, bytes) = (self.entries.len(), self.bytes);
+        WindowUse { messages, bytes, received_bytes: self.received_bytes }
     }
 
     fn owe(&mut self, owed: OwedAck) {

@@ -58,7 +58,11 @@ impl ConnectionLatencies {
     }
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
-    pub(super) fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
+    pub(super) fn record_acknowledged(
+        &self,
+        runs: impl Iterator<Item = Acknowledged>,
+        at: Instant,
+    ) {
         let period = self.series.period(at);
         let mut acknowledged = self.acknowledged.lock();
         for run in runs {

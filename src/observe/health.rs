@@ -12,6 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::certificates::{Certificate, Certificates};
+use super::format::now_us;
+use super::kafka_statistics::KafkaStatistics;
 use crate::exit::Failure;
 use crate::message::RouteId;
 use crate::visible::Visible;
@@ -53,12 +56,14 @@ impl Display for Reason {
 }
 
 /// All values of [`Reason::reason`] that are warnings: they do not make the bridge unready.
-pub const WARNINGS: [&str; 4] = [UNMATCHED_DROPPED, INSECURE, RELOAD_FAILED, RESTART_PENDING];
+pub const WARNINGS: [&str; 5] =
+    [UNMATCHED_DROPPED, INSECURE, RELOAD_FAILED, RESTART_PENDING, CERTIFICATE_EXPIRES];
 
 const UNMATCHED_DROPPED: &str = "unmatched_dropped";
 const INSECURE: &str = "insecure";
 const RELOAD_FAILED: &str = "reload_failed";
 const RESTART_PENDING: &str = "restart_pending";
+const CERTIFICATE_EXPIRES: &str = "certificate_expires";
 
 /// All values of [`Reason::reason`] that mean not ready. docs/observability.md says what to do about each.
 pub const CODES: [&str; 19] = [
@@ -84,7 +89,7 @@ pub const CODES: [&str; 19] = [
 ];
 
 const DRAINING: &str = "draining";
-const ACTOR_HANGS: &str = "actor_hangs";
+pub(super) const ACTOR_HANGS: &str = "actor_hangs";
 const ACTOR_RESTARTING: &str = "actor_restarting";
 const MQTT_DISCONNECTED: &str = "mqtt_disconnected";
 const SUBSCRIPTION_PENDING: &str = "subscription_pending";
@@ -256,6 +261,9 @@ pub struct ReloadHealth {
 #[derive(Debug, Default)]
 pub struct Health {
     kafka: Mutex<KafkaHealth>,
+    partitions: Mutex<BTreeMap<String, usize>>,
+    kafka_statistics: KafkaStatistics,
+    certificates: Certificates,
     producer: Mutex<Option<String>>,
     unconfirmed: Mutex<Option<Duration>>,
     failing_partitions: Mutex<Vec<String>>,
@@ -269,6 +277,21 @@ impl Health {
     /// Sets the result of the last request for metadata.
     pub fn set_kafka(&self, health: KafkaHealth) {
         *self.kafka.lock() = health;
+    }
+
+    /// Sets how many partitions the Kafka topics of the last answer have.
+    pub fn set_partitions(&self, partitions: BTreeMap<String, usize>) {
+        *self.partitions.lock() = partitions;
+    }
+
+    /// What librdkafka's clients count.
+    pub fn kafka_statistics(&self) -> &KafkaStatistics {
+        &self.kafka_statistics
+    }
+
+    /// Until when certificates are valid.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
     }
 
     /// Sets why one producer after another fails without delivering anything; `None`: they no longer do.
@@ -331,6 +354,8 @@ impl Health {
         Snapshot {
             connections,
             kafka: self.kafka.lock().clone(),
+            partitions: self.partitions.lock().clone(),
+            certificates: self.certificates.at(now_s()),
             producer_failing: self.producer.lock().clone(),
             unconfirmed: *self.unconfirmed.lock(),
             failing_partitions: self.failing_partitions.lock().clone(),
@@ -350,6 +375,10 @@ pub struct Snapshot {
     pub connections: Vec<ConnectionHealth>,
     /// Kafka, by its last answer.
     pub kafka: KafkaHealth,
+    /// How many partitions its Kafka topics have, by its last answer.
+    pub partitions: BTreeMap<String, usize>,
+    /// Until when certificates are valid.
+    pub certificates: Vec<Certificate>,
     /// Why producers fail before they deliver anything.
     pub producer_failing: Option<String>,
     /// How long a record has waited for Kafka's answer, if that is too long.
@@ -405,7 +434,20 @@ pub fn warnings(seen: &Snapshot) -> Vec<Reason> {
     let failed = failed.as_ref().map(|why| Reason::new("bridge", RELOAD_FAILED, why));
     let restart =
         (!restart.is_empty()).then(|| Reason::new("bridge", RESTART_PENDING, restart.join(", ")));
-    unmatched.into_iter().chain(insecure).chain(failed).chain(restart).collect()
+    let certificates = seen.certificates.iter().filter_map(|certificate| {
+        let detail = certificate.warning()?;
+        let mut connections = seen.connections.iter();
+        Some(match connections.find(|it| it.name == certificate.connection) {
+            Some(connection) => seen.about(connection, CERTIFICATE_EXPIRES, &detail),
+            None => Reason::new(certificate.of.component(), CERTIFICATE_EXPIRES, detail),
+        })
+    });
+    let unmatched = unmatched.into_iter().chain(insecure).chain(failed).chain(restart);
+    unmatched.chain(certificates).collect()
+}
+
+fn now_s() -> i64 {
+    i64::try_from(now_us() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 impl Snapshot {
@@ -698,6 +740,38 @@ mod tests {
         assert_eq!(warnings.len(), 1);
         assert_eq!(warnings[0].connection.as_deref(), Some("mqtt"));
         assert_eq!(warnings[0].detail, format!("mqtt: {text}"));
+        assert!(not_ready(&seen, &[], LIMIT).is_empty(), "a warning does not end readiness");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_a_warning_of_its_connection() {
+        use super::super::certificates::CertificateOf;
+        let mut seen = ready();
+        let certificate = |of, connection: &str, expires_in_s| Certificate {
+            of,
+            connection: connection.into(),
+            expires_in_s,
+        };
+        seen.certificates = vec![
+            certificate(CertificateOf::MqttClient, "mqtt", 3 * 86_400),
+            certificate(CertificateOf::MqttClient, "mqtt", 14 * 86_400),
+            certificate(CertificateOf::KafkaClient, "", -5),
+            certificate(CertificateOf::Http, "", 5),
+        ];
+        let warnings = warnings(&seen);
+        let told: Vec<_> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "mqtt: certificate_expires: the bridge's certificate for MQTT (mqtt.tls.cert_file) \
+                 expires in 3 days",
+                "kafka: certificate_expires: the bridge's certificate for Kafka \
+                 (ssl.certificate.location) has expired",
+                "bridge: certificate_expires: the certificate of the bridge's pages \
+                 (http.cert_file) expires within a day",
+            ]
+        );
+        assert_eq!(warnings[0].connection.as_deref(), Some("mqtt"));
         assert!(not_ready(&seen, &[], LIMIT).is_empty(), "a warning does not end readiness");
     }
 

@@ -17,6 +17,7 @@ use super::buffer::{Buffer, Lost, Output};
 use super::events::{self, Event};
 use super::format::{self, Style, with_scratch};
 use super::keys;
+use super::recent::{Recent, Ring};
 use super::timing::TimingSink;
 use crate::config::{LogConfig, LogFormat};
 
@@ -29,6 +30,8 @@ struct Inner {
     output: Output,
     /// Shared with all loggers.
     level: Arc<AtomicUsize>,
+    /// Shared with all loggers.
+    recent: Arc<Ring>,
     timing: TimingSink,
     writer: Option<JoinHandle<()>>,
 }
@@ -52,7 +55,7 @@ impl Logging {
         let output = Output { buffer, style };
         let timing = TimingSink::new(config.timing, output.clone());
         let level = Arc::new(AtomicUsize::new(config.level.as_usize()));
-        Self(Arc::new(Inner { output, level, timing, writer }))
+        Self(Arc::new(Inner { output, level, recent: Arc::default(), timing, writer }))
     }
 
     /// The root logger. Give each component a child: `log.new(o!(keys::COMPONENT => "mqtt"))`.
@@ -60,7 +63,11 @@ impl Logging {
     /// It still works after this [`Logging`] has been dropped, record by record and unbuffered.
     pub fn logger(&self) -> Logger {
         Logger::root(
-            LineDrain { output: self.0.output.clone(), level: Arc::clone(&self.0.level) },
+            LineDrain {
+                output: self.0.output.clone(),
+                level: Arc::clone(&self.0.level),
+                recent: Arc::clone(&self.0.recent),
+            },
             o!(),
         )
     }
@@ -108,6 +115,11 @@ impl Logging {
         self.0.output.buffer.ordinary_lost()
     }
 
+    /// The last warnings and errors that were logged, the oldest first.
+    pub fn recent(&self) -> Vec<Recent> {
+        self.0.recent.all()
+    }
+
     /// A handle that does not keep the log alive.
     pub(crate) fn downgrade(&self) -> WeakLogging {
         WeakLogging(Arc::downgrade(&self.0))
@@ -151,6 +163,7 @@ impl Drop for FlushGuard {
 struct LineDrain {
     output: Output,
     level: Arc<AtomicUsize>,
+    recent: Arc<Ring>,
 }
 
 fn level_of(level: &AtomicUsize) -> Level {
@@ -163,10 +176,12 @@ impl Drain for LineDrain {
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
         if self.is_enabled(record.level()) {
+            let now_us = format::now_us();
+            self.recent.keep(now_us, record, values);
             with_scratch(|scratch| {
                 scratch.line.clear();
                 let (fields, line) = (&mut scratch.fields, &mut scratch.line);
-                format::write(self.output.style, format::now_us(), record, values, fields, line);
+                format::write(self.output.style, now_us, record, values, fields, line);
                 self.output.buffer.push(line);
             });
         }

@@ -7,21 +7,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Sum;
 use std::ops::Add;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 
+use super::connection_latencies::{ConnectionLatencies, choose_busiest};
+use super::device_clocks::DeviceClocks;
+use super::happened::{History, Restart, Restarts, WindowUse};
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
-use super::hops::{Copied, Hop, Recents, RouteLatencies, SERIES_MAX, Series, Side};
-use super::latency::{
-    Acknowledged, ByRoute, Delivered, FromDevice, RoutedRun, StageHistogram, Stages,
-};
+use super::hops::{RouteLatencies, Series};
+use super::latency::{Acknowledged, Delivered, FromDevice, RoutedRun, Stages};
+use super::rates::{Counters, Rates, Samples};
 use super::slowest::Slowest;
 use super::timing_record::since_device;
+use super::volume::{Volume, Volumes};
 use crate::config::BrokerAddress;
 use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
@@ -90,44 +92,13 @@ pub struct ConnectionMetrics {
     name: Arc<str>,
     actor: Arc<str>,
     conservation: Mutex<Conservation>,
+    window: Mutex<WindowUse>,
+    volumes: Mutex<Volumes>,
+    history: Mutex<History>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
-    series: Arc<Series>,
-    /// By route, what KafkaProducerActor knows.
-    delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
-    /// Of routes that were let go; changed under the lock of `delivered`.
-    delivered_of_gone: AtomicU64,
-    /// By route, what the connection's MqttActor knows.
-    acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
+    latencies: ConnectionLatencies,
     health: Mutex<MqttHealth>,
     broker: Mutex<Option<BrokerInUse>>,
-}
-
-/// Latencies of a route that KafkaProducerActor knows.
-#[derive(Debug, Default)]
-struct OfKafka {
-    produced: StageHistogram,
-    delivered: StageHistogram,
-    device: Option<Box<StageHistogram>>,
-    recents: Option<Box<Recents>>,
-    /// How many were delivered when the busiest routes were chosen last.
-    counted: u64,
-}
-
-/// Latencies of a route that an MqttActor knows.
-#[derive(Debug, Default)]
-struct OfMqtt {
-    routed: StageHistogram,
-    acknowledged: StageHistogram,
-    recents: Option<Box<Recents>>,
-}
-
-/// Those of one stage that counted something.
-fn by_route<T>(
-    routes: &BTreeMap<RouteId, T>,
-    stage: impl Fn(&T) -> Option<&StageHistogram>,
-) -> ByRoute {
-    let counted = routes.iter().filter_map(|(route, of)| Some((*route, *stage(of)?)));
-    counted.filter(|(_, histogram)| histogram.count() > 0).collect()
 }
 
 impl ConnectionMetrics {
@@ -137,11 +108,11 @@ impl ConnectionMetrics {
             name,
             actor,
             conservation: Mutex::default(),
+            window: Mutex::default(),
+            volumes: Mutex::default(),
+            history: Mutex::default(),
             reconnects: Mutex::default(),
-            series,
-            delivered: Mutex::default(),
-            delivered_of_gone: AtomicU64::default(),
-            acknowledged: Mutex::default(),
+            latencies: ConnectionLatencies::new(series),
             health: Mutex::default(),
             broker: Mutex::default(),
         }
@@ -167,6 +138,31 @@ impl ConnectionMetrics {
         *self.conservation.lock()
     }
 
+    /// Publishes what the window holds.
+    pub fn set_window(&self, window: WindowUse) {
+        *self.window.lock() = window;
+    }
+
+    /// What the window held when that was last published.
+    pub fn window(&self) -> WindowUse {
+        *self.window.lock()
+    }
+
+    /// How many bytes of it Kafka has acknowledged, by route.
+    pub fn volumes(&self) -> Volumes {
+        self.volumes.lock().clone()
+    }
+
+    /// The broker has accepted the connection.
+    pub fn set_session(&self, mqtt_protocol: &'static str, is_present: bool, keep_alive_s: u16) {
+        self.history.lock().connected(mqtt_protocol, is_present, keep_alive_s);
+    }
+
+    /// What the connection remembers.
+    pub fn history(&self) -> History {
+        self.history.lock().clone()
+    }
+
     /// Counts a connection that was lost or failed to open. `reason` is one of a fixed set.
     pub fn count_reconnect(&self, reason: &'static str) {
         *self.reconnects.lock().entry(reason).or_default() += 1;
@@ -179,145 +175,23 @@ impl ConnectionMetrics {
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
     pub fn record_acknowledged(&self, runs: impl Iterator<Item = Acknowledged>, at: Instant) {
-        let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
-        for run in runs {
-            let waited = at.saturating_duration_since(run.delivered_at);
-            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-            let of = acknowledged.entry(run.route).or_default();
-            of.acknowledged.record(us, run.count);
-            self.series.give(Side::Mqtt, &mut of.recents);
-            if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Acknowledged, period, us, run.count);
-            }
-        }
+        self.latencies.record_acknowledged(runs, at);
     }
 
     /// Adds the latencies of messages that were routed until `at`.
     pub fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
-        let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
-        for run in runs {
-            let of = acknowledged.entry(run.route).or_default();
-            of.routed.record(run.us.into(), run.count);
-            self.series.give(Side::Mqtt, &mut of.recents);
-            if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Routed, period, run.us.into(), run.count);
-            }
-        }
-    }
-
-    fn record_delivered(&self, run: &Delivered) {
-        let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
-        let (queue_us, kafka_us) =
-            (produced_at.us_since(received_at), delivered_at.us_since(produced_at));
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(*route).or_default();
-        of.produced.record(queue_us, *count);
-        of.delivered.record(kafka_us, *count);
-        self.series.give(Side::Kafka, &mut of.recents);
-        if let Some(recents) = &mut of.recents {
-            let period = self.series.period(delivered_at.instant);
-            recents.record(Hop::Produced, period, queue_us, *count);
-            recents.record(Hop::Delivered, period, kafka_us, *count);
-        }
-    }
-
-    fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(route).or_default();
-        of.device.get_or_insert_default().record(us, 1);
-        if let Some(recents) = &mut of.recents {
-            recents.record(Hop::Device, self.series.period(at), us, 1);
-        }
-    }
-
-    /// How many each route has delivered since the last call, of those that have delivered any.
-    fn take_busy(&self) -> Vec<(u64, RouteId)> {
-        let mut delivered = self.delivered.lock();
-        let new = |(route, of): (&RouteId, &mut OfKafka)| {
-            let count = of.delivered.count();
-            (count - std::mem::replace(&mut of.counted, count), *route)
-        };
-        delivered.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
-    }
-
-    /// Takes the histograms from the routes that are not `chosen`; or gives some to those that are.
-    fn choose(&self, chosen: &BTreeSet<RouteId>, gives: bool) {
-        let change = |side, route: &RouteId, recents: &mut _| match chosen.contains(route) {
-            true if gives => self.series.give(side, recents),
-            false if !gives => self.series.take(side, recents),
-            _ => {}
-        };
-        for (route, of) in &mut *self.delivered.lock() {
-            change(Side::Kafka, route, &mut of.recents);
-        }
-        for (route, of) in &mut *self.acknowledged.lock() {
-            change(Side::Mqtt, route, &mut of.recents);
-        }
-    }
-
-    /// The hops of the last minutes, by route.
-    fn hops(&self, period: u64) -> BTreeMap<RouteId, Copied> {
-        let mut all = BTreeMap::<_, Copied>::new();
-        // One after the other, so that no actor waits long.
-        let routes: Vec<_> = self.delivered.lock().keys().copied().collect();
-        for route in routes {
-            if let Some(recents) =
-                self.delivered.lock().get(&route).and_then(|of| of.recents.as_ref())
-            {
-                recents.add_to(period, all.entry(route).or_default());
-            }
-        }
-        let routes: Vec<_> = self.acknowledged.lock().keys().copied().collect();
-        for route in routes {
-            if let Some(recents) =
-                self.acknowledged.lock().get(&route).and_then(|of| of.recents.as_ref())
-            {
-                recents.add_to(period, all.entry(route).or_default());
-            }
-        }
-        all.retain(|_, hops| hops.iter().any(Option::is_some));
-        all
+        self.latencies.record_routed(runs, at);
     }
 
     /// Keeps what was counted of these routes alone.
     fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
-        let is_known = |route: &RouteId| known.contains_key(route);
-        let mut gone = 0;
-        let mut delivered = self.delivered.lock();
-        delivered.retain(|route, of| {
-            let stays = is_known(route);
-            if !stays {
-                gone += of.delivered.count();
-                self.series.take(Side::Kafka, &mut of.recents);
-            }
-            stays
-        });
-        self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
-        drop(delivered);
-        self.acknowledged.lock().retain(|route, of| {
-            let stays = is_known(route);
-            if !stays {
-                self.series.take(Side::Mqtt, &mut of.recents);
-            }
-            stays
-        });
+        self.latencies.keep_routes(known);
+        self.volumes.lock().keep(|route| known.contains_key(route));
     }
 
     /// The latencies of all routes, stage by stage.
     pub fn stages(&self) -> Stages {
-        let counted = self.delivered.lock();
-        let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
-        let produced = by_route(&counted, |of| Some(&of.produced));
-        let delivered = by_route(&counted, |of| Some(&of.delivered));
-        let device = by_route(&counted, |of| of.device.as_deref());
-        drop(counted);
-        let counted = self.acknowledged.lock();
-        let routed = by_route(&counted, |of| Some(&of.routed));
-        let acknowledged = by_route(&counted, |of| Some(&of.acknowledged));
-        drop(counted);
-        Stages { device, routed, produced, delivered, acknowledged, delivered_of_gone }
+        self.latencies.stages()
     }
 
     /// Changes what is known of the connection's state.
@@ -327,6 +201,7 @@ impl ConnectionMetrics {
 
     /// The connection was lost or failed to open.
     pub fn set_lost(&self, why: String) {
+        self.history.lock().lost(&why);
         *self.health.lock() = MqttHealth { lost: Some(why), ..MqttHealth::default() };
     }
 
@@ -347,7 +222,10 @@ impl ConnectionMetrics {
 pub struct Metrics {
     /// At least one.
     connections: Box<[ConnectionMetrics]>,
-    restarts: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    restarts: Mutex<Restarts>,
+    /// By route (nothing where no route made or refused it) and reason.
+    dead_letters: Mutex<BTreeMap<(Arc<str>, &'static str), u64>>,
+    samples: Mutex<Samples>,
     holds: Mutex<Vec<Hold>>,
     latency: Mutex<Latency>,
     health: Health,
@@ -355,8 +233,7 @@ pub struct Metrics {
     notes: Mutex<BTreeMap<(RouteId, Note), u64>>,
     series: Arc<Series>,
     slowest: Slowest,
-    /// By route with a device's time, how far that was ahead.
-    clocks_ahead: Mutex<BTreeMap<RouteId, ClockAhead>>,
+    clocks: DeviceClocks,
     reloads: Mutex<BTreeMap<ReloadOutcome, u64>>,
 }
 
@@ -385,32 +262,6 @@ impl ReloadOutcome {
     }
 }
 
-/// How far the clocks of a route's devices were ahead at most, in microseconds.
-#[derive(Debug, Default)]
-struct ClockAhead {
-    period: u64,
-    now_us: u64,
-    before_us: u64,
-}
-
-impl ClockAhead {
-    fn record(&mut self, period: u64, ahead_us: u64) {
-        if period > self.period {
-            self.before_us = if period > self.period + 1 { 0 } else { self.now_us };
-            (self.now_us, self.period) = (0, period);
-        }
-        self.now_us = self.now_us.max(ahead_us);
-    }
-
-    fn at(&self, period: u64) -> u64 {
-        match period.saturating_sub(self.period) {
-            0 => self.now_us.max(self.before_us),
-            1 => self.now_us,
-            _ => 0,
-        }
-    }
-}
-
 /// Latencies from receipt to delivery, before and after the last summary.
 #[derive(Debug)]
 struct Latency {
@@ -435,8 +286,10 @@ impl Metrics {
             connections: names.into_iter().map(connection).collect(),
             series,
             slowest: Slowest::new(started),
-            clocks_ahead: Mutex::default(),
+            clocks: DeviceClocks::default(),
             restarts: Mutex::default(),
+            dead_letters: Mutex::default(),
+            samples: Mutex::default(),
             holds: Mutex::default(),
             latency: Mutex::new(Latency { taken: new_histogram(), new: new_histogram() }),
             health: Health::default(),
@@ -493,19 +346,58 @@ impl Metrics {
         self.connections.iter().map(of).sum()
     }
 
-    /// Counts a restart of an actor. `reason` is one of a fixed set.
-    pub fn count_restart(&self, actor: &str, reason: &'static str) {
-        *self.restarts.lock().entry((actor.into(), reason)).or_default() += 1;
+    /// Counts a restart of an actor. `reason` is one of a fixed set; `detail` is what is known of the cause.
+    pub fn count_restart(&self, actor: &str, reason: &'static str, detail: &str) {
+        self.restarts.lock().count(actor, reason, detail);
     }
 
     /// Restarts by actor and reason.
     pub fn restarts(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
-        self.restarts.lock().clone()
+        self.restarts.lock().counts().clone()
+    }
+
+    /// The last restarts, the oldest first.
+    pub fn last_restarts(&self) -> Vec<Restart> {
+        self.restarts.lock().last()
     }
 
     /// Restarts of all actors for all reasons.
     pub fn restarts_total(&self) -> u64 {
-        self.restarts.lock().values().sum()
+        self.restarts.lock().counts().values().sum()
+    }
+
+    /// Counts a dead letter that is durable. `route` is empty where none made or refused it; `reason` is one of a
+    /// fixed set.
+    pub fn count_dead_letter(&self, route: &Arc<str>, reason: &'static str) {
+        *self.dead_letters.lock().entry((Arc::clone(route), reason)).or_default() += 1;
+    }
+
+    /// Dead letters that are durable, by route and reason.
+    pub fn dead_letters(&self) -> BTreeMap<(Arc<str>, &'static str), u64> {
+        self.dead_letters.lock().clone()
+    }
+
+    /// Takes the sample of this second, for [`Metrics::rates`].
+    pub fn sample(&self, now: Instant) {
+        let counted = self.conservation();
+        let bytes =
+            self.connections.iter().map(|it| (it.window().received_bytes, it.volumes().total()));
+        let (received_bytes, delivered_bytes) =
+            bytes.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+        self.samples.lock().add(
+            now,
+            Counters {
+                received: counted.received,
+                settled: counted.delivered + counted.dead_lettered,
+                received_bytes,
+                delivered_bytes,
+            },
+        );
+    }
+
+    /// How fast messages came and went in the last seconds.
+    pub fn rates(&self) -> Rates {
+        self.samples.lock().rates()
     }
 
     /// Adds what routes noted of messages, and how often.
@@ -524,7 +416,10 @@ impl Metrics {
     pub fn let_routes_go(&self) {
         let known = self.route_names.all();
         self.notes.lock().retain(|(route, _), _| known.contains_key(route));
-        self.clocks_ahead.lock().retain(|route, _| known.contains_key(route));
+        self.clocks.keep(|route| known.contains_key(route));
+        let names: BTreeSet<_> = known.values().map(|route| &*route.name).collect();
+        let is_known = |name: &str| name.is_empty() || names.contains(name);
+        self.dead_letters.lock().retain(|(route, _), _| is_known(route));
         self.connections.iter().for_each(|connection| connection.keep_routes(&known));
     }
 
@@ -569,26 +464,26 @@ impl Metrics {
         drop(latency);
         for run in runs {
             if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
-                connection.record_delivered(run);
+                connection.latencies.record_delivered(run);
             }
         }
         if let Some(run) = runs.last() {
-            self.choose_busiest(run.delivered_at.instant);
+            let connections = self.connections.iter().map(|connection| &connection.latencies);
+            choose_busiest(&self.series, connections, run.delivered_at.instant);
         }
     }
 
     /// Adds the latencies of records with their device's own time, behind [`Metrics::record_delivered`].
     pub fn record_from_devices(&self, records: &[FromDevice]) {
-        let mut clocks_ahead = self.clocks_ahead.lock();
         for FromDevice { source, route, device_us, received_at, delivered_at } in records {
             // At receipt, which is nearer to the device.
             let ahead_us =
                 u64::try_from(since_device(*device_us, received_at).saturating_neg()).unwrap_or(0);
             let period = self.series.period(delivered_at.instant);
-            clocks_ahead.entry(*route).or_default().record(period, ahead_us);
+            self.clocks.record(*route, period, ahead_us);
             let us = u64::try_from(since_device(*device_us, delivered_at)).unwrap_or(0);
             if let Some(connection) = self.connections.get(usize::from(source.0)) {
-                connection.record_from_device(*route, us, delivered_at.instant);
+                connection.latencies.record_from_device(*route, us, delivered_at.instant);
             }
         }
     }
@@ -596,9 +491,7 @@ impl Metrics {
     /// Of each route that has delivered records with their device's own time: by how much that was ahead of the
     /// time of receipt at most, in the last one to two minutes.
     pub fn clocks_ahead(&self, now: Instant) -> BTreeMap<RouteId, Duration> {
-        let period = self.series.period(now);
-        let ahead = self.clocks_ahead.lock();
-        ahead.iter().map(|(route, it)| (*route, Duration::from_micros(it.at(period)))).collect()
+        self.clocks.ahead(self.series.period(now))
     }
 
     /// The slowest records of the last minutes.
@@ -607,15 +500,13 @@ impl Metrics {
     }
 
     /// The latencies of the last one to two minutes, of each pair of connection and route that has histograms
-    /// ([`SERIES_MAX`]): one function for all that shows percentiles.
+    /// ([`SERIES_MAX`](super::hops::SERIES_MAX)): one function for all that shows percentiles.
     pub fn route_latencies(&self, now: Instant) -> Vec<RouteLatencies> {
         let period = self.series.period(now);
         let of = |connection: &ConnectionMetrics| {
             let name = Arc::clone(&connection.name);
-            connection
-                .hops(period)
-                .into_iter()
-                .map(move |(route, hops)| (name.clone(), route, hops))
+            let hops = connection.latencies.hops(period);
+            hops.into_iter().map(move |(route, hops)| (name.clone(), route, hops))
         };
         let all = self.connections.iter().flat_map(of);
         let named = all.map(|(connection, route, hops)| RouteLatencies {
@@ -627,21 +518,11 @@ impl Metrics {
         named.collect()
     }
 
-    /// Once in each period: the busiest pairs of connection and route keep their histograms, or get some.
-    fn choose_busiest(&self, now: Instant) {
-        if !self.series.is_due(self.series.period(now)) {
-            return;
-        }
-        let of = |(place, connection): (usize, &ConnectionMetrics)| {
-            connection.take_busy().into_iter().map(move |(count, route)| (count, place, route))
-        };
-        let mut busy: Vec<_> = self.connections.iter().enumerate().flat_map(of).collect();
-        busy.sort_unstable_by(|a, b| b.cmp(a));
-        busy.truncate(SERIES_MAX);
-        for gives in [false, true] {
-            for (place, connection) in self.connections.iter().enumerate() {
-                let chosen = busy.iter().filter(|(_, at, _)| *at == place);
-                connection.choose(&chosen.map(|(_, _, route)| *route).collect(), gives);
+    /// Adds the bytes of records that were delivered.
+    pub fn record_volumes(&self, runs: &[Volume]) {
+        for run in runs {
+            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
+                connection.volumes.lock().count(run);
             }
         }
     }
@@ -671,6 +552,7 @@ fn new_histogram() -> Histogram<u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hops::{Hop, SERIES_MAX};
     use super::*;
 
     #[test]

@@ -12,14 +12,28 @@ mod error;
 mod log_crate;
 pub mod panics;
 pub mod log_limiter;
+pub mod certificates;
+pub mod kafka_statistics;
 pub mod metrics;
+pub mod process;
+pub mod remedies;
+pub mod status;
+pub mod status_json;
+pub mod happened;
+pub mod rates;
+pub mod recent;
+pub mod volume;
 pub mod latency;
 pub mod hops;
+mod connection_latencies;
+mod device_clocks;
 pub mod slowest;
 pub mod health;
 pub mod diagnosis;
 #[cfg(test)]
 pub(crate) mod test_support;
+#[cfg(test)]
+pub(crate) mod status_fixture;
 #[cfg(test)]
 mod log_lines_tests;
 
@@ -27,6 +41,7 @@ pub use diagnosis::Diagnosis;
 pub use error::ErrorChain;
 pub(crate) use format::Rfc3339;
 pub use format::{Style, level_name};
+pub use happened::WindowUse;
 pub use health::{
     BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
 };
@@ -41,3 +56,4 @@ pub use slowest::{Slow, Slowest};
 pub use timing::{TimingBatch, TimingSink};
 pub(crate) use timing_record::since_device;
 pub use timing_record::{AckTime, NoAck, TimingRecord};
+pub use volume::Volume;

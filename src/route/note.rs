@@ -18,6 +18,11 @@ pub enum Note {
 }
 
 impl Note {
+    /// The least of them.
+    pub const FIRST: Self = Self::Dropped(DropReason::Retained);
+    /// The greatest.
+    pub const LAST: Self = Self::SparkplugRebirthAsked;
+
     /// The label of metrics.
     pub fn name(self) -> &'static str {
         match self {

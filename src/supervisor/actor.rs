@@ -150,6 +150,7 @@ impl SupervisorActor {
     fn tick(&mut self, ctx: &mut Context<Self>) {
         self.heartbeat.beat();
         failpoint::hit(Site::Supervisor);
+        self.metrics.sample(Instant::now());
         if self.phase == Phase::Stopping {
             return;
         }
@@ -287,7 +288,8 @@ impl Handler<ChildDown> for SupervisorActor {
                     &child,
                     keys::FAILURES => failures,
                     keys::DELAY_MS => millis(pause));
-                self.metrics.count_restart(&actor, child.reason);
+                let detail = child.panic.as_ref().map_or("", |panic| &panic.message);
+                self.metrics.count_restart(&actor, child.reason, detail);
                 let wait = fut::wrap_future::<_, Self>(actix_rt::time::sleep(pause));
                 ctx.spawn(wait.map(move |(), this, _| this.restart(&actor, reply)));
             }

@@ -28,16 +28,33 @@ pub struct Readiness {
     metrics: Arc<Metrics>,
     heartbeats: Vec<Arc<Heartbeat>>,
     silent_max: Duration,
-    configured: RwLock<Configured>,
+    configured: RwLock<Arc<Configured>>,
 }
 
-/// What readiness takes from the configuration.
+/// What is shown of the configuration that is in force.
 #[derive(Debug)]
-struct Configured {
+pub struct Configured {
     /// What each connection needs, in the order of the configuration.
-    wanted: Vec<Vec<Wanted>>,
+    pub wanted: Vec<Vec<Wanted>>,
     /// Where messages can be held.
-    places: BTreeSet<HeldPlace>,
+    pub places: BTreeSet<HeldPlace>,
+    /// The section of each connection.
+    pub sections: Vec<Arc<str>>,
+    /// The bounds of each window.
+    pub limits: WindowLimits,
+    /// All keys, as [`Config::key_values`] has them.
+    pub keys: Vec<(String, String)>,
+}
+
+/// How much the window of one connection holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowLimits {
+    /// Messages, when one of QoS 1 is to be taken in.
+    pub messages: usize,
+    /// Messages, when one of QoS 0 is to be taken in.
+    pub qos0_messages: usize,
+    /// Bytes.
+    pub bytes: usize,
 }
 
 impl Configured {
@@ -50,6 +67,13 @@ impl Configured {
         Self {
             wanted: config.connections.iter().map(wanted_by).collect(),
             places: places.chain([HeldPlace::DeadLetter]).collect(),
+            sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),
+            limits: WindowLimits {
+                messages: config.delivery.window_messages,
+                qos0_messages: config.delivery.qos0_window_messages,
+                bytes: config.delivery.window_bytes,
+            },
+            keys: config.key_values(),
         }
     }
 }
@@ -61,18 +85,19 @@ impl Readiness {
             metrics,
             heartbeats,
             silent_max: silent_max(config.supervisor.hang_after),
-            configured: RwLock::new(Configured::by(config)),
+            configured: RwLock::new(Arc::new(Configured::by(config))),
         }
     }
 
     /// Other routes are wanted from now on.
     pub fn configure(&self, config: &Config) {
-        *self.configured.write() = Configured::by(config);
+        let configured = Arc::new(Configured::by(config));
+        *self.configured.write() = configured;
     }
 
-    /// Where messages can be held, beside what templates name.
-    pub fn places(&self) -> BTreeSet<HeldPlace> {
-        self.configured.read().places.clone()
+    /// What is shown of the configuration that is in force.
+    pub fn configured(&self) -> Arc<Configured> {
+        Arc::clone(&self.configured.read())
     }
 
     /// What the bridge counts.

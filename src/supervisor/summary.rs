@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use slog::{KV, Logger, Record, Serializer, info};
 
 use crate::message::RouteId;
-use crate::observe::{ConnectionMetrics, Conservation, Metrics, events, keys};
+use crate::observe::{ConnectionMetrics, Conservation, Metrics, events, keys, status};
 use crate::route::note::Note;
 
 /// At most so many routes and reasons of drops are named in one record; `/metrics` has all.
@@ -40,20 +40,23 @@ struct Said {
 }
 
 impl Said {
-    /// `connections`: what each of several has counted.
-    fn now(metrics: &Metrics, connections: &[Conservation]) -> Self {
-        let held: Vec<_> = metrics.holds().iter().map(|hold| hold.place.to_string()).collect();
-        Self {
-            counted: match connections {
-                [] => metrics.conservation(),
-                // Of the same snapshots as the records of the connections.
-                several => several.iter().fold(Conservation::default(), |sum, one| sum + *one),
-            },
-            restarts: metrics.restarts_total(),
-            reconnects: metrics.reconnects_total(),
+    /// And what each of several connections has counted, from the same snapshots as the sum.
+    fn now(metrics: &Metrics) -> (Self, Vec<Conservation>) {
+        let seen = status::Counted::of(metrics);
+        let held: Vec<_> = seen.holds.iter().map(|hold| hold.place.to_string()).collect();
+        let reconnects = seen.connections.iter().flat_map(|it| it.reconnects.values());
+        let said = Self {
+            counted: seen.sum(),
+            restarts: seen.restarts.values().sum(),
+            reconnects: reconnects.sum(),
             held: held.join(","),
-            notes: metrics.notes(),
-        }
+            notes: seen.notes,
+        };
+        let connections = match &*seen.connections {
+            [_] => Vec::new(),
+            several => several.iter().map(|it| it.counted).collect(),
+        };
+        (said, connections)
     }
 }
 
@@ -67,16 +70,14 @@ fn is_due(since: Duration, every: Duration, is_news: bool, tick: Duration) -> bo
 
 impl Summary {
     pub(super) fn new(every: Duration, now: Instant, metrics: &Metrics) -> Self {
-        let connections = counted(metrics);
-        let said = Said::now(metrics, &connections);
+        let (said, connections) = Said::now(metrics);
         // There is no record yet: the first one is news.
         Self { every, at: now, said, connections, has_moved: true }
     }
 
     /// Writes the record if it is due. To be called each `tick`.
     pub(super) fn look(&mut self, now: Instant, tick: Duration, metrics: &Metrics, log: &Logger) {
-        let connections = counted(metrics);
-        let said = Said::now(metrics, &connections);
+        let (said, connections) = Said::now(metrics);
         let is_news = self.has_moved || said != self.said;
         if is_due(now.saturating_duration_since(self.at), self.every, is_news, tick) {
             self.say(now, said, connections, metrics, log);
@@ -85,8 +86,8 @@ impl Summary {
 
     /// Writes the record.
     pub(super) fn log(&mut self, now: Instant, metrics: &Metrics, log: &Logger) {
-        let connections = counted(metrics);
-        self.say(now, Said::now(metrics, &connections), connections, metrics, log);
+        let (said, connections) = Said::now(metrics);
+        self.say(now, said, connections, metrics, log);
     }
 
     /// What happened since the last record: of each connection that counted something, where there are several,
@@ -121,11 +122,6 @@ impl Summary {
         self.has_moved = said != self.said;
         (self.at, self.said, self.connections) = (now, said, connections);
     }
-}
-
-/// What each connection has counted, if there are several.
-fn counted(metrics: &Metrics) -> Vec<Conservation> {
-    several(metrics).iter().map(ConnectionMetrics::conservation).collect()
 }
 
 /// Of each route that dropped messages since `before`: how many it has dropped until now, by reason. There may be
@@ -231,7 +227,7 @@ mod tests {
             };
             metrics.record_delivered(&[run]);
         }
-        metrics.count_restart("mqtt", "panic");
+        metrics.count_restart("mqtt", "panic", "");
         metrics.connection(SourceId(0)).count_reconnect("refused");
         let hold = |place| Hold { place, reason: "acl".into() };
         let kafka_topic = HeldPlace::KafkaTopic("a".into());
@@ -325,7 +321,7 @@ mod tests {
             })
         };
         assert_eq!(told(&|metrics| metrics.set_holds(vec![hold.clone()])), [10, 33, 43]);
-        assert_eq!(told(&|metrics| metrics.count_restart("mqtt", "panic")), [10, 33, 43]);
+        assert_eq!(told(&|metrics| metrics.count_restart("mqtt", "panic", "")), [10, 33, 43]);
         let reconnects = |metrics: &Metrics| {
             metrics.connection(SourceId(0)).count_reconnect("refused");
         };

@@ -231,6 +231,7 @@ impl Failing {
             self.page("/readyz"),
             self.page("/livez"),
             self.page("/metrics"),
+            self.page("/status.json"),
             String::from_utf8_lossy(&check).into_owned(),
         ]
         .concat()

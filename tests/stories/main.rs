@@ -1,6 +1,6 @@
 //! The stories: each promise is tested on real brokers, with faults.
 //!
-//! They need Mosquitto, RabbitMQ, NATS, Java and Kafka's jars, which tests/run installs.
+//! They need Mosquitto, RabbitMQ, NATS, Java, Kafka's jars, Chromium and axe-core, which tests/run installs.
 
 #![allow(missing_docs, unreachable_pub, reason = "nobody calls a test crate")]
 #![allow(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
@@ -38,6 +38,7 @@ mod kafka_cluster;
 mod kafka_logins;
 mod mosquitto_restarts;
 mod mqtt_failures;
+mod page;
 mod panics;
 mod partitions;
 mod protocol;
@@ -53,6 +54,7 @@ mod several_brokers;
 mod sizes;
 mod sparkplug;
 mod status;
+mod status_json;
 mod templates;
 mod straight;
 mod subscription;

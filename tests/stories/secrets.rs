@@ -216,7 +216,7 @@ fn no_failure_shows_a_secret() {
                 || record["msg"] == "mqtt connection lost, reconnecting"
                 || record["msg"] == "connected to mqtt"
         });
-        for page in ["/", "/livez", "/readyz", "/metrics", "/login", "/nothing"] {
+        for page in ["/", "/livez", "/readyz", "/metrics", "/status.json", "/login", "/nothing"] {
             let open = http.get(page);
             let with_token =
                 http.get_with(page, &format!("Authorization: Bearer {HTTP_TOKEN}\r\n"));

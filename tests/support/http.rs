@@ -12,6 +12,9 @@ use serde_json::Value;
 use super::process::free_port;
 use super::{ConfigFile, eventually, eventually_some};
 
+/// Asks for the format that is parsed strictly.
+const OPENMETRICS: &str = "Accept: application/openmetrics-text; version=1.0.0\r\n";
+
 /// A bridge's HTTP address, and how to ask there.
 #[derive(Debug, Clone)]
 pub struct Http {
@@ -144,7 +147,9 @@ impl Http {
 
     /// One scrape.
     pub fn metrics(&self) -> Samples {
-        let answer = eventually_some("a scrape", super::SOON, || self.get("/metrics").ok());
+        let answer = eventually_some("a scrape", super::SOON, || {
+            self.get_with("/metrics", OPENMETRICS).ok()
+        });
         let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
         assert!(answer.status == 200 && answer.head.contains(kind), "{}", answer.head);
         Samples::parse(&answer.body)

@@ -6,6 +6,7 @@
 
 pub mod bridge;
 pub mod broker;
+pub mod browser;
 pub mod certificates;
 pub mod clock;
 pub mod config;

@@ -74,7 +74,9 @@ const PLACES: &[(&str, &str)] = &[
 
 fn assert_hidden(what: &str, text: &str, variables: &[(&str, &str)]) {
     let said = match load(text, variables) {
-        Ok(config) => format!("{}{:?}", config.describe(), config.kafka),
+        Ok(config) => {
+            format!("{}{:?}{:?}", config.describe(), config.key_values(), config.kafka)
+        }
         Err(errors) => errors.to_string(),
     };
     assert!(!said.contains(SECRET), "{what}: {said}\n{text}");
@@ -177,7 +179,10 @@ fn what_leads_to_a_broker_is_shown_without_what_opens_it() {
             .replace("url = \"mqtt://localhost:1883\"", url)
             .replace("[kafka]", &format!("{lines}\n[kafka]"));
         let said = match load(&text, &[("SECRET", "!/# hunter2")]) {
-            Ok(config) => format!("{}{:?}", config.describe(), config.connections),
+            Ok(config) => {
+                let (keys, connections) = (config.key_values(), &config.connections);
+                format!("{}{keys:?}{connections:?}", config.describe())
+            }
             Err(errors) => errors.to_string(),
         };
         assert!(!said.contains(SECRET), "{lines}: {said}");

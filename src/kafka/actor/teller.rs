@@ -128,7 +128,7 @@ impl Teller {
                     warn!(log, "producer failed, replacing it"; events::PRODUCER_FAILED, keys::EPOCH => epoch.0,
                         keys::DETAIL => detail, keys::SUPPRESSED => suppressed);
                 }
-                self.metrics.count_restart("producer", "fatal_error");
+                self.metrics.count_restart("producer", "fatal_error", detail);
                 if again_without_delivery {
                     health.set_producer_failing(Some(detail.to_owned()));
                 }
@@ -176,6 +176,7 @@ impl Teller {
                 let why = "Kafka does not confirm their dead letters".to_owned();
                 health.set_unmatched_dropped(Some(why));
             }
+            Told::DeadLettered { route, reason } => self.metrics.count_dead_letter(&route, reason),
             Told::UnmatchedWritten => health.set_unmatched_dropped(None),
             Told::Panicked(panic) => {
                 self.panicked(events::RECORD_PANICKED, "panic on one message", panic);

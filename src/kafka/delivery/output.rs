@@ -1,5 +1,6 @@
 //! What `Delivery` commands. The actor carries it out at once; the tests play a Kafka.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::item::Item;
@@ -99,6 +100,8 @@ pub(crate) enum Told<'a> {
     Dropped { count: usize, why: &'a str },
     /// Dead letters of messages that no route matches are late, and their messages are dropped.
     DeadLettersLate,
+    /// A dead letter is durable. No route: an empty name.
+    DeadLettered { route: Arc<str>, reason: &'static str },
     /// Such a dead letter was written.
     UnmatchedWritten,
     /// A message made the stage panic, which goes on without it.

@@ -7,7 +7,7 @@ use super::item::{InFlight, Item};
 use super::kafka_topics::KafkaTopics;
 use super::output::{Outbox, Output, Told};
 use super::presence::{Absence, Fate, if_missing};
-use super::{Delivery, HELD_TOO_LONG, PARTITION_MISSING, TIMESTAMP_REFUSED, Why};
+use super::{Delivery, HELD_TOO_LONG, PARTITION_MISSING, TIMESTAMP_REFUSED, Why, durable};
 use crate::kafka::classify::{self, Class};
 use crate::kafka::dead_letter::{DeadLetter, DeadLetterKind};
 use crate::kafka::partition_queue::{Arrived, Path, Queued as _};
@@ -161,6 +161,7 @@ impl Delivery {
                 out.tell(Told::UnmatchedWritten);
             }
             self.refused_names.remove(&dead_letter.msg.id);
+            out.tell(durable(&dead_letter));
             of_call.verdicts.push(dead_letter.source, Verdict::Rejected(dead_letter.msg.id));
         } else if of_call.fatal.is_none() {
             let sentence = out.sentence(of_call.path, report.index);
