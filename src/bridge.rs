@@ -24,7 +24,9 @@ use crate::kafka::{KafkaProducerActor, Login, LoginThread, Probe};
 use crate::mqtt::state_file::{StateError, StateFile};
 use crate::mqtt::subscriptions::Held;
 use crate::mqtt::{MqttActor, Neighbours};
-use crate::observe::{Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics};
+use crate::observe::{
+    Logging, Metrics, TimingSink, bridge_log_crate, events, install_hook, keys, panics,
+};
 use crate::reload::number_routes;
 use crate::reloader::{Reloader, Reloads};
 use crate::stage::{NextStage, SourceId};

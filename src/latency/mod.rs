@@ -1,0 +1,90 @@
+//! `latency`: where the time goes, hop by hop, of logs or of a bridge that runs.
+//!
+//! Logs: `source` reads, `record` takes a line apart, `tally` counts in bounded memory, `gather` does all that with two
+//! cores; `report` and `verdict` say what it means, `text` and `html` show it.
+
+pub(crate) mod args;
+mod compare;
+mod gather;
+mod hop;
+mod moment;
+mod record;
+mod report;
+mod source;
+mod spread;
+mod tally;
+mod text;
+mod timeline;
+mod verdict;
+mod words;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::visible::{Visible, escape_json};
+use serde::Serialize;
+
+use crate::config_args::ConfigArgs;
+use args::LatencyArgs;
+use report::LogReport;
+use source::Trouble;
+use tally::{Choice, Tally};
+
+/// Shows it. Exit code 0 if there was something to show, and all of it could be read.
+pub(crate) fn run(args: &LatencyArgs, config: &ConfigArgs) -> Exit {
+    let _ = config;
+    let choice = args.choice();
+    let (tally, mut exit) = look(&args.log, &choice);
+    let report = LogReport::new(&args.log, &tally);
+    drop(tally);
+    let shown = if args.compare.is_empty() {
+        show(args, &report)
+    } else {
+        let (tally, of_other) = look(&args.compare, &choice);
+        exit = exit.max(of_other);
+        let other = LogReport::new(&args.compare, &tally);
+        let pairs = compare::pairs(&report, &other);
+        match args.json {
+            true => print_json(&compare::object(&report, &other, &pairs)),
+            false => text::comparison(&mut anstream::stdout(), &report, &other, &pairs),
+        }
+    };
+    exit.max(written(shown))
+}
+
+/// Reads logs, and says what cannot be read.
+fn look<'a>(paths: &[PathBuf], choice: &'a Choice) -> (Tally<'a>, Exit) {
+    let (tally, troubles) = gather::gather(paths, choice);
+    for Trouble { text } in &troubles {
+        eprintln!("{}", Visible(text));
+    }
+    let is_good = troubles.is_empty() && tally.lines.chosen > 0;
+    (tally, if is_good { Exit::Drained } else { Exit::Unhealthy })
+}
+
+fn show(args: &LatencyArgs, report: &LogReport) -> io::Result<()> {
+    match args.json {
+        true => print_json(report),
+        false => text::log(&mut anstream::stdout(), report),
+    }
+}
+
+/// One line, without what a terminal would obey.
+fn print_json(value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    escape_json(&mut line, 0);
+    line.push(b'\n');
+    io::stdout().write_all(&line)
+}
+
+/// Whoever closed the pipe has seen enough.
+fn written(shown: io::Result<()>) -> Exit {
+    match shown {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("{error}");
+            Exit::Unhealthy
+        }
+        _ => Exit::Drained,
+    }
+}
