@@ -7,9 +7,12 @@ pub(crate) mod args;
 mod compare;
 mod gather;
 mod hop;
+mod html;
+mod live;
 mod moment;
 mod record;
 mod report;
+mod screen;
 mod source;
 mod spread;
 mod tally;
@@ -18,8 +21,9 @@ mod timeline;
 mod verdict;
 mod words;
 
+use std::fs;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mqtt_kafka_bridge::exit::Exit;
 use mqtt_kafka_bridge::visible::{Visible, escape_json};
@@ -33,10 +37,21 @@ use tally::{Choice, Tally};
 
 /// Shows it. Exit code 0 if there was something to show, and all of it could be read.
 pub(crate) fn run(args: &LatencyArgs, config: &ConfigArgs) -> Exit {
-    let _ = config;
+    if args.log.is_empty() {
+        return match config.load_pages() {
+            Ok(pages) => live::run(args, &pages),
+            Err(errors) => {
+                eprintln!("{errors}");
+                Exit::Configuration
+            }
+        };
+    }
     let choice = args.choice();
     let (tally, mut exit) = look(&args.log, &choice);
     let report = LogReport::new(&args.log, &tally);
+    if let Some(path) = &args.html {
+        exit = exit.max(write_page(path, &report, &tally));
+    }
     drop(tally);
     let shown = if args.compare.is_empty() {
         show(args, &report)
@@ -61,6 +76,18 @@ fn look<'a>(paths: &[PathBuf], choice: &'a Choice) -> (Tally<'a>, Exit) {
     }
     let is_good = troubles.is_empty() && tally.lines.chosen > 0;
     (tally, if is_good { Exit::Drained } else { Exit::Unhealthy })
+}
+
+/// Writes the page.
+fn write_page(path: &Path, report: &LogReport, tally: &Tally<'_>) -> Exit {
+    let page = html::page(report, tally);
+    match page.and_then(|page| Ok(fs::write(path, page)?)) {
+        Ok(()) => Exit::Drained,
+        Err(error) => {
+            eprintln!("--html: cannot write {}: {error}", path.display());
+            Exit::Unhealthy
+        }
+    }
 }
 
 fn show(args: &LatencyArgs, report: &LogReport) -> io::Result<()> {

@@ -449,11 +449,7 @@ mod tests {
             ),
             ("{\"msg\" 1}".to_owned(), 8, "expected a colon, found `1}`"),
             ("{\"msg".to_owned(), 2, "expected a text with its end, found `\"msg`"),
-            (
-                "{\"a\":1 2}".to_owned(),
-                8,
-                "expected a comma or the end of the object, found `2}`",
-            ),
+            ("{\"a\":1 2}".to_owned(), 8, "expected a comma or the end of the object, found `2}`"),
         ] {
             let found = read(line.as_bytes()).expect_err(&line);
             assert_eq!(found.to_string(), told, "{line}");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::hop::{Hop, Makeup, Makeups, Part};
 use super::moment;
@@ -61,13 +61,10 @@ pub(super) struct HopRow {
 }
 
 /// A hop of one route on one connection; the form of `/status.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct RouteRow {
-    #[serde(default)]
     pub(super) connection: String,
-    #[serde(default)]
     pub(super) route: String,
-    #[serde(default)]
     pub(super) hop: String,
     #[serde(flatten)]
     pub(super) percentiles: Percentiles,
@@ -88,24 +85,16 @@ pub(super) struct MakeupRow {
 }
 
 /// A slow record; the form of `/status.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct SlowRow {
     pub(super) total_us: u64,
-    #[serde(default)]
     pub(super) received_at: String,
-    #[serde(default)]
     pub(super) routed_us: Option<u64>,
-    #[serde(default)]
     pub(super) queue_us: u64,
-    #[serde(default)]
     pub(super) kafka_us: u64,
-    #[serde(default)]
     pub(super) ack_us: Option<u64>,
-    #[serde(default)]
     pub(super) connection: String,
-    #[serde(default)]
     pub(super) route: String,
-    #[serde(default)]
     pub(super) mqtt_topic: String,
 }
 

@@ -1,7 +1,7 @@
 //! How a latency is spread: an HDR histogram that grows with what comes, and the exact maximum. Pure.
 
 use hdrhistogram::{Counter, Histogram};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// A longer latency counts as this one, in microseconds: twelve days.
 pub(super) const LONGEST_US: u64 = 1 << 40;
@@ -62,8 +62,7 @@ impl<C: Counter> Spread<C> {
 }
 
 /// What a hop took, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(super) struct Percentiles {
     /// Of how many records.
     pub(super) count: u64,

@@ -1,0 +1,167 @@
+//! The latencies of a bridge that runs, as its page `/status.json` has them.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::thread;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use mqtt_kafka_bridge::config::HttpConfig;
+use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::http::check;
+use mqtt_kafka_bridge::visible::Visible;
+
+use super::args::LatencyArgs;
+use super::moment;
+use super::report::{RouteRow, SlowRow, VERSION};
+use super::screen::fitted;
+use super::spread::Percentiles;
+use super::{print_json, text, written};
+
+/// How often it is drawn anew.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The page that is asked for.
+const PAGE: &str = "/status.json";
+
+/// What the bridge says of the last minutes.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Live {
+    version: u32,
+    program: &'static str,
+    /// By connection, route and hop.
+    routes: Vec<RouteRow>,
+    /// The slowest first.
+    slowest: Vec<SlowRow>,
+}
+
+/// Shows what the running bridge says, once or again and again.
+pub(super) fn run(args: &LatencyArgs, pages: &HttpConfig) -> Exit {
+    if args.watch {
+        return watch(args, pages);
+    }
+    match ask(args, pages) {
+        Ok(live) => {
+            let shown = match args.json {
+                true => print_json(&live),
+                false => show(&mut anstream::stdout(), &live),
+            };
+            written(shown).max(if live.routes.is_empty() { Exit::Unhealthy } else { Exit::Drained })
+        }
+        Err(why) => {
+            eprintln!("{}", Visible(&why));
+            Exit::Unhealthy
+        }
+    }
+}
+
+/// Until Ctrl-C, or until nobody reads any more. A bridge that is away may come back.
+fn watch(args: &LatencyArgs, pages: &HttpConfig) -> Exit {
+    let is_terminal = io::stdout().is_terminal();
+    loop {
+        let asked = ask(args, pages);
+        let shown = match asked {
+            Ok(live) if args.json => print_json(&live),
+            Err(why) if args.json => {
+                eprintln!("{}", Visible(&why));
+                Ok(())
+            }
+            asked => draw(is_terminal, asked),
+        };
+        if shown.is_err() {
+            return written(shown);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn draw(is_terminal: bool, asked: Result<Live, String>) -> io::Result<()> {
+    let mut drawn = Vec::new();
+    let now = jiff::Timestamp::now().as_microsecond();
+    writeln!(drawn, "{}", moment::shown(now))?;
+    match asked {
+        Ok(live) => show(&mut drawn, &live)?,
+        Err(why) => writeln!(drawn, "{}", Visible(&why))?,
+    }
+    let drawn = String::from_utf8_lossy(&drawn);
+    let mut out = anstream::stdout().lock();
+    match is_terminal {
+        true => out.write_all(fitted(&drawn, terminal_size::terminal_size()).as_bytes())?,
+        false => writeln!(out, "{drawn}")?,
+    }
+    out.flush()
+}
+
+fn show(out: &mut impl io::Write, live: &Live) -> io::Result<()> {
+    if live.routes.is_empty() {
+        writeln!(out, "No record was delivered in the last minutes, or none that was asked for.")?;
+    } else {
+        writeln!(out, "Latency of the running bridge in the last one to two minutes")?;
+    }
+    text::routes(out, &live.routes)?;
+    text::slowest(out, &live.slowest)
+}
+
+fn ask(args: &LatencyArgs, pages: &HttpConfig) -> Result<Live, String> {
+    read(&check::page(pages, PAGE)?, args)
+}
+
+/// Takes the page apart. What is missing in a row is 0, or empty.
+fn read(page: &str, args: &LatencyArgs) -> Result<Live, String> {
+    let strange = |found: String| {
+        format!("expected an object with the lists latencies and slowest in {PAGE}, found {found}")
+    };
+    let page: Value = serde_json::from_str(page).map_err(|error| strange(error.to_string()))?;
+    let list = |name: &str| page[name].as_array().ok_or_else(|| strange(format!("no {name}")));
+    let is_wanted = |route: &str, connection: &str| {
+        let is_one = |names: &[String], name: &str| {
+            names.is_empty() || names.iter().any(|wanted| wanted == name)
+        };
+        is_one(&args.route, route) && is_one(&args.connection, connection)
+    };
+    let mut routes: Vec<_> = list("latencies")?.iter().map(route_row).collect();
+    routes.retain(|row| is_wanted(&row.route, &row.connection));
+    routes.sort_by(|one, other| {
+        (&one.route, &one.connection).cmp(&(&other.route, &other.connection))
+    });
+    let mut slowest: Vec<_> = list("slowest")?.iter().map(slow_row).collect();
+    slowest.retain(|row| is_wanted(&row.route, &row.connection));
+    slowest.truncate(usize::try_from(args.slowest).unwrap_or(usize::MAX));
+    Ok(Live { version: VERSION, program: env!("CARGO_PKG_VERSION"), routes, slowest })
+}
+
+fn text_of(row: &Value, key: &str) -> String {
+    row[key].as_str().unwrap_or_default().to_owned()
+}
+
+fn route_row(row: &Value) -> RouteRow {
+    let number = |key: &str| row[key].as_u64().unwrap_or(0);
+    RouteRow {
+        connection: text_of(row, "connection"),
+        route: text_of(row, "route"),
+        hop: text_of(row, "hop"),
+        percentiles: Percentiles {
+            count: number("count"),
+            p50_us: number("p50_us"),
+            p90_us: number("p90_us"),
+            p99_us: number("p99_us"),
+            p999_us: number("p999_us"),
+            max_us: number("max_us"),
+        },
+    }
+}
+
+fn slow_row(row: &Value) -> SlowRow {
+    let number = |key: &str| row[key].as_u64();
+    SlowRow {
+        total_us: number("total_us").unwrap_or(0),
+        received_at: text_of(row, "received_at"),
+        routed_us: number("routed_us"),
+        queue_us: number("queue_us").unwrap_or(0),
+        kafka_us: number("kafka_us").unwrap_or(0),
+        ack_us: number("ack_us"),
+        connection: text_of(row, "connection"),
+        route: text_of(row, "route"),
+        mqtt_topic: text_of(row, "mqtt_topic"),
+    }
+}
