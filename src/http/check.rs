@@ -65,7 +65,7 @@ pub fn page(http: &HttpConfig, path: &str) -> Result<String, String> {
             let token = token.trim();
             if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return Err(format!(
-                    "http.token_file: expected a token that a header can carry in {place}, found other characters"
+                    "http.token_file: expected a token on one line in {place}, found other content"
                 ));
             }
             answer(http, path, Some(token))?

@@ -45,12 +45,12 @@ impl Hop {
     /// What it is, in words.
     pub(super) fn words(self) -> &'static str {
         match self {
-            Self::Device => "the device's time to Kafka",
+            Self::Device => "the device's time to delivery",
             Self::Routed => "receipt to routed",
             Self::Produced => "receipt to librdkafka",
             Self::Delivered => "Kafka's acknowledgement",
-            Self::Total => "receipt to Kafka's word",
-            Self::Acknowledged => "Kafka's word to PUBACK",
+            Self::Total => "receipt to delivery",
+            Self::Acknowledged => "delivery to PUBACK",
         }
     }
 

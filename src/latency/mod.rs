@@ -38,7 +38,7 @@ use tally::{Choice, Tally};
 /// Shows it. Exit code 0 if there was something to show, and all of it could be read.
 pub(crate) fn run(args: &LatencyArgs, config: &ConfigArgs) -> Exit {
     if args.log.is_empty() {
-        return match config.load_pages() {
+        return match config.load_pages_with_token() {
             Ok(pages) => live::run(args, &pages),
             Err(errors) => {
                 eprintln!("{errors}");

@@ -8,7 +8,7 @@ use mqtt_kafka_bridge::visible::Visible;
 
 use super::compare::Pair;
 use super::hop::Hop;
-use super::report::{LogReport, RouteRow, SlowRow};
+use super::report::{HopRow, LogReport, RouteRow, SlowRow};
 use super::spread::Percentiles;
 use super::words::{count, plural, time};
 
@@ -28,11 +28,7 @@ pub(super) fn log(out: &mut impl Write, report: &LogReport) -> io::Result<()> {
     if report.hops.is_empty() {
         return out.flush();
     }
-    writeln!(out, "\n{TITLE}All records{TITLE:#}")?;
-    columns(out)?;
-    for row in &report.hops {
-        line(out, row.hop, row.words, &row.percentiles)?;
-    }
+    hops(out, &report.hops)?;
     if !report.makeup.is_empty() {
         writeln!(out, "\n{TITLE}What the time is made up of, on average{TITLE:#}")?;
         let names = ["records", "routing", "waiting", "Kafka", "PUBACK"];
@@ -91,6 +87,19 @@ fn head(out: &mut impl Write, report: &LogReport) -> io::Result<()> {
     writeln!(out)
 }
 
+/// The hops of all records.
+///
+/// # Errors
+/// Nothing can be written any more.
+pub(super) fn hops(out: &mut impl Write, rows: &[HopRow]) -> io::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\n{TITLE}All records{TITLE:#}")?;
+    columns(out)?;
+    rows.iter().try_for_each(|row| line(out, row.hop, row.words, &row.percentiles))
+}
+
 /// The hops of each route.
 ///
 /// # Errors
@@ -115,7 +124,7 @@ pub(super) fn routes(out: &mut impl Write, rows: &[RouteRow]) -> io::Result<()> 
 }
 
 fn columns(out: &mut impl Write) -> io::Result<()> {
-    write!(out, "  {NAME}{:<13}{:<26}{:>11}", "hop", "", "count")?;
+    write!(out, "  {NAME}{:<13}{:<30}{:>11}", "hop", "", "count")?;
     for (name, _) in Percentiles::default().columns() {
         write!(out, "{name:>9}")?;
     }
@@ -124,7 +133,7 @@ fn columns(out: &mut impl Write) -> io::Result<()> {
 
 fn line(out: &mut impl Write, hop: &str, words: &str, percentiles: &Percentiles) -> io::Result<()> {
     let hop = Visible(hop).to_string();
-    write!(out, "  {hop:<13}{NAME}{words:<26}{NAME:#}{:>11}", count(percentiles.count))?;
+    write!(out, "  {hop:<13}{NAME}{words:<30}{NAME:#}{:>11}", count(percentiles.count))?;
     for (name, us) in percentiles.columns() {
         match name {
             "p99" => write!(out, "{TITLE}{:>9}{TITLE:#}", time(us))?,

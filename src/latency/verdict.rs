@@ -44,11 +44,8 @@ fn slow_part(tally: &Tally<'_>, total: &Percentiles) -> String {
     let mut parts = Part::OF_TOTAL;
     parts.sort_by(|one, other| makeup.share(*other).total_cmp(&makeup.share(*one)));
     let [most, second, _] = parts;
-    let begin = format!(
-        "From receipt to Kafka's word, {name} is {} and p50 {}",
-        time(us),
-        time(total.p50_us)
-    );
+    let begin =
+        format!("From receipt to delivery, {name} is {} and p50 {}", time(us), time(total.p50_us));
     let of = if from_us > 0 { "Of the slowest 1 %" } else { "Of all together" };
     let and = match makeup.share(second) {
         share if share >= 0.05 => format!(", {} {}", percent(share), second.words()),
@@ -112,7 +109,7 @@ fn pubacks(tally: &Tally<'_>, found: Option<Percentiles>) -> Option<String> {
     };
     match found {
         Some(found) => Some(format!(
-            "The PUBACK follows Kafka's word after {} (p99; p50 {}).{without}",
+            "The PUBACK follows the delivery after {} (p99; p50 {}).{without}",
             time(found.p99_us),
             time(found.p50_us)
         )),
@@ -147,10 +144,10 @@ mod tests {
         }
         let told = of(&tally);
         let expected = [
-            "From receipt to Kafka's word, p99 is 7.50 ms and p50 1.00 ms. Of the slowest 1 %, 82 % is Kafka's \
+            "From receipt to delivery, p99 is 7.50 ms and p50 1.00 ms. Of the slowest 1 %, 82 % is Kafka's \
              acknowledgement, 18 % waiting for librdkafka. If that is too long, look at: linger.ms, the network, \
              replication (acks=all), Kafka's disk.",
-            "The PUBACK follows Kafka's word after 80 µs (p99; p50 40 µs).",
+            "The PUBACK follows the delivery after 80 µs (p99; p50 40 µs).",
         ];
         assert_eq!(told, expected);
     }
@@ -181,7 +178,7 @@ mod tests {
             [
                 "Route \"slow\\u{202e}\" on connection \"east\" is the slowest: p99 50.9 ms of 150 records.",
                 "The slowest 100 ms begin at 2026-01-02T03:04:15.000Z: p99 50.9 ms.",
-                "The PUBACK follows Kafka's word after 1 µs (p99; p50 1 µs). Without a PUBACK: 150 since the connection \
+                "The PUBACK follows the delivery after 1 µs (p99; p50 1 µs). Without a PUBACK: 150 since the connection \
                  was lost before.",
                 "150 records: the device's clock was ahead, by 3.00 s at most; the hop device counts them as 0.",
             ]
@@ -196,7 +193,7 @@ mod tests {
         add(&mut tally, timing(1_000, 1_000));
         let told = of(&tally);
         assert!(
-            told[0].starts_with("From receipt to Kafka's word, the longest is 2.00 ms and p50"),
+            told[0].starts_with("From receipt to delivery, the longest is 2.00 ms and p50"),
             "{told:?}"
         );
         assert_eq!(told[1], "Without a PUBACK: 1 that the log does not tell.");

@@ -1,8 +1,10 @@
 //! The charts, as SVG. Pure.
 
 use std::error::Error;
+use std::ops::Range;
 
 use plotters::coord::Shift;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
 use super::super::hop::{Makeup, Part};
@@ -80,6 +82,70 @@ fn builder<'a, 'b>(area: &'a Area<'b>) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
     builder
 }
 
+/// An axis of moments in microseconds, with labels at whole tenths of a second, seconds, minutes, hours or days.
+#[derive(Debug, Clone)]
+struct Times(Range<i64>);
+
+/// Between two labels, in microseconds; behind them, it doubles.
+const STEPS_US: [i64; 19] = [
+    100_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    10_000_000,
+    15_000_000,
+    30_000_000,
+    60_000_000,
+    120_000_000,
+    300_000_000,
+    600_000_000,
+    900_000_000,
+    1_800_000_000,
+    3_600_000_000,
+    10_800_000_000,
+    21_600_000_000,
+    43_200_000_000,
+    86_400_000_000,
+];
+
+impl Ranged for Times {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = i64;
+
+    fn map(&self, us: &i64, (from, to): (i32, i32)) -> i32 {
+        let (begin, end) = (self.0.start as f64, self.0.end as f64);
+        let part = (*us as f64 - begin) / (end - begin).max(1.0);
+        from + (part * f64::from(to - from)).round() as i32
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<i64> {
+        let most = i64::try_from(hint.max_num_points()).unwrap_or(1).clamp(1, 100);
+        let span = self.0.end.saturating_sub(self.0.start);
+        let fits = |step: &i64| span / step <= most;
+        let step = STEPS_US.into_iter().find(fits).unwrap_or_else(|| {
+            let mut step = STEPS_US[STEPS_US.len() - 1];
+            while !fits(&step) {
+                step *= 2;
+            }
+            step
+        });
+        let first = self.0.start.div_euclid(step).saturating_add(1).saturating_mul(step);
+        let points = std::iter::successors(Some(first), |point| point.checked_add(step));
+        points.take_while(|point| *point < self.0.end).take(100).collect()
+    }
+
+    fn range(&self) -> Range<i64> {
+        self.0.clone()
+    }
+}
+
+impl ValueFormatter<i64> for Times {
+    fn format(us: &i64) -> String {
+        moment::shown(*us)
+    }
+}
+
 fn x_labels(size: Size) -> usize {
     (size.width / 130) as usize
 }
@@ -108,7 +174,7 @@ pub(super) fn histogram(
         counts[(at.max(0.0) as usize).min(bars as usize - 1)] += number;
     }
     let top = counts.iter().copied().max().unwrap_or(1).max(1) as f64;
-    svg(size, "How many records took how long from receipt to Kafka's word", |area| {
+    svg(size, "How many records took how long from receipt to delivery", |area| {
         let x = (low..high).log_scale();
         let mut chart = builder(area).build_cartesian_2d(x, 0.0..top * 1.12)?;
         axes!(chart, x_labels(size), &|us| time(us.round() as u64), &|number| count(
@@ -146,9 +212,9 @@ pub(super) fn over_time(size: Size, timeline: &Timeline) -> Result<String, Faile
     let least = totals().map(|total| total.at(0.5)).min().unwrap_or(1);
     let most = totals().map(|total| total.at(1.0)).max().unwrap_or(1);
     let (low, high) = bounds(least, most);
-    svg(size, "p50, p90, p99 and the longest over time, from receipt to Kafka's word", |area| {
+    svg(size, "p50, p90, p99 and the longest over time, from receipt to delivery", |area| {
         let y = (low..high).log_scale();
-        let mut chart = builder(area).build_cartesian_2d(begin..end, y)?;
+        let mut chart = builder(area).build_cartesian_2d(Times(begin..end), y)?;
         let width = timeline.width_us();
         axes!(chart, x_labels(size), &|us| moment::shown_short(*us, width), &|us| time(
             us.round() as u64
@@ -175,7 +241,9 @@ fn runs(timeline: &Timeline) -> Vec<Vec<(i64, &Bin)>> {
     for (begin, bin) in timeline.bins() {
         match runs.last_mut() {
             Some(run)
-                if run.last().is_some_and(|(last, _)| begin - last == timeline.width_us()) =>
+                if run
+                    .last()
+                    .is_some_and(|(last, _)| last.saturating_add(timeline.width_us()) == begin) =>
             {
                 run.push((begin, bin));
             }
@@ -206,7 +274,7 @@ pub(super) fn heat(size: Size, timeline: &Timeline) -> Result<String, Failed> {
     let most = columns.iter().flat_map(|(_, cells)| cells).copied().max().unwrap_or(1).max(1);
     svg(size, "How many records took how long, over time", |area| {
         let y = (low..high).log_scale();
-        let mut chart = builder(area).build_cartesian_2d(begin..end, y)?;
+        let mut chart = builder(area).build_cartesian_2d(Times(begin..end), y)?;
         let width = timeline.width_us();
         axes!(chart, x_labels(size), &|us| moment::shown_short(*us, width), &|us| time(
             us.round() as u64
@@ -232,7 +300,7 @@ pub(super) fn stacked(size: Size, timeline: &Timeline) -> Result<String, Failed>
     let whole = |makeup: &Makeup| Part::ALL.iter().map(|part| makeup.mean_us(*part)).sum::<f64>();
     let top = timeline.bins().map(|(_, bin)| whole(&bin.makeup)).fold(1.0, f64::max);
     svg(size, "The mean time of each part of the way, over time", |area| {
-        let mut chart = builder(area).build_cartesian_2d(begin..end, 0.0..top * 1.05)?;
+        let mut chart = builder(area).build_cartesian_2d(Times(begin..end), 0.0..top * 1.05)?;
         let width = timeline.width_us();
         axes!(chart, x_labels(size), &|us| moment::shown_short(*us, width), &|us| time(
             us.round() as u64

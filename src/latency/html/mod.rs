@@ -185,7 +185,7 @@ fn charts(page: &mut String, tally: &Tally<'_>) -> Result<(), Failed> {
     let values: Vec<_> = total.values().collect();
     let marks =
         [("p50", percentiles.p50_us), ("p99", percentiles.p99_us), ("p99.9", percentiles.p999_us)];
-    let caption = "Records by the time from receipt to Kafka's word; each step to the right is as many times as long.";
+    let caption = "Records by the time from receipt to delivery; each step to the right is as many times as long.";
     figure(page, "How long most took", caption, 300, |size| {
         chart::histogram(size, &values, &marks)
     })?;
@@ -193,7 +193,7 @@ fn charts(page: &mut String, tally: &Tally<'_>) -> Result<(), Failed> {
     let classes = ["green", "blue", "amber", "pink"];
     let lines = LINES.iter().zip(classes).map(|((name, ..), class)| key(class, name));
     let caption = format!(
-        "{}<br>From receipt to Kafka's word, of all records received in {}; a gap is a time without any.",
+        "{}<br>From receipt to delivery, of all records received in {}; a gap is a time without any.",
         lines.collect::<String>(),
         time(width)
     );
