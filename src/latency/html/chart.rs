@@ -6,6 +6,7 @@ use std::ops::Range;
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::super::hop::{Makeup, Part};
 use super::super::moment;
@@ -191,8 +192,12 @@ pub(super) fn histogram(
             let height = top * (1.12 - 0.075 * nth as f64);
             let line = [(us, 0.0), (us, height)];
             chart.draw_series(LineSeries::new(line, PINK.rgb().stroke_width(2)))?;
-            let told = format!(" {name} {}", time(us as u64));
-            chart.draw_series([Text::new(told, (us, height), label(INK))])?;
+            let told = format!(" {name} {} ", time(us as u64));
+            // To the side where there is room.
+            let is_right = (us / low).ln() > (high / low).ln() * 0.6;
+            let side = if is_right { HPos::Right } else { HPos::Left };
+            let style = label(INK).pos(Pos::new(side, VPos::Top));
+            chart.draw_series([Text::new(told, (us, height), style)])?;
         }
         Ok(())
     })

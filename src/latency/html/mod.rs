@@ -113,7 +113,11 @@ fn table(page: &mut String, caption: &str, names: &[&str], rows: impl FnOnce(&mu
         "<div class=\"scroll\" role=\"region\" aria-label=\"{caption}\" tabindex=\"0\"><table><caption>{caption}</caption>\n<thead><tr>"
     );
     for name in names {
-        let class = if *name == "MQTT topic" { " class=\"text\"" } else { "" };
+        let class = match *name {
+            "MQTT topic" => " class=\"text\"",
+            "" => " class=\"words\"",
+            _ => "",
+        };
         let _ = write!(page, "<th scope=\"col\"{class}>{name}</th>");
     }
     page.push_str("</tr></thead>\n<tbody>\n");
@@ -127,7 +131,7 @@ fn hop_row(page: &mut String, hop: &str, words: &str, percentiles: &Percentiles)
     let number = count(percentiles.count);
     let _ = write!(
         page,
-        "<tr><td>{}</td><td class=\"text\">{words}</td><td>{number}</td>",
+        "<tr><td>{}</td><td class=\"words\">{words}</td><td>{number}</td>",
         escaped(hop)
     );
     for (name, us) in percentiles.columns() {
@@ -165,7 +169,7 @@ fn figure(
 }
 
 fn key(class: &str, name: &str) -> String {
-    format!("<span class=\"key {class}\"></span>{name}")
+    format!("<span class=\"keyed\"><span class=\"key {class}\"></span>{name}</span> ")
 }
 
 fn charts(page: &mut String, tally: &Tally<'_>) -> Result<(), Failed> {
