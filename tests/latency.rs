@@ -53,7 +53,7 @@ fn log(records: u64, kafka_us: impl Fn(u64) -> u64) -> String {
     let record = |nth: u64| {
         let begin: jiff::Timestamp = "2026-01-02T12:00:00Z".parse().expect("legal");
         let received = begin + Duration::from_secs(nth);
-        let (kafka_us, route) = (kafka_us(nth), if nth % 2 == 0 { "even" } else { "odd" });
+        let (kafka_us, route) = (kafka_us(nth), if nth.is_multiple_of(2) { "even" } else { "odd" });
         let record = json!({
             "mqtt_topic": format!("plant/{nth}"), "route": route, "received_at": received.to_string(),
             "routed_us": 10, "queue_us": 100, "kafka_us": kafka_us, "total_us": kafka_us + 100, "ack_us": 50,

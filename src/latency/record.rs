@@ -185,6 +185,9 @@ enum Value<'a> {
     Nested,
 }
 
+/// Key, place of the value, value.
+type Field<'a> = (&'a [u8], usize, Value<'a>);
+
 /// The fields of an object, one after the other.
 struct Fields<'a> {
     line: &'a [u8],
@@ -193,8 +196,8 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Key, place of the value, value; nothing behind the last one.
-    fn next(&mut self) -> Result<Option<(&'a [u8], usize, Value<'a>)>, Damage> {
+    /// Nothing behind the last one.
+    fn next(&mut self) -> Result<Option<Field<'a>>, Damage> {
         let line = self.line;
         self.skip_space();
         if line.get(self.at) == Some(&b'}') {

@@ -56,8 +56,8 @@ pub(super) struct Tally<'a> {
     pub(super) series: Vec<Series>,
     /// Of those that came later.
     pub(super) others: Hops,
-    /// Route, then connection, by their raw text.
-    places: HashMap<Box<[u8]>, Vec<(Box<[u8]>, usize)>, foldhash::fast::RandomState>,
+    /// By the raw text of the route.
+    places: HashMap<Box<[u8]>, Vec<Place>, foldhash::fast::RandomState>,
     /// What the total is made up of.
     pub(super) makeups: Makeups,
     /// Over the time of receipt.
@@ -73,6 +73,9 @@ pub(super) struct Tally<'a> {
     /// How the lines were.
     pub(super) lines: Lines,
 }
+
+/// The raw text of a connection, and which series it is.
+type Place = (Box<[u8]>, usize);
 
 /// By [`Hop`]; nothing where no record has passed it.
 pub(super) type Hops = [Option<Spread<u64>>; Hop::ALL.len()];

@@ -116,6 +116,7 @@ fn table(page: &mut String, caption: &str, names: &[&str], rows: impl FnOnce(&mu
         let class = match *name {
             "MQTT topic" => " class=\"text\"",
             "" => " class=\"words\"",
+            "records" | "p90" => " class=\"extra\"",
             _ => "",
         };
         let _ = write!(page, "<th scope=\"col\"{class}>{name}</th>");
@@ -131,11 +132,15 @@ fn hop_row(page: &mut String, hop: &str, words: &str, percentiles: &Percentiles)
     let number = count(percentiles.count);
     let _ = write!(
         page,
-        "<tr><td>{}</td><td class=\"words\">{words}</td><td>{number}</td>",
+        "<tr><td>{}</td><td class=\"words\">{words}</td><td class=\"extra\">{number}</td>",
         escaped(hop)
     );
     for (name, us) in percentiles.columns() {
-        let class = if name == "p99" { " class=\"main\"" } else { "" };
+        let class = match name {
+            "p99" => " class=\"main\"",
+            "p90" => " class=\"extra\"",
+            _ => "",
+        };
         let _ = write!(page, "<td{class}>{}</td>", time(us));
     }
     page.push_str("</tr>\n");
