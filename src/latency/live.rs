@@ -15,10 +15,11 @@ use mqtt_kafka_bridge::visible::Visible;
 use super::args::LatencyArgs;
 use super::hop::Hop;
 use super::moment;
+use super::print::{print_json, written};
 use super::report::{HopRow, RouteRow, SlowRow, VERSION};
 use super::screen::fitted;
 use super::spread::Percentiles;
-use super::{print_json, text, written};
+use super::text;
 
 /// How often it is drawn anew.
 const PAUSE: Duration = Duration::from_secs(1);

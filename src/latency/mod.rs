@@ -10,6 +10,7 @@ mod hop;
 mod html;
 mod live;
 mod moment;
+mod print;
 mod record;
 mod report;
 mod screen;
@@ -22,15 +23,15 @@ mod verdict;
 mod words;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use mqtt_kafka_bridge::exit::Exit;
-use mqtt_kafka_bridge::visible::{Visible, escape_json};
-use serde::Serialize;
+use mqtt_kafka_bridge::visible::Visible;
 
 use crate::config_args::ConfigArgs;
 use args::LatencyArgs;
+use print::{print_json, written};
 use report::LogReport;
 use source::Trouble;
 use tally::{Choice, Tally};
@@ -94,24 +95,5 @@ fn show(args: &LatencyArgs, report: &LogReport) -> io::Result<()> {
     match args.json {
         true => print_json(report),
         false => text::log(&mut anstream::stdout(), report),
-    }
-}
-
-/// One line, without what a terminal would obey.
-fn print_json(value: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value)?;
-    escape_json(&mut line, 0);
-    line.push(b'\n');
-    io::stdout().write_all(&line)
-}
-
-/// Whoever closed the pipe has seen enough.
-fn written(shown: io::Result<()>) -> Exit {
-    match shown {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("{error}");
-            Exit::Unhealthy
-        }
-        _ => Exit::Drained,
     }
 }

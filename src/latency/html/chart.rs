@@ -12,6 +12,7 @@ use super::super::hop::{Makeup, Part};
 use super::super::moment;
 use super::super::timeline::{Bin, Timeline};
 use super::super::words::{count, time};
+use super::escape::escaped;
 use super::palette::{AMBER, BLUE, Colour, GREEN, GRID, HEAT, INK, MUTED, PINK, VIOLET};
 
 /// A chart that cannot be drawn.
@@ -52,7 +53,7 @@ fn svg(
         draw(&area)?;
         area.present()?;
     }
-    let named = format!("<svg role=\"img\" aria-label=\"{}\" ", super::escaped(words));
+    let named = format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(words));
     Ok(svg.replacen("<svg ", &named, 1))
 }
 

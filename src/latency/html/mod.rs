@@ -4,6 +4,7 @@
 //! style sheet and nothing else.
 
 mod chart;
+mod escape;
 mod palette;
 
 use std::fmt::{Display, Write as _};
@@ -12,34 +13,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use mqtt_kafka_bridge::visible::Visible;
-
 use super::hop::{Hop, Part};
 use super::report::{LogReport, RouteRow, bands};
 use super::spread::Percentiles;
 use super::tally::Tally;
 use super::words::{count, plural, time};
 use chart::{Failed, LINES, Size};
+use escape::escaped;
 
 /// The rules up to those for dark charts, which belong into the last one.
 const STYLE: &str = include_str!("page.css");
-
-/// Text as it stands in a page: nothing of it is taken for markup, and what has no width is shown.
-pub(super) fn escaped(text: &str) -> String {
-    let visible = Visible(text).to_string();
-    let mut escaped = String::with_capacity(visible.len());
-    for character in visible.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
 
 /// The whole page.
 ///
