@@ -124,23 +124,24 @@ pub(super) fn routes(out: &mut impl Write, rows: &[RouteRow]) -> io::Result<()> 
 }
 
 fn columns(out: &mut impl Write) -> io::Result<()> {
-    write!(out, "  {NAME}{:<13}{:<30}{:>11}", "hop", "", "count")?;
+    write!(out, "  {NAME}{:<13}{:>11}", "hop", "count")?;
     for (name, _) in Percentiles::default().columns() {
         write!(out, "{name:>9}")?;
     }
     writeln!(out, "{NAME:#}")
 }
 
+/// The words come last: a terminal of 80 columns has room for all numbers.
 fn line(out: &mut impl Write, hop: &str, words: &str, percentiles: &Percentiles) -> io::Result<()> {
     let hop = Visible(hop).to_string();
-    write!(out, "  {hop:<13}{NAME}{words:<30}{NAME:#}{:>11}", count(percentiles.count))?;
+    write!(out, "  {hop:<13}{:>11}", count(percentiles.count))?;
     for (name, us) in percentiles.columns() {
         match name {
             "p99" => write!(out, "{TITLE}{:>9}{TITLE:#}", time(us))?,
             _ => write!(out, "{:>9}", time(us))?,
         }
     }
-    writeln!(out)
+    writeln!(out, "  {NAME}{words}{NAME:#}")
 }
 
 /// The slowest records, with their MQTT topics.
