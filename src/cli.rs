@@ -12,6 +12,8 @@ Examples:
   mqtt-kafka-bridge doctor --config config.toml
   mqtt-kafka-bridge run --config config.toml
   mqtt-kafka-bridge map --config config.toml --payload 21.5 sensors/berlin/d7/temp
+  mqtt-kafka-bridge latency --config config.toml --watch
+  mqtt-kafka-bridge latency --log bridge.log --html report.html
   mqtt-kafka-bridge healthcheck --config config.toml
   BRIDGE_KAFKA__BROKERS=a:9092,b:9092 mqtt-kafka-bridge run
 
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     /// Check both sides with the configuration, from DNS to permissions, and say what to do. A bridge that runs is not
     /// disturbed, and nothing is written to Kafka. Exit code 1 if there is an error
     Doctor(DoctorCommand),
+    /// Show where the time goes, hop by hop: of the bridge that runs, or by the timing records of logs (--log), as tables,
+    /// as JSON or as a page with charts (--html). Exit code 1 if there is nothing to show
+    Latency(Box<LatencyCommand>),
     /// List, show, export and replay dead letters, from the bridge's file or Kafka topic
     DeadLetters(Box<crate::dead_letters::args::DeadLettersArgs>),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
@@ -106,6 +111,17 @@ pub(crate) struct DoctorCommand {
     #[command(flatten)]
     pub doctor: crate::doctor::args::DoctorArgs,
     /// The configuration of the bridge
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// What to look at, and where the running bridge is.
+#[derive(Debug, Args)]
+pub(crate) struct LatencyCommand {
+    /// What is shown
+    #[command(flatten)]
+    pub latency: crate::latency::args::LatencyArgs,
+    /// The configuration of the bridge; its http.listen is the address to ask. --log needs none
     #[command(flatten)]
     pub config: ConfigArgs,
 }

@@ -30,4 +30,12 @@ impl ConfigArgs {
     pub(crate) fn load_pages(&self) -> Result<HttpConfig, ConfigErrors> {
         Config::load_pages(&self.config, environment())
     }
+
+    /// Reads only where the bridge's pages are, and what those ask for that are not for probes.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub(crate) fn load_pages_with_token(&self) -> Result<HttpConfig, ConfigErrors> {
+        Config::load_pages_with_token(&self.config, environment())
+    }
 }

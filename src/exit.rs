@@ -111,6 +111,7 @@ pub const ENDINGS: &[Ending] = &[
         "no error was found, with --strict no warning either",
         "read the warnings",
     ),
+    ending(0, &["latency"], "shown", "nothing"),
     ending(
         0,
         &["dead-letters"],
@@ -138,6 +139,13 @@ pub const ENDINGS: &[Ending] = &[
         &["doctor"],
         "an error was found; --strict: or a warning",
         "each finding says what to do; docs/doctor.md",
+    ),
+    ending(
+        1,
+        &["latency"],
+        "no timing record, or none that was asked for; a log cannot be read to its end, the page cannot be written, or \
+         the bridge cannot be asked",
+        "read stderr; log.timing and log.format decide what a log holds",
     ),
     ending(
         1,
@@ -198,7 +206,7 @@ pub const ENDINGS: &[Ending] = &[
     ),
     ending(
         78,
-        &["check", "map"],
+        &["check", "latency", "map"],
         "the configuration is wrong, or check cannot use a file that it names",
         "read stderr, which has every error",
     ),

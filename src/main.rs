@@ -10,6 +10,7 @@ mod commands;
 mod config_args;
 mod dead_letters;
 mod doctor;
+mod latency;
 mod lines;
 mod map;
 mod manual;
@@ -44,6 +45,7 @@ fn obey(command: Command) -> ExitCode {
         Command::Leave(args) => commands::leave(&args).into(),
         Command::Check(args) => commands::check(&args).into(),
         Command::Map(args) => commands::map(&args).into(),
+        Command::Latency(args) => latency::run(&args.latency, &args.config).into(),
         Command::DeadLetters(args) => dead_letters::run(&args).into(),
         Command::Doctor(args) => doctor::run(&args.doctor, &args.config).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),

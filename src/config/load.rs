@@ -33,11 +33,19 @@ impl Config {
         path: &Path,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<HttpConfig, ConfigErrors> {
-        let env = env.into_iter().collect();
-        with_text(path, |text, name| {
-            let source = Source::read(text, &env);
-            source.and_then(resolve_pages).map_err(|errors| ConfigErrors::new(name, errors))
-        })
+        pages(path, env, false)
+    }
+
+    /// As [`Config::load_pages`], with what it takes to ask for pages that want a token: `token_file`, which is read
+    /// once, and the path of `cert_file`.
+    ///
+    /// # Errors
+    /// What is wrong with these keys, or that the file cannot be read.
+    pub fn load_pages_with_token(
+        path: &Path,
+        env: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<HttpConfig, ConfigErrors> {
+        pages(path, env, true)
     }
 
     /// Loads `text`, which errors call `name`, overridden by the environment `env`. If it has librdkafka
@@ -64,6 +72,19 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+fn pages(
+    path: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    is_trusted: bool,
+) -> Result<HttpConfig, ConfigErrors> {
+    let env = env.into_iter().collect();
+    with_text(path, |text, name| {
+        let resolved =
+            Source::read(text, &env).and_then(|source| resolve_pages(source, is_trusted));
+        resolved.map_err(|errors| ConfigErrors::new(name, errors))
+    })
 }
 
 /// What `then` makes of the text of a file and its name.

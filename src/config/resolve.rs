@@ -63,21 +63,29 @@ fn bind(reading: &mut Reading) {
     }
 }
 
-/// Where the pages are, and whether over TLS: `http.listen` and `http.cert_file`. Nothing else is read, so that
-/// neither another key nor a file can make it impossible to ask a bridge that runs.
+/// Where the pages are, and whether over TLS: `http.listen` and `http.cert_file`. With `is_trusted`, also what it takes
+/// to ask for those that want a token: `http.token_file`, and `http.cert_file` with its path. Nothing else is read, so
+/// that neither another key nor a file can make it impossible to ask a bridge that runs.
 ///
 /// # Errors
-/// What is wrong with `http.listen`.
-pub(super) fn resolve_pages(mut source: Source) -> Result<HttpConfig, Vec<ConfigError>> {
-    const LISTEN: &str = "http.listen";
+/// What is wrong with these keys.
+pub(super) fn resolve_pages(
+    mut source: Source,
+    is_trusted: bool,
+) -> Result<HttpConfig, Vec<ConfigError>> {
+    const KEYS: [&str; 3] = ["http.listen", "http.token_file", "http.cert_file"];
+    let keys = if is_trusted { &KEYS[..] } else { &KEYS[..1] };
     // Among them a variable that is set for the service only.
-    source.errors.retain(|error| error.key == "http" || error.key == LISTEN);
-    let reading = Reading::of(source, |key| key.path == LISTEN);
-    let cert_file = reading.is_written("http.cert_file").then(PathBuf::new);
+    source.errors.retain(|error| error.key == "http" || keys.contains(&&*error.key));
+    let mut reading = Reading::of(source, |key| keys.contains(&key.path));
+    if !is_trusted {
+        let cert_file = reading.is_written("http.cert_file").then(PathBuf::new);
+        reading.draft.config.http.cert_file = cert_file;
+    }
     if !reading.source.errors.is_empty() {
         return Err(reading.source.errors);
     }
-    Ok(HttpConfig { cert_file, ..reading.draft.config.http })
+    Ok(reading.draft.config.http)
 }
 
 /// What other keys require of `[kafka.properties]`, if they are legal.

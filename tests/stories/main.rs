@@ -27,6 +27,7 @@ mod health;
 mod hops;
 mod hostile_http;
 mod hostile_peers;
+mod latency;
 mod leaving;
 mod many_connections;
 mod map_live;

@@ -1,7 +1,7 @@
 //! The configuration, its files, and the bridge that runs with it. Pure.
 
 use mqtt_kafka_bridge::config::{Config, ConfigErrors};
-use mqtt_kafka_bridge::http::check::{Health, NoHealth};
+use mqtt_kafka_bridge::http::check::{Health, NoAnswer};
 
 use super::super::finding::{BRIDGE, CONFIG, CONFIG_WARNINGS, Finding, HTTP_FILES, cure};
 
@@ -48,7 +48,7 @@ pub(crate) fn http_files(read: Result<(), String>) -> Option<Finding> {
 const REASONS_MAX: usize = 100;
 
 /// What `/readyz` says; `listen` is the address that was asked.
-pub(crate) fn bridge(listen: &str, asked: Result<Health, NoHealth>) -> Vec<Finding> {
+pub(crate) fn bridge(listen: &str, asked: Result<Health, NoAnswer>) -> Vec<Finding> {
     let as_told = || {
         cure(
             "ready, without warnings",
@@ -56,10 +56,10 @@ pub(crate) fn bridge(listen: &str, asked: Result<Health, NoHealth>) -> Vec<Findi
         )
     };
     match asked {
-        Err(NoHealth::Nobody(why)) => {
+        Err(NoAnswer::Nobody(why)) => {
             vec![BRIDGE.info(listen, format!("no bridge runs here: {why}"))]
         }
-        Err(NoHealth::Strange(why)) => {
+        Err(NoAnswer::Strange(why)) => {
             let cure = cure(
                 "a bridge that answers, or nobody",
                 "if it is a bridge, its log: it hangs; if it is another program, another http.listen, since a bridge does \
@@ -110,9 +110,9 @@ mod tests {
 
     #[test]
     fn a_bridge_that_is_not_ready_has_each_reason_and_no_bridge_is_no_fault() {
-        let strange = Err(NoHealth::Strange("it hangs".to_owned()));
+        let strange = Err(NoAnswer::Strange("it hangs".to_owned()));
         assert_eq!(worst(&bridge("l", strange)), Level::Warning);
-        let findings = bridge("l", Err(NoHealth::Nobody("refused".to_owned())));
+        let findings = bridge("l", Err(NoAnswer::Nobody("refused".to_owned())));
         assert_eq!(worst(&findings), Level::Info);
         let health = |is_good, reasons: &[&str], warnings: &[&str]| {
             let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
