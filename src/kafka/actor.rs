@@ -336,6 +336,10 @@ impl Output for Commands<'_> {
         })
     }
 
+    fn wants_all_placed(&self) -> bool {
+        self.timing.wants_all()
+    }
+
     fn tell(&mut self, told: Told<'_>) {
         self.teller.tell(told);
     }

@@ -8,7 +8,7 @@ use slog::{Logger, info, warn};
 use crate::message::RouteId;
 use crate::mqtt::session::Settings;
 use crate::mqtt::session_event::SessionEvent;
-use crate::observe::{LogLimiter, Metrics, events, keys};
+use crate::observe::{LogLimiters, Metrics, events, keys};
 
 /// Repeated warnings are logged once in this time.
 pub(super) const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -18,9 +18,7 @@ pub(super) struct Announcer {
     settings: Arc<Settings>,
     log: Logger,
     metrics: Arc<Metrics>,
-    subscription_limiter: LogLimiter,
-    suback_limiter: LogLimiter,
-    status_limiter: LogLimiter,
+    warnings: LogLimiters,
     /// What was last said of the status message.
     status_warning: Option<String>,
 }
@@ -31,9 +29,7 @@ impl Announcer {
             settings,
             log,
             metrics,
-            subscription_limiter: LogLimiter::every(WARN_EVERY),
-            suback_limiter: LogLimiter::every(WARN_EVERY),
-            status_limiter: LogLimiter::every(WARN_EVERY),
+            warnings: LogLimiters::every(WARN_EVERY),
             status_warning: None,
         }
     }
@@ -74,7 +70,8 @@ impl Announcer {
                     keys::ASKED_S => asked_s, keys::GRANTED_S => granted_s);
             }
             SessionEvent::Subscribed { route, qos } => {
-                self.subscription_limiter.reset();
+                self.warnings.reset(events::SUBSCRIPTION_DOWNGRADED);
+                self.warnings.reset(events::SUBSCRIPTION_REFUSED);
                 info!(self.log, "subscribed"; events::SUBSCRIBED,
                     keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::MQTT_QOS => qos);
             }
@@ -86,7 +83,7 @@ impl Announcer {
             SessionEvent::OwnAcknowledged { refusal: Some(text) }
             | SessionEvent::StatusNotTaken { text } => self.warn_of_status(text),
             SessionEvent::Downgraded { route, qos, retry_in } => {
-                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
+                if let Some(suppressed) = self.warnings.pass(events::SUBSCRIPTION_DOWNGRADED, Instant::now()) {
                     let what = match retry_in {
                         Some(_) => "subscription granted with a lower qos, will ask again",
                         None => "subscription granted with a lower qos",
@@ -97,7 +94,7 @@ impl Announcer {
                 }
             }
             SessionEvent::SubscriptionRefused { route, text, retry_in } => {
-                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
+                if let Some(suppressed) = self.warnings.pass(events::SUBSCRIPTION_REFUSED, Instant::now()) {
                     warn!(self.log, "subscription refused, will ask again"; events::SUBSCRIPTION_REFUSED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::DETAIL => text,
                         keys::DELAY_MS => millis(retry_in),
@@ -105,7 +102,7 @@ impl Announcer {
                 }
             }
             SessionEvent::SubackMissing { route } => {
-                if let Some(suppressed) = self.suback_limiter.pass(Instant::now()) {
+                if let Some(suppressed) = self.warnings.pass(events::SUBSCRIPTION_UNANSWERED, Instant::now()) {
                     warn!(self.log, "no suback, will ask again"; events::SUBSCRIPTION_UNANSWERED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::SUPPRESSED => suppressed);
                 }
@@ -114,7 +111,7 @@ impl Announcer {
                 info!(self.log, "unsubscribed a filter that no route needs"; events::UNSUBSCRIBED, keys::MQTT_FILTER => mqtt_filter);
             }
             SessionEvent::UnsubscribeFailed { mqtt_filter, text } => {
-                if let Some(suppressed) = self.subscription_limiter.pass(Instant::now()) {
+                if let Some(suppressed) = self.warnings.pass(events::UNSUBSCRIBE_FAILED, Instant::now()) {
                     warn!(self.log, "cannot unsubscribe an old filter, will try again"; events::UNSUBSCRIBE_FAILED,
                         keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
                         keys::SUPPRESSED => suppressed);
@@ -128,7 +125,7 @@ impl Announcer {
         if self.status_warning.as_ref() == Some(&text) {
             return;
         }
-        if let Some(suppressed) = self.status_limiter.pass(Instant::now()) {
+        if let Some(suppressed) = self.warnings.pass(events::STATUS_MESSAGE_NOT_TAKEN, Instant::now()) {
             let status = self.settings.mqtt.status.as_ref();
             warn!(self.log, "status message not taken as configured, forwarding goes on"; events::STATUS_MESSAGE_NOT_TAKEN,
                 keys::MQTT_TOPIC => status.map(|status| &*status.mqtt_topic),

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::message::Destinations;
+use crate::mqtt::held_timings::HeldKey;
 use crate::stage::Verdict;
 
 /// See the module.
@@ -24,6 +25,8 @@ pub struct Several {
     is_open: Box<[bool]>,
     /// When each that was delivered was, by the same index.
     delivered_at: Box<[Option<Instant>]>,
+    /// Where what is held of each open one is, by the same index; empty while nothing is.
+    held: Box<[HeldKey]>,
     /// How many are open.
     open: usize,
     /// What the message counts as, by the verdicts so far.
@@ -84,6 +87,7 @@ impl OpenDestinations {
             several => Self::Several(Box::new(Several {
                 is_open: vec![true; several.len()].into(),
                 delivered_at: vec![None; several.len()].into(),
+                held: Box::default(),
                 open: several.len(),
                 outcome: Outcome::Delivered,
             })),
@@ -105,6 +109,30 @@ impl OpenDestinations {
             Self::Several(several) => {
                 several.is_open.get(usize::from(index)).copied().unwrap_or_default()
             }
+        }
+    }
+
+    /// Where what is held of an open destination is; `first` is what is held of the message.
+    #[inline]
+    pub(super) fn held(&self, index: u16, first: HeldKey) -> HeldKey {
+        match self {
+            Self::None => HeldKey::NONE,
+            Self::Only => first,
+            Self::Several(several) => {
+                several.held.get(usize::from(index)).copied().unwrap_or_default()
+            }
+        }
+    }
+
+    /// Something is held of an open destination.
+    #[inline]
+    pub(super) fn hold(&mut self, index: u16, key: HeldKey) {
+        let Self::Several(several) = self else { return };
+        if several.held.is_empty() {
+            several.held = vec![HeldKey::NONE; several.is_open.len()].into();
+        }
+        if let Some(held) = several.held.get_mut(usize::from(index)) {
+            *held = key;
         }
     }
 

@@ -15,7 +15,7 @@ use crate::mqtt::lost::{self, Lost};
 use crate::mqtt::poison::Poison;
 use crate::mqtt::session::Settings;
 use crate::observe::diagnosis::{self, Diagnosis};
-use crate::observe::{LogLimiter, Metrics, events, keys};
+use crate::observe::{LogLimiters, Metrics, events, keys};
 
 /// The pause before the next address of the same round, unless `mqtt.reconnect_min` is shorter.
 const BETWEEN_ADDRESSES: Duration = Duration::from_millis(100);
@@ -32,8 +32,8 @@ pub(super) struct Reconnect {
     /// Attempts since the last accepted connection; 0 if the lost connection was one.
     attempt: u64,
     poison: Poison,
-    /// One for each of the broker's addresses and each reason: what is new is said at once.
-    lost_limiters: BTreeMap<(usize, &'static str), LogLimiter>,
+    /// By the broker's address and the reason: what is new is said at once.
+    lost_limiters: BTreeMap<(usize, &'static str), LogLimiters>,
 }
 
 impl Reconnect {
@@ -135,13 +135,13 @@ impl Reconnect {
         } else {
             self.backoff.pause(jitter)
         };
-        let limiter = self.lost_limiters.entry((address, reason));
-        let limiter = limiter.or_insert_with(|| LogLimiter::every(WARN_EVERY));
-        if let Some(suppressed) = limiter.pass(Instant::now()) {
-            let (event, what) = match self.attempt {
-                0 => (events::MQTT_CONNECTION_LOST, "mqtt connection lost, reconnecting"),
-                _ => (events::MQTT_CONNECT_FAILED, "cannot connect to mqtt, retrying"),
-            };
+        let (event, what) = match self.attempt {
+            0 => (events::MQTT_CONNECTION_LOST, "mqtt connection lost, reconnecting"),
+            _ => (events::MQTT_CONNECT_FAILED, "cannot connect to mqtt, retrying"),
+        };
+        let limiters = self.lost_limiters.entry((address, reason));
+        let limiters = limiters.or_insert_with(|| LogLimiters::every(WARN_EVERY));
+        if let Some(suppressed) = limiters.pass(event, Instant::now()) {
             warn!(self.log, "{}", what; event,
                 keys::REASON => reason,
                 keys::DETAIL => detail,

@@ -14,7 +14,8 @@ use crate::stage::SourceId;
 
 /// For so long a timing record waits for its PUBACK while an older message has no verdict.
 pub(super) const ACK_AWAITED: Duration = Duration::from_secs(10);
-/// So many names of routes are remembered, those of all that send much.
+/// So many names of routes are remembered. When there are more, all are let go and looked up again, so that those of routes
+/// that are gone do not pile up.
 const NAMES_MAX: usize = 1_000;
 
 /// See the module.
@@ -107,13 +108,19 @@ impl Timings {
                     device_us,
                 });
             }
-            if placed.is_slow {
-                let slow =
-                    slow(&timed, record, (name, self.source), (ack, device_us), &self.metrics);
-                self.metrics.slowest().offer(slow);
+            let slowest = self.metrics.slowest();
+            // Since Kafka's stage has asked, slower ones may have come.
+            if placed.is_slow && total_us(&timed) >= slowest.threshold_us(delivered_at) {
+                let hops = (ack, device_us);
+                slowest.offer(slow(&timed, record, (name, self.source), hops, &self.metrics));
             }
         }
     }
+}
+
+/// Microseconds from receipt to the delivery report.
+fn total_us(Timed { message, placed, .. }: &Timed) -> u64 {
+    placed.delivered_at.us_since(&message.received_at)
 }
 
 #[cold]
@@ -126,7 +133,7 @@ fn slow(
 ) -> Slow {
     let Timed { message, placed, routed_us, .. } = timed;
     Slow {
-        total_us: placed.delivered_at.us_since(&message.received_at),
+        total_us: total_us(timed),
         mqtt_topic: shown_mqtt_topic(&message.mqtt_topic),
         connection: Arc::clone(metrics.connection(source).name()),
         route: Arc::clone(route),

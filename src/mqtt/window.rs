@@ -327,9 +327,11 @@ impl Window {
     /// message is acknowledged, or cannot be any more. So the window bounds how many are kept.
     pub fn placed(&mut self, placed: Placed) {
         let Some(index) = self.index(placed.id.seq) else { return };
-        let entry = &mut self.entries[index];
-        if entry.open.is_open(placed.id.index) {
-            self.timings.hold(&mut entry.timings, placed);
+        let Entry { open, timings, .. } = &mut self.entries[index];
+        let index = placed.id.index;
+        if open.is_open(index) {
+            let key = self.timings.hold(timings, open.held(index, *timings), placed);
+            open.hold(index, key);
         }
     }
 
@@ -341,7 +343,7 @@ impl Window {
         }
         for entry in &mut self.entries {
             let Entry { open, timings, message, routed_us, .. } = entry;
-            let reason = (*routed_us, Some(NoAck::NotYet));
+            let reason = (*routed_us, NoAck::NotYet);
             self.timings.make_due(timings, message, reason, |placed| {
                 !open.is_open(placed.id.index) && waits_since(placed, before)
             });
@@ -540,12 +542,13 @@ impl Window {
     pub fn settle(&mut self, verdict: Verdict, at: Instant) -> bool {
         let Some(index) = self.index(verdict.id().seq) else { return false };
         let entry = &mut self.entries[index];
+        let held = entry.open.held(verdict.id().index, entry.timings);
         let settled = entry.open.settle(verdict, at);
         if matches!(settled, Settled::Nothing) {
             return false;
         }
-        if entry.timings != HeldKey::NONE {
-            self.settle_timing(index, verdict);
+        if held != HeldKey::NONE {
+            self.settle_timing(index, held, verdict);
         }
         let Settled::Message(outcome, delivered_at) = settled else { return true };
         let entry = &mut self.entries[index];
@@ -565,14 +568,14 @@ impl Window {
 
     /// What is held of a record that has its verdict: it is due if no acknowledgement follows, and goes if the
     /// record was not delivered after all.
-    fn settle_timing(&mut self, index: usize, verdict: Verdict) {
+    #[inline]
+    fn settle_timing(&mut self, index: usize, held: HeldKey, verdict: Verdict) {
         let entry = &mut self.entries[index];
         if !matches!(verdict, Verdict::Delivered(_)) {
-            self.timings.forget(&mut entry.timings, |placed| placed.id == verdict.id());
+            self.timings.forget(&mut entry.timings, held);
         } else if !entry.owed {
-            let reason = (entry.routed_us, Some(entry.no_ack()));
-            let Entry { open, timings, message, .. } = entry;
-            self.timings.make_due(timings, message, reason, |it| !open.is_open(it.id.index));
+            let reason = (entry.routed_us, entry.no_ack());
+            self.timings.one_due((&mut entry.timings, held), &entry.message, reason);
         }
     }
 
@@ -589,7 +592,7 @@ impl Window {
                 }
                 entry.owed = false;
                 let Entry { timings, message, routed_us, .. } = &mut *entry;
-                self.timings.make_due(timings, message, (*routed_us, None), |_| true);
+                self.timings.all_due(timings, message, *routed_us);
                 if let Some((route, delivered_at)) = entry.delivered() {
                     Acknowledged::add(&mut self.acknowledged, route, delivered_at);
                 } else if matches!(entry.delivered_at, DeliveredAt::Each(_)) {
@@ -666,7 +669,7 @@ impl Window {
         }
         for entry in &mut self.entries {
             entry.owed = false;
-            let reason = (entry.routed_us, Some(entry.no_ack()));
+            let reason = (entry.routed_us, entry.no_ack());
             let Entry { open, timings, message, .. } = entry;
             self.timings.make_due(timings, message, reason, |it| !open.is_open(it.id.index));
         }

@@ -130,6 +130,45 @@ fn each_record_of_a_message_has_one_and_one_that_is_refused_has_none() {
 }
 
 #[test]
+fn a_message_of_a_thousand_records_costs_a_few_looks_for_each() {
+    let records = 1_000;
+    let ids = |seq| (0..records).map(move |index| RecordId { seq, index });
+    let all = |qos, window: &mut Window| {
+        let ack = puback(1).filter(|_| qos == AtLeastOnce);
+        window.admit(message(qos, records.into(), Stamp::now()), ack)
+    };
+    let place = |window: &mut Window, seq| {
+        ids(seq).for_each(|id| window.placed(placed(id, id.index.into(), Stamp::now())));
+    };
+    // With the verdict, in either order, with the PUBACK, and where half has a verdict when the connection is lost.
+    for case in 0..4 {
+        let mut window = Window::new(LIMITS);
+        let qos = if case < 2 { AtMostOnce } else { AtLeastOnce };
+        let seq = all(qos, &mut window);
+        place(&mut window, seq);
+        // Their verdicts were lost, and they were delivered again.
+        place(&mut window, seq);
+        let mut verdicts: Vec<_> = ids(seq).map(Verdict::Delivered).collect();
+        if case == 1 {
+            verdicts.reverse();
+        }
+        for (nth, verdict) in verdicts.into_iter().enumerate() {
+            if case == 3 && nth == usize::from(records) / 2 {
+                window.connection_lost();
+            }
+            window.settle(verdict, Instant::now());
+        }
+        window.release(|_| {});
+        let mut found: Vec<_> = due(&mut window).into_iter().map(|(offset, _)| offset).collect();
+        found.sort_unstable();
+        assert!(found.into_iter().eq(0..records.into()), "each once, case {case}");
+        assert_eq!(window.timings.len(), 0);
+        let looks = window.timings.looks;
+        assert!(looks <= 6 * usize::from(records), "case {case}: {looks} looks");
+    }
+}
+
+#[test]
 fn all_of_a_read_are_routed_at_one_moment_and_counted_by_route() {
     let mut window = Window::new(LIMITS);
     let received_at = Stamp::now();

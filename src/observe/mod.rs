@@ -49,7 +49,7 @@ pub use hops::{Hop, Percentiles, RouteLatencies};
 pub use latency::{Acknowledged, Delivered, FromDevice, RoutedRun};
 pub use log::{FlushGuard, Logging};
 pub use log_crate::bridge_log_crate;
-pub use log_limiter::LogLimiter;
+pub use log_limiter::{LogLimiter, LogLimiters};
 pub use metrics::{ConnectionMetrics, Conservation, Metrics, ReloadOutcome};
 pub use panics::{PanicReport, install_hook};
 pub use slowest::{Slow, Slowest};

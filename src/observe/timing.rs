@@ -36,7 +36,7 @@ impl TimingSink {
         Self((policy != TimingPolicy::Off).then(inner))
     }
 
-    /// One that drops everything, for tests.
+    /// One that drops everything.
     pub fn disabled() -> Self {
         Self(None)
     }
@@ -44,6 +44,11 @@ impl TimingSink {
     /// Whether every record would be dropped: then none needs to be made.
     pub fn is_off(&self) -> bool {
         self.0.is_none()
+    }
+
+    /// Whether every record is wanted.
+    pub fn wants_all(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.policy == TimingPolicy::All)
     }
 
     /// Whether the policy asks for the record of a message that took so long from receipt to delivery. To be

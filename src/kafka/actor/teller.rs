@@ -9,7 +9,7 @@ use crate::kafka::classify;
 use crate::kafka::delivery::output::Told;
 use crate::observe::events::Event;
 use crate::observe::panics::PanicReport;
-use crate::observe::{LogLimiter, Metrics, diagnosis, events, keys};
+use crate::observe::{LogLimiter, LogLimiters, Metrics, diagnosis, events, keys};
 
 /// A repeated warning appears once in this time.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
@@ -22,16 +22,12 @@ pub(super) struct Teller {
     metrics: Arc<Metrics>,
     actor: Arc<str>,
     brokers: String,
-    /// Of refused records and of errors that are no record's.
-    warnings: LogLimiter,
+    /// Of what nothing resets.
+    warnings: LogLimiters,
     unconfirmed: LogLimiter,
-    panics: LogLimiter,
     away: LogLimiter,
     still_away: LogLimiter,
-    failures: LogLimiter,
-    dropped: LogLimiter,
     waiting: LogLimiter,
-    not_found: LogLimiter,
     not_asked: LogLimiter,
     /// A producer cannot be made, because of a file, and readiness says so.
     waits_for_files: bool,
@@ -53,15 +49,11 @@ impl Teller {
             metrics,
             actor,
             brokers,
-            warnings: LogLimiter::every(WARN_INTERVAL),
+            warnings: LogLimiters::every(WARN_INTERVAL),
             unconfirmed: LogLimiter::every(AWAY_INTERVAL),
-            panics: LogLimiter::every(WARN_INTERVAL),
             away: LogLimiter::every(WARN_INTERVAL),
             still_away: LogLimiter::every(AWAY_INTERVAL),
-            failures: LogLimiter::every(WARN_INTERVAL),
-            dropped: LogLimiter::every(WARN_INTERVAL),
             waiting: LogLimiter::every(WARN_INTERVAL),
-            not_found: LogLimiter::every(WARN_INTERVAL),
             not_asked: LogLimiter::every(AWAY_INTERVAL),
             waits_for_files: false,
             away_is_told: false,
@@ -76,7 +68,7 @@ impl Teller {
     }
 
     pub(super) fn panicked(&mut self, event: Event, what: &'static str, panic: &PanicReport) {
-        if let Some(suppressed) = self.panics.pass(Instant::now()) {
+        if let Some(suppressed) = self.warnings.pass(event, Instant::now()) {
             error!(self.log, "{}", what; event, keys::ACTOR => &self.actor,
                 keys::PANIC => &panic.message, keys::LOCATION => &panic.location,
                 keys::SUPPRESSED => suppressed);
@@ -122,7 +114,7 @@ impl Teller {
             }
             Told::Started(_) => {}
             Told::Failed { epoch, detail, again_without_delivery } => {
-                let suppressed = self.failures.pass(now);
+                let suppressed = self.warnings.pass(events::PRODUCER_FAILED, now);
                 self.tells_start = suppressed.is_some();
                 if let Some(suppressed) = suppressed {
                     warn!(log, "producer failed, replacing it"; events::PRODUCER_FAILED, keys::EPOCH => epoch.0,
@@ -138,7 +130,7 @@ impl Teller {
                 info!(log, "replacing the producer"; events::PRODUCER_REPLACED, keys::REASON => why, keys::EPOCH => epoch.0);
             }
             Told::NotFound { kafka_topic, absence } => {
-                if let Some(suppressed) = self.not_found.pass(now) {
+                if let Some(suppressed) = self.warnings.pass(events::KAFKA_TOPIC_UNUSABLE, now) {
                     warn!(log, "kafka topic that a template names cannot be used"; events::KAFKA_TOPIC_UNUSABLE,
                         keys::KAFKA_TOPIC => kafka_topic, keys::DETAIL => absence.detail(),
                         keys::SUPPRESSED => suppressed);
@@ -146,7 +138,7 @@ impl Teller {
             }
             Told::Delivers => health.set_producer_failing(None),
             Told::Refused { kafka_topic, code, sentence } => {
-                if let Some(suppressed) = self.warnings.pass(now) {
+                if let Some(suppressed) = self.warnings.pass(events::RECORD_REFUSED, now) {
                     warn!(log, "record refused"; events::RECORD_REFUSED, keys::KAFKA_TOPIC => kafka_topic,
                         keys::REASON => classify::name(code), keys::KAFKA_ERROR_CODE => code,
                         keys::DETAIL => sentence, keys::SUPPRESSED => suppressed);
@@ -166,7 +158,7 @@ impl Teller {
                 self.metrics.set_holds(holds);
             }
             Told::Dropped { count, why } => {
-                if let Some(suppressed) = self.dropped.pass(now) {
+                if let Some(suppressed) = self.warnings.pass(events::UNMATCHED_DROPPED, now) {
                     warn!(log, "messages that no route matches are dropped"; events::UNMATCHED_DROPPED, keys::REASON => why,
                         keys::COUNT => count, keys::SUPPRESSED => suppressed);
                 }
@@ -194,7 +186,7 @@ impl Teller {
                 }
             }
             Told::ClientError { code, detail } => {
-                if let Some(suppressed) = self.warnings.pass(now) {
+                if let Some(suppressed) = self.warnings.pass(events::KAFKA_CLIENT_ERROR, now) {
                     let likely = diagnosis::of_kafka(code, detail, true).map(ToString::to_string);
                     warn!(log, "kafka client error"; events::KAFKA_CLIENT_ERROR, keys::REASON => classify::name(code),
                         keys::KAFKA_ERROR_CODE => code, keys::DETAIL => detail,

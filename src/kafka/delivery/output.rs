@@ -67,6 +67,11 @@ pub(crate) trait Output {
     /// timing record or may be among the slowest.
     fn delivered(&mut self, item: &Item, report: &Report, produced_at: Stamp) -> Option<Placed>;
 
+    /// Whether each record that is delivered is to have a timing record.
+    fn wants_all_placed(&self) -> bool {
+        false
+    }
+
     /// Something for the log, the metrics or readiness.
     fn tell(&mut self, told: Told<'_>);
 }
@@ -134,14 +139,16 @@ pub(crate) struct VerdictMail {
 #[derive(Default)]
 pub(crate) struct Outbox {
     by_source: Vec<(SourceId, VerdictMail)>,
-    /// So many come, for room.
-    expected: usize,
+    /// So many verdicts come, and so many of them with a [`Placed`], for room.
+    expected: (usize, usize),
 }
 
 impl Outbox {
-    /// For so many verdicts, most of them of one source.
-    pub(crate) fn expecting(expected: usize) -> Self {
-        Self { by_source: Vec::new(), expected }
+    /// For so many verdicts, most of them of one source; `all_placed`: each record that is delivered is to have a
+    /// timing record.
+    pub(crate) fn expecting(verdicts: usize, all_placed: bool) -> Self {
+        let placed = if all_placed { verdicts } else { 0 };
+        Self { by_source: Vec::new(), expected: (verdicts, placed) }
     }
 
     pub(crate) fn push(&mut self, source: SourceId, verdict: Verdict) {
@@ -155,22 +162,18 @@ impl Outbox {
         id: RecordId,
         placed: Option<Placed>,
     ) {
-        let expected = self.expected;
         let mail = self.of(source);
         mail.verdicts.push(Verdict::Delivered(id));
-        if let Some(placed) = placed {
-            if mail.placed.capacity() == 0 {
-                mail.placed.reserve_exact(expected);
-            }
-            mail.placed.push(placed);
-        }
+        mail.placed.extend(placed);
     }
 
     fn of(&mut self, source: SourceId) -> &mut VerdictMail {
         let found = self.by_source.iter().position(|(known, _)| *known == source);
         let at = found.unwrap_or_else(|| {
-            let verdicts = Vec::with_capacity(self.expected);
-            self.by_source.push((source, VerdictMail { verdicts, placed: Vec::new() }));
+            // There is most often one source. Those of others grow by themselves.
+            let (verdicts, placed) = std::mem::take(&mut self.expected);
+            let (verdicts, placed) = (Vec::with_capacity(verdicts), Vec::with_capacity(placed));
+            self.by_source.push((source, VerdictMail { verdicts, placed }));
             self.by_source.len() - 1
         });
         &mut self.by_source[at].1
@@ -180,6 +183,37 @@ impl Outbox {
     pub(crate) fn send(self, out: &mut impl Output, delivered_at: Instant) {
         for (source, mail) in self.by_source {
             out.verdicts(source, mail, delivered_at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Seq;
+
+    #[test]
+    fn room_is_made_for_the_first_source_and_for_what_will_come() {
+        let (stamp, id) = (Stamp::now(), RecordId::first(Seq(1)));
+        let placed = Placed {
+            id,
+            kafka_partition: 0,
+            kafka_offset: 0,
+            produced_at: stamp,
+            delivered_at: stamp,
+            is_logged: false,
+            is_slow: true,
+        };
+        for all_placed in [true, false] {
+            let mut outbox = Outbox::expecting(10_000, all_placed);
+            for source in 0..3 {
+                outbox.push_delivered(SourceId(source), id, Some(placed));
+            }
+            let room = |(_, mail): &(SourceId, VerdictMail)| {
+                (mail.verdicts.capacity() >= 10_000, mail.placed.capacity() >= 10_000)
+            };
+            let room: Vec<_> = outbox.by_source.iter().map(room).collect();
+            assert_eq!(room, [(true, all_placed), (false, false), (false, false)]);
         }
     }
 }

@@ -64,7 +64,8 @@ impl Delivery {
         out: &mut impl Output,
     ) {
         let first_at = reports.first().map_or(now.instant, |report| report.at.instant);
-        let (verdicts, too_large) = (Outbox::expecting(reports.len()), TooLarge::default());
+        let verdicts = Outbox::expecting(reports.len(), out.wants_all_placed());
+        let too_large = TooLarge::default();
         let now_instant = now.instant;
         let mut of_call =
             Reports { path, fatal, now: now_instant, verdicts, too_large, any_delivered: false };

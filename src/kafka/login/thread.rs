@@ -11,7 +11,7 @@ use crate::backoff::Backoff;
 use crate::config::{TokenSource, filled, try_together};
 use crate::file_watch::FileWatch;
 use crate::observe::events::Event;
-use crate::observe::{LogLimiter, events, keys};
+use crate::observe::{LogLimiters, events, keys};
 use crate::supervisor::{Stop, StoppableThread};
 
 /// How often the files are looked at. A change is used once two looks have found the same.
@@ -67,7 +67,7 @@ struct Worker {
     client_secret: FileWatch,
     certificates: FileWatch,
     tokens: Option<Tokens>,
-    warnings: LogLimiter,
+    warnings: LogLimiters,
 }
 
 /// When the next token is fetched.
@@ -131,7 +131,7 @@ impl Worker {
             certificates: FileWatch::new(kafka.tls_files()),
             tokens,
             log: log.new(o!(keys::COMPONENT => "kafka")),
-            warnings: LogLimiter::every(WARN_INTERVAL),
+            warnings: LogLimiters::every(WARN_INTERVAL),
             login: Arc::clone(login),
         };
         let has_files = !worker.password.is_empty() || !worker.certificates.is_empty();
@@ -207,7 +207,7 @@ impl Worker {
                 (tokens.is_failing, tokens.had_one) = (false, true);
                 tokens.backoff.reset();
                 tokens.wait(pause.max(FETCH_PAUSE_MIN));
-                self.warnings.reset();
+                self.warnings.reset(events::KAFKA_TOKEN_MISSING);
             }
             (Err(why), _) => {
                 tokens.is_failing = true;
@@ -220,7 +220,7 @@ impl Worker {
     }
 
     fn warn(&mut self, event: Event, what: &'static str, why: &str) {
-        if let Some(suppressed) = self.warnings.pass(Instant::now()) {
+        if let Some(suppressed) = self.warnings.pass(event, Instant::now()) {
             warn!(self.log, "{}", what; event, keys::ERROR => why, keys::SUPPRESSED => suppressed);
         }
     }
