@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 use hdrhistogram::Histogram;
+use mqtt_kafka_bridge::observe::events;
 use serde_json::Value;
 
 use super::error::BenchError;
@@ -68,13 +69,13 @@ impl BridgeLog {
             return;
         }
         let Ok(record) = serde_json::from_slice::<Value>(line) else { return };
-        match record["msg"].as_str() {
+        let event = record["event"].as_str().unwrap_or_default();
+        let dropped = [events::TIMING_RECORDS_DROPPED.name(), events::LOG_RECORDS_DROPPED.name()];
+        if dropped.contains(&event) {
+            self.dropped += record["count"].as_u64().unwrap_or_default();
+        } else if event == events::SUMMARY.name() && record["connection"].is_null() {
             // Where there are several connections, each has its own, and the sum comes besides.
-            Some("summary") if record["connection"].is_null() => self.summary = record,
-            Some("timing records dropped" | "log records dropped") => {
-                self.dropped += record["count"].as_u64().unwrap_or_default();
-            }
-            _ => {}
+            self.summary = record;
         }
     }
 
@@ -132,13 +133,15 @@ mod tests {
                 device_us: None,
             });
         }
-        slog::info!(logging.logger(), "summary"; "delivered" => 9);
-        slog::info!(logging.logger(), "summary"; "delivered" => 10);
-        slog::info!(logging.logger(), "summary"; "delivered" => 4, "connection" => "mqtt-0");
-        slog::warn!(logging.logger(), "timing records dropped"; "count" => 3);
+        let log = logging.logger();
+        slog::info!(log, "sum"; events::SUMMARY, "delivered" => 9);
+        slog::info!(log, "sum"; events::SUMMARY, "delivered" => 10);
+        slog::info!(log, "sum"; events::SUMMARY, "delivered" => 4, "connection" => "mqtt-0");
+        slog::warn!(log, "lost"; events::TIMING_RECORDS_DROPPED, "count" => 3);
+        slog::warn!(log, "lost"; events::LOG_RECORDS_DROPPED, "count" => 2);
         logging.flush();
         let told = BridgeLog::read(&path, 2, 7).expect("readable");
-        assert_eq!((told.records, told.dropped, told.summary("delivered")), (10, 3, 10));
+        assert_eq!((told.records, told.dropped, told.summary("delivered")), (10, 5, 10));
         assert_eq!((told.queue.len(), told.queue.min(), told.queue.max() / 1000), (7, 3000, 9));
         assert_eq!((told.kafka.min(), told.total.min()), (6000, 9000));
     }

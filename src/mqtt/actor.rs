@@ -420,7 +420,7 @@ impl Handler<Verdicts> for MqttActor {
 
     fn handle(&mut self, mail: Verdicts, _: &mut Self::Context) {
         // First: if this mail is lost to a panic, its verdicts are repeated, and these are not.
-        for placed in mail.placed {
+        for placed in &mail.placed {
             self.core.intake.window.placed(placed);
         }
         failpoint::hit(Site::MqttVerdicts);

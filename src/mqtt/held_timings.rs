@@ -75,12 +75,13 @@ impl HeldTimings {
 
     /// Keeps one for a message and says where. The one at `old`, of the same record, counts no more: its verdict was
     /// lost, and the record was delivered again.
-    pub(super) fn hold(&mut self, first: &mut HeldKey, old: HeldKey, placed: Placed) -> HeldKey {
+    #[inline]
+    pub(super) fn hold(&mut self, first: &mut HeldKey, old: HeldKey, placed: &Placed) -> HeldKey {
         if old != HeldKey::NONE
             && let Some(held) = self.at(old)
             && held.placed.id == placed.id
         {
-            held.placed = placed;
+            held.placed = *placed;
             return old;
         }
         // The window is far smaller.
@@ -91,7 +92,7 @@ impl HeldTimings {
         {
             second.before = *first;
         }
-        self.held.insert(Held { placed, before: HeldKey::NONE, next });
+        self.held.insert(Held { placed: *placed, before: HeldKey::NONE, next });
         *first
     }
 

@@ -64,7 +64,7 @@ mod channel;
 pub mod silence;
 mod former;
 mod intake;
-mod timings;
+pub mod timings;
 mod announce;
 mod core;
 mod attempt;

@@ -19,7 +19,8 @@ pub(super) const ACK_AWAITED: Duration = Duration::from_secs(10);
 const NAMES_MAX: usize = 1_000;
 
 /// See the module.
-pub(super) struct Timings {
+#[derive(Debug)]
+pub struct Timings {
     source: SourceId,
     sink: TimingSink,
     metrics: Arc<Metrics>,
@@ -27,7 +28,7 @@ pub(super) struct Timings {
 }
 
 /// What the routes are called whose records came last: a number never means another name.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Names {
     last: Option<(RouteId, Arc<str>)>,
     known: BTreeMap<RouteId, Arc<str>>,
@@ -52,13 +53,14 @@ impl Names {
 }
 
 impl Timings {
-    pub(super) fn new(source: SourceId, sink: TimingSink, metrics: Arc<Metrics>) -> Self {
+    /// For the connection `source`.
+    pub fn new(source: SourceId, sink: TimingSink, metrics: Arc<Metrics>) -> Self {
         Self { source, sink, metrics, names: Names::default() }
     }
 
     /// Writes what is due in the window; the PUBACKs that it has released are written at `acked_at`.
     #[inline]
-    pub(super) fn write_due(&mut self, window: &mut Window, acked_at: Instant) {
+    pub fn write_due(&mut self, window: &mut Window, acked_at: Instant) {
         if window.any_timed() {
             self.write(window, acked_at);
         }
@@ -68,8 +70,9 @@ impl Timings {
         let mut batch = self.sink.batch();
         // Those of one batch were mostly delivered together.
         let mut last: Option<(Instant, u64)> = None;
-        for timed in window.take_timed() {
-            let Timed { message, placed, routed_us, no_ack } = &timed;
+        let due = window.take_timed();
+        for timed in due.as_slice() {
+            let Timed { message, placed, routed_us, no_ack } = timed;
             let index = usize::from(placed.id.index);
             let Some(Destination::Record(record)) = message.destinations.as_slice().get(index)
             else {
@@ -110,9 +113,9 @@ impl Timings {
             }
             let slowest = self.metrics.slowest();
             // Since Kafka's stage has asked, slower ones may have come.
-            if placed.is_slow && total_us(&timed) >= slowest.threshold_us(delivered_at) {
+            if placed.is_slow && total_us(timed) >= slowest.threshold_us(delivered_at) {
                 let hops = (ack, device_us);
-                slowest.offer(slow(&timed, record, (name, self.source), hops, &self.metrics));
+                slowest.offer(slow(timed, record, (name, self.source), hops, &self.metrics));
             }
         }
     }

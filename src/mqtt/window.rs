@@ -325,7 +325,7 @@ impl Window {
 
     /// A record was delivered, and its verdict follows: what its timing record is made of is kept until its
     /// message is acknowledged, or cannot be any more. So the window bounds how many are kept.
-    pub fn placed(&mut self, placed: Placed) {
+    pub fn placed(&mut self, placed: &Placed) {
         let Some(index) = self.index(placed.id.seq) else { return };
         let Entry { open, timings, .. } = &mut self.entries[index];
         let index = placed.id.index;
@@ -336,7 +336,7 @@ impl Window {
     }
 
     /// Makes the timing records due of what was delivered at `before` or earlier and waits for its
-    /// acknowledgement all the same, because an older message has no verdict.
+    /// acknowledgement all the same, whatever keeps that back.
     pub fn give_up_acks(&mut self, before: Instant) {
         if self.timings.len() == 0 {
             return;

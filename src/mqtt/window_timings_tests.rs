@@ -42,7 +42,7 @@ fn placed(id: RecordId, kafka_offset: i64, delivered_at: Stamp) -> Placed {
 
 fn deliver(window: &mut Window, id: RecordId, kafka_offset: i64) {
     let now = Stamp::now();
-    window.placed(placed(id, kafka_offset, now));
+    window.placed(&placed(id, kafka_offset, now));
     window.settle(Verdict::Delivered(id), now.instant);
 }
 
@@ -115,12 +115,12 @@ fn each_record_of_a_message_has_one_and_one_that_is_refused_has_none() {
     deliver(&mut window, id(2), 2);
     deliver(&mut window, id(0), 0);
     // Delivered, and the verdict was lost with a panic; then the stage had to begin anew, and it was refused.
-    window.placed(placed(id(1), 1, Stamp::now()));
+    window.placed(&placed(id(1), 1, Stamp::now()));
     window.settle(Verdict::Rejected(id(1)), Instant::now());
     // The same, and it was delivered again.
-    window.placed(placed(id(3), 3, Stamp::now()));
+    window.placed(&placed(id(3), 3, Stamp::now()));
     deliver(&mut window, id(3), 33);
-    window.placed(placed(id(3), 34, Stamp::now()));
+    window.placed(&placed(id(3), 34, Stamp::now()));
     assert_eq!(due(&mut window), []);
     window.release(|_| {});
     let mut all = due(&mut window);
@@ -138,7 +138,7 @@ fn a_message_of_a_thousand_records_costs_a_few_looks_for_each() {
         window.admit(message(qos, records.into(), Stamp::now()), ack)
     };
     let place = |window: &mut Window, seq| {
-        ids(seq).for_each(|id| window.placed(placed(id, id.index.into(), Stamp::now())));
+        ids(seq).for_each(|id| window.placed(&placed(id, id.index.into(), Stamp::now())));
     };
     // With the verdict, in either order, with the PUBACK, and where half has a verdict when the connection is lost.
     for case in 0..4 {
@@ -260,7 +260,7 @@ proptest! {
                 Step::Deliver { which, is_lost } if !open.is_empty() => {
                     let id = *which.get(&open.keys().copied().collect::<Vec<_>>());
                     offset += 1;
-                    window.placed(placed(id, offset, Stamp::now()));
+                    window.placed(&placed(id, offset, Stamp::now()));
                     if is_lost {
                         open.entry(id).or_default().push(offset);
                     } else {
@@ -286,7 +286,7 @@ proptest! {
                     let id = *which.get(&delivered.keys().copied().collect::<Vec<_>>());
                     offset += 1;
                     if with_placed {
-                        window.placed(placed(id, offset, Stamp::now()));
+                        window.placed(&placed(id, offset, Stamp::now()));
                     }
                     prop_assert!(!window.settle(Verdict::Delivered(id), Instant::now()));
                 }

@@ -39,9 +39,9 @@ impl Event {
 }
 
 impl KV for Event {
-    fn serialize(&self, _: &Record<'_>, to: &mut dyn Serializer) -> slog::Result {
-        // slog wants the last field first.
-        if let Some(help) = self.help {
+    fn serialize(&self, record: &Record<'_>, to: &mut dyn Serializer) -> slog::Result {
+        // slog wants the last field first. What a library logs may need no help.
+        if let Some(help) = self.help.filter(|_| record.level().is_at_least(Level::Warning)) {
             to.emit_arguments(keys::HELP, &format_args!("docs/operations.md#{help}"))?;
         }
         to.emit_str(keys::EVENT, self.name)
@@ -264,4 +264,27 @@ events! {
         => "symptoms-likely-causes-and-cures";
     LIBRARY_SAID = "library_said", any, "Another library logged something; `component` names it."
         => "other-warnings";
+}
+
+#[cfg(test)]
+mod tests {
+    use slog::{debug, error, info, warn};
+
+    use crate::observe::events;
+    use crate::observe::test_support::{json_lines, json_log};
+
+    #[test]
+    fn a_line_says_where_help_is_if_it_is_a_warning_or_worse() {
+        let (logging, lines) = json_log();
+        logging.set_level(slog::Level::Debug);
+        let log = logging.logger();
+        error!(log, "x"; events::LIBRARY_SAID);
+        warn!(log, "x"; events::LIBRARY_SAID);
+        info!(log, "x"; events::LIBRARY_SAID);
+        debug!(log, "x"; events::LIBRARY_SAID);
+        logging.flush();
+        let has_help: Vec<_> =
+            json_lines(&lines).iter().map(|line| line.get("help").is_some()).collect();
+        assert_eq!(has_help, [true, true, false, false]);
+    }
 }

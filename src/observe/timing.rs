@@ -363,7 +363,7 @@ mod tests {
             kafka_partition in any::<i32>(), kafka_offset in any::<i64>(),
             payload_bytes in any::<usize>(), at_us in any::<u64>(), connection in any::<Option<String>>(),
             (received_us, queue_us, kafka_us) in (any::<u64>(), 0..1u64 << 40, 0..1u64 << 40),
-            route in any::<String>(), (routed_us, device_us) in any::<(u32, Option<i64>)>(), ack in ack_time(),
+            (route, other, is_same) in any::<(String, String, bool)>(), (routed_us, device_us) in any::<(u32, Option<i64>)>(), ack in ack_time(),
         ) {
             let instant = Instant::now();
             let at = |us| Stamp {
@@ -379,7 +379,11 @@ mod tests {
             let log = Logger::root(slog::Discard, o!(keys::COMPONENT => "timing"));
             let (mut short, mut by_slog) = (Vec::new(), Vec::new());
             let mut json = TimingJson::default();
-            json.write(at_us, &record, &mut Vec::new());
+            // Another one, and the same, before it in the batch.
+            json.write(at_us, &TimingRecord { route: &other, kafka_topic: &other, ..record }, &mut Vec::new());
+            if is_same {
+                json.write(at_us, &record, &mut Vec::new());
+            }
             json.write(at_us, &record, &mut short);
             write_by_slog(Style::Json, at_us, &record, &log, &mut by_slog);
             prop_assert_eq!(String::from_utf8(short), String::from_utf8(by_slog));

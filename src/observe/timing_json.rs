@@ -1,6 +1,6 @@
 //! A timing record as one line of JSON. It is written for every message, so what the records of a
-//! batch have in common is formatted once: everything before the MQTT topic, and the moments with
-//! the latencies between them.
+//! batch have in common is formatted once: everything before the MQTT topic, the names of route and Kafka topic, and
+//! the moments with the latencies between them.
 
 use super::format::{self, Rfc3339};
 use super::keys;
@@ -15,7 +15,18 @@ const LINE_BYTES: usize = 512;
 pub(super) struct TimingJson {
     /// Up to the MQTT topic, which is the first field.
     head: Vec<u8>,
+    names: Names,
     tail: Tail,
+}
+
+/// From behind the MQTT topic up to the partition.
+#[derive(Default)]
+struct Names {
+    mqtt_qos: u8,
+    route: String,
+    kafka_topic: String,
+    /// Empty: nothing was written yet.
+    text: Vec<u8>,
 }
 
 /// The moments, and the latencies between them.
@@ -43,11 +54,7 @@ impl TimingJson {
         out.reserve(LINE_BYTES);
         out.extend_from_slice(&self.head);
         format::push_json_utf8(out, record.mqtt_topic);
-        push_number(keys::MQTT_QOS, record.mqtt_qos, out);
-        push_key(keys::ROUTE, out);
-        format::push_json_str(out, record.route);
-        push_key(keys::KAFKA_TOPIC, out);
-        format::push_json_str(out, record.kafka_topic);
+        out.extend_from_slice(self.names.of(record));
         push_number(keys::KAFKA_PARTITION, record.kafka_partition, out);
         push_number(keys::KAFKA_OFFSET, record.kafka_offset, out);
         push_number(keys::PAYLOAD_BYTES, record.payload_bytes, out);
@@ -59,6 +66,33 @@ impl TimingJson {
             push_number(keys::DEVICE_US, device_us, out);
         }
         out.extend_from_slice(self.tail.of(record));
+    }
+}
+
+impl Names {
+    #[inline]
+    fn of(&mut self, record: &TimingRecord<'_>) -> &[u8] {
+        if self.mqtt_qos != record.mqtt_qos
+            || self.kafka_topic != record.kafka_topic
+            || self.route != record.route
+            || self.text.is_empty()
+        {
+            self.write(record);
+        }
+        &self.text
+    }
+
+    fn write(&mut self, record: &TimingRecord<'_>) {
+        let Self { mqtt_qos, route, kafka_topic, text } = self;
+        *mqtt_qos = record.mqtt_qos;
+        record.route.clone_into(route);
+        record.kafka_topic.clone_into(kafka_topic);
+        text.clear();
+        push_number(keys::MQTT_QOS, record.mqtt_qos, text);
+        push_key(keys::ROUTE, text);
+        format::push_json_str(text, record.route);
+        push_key(keys::KAFKA_TOPIC, text);
+        format::push_json_str(text, record.kafka_topic);
     }
 }
 

@@ -27,7 +27,8 @@ pub struct TimingRecord<'a> {
     pub produced_at: Stamp,
     /// Delivery report.
     pub delivered_at: Stamp,
-    /// Microseconds from receipt until all that came in the same read was routed.
+    /// Microseconds from receipt until all that was handed on with it was routed, the wait for room in the window
+    /// included.
     pub routed_us: u32,
     /// The PUBACK.
     pub ack: AckTime,
@@ -39,7 +40,7 @@ pub struct TimingRecord<'a> {
 /// When the PUBACK of a message was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AckTime {
-    /// So many microseconds behind the delivery report its write began.
+    /// So many microseconds behind the delivery report the clock was read, before the write.
     After(u64),
     /// It has none.
     None(NoAck),
@@ -50,10 +51,11 @@ pub enum AckTime {
 pub enum NoAck {
     /// MQTT knows none at QoS 0.
     Qos0,
-    /// The connection that brought the message was lost before. If its broker sends it again, it is acknowledged
-    /// then.
+    /// The connection that brought the message ended before: it was lost, or the bridge gave it up. If its broker
+    /// sends it again, it is acknowledged then.
     ConnectionLost,
-    /// An older message of the connection has waited for its verdict for long, or the bridge ends.
+    /// It could not be written for long, or the bridge ends: an older message or another destination of the
+    /// same one has no verdict, the broker does not read, or the connection is not known to be alive.
     NotYet,
 }
 

@@ -70,7 +70,7 @@ pub enum HeaderItem {
     Expiry,
     /// `bridge.received_at`: RFC 3339.
     ReceivedAt,
-    /// `bridge.routed_at`: RFC 3339, when the headers were made.
+    /// `bridge.routed_at`: RFC 3339, when the routing of the message began.
     RoutedAt,
     /// `bridge.produced_at`: RFC 3339, when the record is handed to librdkafka.
     ProducedAt,

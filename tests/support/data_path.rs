@@ -10,11 +10,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mqtt_kafka_bridge::config::{Config, LogConfig, TimingPolicy};
 use mqtt_kafka_bridge::kafka::classify::{self, Class};
 use mqtt_kafka_bridge::kafka::partition_queue::{Arrived, PartitionQueue, Path, Queued};
-use mqtt_kafka_bridge::message::{Destination, Message, Qos, RouteId, Seq, Stamp};
+use mqtt_kafka_bridge::message::{Message, Qos, RouteId, Seq, Stamp};
 use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
+use mqtt_kafka_bridge::mqtt::timings::Timings;
 use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
-use mqtt_kafka_bridge::observe::{AckTime, Delivered, Logging, Style, TimingRecord};
+use mqtt_kafka_bridge::observe::{Delivered, Logging, Metrics, Style, Volume};
 use mqtt_kafka_bridge::route::captures::Captures;
 use mqtt_kafka_bridge::route::headers::{HeaderItem, Headers};
 use mqtt_kafka_bridge::route::rule::Key;
@@ -176,12 +177,17 @@ pub(crate) struct DataPath {
     router: Router,
     queue: PartitionQueue<Item>,
     logging: Logging,
+    metrics: Arc<Metrics>,
+    timings: Timings,
     acks: BytesMut,
 }
 
 impl DataPath {
     /// For one protocol version, and a timing record for every message.
     pub(crate) fn new(version: Version, case: Case) -> Self {
+        let (routes, logging) = (case.routes(), logging(TimingPolicy::All));
+        let metrics = Arc::new(Metrics::new(["mqtt".into()]));
+        metrics.route_names().learn(routes.iter().map(Route::known_as), []);
         Self {
             version,
             streams: case.streams(version),
@@ -189,9 +195,11 @@ impl DataPath {
             frames: FrameReader::new(version, 1 << 20),
             window: Window::new(Limits { messages: 1000, qos0_messages: 1000, bytes: 16 << 20 }),
             connection: "mqtt".into(),
-            router: Router::new(&case.routes(), Match::First),
+            router: Router::new(&routes, Match::First),
             queue: PartitionQueue::new(&"bench".into(), Some(3)),
-            logging: logging(TimingPolicy::All),
+            timings: Timings::new(SourceId(0), logging.timing(), Arc::clone(&metrics)),
+            logging,
+            metrics,
             acks: BytesMut::new(),
         }
     }
@@ -201,18 +209,21 @@ impl DataPath {
         let now = Stamp::now();
         self.take_in(now);
         self.window.routed(now.instant);
-        black_box(self.window.take_routed().count());
+        let metrics = Arc::clone(&self.metrics);
+        let connection = metrics.connection(SourceId(0));
+        connection.record_routed(self.window.take_routed(), now.instant);
         let sent = self.send(now);
         let (placed, verdicts) = self.report(sent, now);
-        placed.into_iter().for_each(|placed| self.window.placed(placed));
+        placed.iter().for_each(|placed| self.window.placed(placed));
         assert_eq!(verdicts.len(), usize::from(BATCH), "every message gets its verdict");
         for verdict in verdicts {
             self.window.settle(verdict, now.instant);
         }
         self.window.release(|ack| packet::encode_ack(ack, &mut self.acks));
         assert_eq!(self.acks.len(), 4 * usize::from(BATCH), "every message is acknowledged");
-        black_box(self.window.take_acknowledged().count());
-        self.write_timings();
+        connection.record_acknowledged(self.window.take_acknowledged(), now.instant);
+        assert!(self.window.any_timed(), "every message has its timing record");
+        self.timings.write_due(&mut self.window, now.instant);
         // The connection sends a PINGREQ when the window asks for one.
         if self.window.wants_ping() {
             packet::encode_pingreq(&mut self.acks);
@@ -281,7 +292,7 @@ impl DataPath {
 
     fn report(&mut self, sent: Vec<Arrived<Item>>, now: Stamp) -> (Vec<Placed>, Vec<Verdict>) {
         let timing = self.logging.timing();
-        let mut runs = Vec::new();
+        let (mut runs, mut volumes) = (Vec::new(), Vec::new());
         let mut placed = Vec::with_capacity(sent.len());
         let mut verdicts = Vec::with_capacity(sent.len());
         for (offset, item) in (0..).zip(sent) {
@@ -293,6 +304,8 @@ impl DataPath {
             if Delivered::add(&mut runs, SourceId(0), record.route, stamps) {
                 total_us = now.us_since(&message.received_at);
             }
+            let bytes = record.value.as_ref().map_or(0, Bytes::len);
+            Volume::add(&mut volumes, SourceId(0), record.route, bytes);
             if timing.wants(black_box(total_us)) {
                 placed.push(Placed {
                     id: item.0.id,
@@ -307,38 +320,10 @@ impl DataPath {
             verdicts.push(Verdict::Delivered(item.0.id));
             self.queue.delivered(Path::Pipelined, 3);
         }
-        black_box(runs);
+        self.metrics.record_delivered(&runs);
+        self.metrics.record_volumes(&volumes);
+        assert_eq!(placed.len(), verdicts.len(), "every record is to have a timing record");
         (placed, verdicts)
-    }
-
-    fn write_timings(&mut self) {
-        let timing = self.logging.timing();
-        let mut batch = timing.batch();
-        let mut written = 0;
-        for timed in self.window.take_timed() {
-            let (message, placed) = (&timed.message, &timed.placed);
-            let [Destination::Record(record)] = message.destinations.as_slice() else {
-                panic!("one record");
-            };
-            batch.record(&TimingRecord {
-                connection: None,
-                mqtt_topic: &message.mqtt_topic,
-                mqtt_qos: message.qos.level(),
-                route: "bench",
-                kafka_topic: &record.kafka_topic,
-                kafka_partition: placed.kafka_partition,
-                kafka_offset: placed.kafka_offset,
-                payload_bytes: message.payload.len(),
-                received_at: message.received_at,
-                produced_at: placed.produced_at,
-                delivered_at: placed.delivered_at,
-                routed_us: timed.routed_us,
-                ack: AckTime::After(0),
-                device_us: record.device_us,
-            });
-            written += 1;
-        }
-        assert_eq!(written, BATCH, "every message has its timing record");
     }
 }
 
