@@ -1,5 +1,5 @@
 //! The order of the house: no circle of imports among the files of `src/`, no `unsafe` but in one of
-//! them, docs/architecture.md names what there is, and each log line has an event.
+//! them, each file is a module, docs/architecture.md names what there is, and each log line has an event.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use architecture::{Named, Names, named, unnamed};
 use circles::circles;
 use imports::{Import, read_crate};
+use modules::modules;
 use mqtt_kafka_bridge::observe::events::{ALL, Event};
 
 #[path = "house/architecture.rs"]
@@ -20,6 +21,8 @@ mod code;
 mod events;
 #[path = "house/imports.rs"]
 mod imports;
+#[path = "house/modules.rs"]
+mod modules;
 
 /// The one file that may call C.
 const MAY_BE_UNSAFE: &str = "kafka/librdkafka.rs";
@@ -76,6 +79,17 @@ fn no_file_imports_another_in_a_circle() {
 }
 
 #[test]
+fn every_file_is_a_module() {
+    let roots = ["lib.rs", "main.rs"];
+    let modules: BTreeSet<_> = roots.iter().flat_map(|root| modules(root, &read)).collect();
+    assert_none(
+        sources()
+            .difference(&modules)
+            .map(|file| format!("src/{file} is no module of the library or the program")),
+    );
+}
+
+#[test]
 fn what_is_unsafe_is_in_one_file() {
     let elsewhere = sources().into_iter().filter(|file| file != MAY_BE_UNSAFE);
     assert_none(elsewhere.filter_map(|file| {
@@ -115,9 +129,9 @@ fn the_architecture_names_every_file() {
 
 /// What each file logs, without those that are for tests alone.
 fn logged() -> Vec<(String, events::Logged)> {
-    let files = sources().into_iter().filter(|file| !file.contains("test"));
+    let files = sources().into_iter().filter(|file| !events::is_for_tests(file));
     let logged = files.map(|file| {
-        let logged = events::logged(&read(&file).expect("a source"));
+        let logged = events::logged(&file, &read(&file).expect("a source"));
         (file, logged)
     });
     logged.collect()
@@ -129,6 +143,9 @@ fn each_log_line_has_an_event_of_the_table_at_its_level() {
     let lines: usize = logged.iter().map(|(_, logged)| logged.lines.len()).sum();
     assert!(lines > 80, "the log lines were found: {lines}");
     assert_none(logged.iter().flat_map(|(file, logged)| events::wrong(file, logged, ALL)));
+    let takers: Vec<_> = logged.iter().flat_map(|(_, logged)| &logged.takers).collect();
+    assert!(takers.len() >= 3, "those that are handed an event were found: {takers:?}");
+    assert_none(events::wrongly_handed(&logged, ALL));
 }
 
 #[test]

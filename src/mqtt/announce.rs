@@ -83,7 +83,9 @@ impl Announcer {
             SessionEvent::OwnAcknowledged { refusal: Some(text) }
             | SessionEvent::StatusNotTaken { text } => self.warn_of_status(text),
             SessionEvent::Downgraded { route, qos, retry_in } => {
-                if let Some(suppressed) = self.warnings.pass(events::SUBSCRIPTION_DOWNGRADED, Instant::now()) {
+                if let Some(suppressed) =
+                    self.warnings.pass(events::SUBSCRIPTION_DOWNGRADED, Instant::now())
+                {
                     let what = match retry_in {
                         Some(_) => "subscription granted with a lower qos, will ask again",
                         None => "subscription granted with a lower qos",
@@ -94,7 +96,9 @@ impl Announcer {
                 }
             }
             SessionEvent::SubscriptionRefused { route, text, retry_in } => {
-                if let Some(suppressed) = self.warnings.pass(events::SUBSCRIPTION_REFUSED, Instant::now()) {
+                if let Some(suppressed) =
+                    self.warnings.pass(events::SUBSCRIPTION_REFUSED, Instant::now())
+                {
                     warn!(self.log, "subscription refused, will ask again"; events::SUBSCRIPTION_REFUSED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::DETAIL => text,
                         keys::DELAY_MS => millis(retry_in),
@@ -102,7 +106,9 @@ impl Announcer {
                 }
             }
             SessionEvent::SubackMissing { route } => {
-                if let Some(suppressed) = self.warnings.pass(events::SUBSCRIPTION_UNANSWERED, Instant::now()) {
+                if let Some(suppressed) =
+                    self.warnings.pass(events::SUBSCRIPTION_UNANSWERED, Instant::now())
+                {
                     warn!(self.log, "no suback, will ask again"; events::SUBSCRIPTION_UNANSWERED,
                         keys::ROUTE => self.name(route), keys::MQTT_FILTER => self.filter(route), keys::SUPPRESSED => suppressed);
                 }
@@ -111,7 +117,9 @@ impl Announcer {
                 info!(self.log, "unsubscribed a filter that no route needs"; events::UNSUBSCRIBED, keys::MQTT_FILTER => mqtt_filter);
             }
             SessionEvent::UnsubscribeFailed { mqtt_filter, text } => {
-                if let Some(suppressed) = self.warnings.pass(events::UNSUBSCRIBE_FAILED, Instant::now()) {
+                if let Some(suppressed) =
+                    self.warnings.pass(events::UNSUBSCRIBE_FAILED, Instant::now())
+                {
                     warn!(self.log, "cannot unsubscribe an old filter, will try again"; events::UNSUBSCRIBE_FAILED,
                         keys::MQTT_FILTER => mqtt_filter, keys::DETAIL => text,
                         keys::SUPPRESSED => suppressed);
@@ -125,7 +133,9 @@ impl Announcer {
         if self.status_warning.as_ref() == Some(&text) {
             return;
         }
-        if let Some(suppressed) = self.warnings.pass(events::STATUS_MESSAGE_NOT_TAKEN, Instant::now()) {
+        if let Some(suppressed) =
+            self.warnings.pass(events::STATUS_MESSAGE_NOT_TAKEN, Instant::now())
+        {
             let status = self.settings.mqtt.status.as_ref();
             warn!(self.log, "status message not taken as configured, forwarding goes on"; events::STATUS_MESSAGE_NOT_TAKEN,
                 keys::MQTT_TOPIC => status.map(|status| &*status.mqtt_topic),
