@@ -4,6 +4,7 @@ pub mod keys;
 pub mod events;
 pub mod log;
 mod format;
+mod blocks;
 mod buffer;
 pub mod timing;
 mod timing_json;
