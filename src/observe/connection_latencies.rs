@@ -8,8 +8,11 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::hops::{Copied, Hop, Recents, SERIES_MAX, Series, Side};
-use super::latency::{Acknowledged, ByRoute, Delivered, RoutedRun, StageHistogram, Stages};
-use crate::message::{RouteId, RouteName};
+use super::latency::{
+    Acknowledged, ByRoute, Delivered, Latency, RoutedRun, StageHistogram, Stages,
+};
+use super::volume::Volumes;
+use crate::message::{RouteId, RouteName, Stamp};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct ConnectionLatencies {
     delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
     /// Of routes that were let go; changed under the lock of `delivered`.
     delivered_of_gone: AtomicU64,
+    /// Their bytes, likewise.
+    bytes_of_gone: AtomicU64,
     /// By route, what the connection's MqttActor knows.
     acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
 }
@@ -30,6 +35,7 @@ struct OfKafka {
     delivered: StageHistogram,
     device: Option<Box<StageHistogram>>,
     recents: Option<Box<Recents>>,
+    bytes: u64,
     /// How many were delivered when the busiest routes were chosen last.
     counted: u64,
 }
@@ -53,8 +59,8 @@ fn by_route<T>(
 
 impl ConnectionLatencies {
     pub(super) fn new(series: Arc<Series>) -> Self {
-        let (delivered, delivered_of_gone, acknowledged) = Default::default();
-        Self { series, delivered, delivered_of_gone, acknowledged }
+        let (delivered, delivered_of_gone, bytes_of_gone, acknowledged) = Default::default();
+        Self { series, delivered, delivered_of_gone, bytes_of_gone, acknowledged }
     }
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
@@ -65,14 +71,19 @@ impl ConnectionLatencies {
     ) {
         let period = self.series.period(at);
         let mut acknowledged = self.acknowledged.lock();
+        let mut last = (at, Latency::of_us(0));
         for run in runs {
-            let waited = at.saturating_duration_since(run.delivered_at);
-            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+            if run.delivered_at != last.0 {
+                let waited = at.saturating_duration_since(run.delivered_at);
+                let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+                last = (run.delivered_at, Latency::of_us(us));
+            }
+            let (_, latency) = last;
             let of = acknowledged.entry(run.route).or_default();
-            of.acknowledged.record(us, run.count);
+            of.acknowledged.record(latency, run.count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Acknowledged, period, us, run.count);
+                recents.record(Hop::Acknowledged, period, latency.us, run.count);
             }
         }
     }
@@ -81,9 +92,13 @@ impl ConnectionLatencies {
     pub(super) fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
         let period = self.series.period(at);
         let mut acknowledged = self.acknowledged.lock();
+        let mut latency = Latency::of_us(0);
         for run in runs {
+            if latency.us != u64::from(run.us) {
+                latency = Latency::of_us(run.us.into());
+            }
             let of = acknowledged.entry(run.route).or_default();
-            of.routed.record(run.us.into(), run.count);
+            of.routed.record(latency, run.count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
                 recents.record(Hop::Routed, period, run.us.into(), run.count);
@@ -91,26 +106,30 @@ impl ConnectionLatencies {
         }
     }
 
-    pub(super) fn record_delivered(&self, run: &Delivered) {
-        let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
-        let (queue_us, kafka_us) =
-            (produced_at.us_since(received_at), delivered_at.us_since(produced_at));
+    /// Adds the latencies of messages that were received, produced and delivered at the moments `stamps`.
+    pub(super) fn record_delivered(&self, stamps: [Stamp; 3], runs: &[Delivered]) {
+        let [received_at, produced_at, delivered_at] = stamps;
+        let queue = Latency::of_us(produced_at.us_since(&received_at));
+        let kafka = Latency::of_us(delivered_at.us_since(&produced_at));
+        let period = self.series.period(delivered_at.instant);
         let mut delivered = self.delivered.lock();
-        let of = delivered.entry(*route).or_default();
-        of.produced.record(queue_us, *count);
-        of.delivered.record(kafka_us, *count);
-        self.series.give(Side::Kafka, &mut of.recents);
-        if let Some(recents) = &mut of.recents {
-            let period = self.series.period(delivered_at.instant);
-            recents.record(Hop::Produced, period, queue_us, *count);
-            recents.record(Hop::Delivered, period, kafka_us, *count);
+        for Delivered { route, count, bytes, .. } in runs {
+            let of = delivered.entry(*route).or_default();
+            of.produced.record(queue, *count);
+            of.delivered.record(kafka, *count);
+            of.bytes += *bytes;
+            self.series.give(Side::Kafka, &mut of.recents);
+            if let Some(recents) = &mut of.recents {
+                recents.record(Hop::Produced, period, queue.us, *count);
+                recents.record(Hop::Delivered, period, kafka.us, *count);
+            }
         }
     }
 
     pub(super) fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
         let mut delivered = self.delivered.lock();
         let of = delivered.entry(route).or_default();
-        of.device.get_or_insert_default().record(us, 1);
+        of.device.get_or_insert_default().record(Latency::of_us(us), 1);
         if let Some(recents) = &mut of.recents {
             recents.record(Hop::Device, self.series.period(at), us, 1);
         }
@@ -168,17 +187,19 @@ impl ConnectionLatencies {
     /// Keeps what was counted of these routes alone.
     pub(super) fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
         let is_known = |route: &RouteId| known.contains_key(route);
-        let mut gone = 0;
+        let (mut gone, mut bytes_gone) = (0, 0);
         let mut delivered = self.delivered.lock();
         delivered.retain(|route, of| {
             let stays = is_known(route);
             if !stays {
                 gone += of.delivered.count();
+                bytes_gone += of.bytes;
                 self.series.take(Side::Kafka, &mut of.recents);
             }
             stays
         });
         self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
+        self.bytes_of_gone.fetch_add(bytes_gone, Ordering::Relaxed);
         drop(delivered);
         self.acknowledged.lock().retain(|route, of| {
             let stays = is_known(route);
@@ -187,6 +208,13 @@ impl ConnectionLatencies {
             }
             stays
         });
+    }
+
+    /// How many bytes were delivered, by route.
+    pub(super) fn volumes(&self) -> Volumes {
+        let delivered = self.delivered.lock();
+        let by_route = delivered.iter().map(|(route, of)| (*route, of.bytes)).collect();
+        Volumes { by_route, of_gone: self.bytes_of_gone.load(Ordering::Relaxed) }
     }
 
     /// The latencies of all routes, stage by stage.

@@ -23,7 +23,7 @@ use super::latency::{Acknowledged, Delivered, FromDevice, RoutedRun, Stages};
 use super::rates::{Counters, Rates, Samples};
 use super::slowest::Slowest;
 use super::timing_record::since_device;
-use super::volume::{Volume, Volumes};
+use super::volume::Volumes;
 use crate::config::BrokerAddress;
 use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
@@ -93,7 +93,6 @@ pub struct ConnectionMetrics {
     actor: Arc<str>,
     conservation: Mutex<Conservation>,
     window: Mutex<WindowUse>,
-    volumes: Mutex<Volumes>,
     history: Mutex<History>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     latencies: ConnectionLatencies,
@@ -109,7 +108,6 @@ impl ConnectionMetrics {
             actor,
             conservation: Mutex::default(),
             window: Mutex::default(),
-            volumes: Mutex::default(),
             history: Mutex::default(),
             reconnects: Mutex::default(),
             latencies: ConnectionLatencies::new(series),
@@ -150,7 +148,7 @@ impl ConnectionMetrics {
 
     /// How many bytes of it Kafka has acknowledged, by route.
     pub fn volumes(&self) -> Volumes {
-        self.volumes.lock().clone()
+        self.latencies.volumes()
     }
 
     /// The broker has accepted the connection.
@@ -186,7 +184,6 @@ impl ConnectionMetrics {
     /// Keeps what was counted of these routes alone.
     fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
         self.latencies.keep_routes(known);
-        self.volumes.lock().keep(|route| known.contains_key(route));
     }
 
     /// The latencies of all routes, stage by stage.
@@ -456,15 +453,18 @@ impl Metrics {
 
     /// Adds the latencies of messages that were delivered.
     pub fn record_delivered(&self, runs: &[Delivered]) {
-        let mut latency = self.latency.lock();
-        for run in runs {
-            let us = run.delivered_at.us_since(&run.received_at);
-            latency.new.saturating_record_n(us, run.count);
-        }
-        drop(latency);
-        for run in runs {
-            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
-                connection.latencies.record_delivered(run);
+        // Nearly always one: stamps are taken once a batch.
+        let is_together =
+            |a: &Delivered, b: &Delivered| (a.source, a.stamps()) == (b.source, b.stamps());
+        for together in runs.chunk_by(is_together) {
+            let Some(first) = together.first() else { continue };
+            let (us, count) = (
+                first.delivered_at.us_since(&first.received_at),
+                together.iter().map(|run| run.count),
+            );
+            self.latency.lock().new.saturating_record_n(us, count.sum());
+            if let Some(connection) = self.connections.get(usize::from(first.source.0)) {
+                connection.latencies.record_delivered(first.stamps(), together);
             }
         }
         if let Some(run) = runs.last() {
@@ -516,15 +516,6 @@ impl Metrics {
             hops,
         });
         named.collect()
-    }
-
-    /// Adds the bytes of records that were delivered.
-    pub fn record_volumes(&self, runs: &[Volume]) {
-        for run in runs {
-            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
-                connection.volumes.lock().count(run);
-            }
-        }
     }
 
     /// Takes the latencies that were recorded since the last call. For the summary record alone: a
@@ -597,6 +588,7 @@ mod tests {
                 produced_at: at,
                 delivered_at: at,
                 count: 2,
+                bytes: 14,
             };
             metrics.record_delivered(&running.iter().map(run).collect::<Vec<_>>());
             metrics.count_notes([((running[0], Note::TimestampFellBack), 1)].into());
@@ -605,6 +597,7 @@ mod tests {
             let known = stages.delivered.values().map(|histogram| histogram.count()).sum::<u64>();
             let all = 2 * (reload as u64 + 1) * RouteNames::GONE_MAX as u64;
             assert_eq!(known + stages.delivered_of_gone, all);
+            assert_eq!(metrics.connection(SourceId(0)).volumes().total(), 7 * all, "bytes as well");
         }
         // Those of the last two reloads, and those that went before the last one was applied.
         assert!(
@@ -634,6 +627,7 @@ mod tests {
                 produced_at: at,
                 delivered_at: at,
                 count: counts(route),
+                bytes: 0,
             });
             metrics.record_delivered(&runs.collect::<Vec<_>>());
         };
@@ -681,9 +675,16 @@ mod tests {
             instant: received_at.instant + Duration::from_millis(ms),
         };
         let delivered_at = later(10);
-        let (source, count) = (SourceId(0), 2);
-        let run =
-            Delivered { source, route, received_at, produced_at: received_at, delivered_at, count };
+        let (source, count, bytes) = (SourceId(0), 2, 0);
+        let run = Delivered {
+            source,
+            route,
+            received_at,
+            produced_at: received_at,
+            delivered_at,
+            count,
+            bytes,
+        };
         metrics.record_delivered(&[run]);
         let device = |ms: i64| FromDevice {
             source,
