@@ -27,17 +27,23 @@ pub struct Timings {
 
 /// What the routes are called whose records came last: a number never means another name.
 #[derive(Debug)]
-struct Names(Box<[Option<(RouteId, Arc<str>)>]>);
+struct Names(Box<[Option<Name>]>);
+
+#[derive(Debug, Clone)]
+struct Name {
+    route: RouteId,
+    name: Arc<str>,
+}
 
 impl Names {
     #[inline]
     fn of(&mut self, route: RouteId, metrics: &Metrics) -> &Arc<str> {
         let known = &mut self.0[route.0 % NAMES];
-        if !matches!(known, Some((id, _)) if *id == route) {
+        if known.as_ref().is_some_and(|known| known.route != route) {
             *known = None;
         }
-        let (_, name) = known.get_or_insert_with(|| (route, metrics.route_names().name(route)));
-        name
+        let look_up = || Name { route, name: metrics.route_names().name(route) };
+        &known.get_or_insert_with(look_up).name
     }
 }
 
