@@ -85,6 +85,8 @@ impl KafkaProducerActor {
         let (actor, brokers) = (Arc::clone(heartbeat.actor()), config.kafka.brokers.join(","));
         let teller = Teller::new(log.clone(), Arc::clone(&metrics), actor, brokers);
         let names = Arc::clone(metrics.route_names());
+        // The producers of the actor before this one are gone.
+        metrics.health().kafka_statistics().forget_all();
         let delivery = Delivery::new(&config, names, Instant::now());
         Self {
             config,
@@ -228,6 +230,7 @@ impl Output for Commands<'_> {
 
     fn end(&mut self, path: Path) {
         *self.producers.of(path) = None;
+        self.metrics.health().kafka_statistics().forget(path.name());
     }
 
     fn send<'a>(
@@ -420,6 +423,8 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
         match mail.event {
             Event::Reports => self.handle_reports(mail.path, ctx),
             Event::Reached => self.deliver(ctx, |delivery, out| delivery.reached(out)),
+            // Of a producer that was ended, it comes too late.
+            Event::Statistics(..) if self.producers.of(mail.path).is_none() => {}
             Event::Statistics(client, told) => {
                 let statistics = self.metrics.health().kafka_statistics();
                 statistics.set((mail.path.name(), client), *told);

@@ -18,14 +18,54 @@ use crate::message::{RouteId, RouteName, Stamp};
 #[derive(Debug)]
 pub(super) struct ConnectionLatencies {
     series: Arc<Series>,
-    /// By route, what KafkaProducerActor knows.
-    delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
+    /// What KafkaProducerActor knows.
+    delivered: Mutex<Known<OfKafka>>,
     /// Of routes that were let go; changed under the lock of `delivered`.
     delivered_of_gone: AtomicU64,
     /// Their bytes, likewise.
     bytes_of_gone: AtomicU64,
-    /// By route, what the connection's MqttActor knows.
-    acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
+    /// What the connection's MqttActor knows.
+    acknowledged: Mutex<Known<OfMqtt>>,
+}
+
+/// What one actor knows.
+#[derive(Debug)]
+struct Known<T> {
+    routes: BTreeMap<RouteId, T>,
+    /// Of all routes together.
+    all: Recents,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { routes: BTreeMap::new(), all: Recents::default() }
+    }
+}
+
+/// Latencies of one hop that are equal and come one after the other.
+#[derive(Debug)]
+struct Equal {
+    hop: Hop,
+    period: u64,
+    us: u64,
+    count: u64,
+}
+
+impl Equal {
+    fn add(&mut self, us: u64, count: u64, all: &mut Recents) {
+        if self.us != us {
+            self.end(all);
+            self.us = us;
+        }
+        self.count += count;
+    }
+
+    fn end(&mut self, all: &mut Recents) {
+        let count = std::mem::take(&mut self.count);
+        if count > 0 {
+            all.record(self.hop, self.period, self.us, count);
+        }
+    }
 }
 
 /// Latencies of a route that KafkaProducerActor knows.
@@ -70,7 +110,8 @@ impl ConnectionLatencies {
         at: Instant,
     ) {
         let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
+        let Known { routes, all } = &mut *self.acknowledged.lock();
+        let mut equal = Equal { hop: Hop::Acknowledged, period, us: 0, count: 0 };
         let mut last = (at, Latency::of_us(0));
         for run in runs {
             if run.delivered_at != last.0 {
@@ -79,31 +120,36 @@ impl ConnectionLatencies {
                 last = (run.delivered_at, Latency::of_us(us));
             }
             let (_, latency) = last;
-            let of = acknowledged.entry(run.route).or_default();
+            equal.add(latency.us, run.count, all);
+            let of = routes.entry(run.route).or_default();
             of.acknowledged.record(latency, run.count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
                 recents.record(Hop::Acknowledged, period, latency.us, run.count);
             }
         }
+        equal.end(all);
     }
 
     /// Adds the latencies of messages that were routed until `at`.
     pub(super) fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
         let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
+        let Known { routes, all } = &mut *self.acknowledged.lock();
+        let mut equal = Equal { hop: Hop::Routed, period, us: 0, count: 0 };
         let mut latency = Latency::of_us(0);
         for run in runs {
             if latency.us != u64::from(run.us) {
                 latency = Latency::of_us(run.us.into());
             }
-            let of = acknowledged.entry(run.route).or_default();
+            equal.add(latency.us, run.count, all);
+            let of = routes.entry(run.route).or_default();
             of.routed.record(latency, run.count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Routed, period, run.us.into(), run.count);
+                recents.record(Hop::Routed, period, latency.us, run.count);
             }
         }
+        equal.end(all);
     }
 
     /// Adds the latencies of messages that were received, produced and delivered at the moments `stamps`.
@@ -112,9 +158,12 @@ impl ConnectionLatencies {
         let queue = Latency::of_us(produced_at.us_since(&received_at));
         let kafka = Latency::of_us(delivered_at.us_since(&produced_at));
         let period = self.series.period(delivered_at.instant);
-        let mut delivered = self.delivered.lock();
+        let Known { routes, all } = &mut *self.delivered.lock();
+        let count = runs.iter().map(|run| run.count).sum();
+        all.record(Hop::Produced, period, queue.us, count);
+        all.record(Hop::Delivered, period, kafka.us, count);
         for Delivered { route, count, bytes, .. } in runs {
-            let of = delivered.entry(*route).or_default();
+            let of = routes.entry(*route).or_default();
             of.produced.record(queue, *count);
             of.delivered.record(kafka, *count);
             of.bytes += *bytes;
@@ -127,11 +176,13 @@ impl ConnectionLatencies {
     }
 
     pub(super) fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(route).or_default();
+        let period = self.series.period(at);
+        let Known { routes, all } = &mut *self.delivered.lock();
+        all.record(Hop::Device, period, us, 1);
+        let of = routes.entry(route).or_default();
         of.device.get_or_insert_default().record(Latency::of_us(us), 1);
         if let Some(recents) = &mut of.recents {
-            recents.record(Hop::Device, self.series.period(at), us, 1);
+            recents.record(Hop::Device, period, us, 1);
         }
     }
 
@@ -142,7 +193,7 @@ impl ConnectionLatencies {
             let count = of.delivered.count();
             (count - std::mem::replace(&mut of.counted, count), *route)
         };
-        delivered.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
+        delivered.routes.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
     }
 
     /// Takes the histograms from the routes that are not `chosen`; or gives some to those that are.
@@ -152,10 +203,10 @@ impl ConnectionLatencies {
             false if !gives => self.series.take(side, recents),
             _ => {}
         };
-        for (route, of) in &mut *self.delivered.lock() {
+        for (route, of) in &mut self.delivered.lock().routes {
             change(Side::Kafka, route, &mut of.recents);
         }
-        for (route, of) in &mut *self.acknowledged.lock() {
+        for (route, of) in &mut self.acknowledged.lock().routes {
             change(Side::Mqtt, route, &mut of.recents);
         }
     }
@@ -164,18 +215,18 @@ impl ConnectionLatencies {
     pub(super) fn hops(&self, period: u64) -> BTreeMap<RouteId, Copied> {
         let mut all = BTreeMap::<_, Copied>::new();
         // One after the other, so that no actor waits long.
-        let routes: Vec<_> = self.delivered.lock().keys().copied().collect();
+        let routes: Vec<_> = self.delivered.lock().routes.keys().copied().collect();
         for route in routes {
             if let Some(recents) =
-                self.delivered.lock().get(&route).and_then(|of| of.recents.as_ref())
+                self.delivered.lock().routes.get(&route).and_then(|of| of.recents.as_ref())
             {
                 recents.add_to(period, all.entry(route).or_default());
             }
         }
-        let routes: Vec<_> = self.acknowledged.lock().keys().copied().collect();
+        let routes: Vec<_> = self.acknowledged.lock().routes.keys().copied().collect();
         for route in routes {
             if let Some(recents) =
-                self.acknowledged.lock().get(&route).and_then(|of| of.recents.as_ref())
+                self.acknowledged.lock().routes.get(&route).and_then(|of| of.recents.as_ref())
             {
                 recents.add_to(period, all.entry(route).or_default());
             }
@@ -184,12 +235,18 @@ impl ConnectionLatencies {
         all
     }
 
+    /// Adds the hops of the last minutes of all routes together.
+    pub(super) fn add_all_to(&self, period: u64, sums: &mut Copied) {
+        self.delivered.lock().all.add_to(period, sums);
+        self.acknowledged.lock().all.add_to(period, sums);
+    }
+
     /// Keeps what was counted of these routes alone.
     pub(super) fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
         let is_known = |route: &RouteId| known.contains_key(route);
         let (mut gone, mut bytes_gone) = (0, 0);
         let mut delivered = self.delivered.lock();
-        delivered.retain(|route, of| {
+        delivered.routes.retain(|route, of| {
             let stays = is_known(route);
             if !stays {
                 gone += of.delivered.count();
@@ -201,7 +258,7 @@ impl ConnectionLatencies {
         self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
         self.bytes_of_gone.fetch_add(bytes_gone, Ordering::Relaxed);
         drop(delivered);
-        self.acknowledged.lock().retain(|route, of| {
+        self.acknowledged.lock().routes.retain(|route, of| {
             let stays = is_known(route);
             if !stays {
                 self.series.take(Side::Mqtt, &mut of.recents);
@@ -213,7 +270,7 @@ impl ConnectionLatencies {
     /// How many bytes were delivered, by route.
     pub(super) fn volumes(&self) -> Volumes {
         let delivered = self.delivered.lock();
-        let by_route = delivered.iter().map(|(route, of)| (*route, of.bytes)).collect();
+        let by_route = delivered.routes.iter().map(|(route, of)| (*route, of.bytes)).collect();
         Volumes { by_route, of_gone: self.bytes_of_gone.load(Ordering::Relaxed) }
     }
 
@@ -221,13 +278,13 @@ impl ConnectionLatencies {
     pub(super) fn stages(&self) -> Stages {
         let counted = self.delivered.lock();
         let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
-        let produced = by_route(&counted, |of| Some(&of.produced));
-        let delivered = by_route(&counted, |of| Some(&of.delivered));
-        let device = by_route(&counted, |of| of.device.as_deref());
+        let produced = by_route(&counted.routes, |of| Some(&of.produced));
+        let delivered = by_route(&counted.routes, |of| Some(&of.delivered));
+        let device = by_route(&counted.routes, |of| of.device.as_deref());
         drop(counted);
         let counted = self.acknowledged.lock();
-        let routed = by_route(&counted, |of| Some(&of.routed));
-        let acknowledged = by_route(&counted, |of| Some(&of.acknowledged));
+        let routed = by_route(&counted.routes, |of| Some(&of.routed));
+        let acknowledged = by_route(&counted.routes, |of| Some(&of.acknowledged));
         drop(counted);
         Stages { device, routed, produced, delivered, acknowledged, delivered_of_gone }
     }

@@ -18,7 +18,7 @@ use super::happened::{History, Restart, Restarts, WindowUse};
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
-use super::hops::{RouteLatencies, Series};
+use super::hops::{HopLatencies, RouteLatencies, Series};
 use super::latency::{Acknowledged, Delivered, FromDevice, RoutedRun, Stages};
 use super::rates::{Counters, Rates, Samples};
 use super::slowest::Slowest;
@@ -499,6 +499,14 @@ impl Metrics {
         &self.slowest
     }
 
+    /// The latencies of the last one to two minutes, of all that was delivered.
+    pub fn all_latencies(&self, now: Instant) -> HopLatencies {
+        let period = self.series.period(now);
+        let mut all = HopLatencies::default();
+        self.connections.iter().for_each(|it| it.latencies.add_all_to(period, &mut all.0));
+        all
+    }
+
     /// The latencies of the last one to two minutes, of each pair of connection and route that has histograms
     /// ([`SERIES_MAX`](super::hops::SERIES_MAX)): one function for all that shows percentiles.
     pub fn route_latencies(&self, now: Instant) -> Vec<RouteLatencies> {
@@ -513,7 +521,7 @@ impl Metrics {
             connection,
             route,
             name: self.route_names.name(route),
-            hops,
+            hops: HopLatencies(hops),
         });
         named.collect()
     }
@@ -640,6 +648,9 @@ mod tests {
         deliver(0, 1, &|_| 2);
         assert!(shown(0).iter().all(|(connection, _)| connection == "east"), "the first that came");
         assert_eq!(shown(0).len(), SERIES_MAX);
+        let all = metrics.all_latencies(after(0).instant);
+        let count = all.percentiles(Hop::Delivered).map(|it| it.count);
+        assert_eq!(count, Some(3 * SERIES_MAX as u64), "all of them, shown or not");
         // The end of the period: those of the west were busier.
         deliver(61, 0, &|route| u64::from(route == 0));
         deliver(62, 1, &|_| 1);
@@ -662,7 +673,7 @@ mod tests {
         assert_eq!(shown(242).len(), 4, "{:?}", shown(242));
         // What was routed in the last period, of the routes that are still chosen.
         let routed = metrics.route_latencies(after(242).instant);
-        let routed = routed.iter().filter(|it| it.percentiles(Hop::Routed).is_some());
+        let routed = routed.iter().filter(|it| it.hops.percentiles(Hop::Routed).is_some());
         assert!(routed.count() <= 4);
     }
 
@@ -702,7 +713,7 @@ mod tests {
         let stages = metrics.connection(source).stages();
         assert_eq!((stages.device[&route].count(), stages.device[&route].sum_us), (2, 50_000));
         let latencies = metrics.route_latencies(later(11).instant);
-        let hop = latencies[0].percentiles(Hop::Device).expect("two");
+        let hop = latencies[0].hops.percentiles(Hop::Device).expect("two");
         assert!(hop.count == 2 && hop.p50_us == 0 && hop.max_us.abs_diff(50_000) < 500, "{hop:?}");
         metrics.record_from_devices(&[device(i64::MIN / 1_000_000), device(i64::MAX / 1_000_000)]);
     }

@@ -47,7 +47,7 @@ pub use happened::WindowUse;
 pub use health::{
     BrokerInUse, Health, HeldPlace, Hold, KafkaHealth, MqttHealth, Subscription, TopicTrouble,
 };
-pub use hops::{Hop, Percentiles, RouteLatencies};
+pub use hops::{Hop, HopLatencies, Percentiles, RouteLatencies};
 pub use latency::{Acknowledged, Delivered, FromDevice, RoutedRun};
 pub use log::{FlushGuard, Logging};
 pub use log_crate::bridge_log_crate;

@@ -12,7 +12,7 @@ use super::happened::{Loss, Restart, Session};
 use super::health::{
     ConnectionHealth, HeldPlace, KafkaHealth, Reason, Subscription, TopicTrouble, Wanted,
 };
-use super::hops::{Hop, Percentiles, RouteLatencies};
+use super::hops::{Hop, HopLatencies, Percentiles};
 use super::kafka_statistics::BrokerStatistics;
 use super::metrics::{Conservation, ReloadOutcome};
 use super::process::Process;
@@ -317,8 +317,6 @@ struct Route<'a> {
 }
 
 fn routes(status: &Status) -> Vec<Route<'_>> {
-    let wanted = status.state.configured.wanted.iter().flatten();
-    let present: std::collections::BTreeSet<_> = wanted.map(|wanted| wanted.route).collect();
     let shown = status.routes.iter().map(|(id, RouteName { name, mqtt_filter })| {
         let connections = || status.connections.iter();
         let records = connections().filter_map(|it| Some(it.stages.delivered.get(id)?.count()));
@@ -332,7 +330,7 @@ fn routes(status: &Status) -> Vec<Route<'_>> {
         Route {
             route: name,
             mqtt_filter,
-            gone: !present.contains(id),
+            gone: !status.state.configured.routes.contains(id),
             records_delivered: records.sum(),
             delivered_bytes: bytes.sum(),
             dropped,
@@ -361,28 +359,21 @@ struct Latency<'a> {
 }
 
 impl<'a> Latency<'a> {
-    fn of(of: &RouteLatencies, names: Option<(&'a str, &'a str)>, hop: Hop) -> Option<Self> {
-        let Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us } = of.percentiles(hop)?;
+    fn of(of: &HopLatencies, names: Option<(&'a str, &'a str)>, stage: Hop) -> Option<Self> {
+        let Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us } =
+            of.percentiles(stage)?;
         let (connection, route) = names.unzip();
-        let stage = hop.name();
+        let stage = stage.name();
         Some(Self { connection, route, stage, count, p50_us, p90_us, p99_us, p999_us, max_us })
     }
 }
 
-fn latencies(all: &[RouteLatencies]) -> Vec<Latency<'_>> {
-    let mut sum = None::<RouteLatencies>;
-    for of in all {
-        match &mut sum {
-            Some(sum) => sum.merge(of),
-            None => sum = Some(of.clone()),
-        }
-    }
-    let sum = sum.iter().flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, None, hop)));
-    let sum: Vec<_> = sum.flatten().collect();
-    let each = all
-        .iter()
-        .flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, Some((&of.connection, &of.name)), hop)));
-    sum.into_iter().chain(each.flatten()).collect()
+fn latencies(status: &Status) -> Vec<Latency<'_>> {
+    let all = Hop::ALL.map(|hop| Latency::of(&status.all_latencies, None, hop));
+    let each = status.latencies.iter().flat_map(|of| {
+        Hop::ALL.map(|hop| Latency::of(&of.hops, Some((&of.connection, &of.name)), hop))
+    });
+    all.into_iter().chain(each).flatten().collect()
 }
 
 #[derive(Serialize)]
@@ -502,7 +493,7 @@ impl<'a> Shown<'a> {
                 .collect(),
             kafka: Kafka::of(status),
             routes: routes(status),
-            latencies: latencies(&status.latencies),
+            latencies: latencies(status),
             slowest: status.slowest.iter().map(Slower::from).collect(),
             dead_letters: dead_letters
                 .map(|((route, reason), count)| DeadLetters {
