@@ -37,13 +37,19 @@ pub(super) struct Choice {
 impl Choice {
     #[inline]
     fn has(&self, timing: &Timing<'_>) -> bool {
-        let is_one = |names: &[String], text: Text<'_>| {
-            names.is_empty() || names.iter().any(|name| text.is(name))
-        };
         self.from_us.is_none_or(|from| from <= timing.received_us)
             && self.to_us.is_none_or(|to| timing.received_us < to)
-            && is_one(&self.routes, timing.route)
-            && is_one(&self.connections, timing.connection)
+            && (self.routes.is_empty() || self.routes.iter().any(|name| timing.route.is(name)))
+            && (self.connections.is_empty()
+                || self.connections.iter().any(|name| timing.connection.is(name)))
+    }
+
+    /// Whether these names are chosen.
+    pub(super) fn names(&self, route: &str, connection: &str) -> bool {
+        let is_one = |names: &[String], name: &str| {
+            names.is_empty() || names.iter().any(|wanted| wanted == name)
+        };
+        is_one(&self.routes, route) && is_one(&self.connections, connection)
     }
 }
 

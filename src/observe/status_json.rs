@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use super::format::Rfc3339;
 use super::happened::{Loss, Restart, Session};
 use super::health::{
-    ConnectionHealth, HeldPlace, KafkaHealth, Reason, Subscription, TopicTrouble, Wanted,
+    ConnectionHealth, HeldPlace, KAFKA_TOPIC_HELD, KafkaHealth, Reason, Subscription, Wanted,
 };
 use super::hops::{Hop, HopLatencies, Percentiles};
 use super::kafka_statistics::BrokerStatistics;
@@ -237,9 +237,22 @@ struct KafkaTopic {
     kafka_topic: String,
     /// `None`: not known, since Kafka does not answer.
     reachable: Option<bool>,
-    trouble: Option<String>,
+    trouble: Option<Advised<Trouble>>,
     partitions: Option<usize>,
     held: bool,
+}
+
+/// What keeps messages from a Kafka topic.
+#[derive(Serialize)]
+struct Trouble {
+    reason: &'static str,
+    detail: Option<String>,
+}
+
+impl Trouble {
+    fn advised(reason: &'static str, detail: Option<&str>) -> Option<Advised<Self>> {
+        Some(Advised::new(Self { reason, detail: detail.map(shortened) }, remedy(reason)))
+    }
 }
 
 #[derive(Serialize)]
@@ -268,16 +281,21 @@ impl<'a> Kafka<'a> {
         }
         for hold in &status.counted.holds {
             if let HeldPlace::KafkaTopic(name) = &hold.place {
-                kafka_topics.entry(name).or_default().held = true;
+                let held = kafka_topics.entry(name).or_default();
+                held.held = true;
+                held.trouble = Trouble::advised(KAFKA_TOPIC_HELD, Some(&hold.reason));
             }
         }
+        // A cause counts more than what comes of it.
         for (name, trouble) in troubles.into_iter().flatten() {
-            kafka_topics.entry(name).or_default().trouble = Some(trouble_of(trouble));
+            kafka_topics.entry(name).or_default().trouble =
+                Trouble::advised(trouble.reason(), trouble.detail());
         }
         let kafka_topics = kafka_topics.into_iter().map(|(name, mut it)| {
             // Of one that a template names, the probe knows nothing.
-            let is_asked_about = it.partitions.is_some() || it.trouble.is_some();
-            it.reachable = troubles.filter(|_| is_asked_about).map(|_| it.trouble.is_none());
+            let has_trouble = troubles.is_some_and(|troubles| troubles.contains_key(name));
+            let is_asked_about = it.partitions.is_some() || has_trouble;
+            it.reachable = troubles.filter(|_| is_asked_about).map(|_| !has_trouble);
             KafkaTopic { kafka_topic: name.to_owned(), ..it }
         });
         let held = status.counted.holds.iter();
@@ -293,14 +311,6 @@ impl<'a> Kafka<'a> {
             queue_messages: statistics.queue_messages,
             queue_bytes: statistics.queue_bytes,
         }
-    }
-}
-
-fn trouble_of(trouble: &TopicTrouble) -> String {
-    match trouble {
-        TopicTrouble::Missing => "missing".to_owned(),
-        TopicTrouble::Denied => "denied".to_owned(),
-        TopicTrouble::LeaderAway(detail) | TopicTrouble::Unavailable(detail) => shortened(detail),
     }
 }
 
