@@ -263,12 +263,18 @@ mod tests {
             ("{}", "no latencies"),
             (r#"{"latencies": []}"#, "no slowest"),
             ("[1]", "no latencies"),
-            (r#"{"latencies": [7], "slowest": []}"#, "latencies[0] of another form: "),
+            (
+                r#"{"latencies": [7], "slowest": []}"#,
+                "latencies[0] of another form: invalid type: integer `7`, expected struct Row",
+            ),
             (
                 r#"{"latencies": [{"route": "a", "count": 1}], "slowest": []}"#,
-                "missing field `stage`",
+                "latencies[0] of another form: missing field `stage`",
             ),
-            (r#"{"latencies": [], "slowest": [{}]}"#, "slowest[0] of another form: missing field"),
+            (
+                r#"{"latencies": [], "slowest": [{}]}"#,
+                "slowest[0] of another form: missing field `total_us`",
+            ),
         ] {
             let why = read(page, &args(&[])).expect_err(page);
             assert!(why.ends_with(&format!("in /status.json, found {found}")), "{why}");

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use super::hop::{Hop, Makeups};
-use super::record::{Damage, Line, Text, Timing};
+use super::record::{Damage, Line, Timing};
 use super::spread::Spread;
 use super::timeline::Timeline;
 
@@ -388,6 +388,7 @@ fn cut(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Text;
     use super::*;
 
     fn timing<'a>(route: &'a str, total_us: u64, received_us: i64) -> Timing<'a> {
