@@ -1,6 +1,6 @@
 //! Bytes in the order in which they came, in blocks: many at once change hands without being copied. Pure.
 
-/// The capacity of a block; a longer piece has a block of its own.
+/// A block has so many bytes at most; a longer piece has one of its own.
 pub(super) const BLOCK_BYTES: usize = 68 * 1024;
 /// Empty blocks that are kept for later.
 const SPARE_MAX: usize = 8;
@@ -28,18 +28,19 @@ impl Blocks {
     /// Copies bytes to the end.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
-        let has_room = |last: &&mut Vec<u8>| last.capacity() - last.len() >= bytes.len();
-        if let Some(last) = self.blocks.last_mut().filter(has_room) {
+        let fits =
+            |last: &&mut Vec<u8>| last.len() + bytes.len() <= last.capacity().max(BLOCK_BYTES);
+        if let Some(last) = self.blocks.last_mut().filter(fits) {
             last.extend_from_slice(bytes);
             return;
         }
-        let mut block = self.empty(bytes.len());
+        let mut block = self.spare.pop().unwrap_or_default();
         block.extend_from_slice(bytes);
         self.blocks.push(block);
     }
 
-    /// Takes over bytes and leaves an empty vector in their place. Few in much room are copied, so that what is here takes
-    /// at most about twice its bytes.
+    /// Takes over bytes and leaves an empty vector in their place. Few in much room are copied, so that what is here takes at most
+    /// about twice its bytes, and what is kept for later.
     pub(super) fn take_over(&mut self, bytes: &mut Vec<u8>) {
         if bytes.len() < BLOCK_BYTES / 2 || bytes.len() < bytes.capacity() / 2 {
             self.push(bytes);
@@ -47,7 +48,7 @@ impl Blocks {
             return;
         }
         self.bytes += bytes.len();
-        let empty = self.empty(0);
+        let empty = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(BLOCK_BYTES));
         self.blocks.push(std::mem::replace(bytes, empty));
     }
 
@@ -64,12 +65,6 @@ impl Blocks {
             block.clear();
             self.spare.push(block);
         }
-    }
-
-    /// An empty block with room for so many bytes.
-    fn empty(&mut self, bytes: usize) -> Vec<u8> {
-        let spare = self.spare.pop().filter(|spare| spare.capacity() >= bytes);
-        spare.unwrap_or_else(|| Vec::with_capacity(bytes.max(BLOCK_BYTES)))
     }
 }
 
@@ -93,7 +88,7 @@ mod tests {
             let mut take = |blocks: &mut Blocks| {
                 let (bytes, taken) = (blocks.len(), blocks.take());
                 prop_assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), bytes);
-                prop_assert!(capacity(&taken) <= 4 * bytes + 2 * BLOCK_BYTES);
+                prop_assert!(capacity(&taken) <= 2 * bytes + 2 * SPARE_MAX * BLOCK_BYTES);
                 left.extend(taken.concat());
                 blocks.give_back(taken);
                 prop_assert!(blocks.is_empty() && blocks.spare.len() <= SPARE_MAX);
