@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 
 use super::fit::{cut, width, wrap};
 use super::look::{Look, bold, chosen, quiet};
-use super::numbers::{clock, counted, seconds};
+use super::numbers::{clock, count, counted, seconds};
 use super::screen::{Panel, Screen, Sort};
 use super::snapshot::{Identity, Snapshot};
 use super::table::{Sheet, below};
@@ -33,14 +33,17 @@ pub(super) fn draw(screen: &mut Screen, look: Look, area: Rect, to: &mut Buffer)
     if !is_low {
         lines.extend(title(screen, most));
     }
-    lines.extend(verdict_lines(
-        &verdict,
-        most,
-        if is_low { 1 } else { VERDICT_MAX.min(height / 3) },
-    ));
+    // The first panel lists all of it.
+    let is_listed = screen.panel == Panel::Flow && !screen.is_help;
+    let room = if is_low { 1 } else { VERDICT_MAX.min(height / 3) };
+    lines.extend(verdict_lines(&verdict, !is_listed, most, room));
     if !is_low {
         if let Some(snapshot) = &screen.snapshot {
-            lines.extend(identity(&snapshot.identity, most).into_iter().take(height / 6));
+            let identity = identity(&snapshot.identity, most);
+            // A part of an equation says nothing.
+            lines.extend(
+                Some(identity).filter(|lines| lines.len() <= height / 8).into_iter().flatten(),
+            );
         }
         lines.push(tabs(screen, most));
     }
@@ -104,13 +107,18 @@ fn title(screen: &Screen, most: usize) -> Vec<Line<'static>> {
 }
 
 /// The sentence, and what to do about the worst of it.
-fn verdict_lines(verdict: &Verdict, most: usize, room: usize) -> Vec<Line<'static>> {
+fn verdict_lines(
+    verdict: &Verdict,
+    is_advised: bool,
+    most: usize,
+    room: usize,
+) -> Vec<Line<'static>> {
     let text = format!("{} {}", verdict.level.mark(), verdict.sentence);
     if room <= 1 {
         return vec![Line::styled(cut(&text, most), verdict.level.style())];
     }
     let mut lines = below(&text, 0, most, verdict.level.style());
-    if let Some(worst) = verdict.told.first() {
+    if let Some(worst) = verdict.told.first().filter(|_| is_advised) {
         lines.extend(table::advice(&worst.advice, 2, most));
     }
     lines.truncate(room);
@@ -120,18 +128,22 @@ fn verdict_lines(verdict: &Verdict, most: usize, room: usize) -> Vec<Line<'stati
 /// Where all messages are that were received.
 fn identity(identity: &Identity, most: usize) -> Vec<Line<'static>> {
     let Identity { received, delivered, dead_lettered, filtered, shed, in_flight } = identity;
-    let mut text = format!("received {}", counted(*received, "message", "messages"));
+    // A term stays on one line.
+    let mut text = format!("received\u{a0}{}", count(*received)).replace(' ', "\u{a0}");
     for (sign, name, value) in [
-        ('=', "delivered", delivered),
-        ('+', "dead-lettered", dead_lettered),
-        ('+', "filtered", filtered),
-        ('+', "shed", shed),
-        ('+', "in flight", in_flight),
+        ("=", "delivered", delivered),
+        ("+", "dead-lettered", dead_lettered),
+        ("+", "filtered", filtered),
+        ("+", "shed", shed),
+        ("+", "in flight", in_flight),
     ] {
-        text += &format!(" {sign} {name} {}", super::numbers::count(*value));
+        text += " ";
+        text += &format!("{sign} {name} {}", count(*value)).replace(' ', "\u{a0}");
     }
+    text += "\u{a0}messages";
     let style = if missing(identity) == 0 { Style::new() } else { Level::Bad.style() };
-    wrap(&text, most).into_iter().map(|line| Line::styled(line, style)).collect()
+    let lines = wrap(&text, most).into_iter();
+    lines.map(|line| Line::styled(line.replace('\u{a0}', " "), style)).collect()
 }
 
 fn tabs(screen: &Screen, most: usize) -> Line<'static> {

@@ -85,8 +85,10 @@ fn is_full(share: f64) -> bool {
 
 /// How the rate went, the last at the right.
 fn chart(history: &History, most: usize) -> Option<Line<'static>> {
-    let points: Vec<_> = history.points().rev().take(most.saturating_sub(2)).collect();
-    let greatest = points.iter().copied().max().filter(|greatest| *greatest > 0)?;
+    let greatest = history.points().max().filter(|greatest| *greatest > 0)?;
+    let words = format!("at most {} messages/s", count(Some(greatest)));
+    let room = most.saturating_sub(width(&words) + 3);
+    let points: Vec<_> = history.points().rev().take(room).collect();
     let top = BARS.len() as u64 - 1;
     let bar = |point: &u64| {
         let height = u128::from(*point) * u128::from(top) / u128::from(greatest);
@@ -94,7 +96,7 @@ fn chart(history: &History, most: usize) -> Option<Line<'static>> {
         BARS[usize::try_from(height.max(least)).unwrap_or(0).min(BARS.len() - 1)]
     };
     let bars: String = points.iter().rev().map(bar).collect();
-    Some(Line::raw(format!("  {bars}")))
+    Some(Line::raw(format!("  {bars} {words}")))
 }
 
 /// All of it.
@@ -180,20 +182,25 @@ fn connection(it: &Connection, snapshot: &Snapshot, history: &History) -> Node {
     };
     let reconnects = match &*pairs(&it.reconnects) {
         "" => String::new(),
-        pairs => format!("lost since the start: {pairs}"),
+        pairs => format!("lost since the start ({pairs})"),
     };
     let window = &it.window;
     let used = used(it);
     let words = format!(
-        "{:.0} % of the window: {} of {}, {} of {}",
+        "window {:.0} %: {} of {}, {} of {}",
         used * 100.0,
         count(window.messages),
         counted(window.messages_max, "message", "messages"),
         size(window.bytes),
         size(window.bytes_max),
     );
-    let rate = rate(history.of_connection(&it.name), "messages");
-    let more = vec![rate, it.broker.clone(), protocol, loss, reconnects];
+    let more = match it.is_connected {
+        true => {
+            let rate = rate(history.of_connection(&it.name), "messages");
+            vec![rate, it.broker.clone(), protocol, reconnects]
+        }
+        false => vec![loss, it.broker.clone(), reconnects],
+    };
     Node { level, name: it.name.clone(), said, more, gauge: Some((used, words)), advice }
 }
 
@@ -306,6 +313,8 @@ fn kafka_topic(it: &KafkaTopic, snapshot: &Snapshot) -> Node {
     };
     let said = match it.is_reachable {
         _ if it.is_held => "held, messages wait".to_owned(),
+        // A code, or a sentence.
+        _ if is_bad && it.trouble.contains(' ') => it.trouble.clone(),
         _ if is_bad => in_words(&it.trouble),
         Some(true) => "reachable".to_owned(),
         _ if snapshot.kafka.state == "unreachable" => "not known, Kafka does not answer".to_owned(),

@@ -105,13 +105,13 @@ fn refused(why: &str, what_to_do: &str, most: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// In the order of the way, with what each is.
+/// In the order of the way, with what each is in short.
 const HOPS: [(&str, &str); 5] = [
-    ("device", "device's time to delivery"),
-    ("routed", "receipt to routed"),
-    ("produced", "receipt to librdkafka"),
-    ("delivered", "Kafka's acknowledgement"),
-    ("acknowledged", "delivery to PUBACK"),
+    ("device", "from device"),
+    ("routed", "routed"),
+    ("produced", "to librdkafka"),
+    ("delivered", "Kafka's answer"),
+    ("acknowledged", "to PUBACK"),
 ];
 
 pub(super) fn latency(snapshot: &Snapshot, sort: Sort, most: usize) -> Sheet {
@@ -154,7 +154,8 @@ pub(super) fn latency(snapshot: &Snapshot, sort: Sort, most: usize) -> Sheet {
     };
     let none = "Nothing was delivered in the last minutes.";
     let mut sheet = table(&columns, all.iter().map(row).collect(), most, none);
-    let over = "Over the last one to two minutes.";
+    let over =
+        "Over the last one to two minutes; docs/observability.md#hops says what each hop is.";
     sheet.head.splice(0..0, below(over, 0, most, quiet()));
     sheet
 }

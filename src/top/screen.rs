@@ -157,8 +157,6 @@ impl Screen {
     pub(super) fn press(&mut self, key: Key) -> bool {
         let page = self.rows.saturating_sub(1).max(1);
         match key {
-            // What lies above is put away first.
-            Key::Quit if self.is_help => self.is_help = false,
             Key::Quit => return false,
             Key::Next => self.turn(1),
             Key::Previous => self.turn(Panel::ALL.len() - 1),
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_screen_that_is_held_stays_and_the_help_is_put_away_before_the_end() {
+    fn a_screen_that_is_held_stays_and_the_end_is_always_one_key_away() {
         let mut screen = screen();
         screen.told(Err("nobody".to_owned()));
         screen.press(Key::Pause);
@@ -277,7 +275,7 @@ mod tests {
         screen.told(Err("nobody".to_owned()));
         assert!(screen.snapshot.is_some() && screen.trouble.is_some());
         screen.press(Key::Help);
-        assert!(screen.is_help && screen.press(Key::Quit) && !screen.is_help);
-        assert!(!screen.press(Key::Quit));
+        assert!(screen.is_help && !screen.press(Key::Quit));
+        assert!(screen.press(Key::Help) && !screen.is_help && !screen.press(Key::Quit));
     }
 }

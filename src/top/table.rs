@@ -11,7 +11,7 @@ use super::verdict::Level;
 /// Between columns.
 const GAP: usize = 2;
 /// A text is not made narrower than this, nor wider than that.
-const TEXT_MIN: usize = 8;
+const TEXT_MIN: usize = 12;
 const TEXT_MAX: usize = 60;
 
 /// What a panel shows: the head stays where it is, the rows are scrolled.
@@ -158,8 +158,8 @@ mod tests {
             // The first column stays, whatever the room.
             assert!(widest <= Some(most.max(2 + TEXT_MIN)), "{most}: {found:?}");
         }
-        assert_eq!(shown(20)[1], "  a long nam…  1,234");
-        assert_eq!(shown(16)[1], "  a long name…");
+        assert_eq!(shown(21)[1], "  a long name…  1,234");
+        assert_eq!(shown(20)[1], "  a long name of a …");
     }
 
     #[test]
