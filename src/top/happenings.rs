@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use mqtt_kafka_bridge::config::HttpConfig;
+use mqtt_kafka_bridge::failpoint::{self, Site};
 use mqtt_kafka_bridge::http::check;
 use ratatui::crossterm::event::{self, Event};
 use tokio::runtime;
@@ -91,6 +92,7 @@ impl Happenings {
         start("top-asks", sender, move || {
             loop {
                 if !is_paused.load(Relaxed) {
+                    failpoint::hit(Site::TopAsks);
                     let told = check::page(&pages, PAGE);
                     if to.send(Happening::Told(told)).is_err() {
                         return Ok(());

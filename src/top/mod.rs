@@ -27,6 +27,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use mqtt_kafka_bridge::config::HttpConfig;
 use mqtt_kafka_bridge::exit::Exit;
+use mqtt_kafka_bridge::failpoint::{self, Site};
 use mqtt_kafka_bridge::http::check;
 use mqtt_kafka_bridge::visible::Visible;
 use ratatui::crossterm::event::Event;
@@ -41,6 +42,9 @@ use terminal::Taken;
 
 /// Shows it until a key or a signal ends it.
 pub(crate) fn run(args: &TopArgs, config: &ConfigArgs) -> Exit {
+    if let Err(exit) = crate::commands::arm_failpoints() {
+        return exit;
+    }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         eprintln!(
             "top: expected a terminal for the standard input and output, found none: \
@@ -81,6 +85,7 @@ fn show(args: &TopArgs, pages: HttpConfig) -> Result<(), String> {
     let mut screen = Screen::new(args.interval);
     loop {
         let drawn = taken.0.draw(|frame| {
+            failpoint::hit(Site::TopDraw);
             let area = frame.area();
             draw::draw(&mut screen, look, area, frame.buffer_mut());
         });

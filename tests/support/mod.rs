@@ -32,6 +32,7 @@ pub mod publisher;
 pub mod rabbitmq;
 pub mod reader;
 pub mod scripted;
+pub mod terminal;
 pub mod transport;
 pub mod verdict;
 pub mod wire;
