@@ -154,7 +154,6 @@ fn resize_line(line: &OwnedFd, columns: u16, rows: u16) {
 /// What stands on the screen. Knows what a program that draws by itself writes, and no more; each character takes one
 /// column.
 struct Shown {
-    columns: usize,
     cells: Vec<Vec<char>>,
     row: usize,
     column: usize,
@@ -170,7 +169,6 @@ impl Shown {
     fn new(columns: u16, rows: u16) -> Self {
         let columns = usize::from(columns);
         Self {
-            columns,
             cells: vec![vec![' '; columns]; rows.into()],
             row: 0,
             column: 0,
@@ -183,7 +181,6 @@ impl Shown {
     }
 
     fn resize(&mut self, columns: usize, rows: usize) {
-        self.columns = columns;
         self.cells.resize(rows, Vec::new());
         self.cells.iter_mut().for_each(|row| row.resize(columns, ' '));
     }
