@@ -172,7 +172,11 @@ fn connection(it: &Connection, snapshot: &Snapshot, history: &History) -> Node {
     };
     let loss = match &it.last_loss {
         Some((at, why)) if !it.is_connected => {
-            format!("lost at {}: {why}", clock(at, &snapshot.at))
+            let at = clock(at, &snapshot.at);
+            match is_told(snapshot, why) {
+                true => format!("lost at {at}"),
+                false => format!("lost at {at}: {why}"),
+            }
         }
         _ => String::new(),
     };
@@ -202,6 +206,11 @@ fn connection(it: &Connection, snapshot: &Snapshot, history: &History) -> Node {
         false => vec![loss, it.broker.clone(), reconnects],
     };
     Node { level, name: it.name.clone(), said, more, gauge: Some((used, words)), advice }
+}
+
+/// Whether a reason above the picture says the same.
+fn is_told(snapshot: &Snapshot, detail: &str) -> bool {
+    !snapshot.is_ready && snapshot.reasons.iter().any(|it| it.detail == detail)
 }
 
 fn used(it: &Connection) -> f64 {
@@ -295,7 +304,7 @@ fn cluster(snapshot: &Snapshot) -> Node {
         level,
         name: "Kafka cluster".to_owned(),
         said,
-        more: vec![detail.clone(), queue],
+        more: vec![if is_told(snapshot, detail) { String::new() } else { detail.clone() }, queue],
         gauge: None,
         advice: (level == Level::Bad).then(|| {
             let known = failing.or_else(why).map(|it| it.advice.clone());

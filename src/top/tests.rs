@@ -187,7 +187,8 @@ fn an_outage_says_what_to_do_on_each_panel() {
     let all = show(&mut screen, 100, 100);
     for told in [
         "✖ west: not connected",
-        "lost at 15:03:59 UTC: connection refused",
+        "(connection west): connection refused",
+        "lost at 15:03:59 UTC, mqtts://west.plant:8883",
         "that of east is full, and reading waits",
         "✖ Kafka cluster: not reachable",
         "not known, Kafka does not answer",
