@@ -173,7 +173,10 @@ fn a_healthy_bridge_is_seen_at_a_glance() {
 #[test]
 fn an_outage_says_what_to_do_on_each_panel() {
     let mut screen = screen_of(&[healthy(1), outage()]);
-    golden("outage_80x24.txt", &show(&mut screen, 80, 24));
+    let outage = show(&mut screen, 80, 24);
+    golden("outage_80x24.txt", &outage);
+    let document = include_str!("../../docs/top.md");
+    assert!(document.contains(&format!("```\n{outage}```")), "docs/top.md shows this screen");
     for panel in 0..Panel::ALL.len() {
         screen.press(Key::Panel(panel));
         let shown = show(&mut screen, 80, 24);
