@@ -14,6 +14,7 @@ Examples:
   mqtt-kafka-bridge map --config config.toml --payload 21.5 sensors/berlin/d7/temp
   mqtt-kafka-bridge latency --config config.toml --watch
   mqtt-kafka-bridge latency --log bridge.log --html report.html
+  mqtt-kafka-bridge top --config config.toml
   mqtt-kafka-bridge healthcheck --config config.toml
   BRIDGE_KAFKA__BROKERS=a:9092,b:9092 mqtt-kafka-bridge run
 
@@ -50,6 +51,9 @@ pub(crate) enum Command {
     /// Show where the time goes, hop by hop: of the bridge that runs, or by the timing records of logs (--log), as tables,
     /// as JSON or as a page with charts (--html). Exit code 1 if there is nothing to show
     Latency(Box<LatencyCommand>),
+    /// Show the status page of the bridge that runs in this terminal, live: flow, rates, routes, latencies, dead letters,
+    /// restarts, warnings, and what to do. q ends it, ? lists the keys
+    Top(TopCommand),
     /// List, show, export and replay dead letters, from the bridge's file or Kafka topic
     DeadLetters(Box<crate::dead_letters::args::DeadLettersArgs>),
     /// Ask the running bridge whether it is ready: exit code 0 if so, else 1 and the reasons on stderr
@@ -122,6 +126,17 @@ pub(crate) struct LatencyCommand {
     #[command(flatten)]
     pub latency: crate::latency::args::LatencyArgs,
     /// The configuration of the bridge; its http.listen is the address to ask. --log needs none
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+/// How to watch the running bridge, and where it is.
+#[derive(Debug, Args)]
+pub(crate) struct TopCommand {
+    /// How it is watched
+    #[command(flatten)]
+    pub top: crate::top::args::TopArgs,
+    /// The configuration of the bridge; its http.listen is the address to ask
     #[command(flatten)]
     pub config: ConfigArgs,
 }

@@ -112,6 +112,7 @@ pub const ENDINGS: &[Ending] = &[
         "read the warnings",
     ),
     ending(0, &["latency"], "shown", "nothing"),
+    ending(0, &["top"], "ended by a key or a signal, whatever was shown", "nothing"),
     ending(
         0,
         &["dead-letters"],
@@ -149,6 +150,12 @@ pub const ENDINGS: &[Ending] = &[
     ),
     ending(
         1,
+        &["top"],
+        "the terminal cannot be used, or http.listen has no address to ask",
+        "read stderr; mqtt-kafka-bridge latency --watch needs no terminal",
+    ),
+    ending(
+        1,
         &["dead-letters"],
         "list, export: a line or record is no dead letter; export: a file with another content is there; \
          show: none has this id; replay: some are left",
@@ -166,6 +173,12 @@ pub const ENDINGS: &[Ending] = &[
         &["map"],
         "an MQTT topic is illegal (wildcard, empty, too long, null character), even if it is one line of many",
         "read stderr",
+    ),
+    ending(
+        2,
+        &["top"],
+        "its standard input or output is no terminal",
+        "use mqtt-kafka-bridge latency --watch, or the page /status.json",
     ),
     ending(
         3,
@@ -206,7 +219,7 @@ pub const ENDINGS: &[Ending] = &[
     ),
     ending(
         78,
-        &["check", "latency", "map"],
+        &["check", "latency", "map", "top"],
         "the configuration is wrong, or check cannot use a file that it names",
         "read stderr, which has every error",
     ),

@@ -1,4 +1,4 @@
-//! Places where a test, or `demo --chaos`, can make the bridge panic or hang. Without the cargo feature
+//! Places where a test, or `demo --chaos`, can make the bridge, or `top`, panic or hang. Without the cargo feature
 //! `failpoints` nothing of this is in the binary: [`hit`] is empty.
 
 /// A place.
@@ -21,6 +21,10 @@ pub enum Site {
     KafkaPoll,
     /// SupervisorActor, once a tick.
     Supervisor,
+    /// `top`, once a screen.
+    TopDraw,
+    /// `top`, each time that it asks the bridge.
+    TopAsks,
 }
 
 #[cfg(feature = "failpoints")]
@@ -30,7 +34,7 @@ mod armed {
     use super::Site;
 
     /// The sites with the names they have in the environment.
-    const SITES: [(&str, Site); 8] = [
+    const SITES: [(&str, Site); 10] = [
         ("mqtt_read", Site::MqttRead),
         ("mqtt_verdicts", Site::MqttVerdicts),
         ("route", Site::Route),
@@ -39,6 +43,8 @@ mod armed {
         ("kafka_reports", Site::KafkaReports),
         ("kafka_poll", Site::KafkaPoll),
         ("supervisor", Site::Supervisor),
+        ("top_draw", Site::TopDraw),
+        ("top_asks", Site::TopAsks),
     ];
 
     /// The variable that arms sites from outside.

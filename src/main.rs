@@ -15,6 +15,7 @@ mod lines;
 mod map;
 mod manual;
 mod signals;
+mod top;
 #[cfg(feature = "demo")]
 mod demo;
 #[cfg(feature = "demo")]
@@ -46,6 +47,7 @@ fn obey(command: Command) -> ExitCode {
         Command::Check(args) => commands::check(&args).into(),
         Command::Map(args) => commands::map(&args).into(),
         Command::Latency(args) => latency::run(&args.latency, &args.config).into(),
+        Command::Top(args) => top::run(&args.top, &args.config).into(),
         Command::DeadLetters(args) => dead_letters::run(&args).into(),
         Command::Doctor(args) => doctor::run(&args.doctor, &args.config).into(),
         Command::Healthcheck(args) => commands::healthcheck(&args).into(),

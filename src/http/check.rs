@@ -1,4 +1,4 @@
-//! `healthcheck`, `doctor` and `latency`: ask a running bridge, without an HTTP library: one GET over a new
+//! `healthcheck`, `doctor`, `latency` and `top`: ask a running bridge, without an HTTP library: one GET over a new
 //! connection, with TLS if it serves that, whose answer is read to the end.
 
 use std::io::{self, Read, Write};

@@ -20,7 +20,7 @@ mod tally;
 mod text;
 mod timeline;
 mod verdict;
-mod words;
+pub(crate) mod words;
 
 use std::fs;
 use std::io;

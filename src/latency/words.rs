@@ -1,7 +1,7 @@
 //! How numbers are told to people. Pure.
 
 /// A time, to three digits: `7.51 ms`.
-pub(super) fn time(us: u64) -> String {
+pub(crate) fn time(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),
         1_000..1_000_000 => format!("{} ms", digits(us as f64 / 1e3)),
@@ -20,7 +20,7 @@ fn digits(value: f64) -> String {
 }
 
 /// A count, in groups of three digits.
-pub(super) fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() * 4 / 3);
     for (at, digit) in digits.chars().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn count(count: u64) -> String {
 }
 
 /// How much of it, in whole percent; between them `<1` and `>99`.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     match share * 100.0 {
         whole if whole > 0.0 && whole < 1.0 => "<1 %".to_owned(),
         whole if whole > 99.0 && whole < 100.0 => ">99 %".to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn percent(share: f64) -> String {
 }
 
 /// One of the first, or of the second word.
-pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
+pub(crate) fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 

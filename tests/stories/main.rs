@@ -57,6 +57,7 @@ mod sparkplug;
 mod status;
 mod status_json;
 mod templates;
+mod top;
 mod straight;
 mod subscription;
 mod timestamps;

@@ -32,6 +32,8 @@ pub mod publisher;
 pub mod rabbitmq;
 pub mod reader;
 pub mod scripted;
+#[allow(dead_code, reason = "the stories do not need all that the tests of `top` need")]
+pub mod terminal;
 pub mod transport;
 pub mod verdict;
 pub mod wire;
