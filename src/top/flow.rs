@@ -170,6 +170,8 @@ fn connection(it: &Connection, snapshot: &Snapshot, history: &History) -> Node {
     } else {
         (Level::Good, "connected".to_owned(), None)
     };
+    // The bridge's own words, if it has some: a reason is worse than a warning.
+    let advice = advice.map(|known| told(snapshot, &it.name).unwrap_or(known));
     let loss = match &it.last_loss {
         Some((at, why)) if !it.is_connected => {
             let at = clock(at, &snapshot.at);
@@ -313,34 +315,40 @@ fn cluster(snapshot: &Snapshot) -> Node {
     }
 }
 
+/// What the reason about a connection says to do, or else the warning.
+fn told(snapshot: &Snapshot, connection: &str) -> Option<Advice> {
+    let mut all = snapshot.reasons.iter().chain(&snapshot.warnings);
+    all.find(|it| it.connection == connection).map(|it| it.advice.clone())
+}
+
 fn kafka_topic(it: &KafkaTopic, snapshot: &Snapshot) -> Node {
-    let is_bad = it.is_held || !it.trouble.is_empty();
+    let trouble = it.trouble.as_ref();
+    let is_bad = it.is_held || trouble.is_some();
     let level = match it.is_reachable {
         _ if is_bad => Level::Bad,
         Some(true) => Level::Good,
         _ => Level::Unknown,
     };
-    let said = match it.is_reachable {
+    let said = match (trouble, it.is_reachable) {
         _ if it.is_held => "held, messages wait".to_owned(),
-        // A code, or a sentence.
-        _ if is_bad && it.trouble.contains(' ') => it.trouble.clone(),
-        _ if is_bad => in_words(&it.trouble),
-        Some(true) => "reachable".to_owned(),
+        (Some(trouble), _) => in_words(&trouble.reason),
+        (None, Some(true)) => "reachable".to_owned(),
         _ if snapshot.kafka.state == "unreachable" => "not known, Kafka does not answer".to_owned(),
         _ => "not asked about".to_owned(),
     };
-    let why = snapshot.reasons.iter().find(|reason| reason.detail.contains(&it.name));
+    let partitions = match it.partitions {
+        None => String::new(),
+        of => counted(of, "partition", "partitions"),
+    };
+    let detail = trouble.map(|it| it.detail.clone()).unwrap_or_default();
     Node {
         level,
         name: it.name.clone(),
         said,
-        more: match it.partitions {
-            None => Vec::new(),
-            of => vec![counted(of, "partition", "partitions")],
-        },
+        more: vec![detail, partitions],
         gauge: None,
         advice: is_bad.then(|| {
-            let known = why.map(|it| it.advice.clone());
+            let known = trouble.map(|it| it.advice.clone());
             known.unwrap_or_else(|| verdict::advice("Read the document.", REFUSED))
         }),
     }

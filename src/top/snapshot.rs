@@ -90,7 +90,8 @@ pub(super) struct Kafka {
 pub(super) struct KafkaTopic {
     pub(super) name: String,
     pub(super) is_reachable: Option<bool>,
-    pub(super) trouble: String,
+    /// What keeps messages from it.
+    pub(super) trouble: Option<Advised>,
     pub(super) partitions: Option<u64>,
     pub(super) is_held: bool,
 }
@@ -329,7 +330,7 @@ fn kafka_topic(row: &Value) -> KafkaTopic {
     KafkaTopic {
         name: text(&row["kafka_topic"]),
         is_reachable: row["reachable"].as_bool(),
-        trouble: text(&row["trouble"]),
+        trouble: row["trouble"].is_object().then(|| advised(&row["trouble"])),
         partitions: row["partitions"].as_u64(),
         is_held: row["held"].as_bool().unwrap_or(false),
     }

@@ -451,3 +451,15 @@ proptest! {
         let _ = Snapshot::read(&json.to_string());
     }
 }
+
+#[test]
+fn the_status_of_this_very_version_is_understood() {
+    let status = include_str!("../observe/testdata/status.json");
+    let mut screen = screen_of(&[serde_json::from_str(status).expect("JSON")]);
+    let shown = show(&mut screen, 200, 100);
+    for part in
+        ["troubled: Kafka topic unavailable", "held: held, messages wait", "→ Check the cluster."]
+    {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+}
