@@ -11,7 +11,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::format::{Format, classic};
 use crate::message::RouteName;
-use crate::observe::happened::WindowUse;
 use crate::observe::health::{CODES, MqttHealth, Reason, WARNINGS};
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
 use crate::observe::process::Process;
@@ -438,9 +437,9 @@ mod tests {
             r#"received_bytes_total{connection="mqtt"} 1900"#,
             r#"delivered_bytes_total{route="a/\"b\\/#",connection="mqtt"} 500"#,
             r#"window_messages{connection="mqtt"} 8"#,
-            r#"window_messages_max{connection="mqtt"} 1000"#,
+            r#"window_messages_max{connection="mqtt"} 100"#,
             r#"window_bytes{connection="mqtt"} 800"#,
-            r#"window_bytes_max{connection="mqtt"} 16777216"#,
+            r#"window_bytes_max{connection="mqtt"} 1048576"#,
             r#"mqtt_reconnects_total{connection="mqtt",reason="keep_alive"} 1"#,
             r#"mqtt_connected{connection="mqtt"} 1"#,
             r#"kafka_queue_messages 3"#,
