@@ -12,7 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::support::certificates::Certificates;
+use crate::support::broker::Broker;
+use crate::support::certificates::ClientKey;
 use crate::support::mosquitto::Setup;
 use crate::support::*;
 
@@ -185,13 +186,21 @@ impl Monitored {
     fn start(story: &Story, kafka: &Kafka) -> Self {
         const NAME: &str = "monitored";
         kafka.create(NAME, 2, &[]);
-        let mosquitto = Mosquitto::start(story.dir(), &Setup::default());
-        let certificates = Certificates::new(&story.dir().join("tls"));
+        let transport = Transport::MutualTls(ClientKey::Ec);
+        let setup = Setup::default().listen(transport.listener());
+        let mosquitto = Mosquitto::start(story.dir(), &setup);
+        let certificates = mosquitto.certificates().expect("it has a listener with TLS");
         let token = story.dir().join("token");
         fs::write(&token, TOKEN).unwrap();
         let http = Http::free().over_tls(&certificates.authorities()).with_token(TOKEN);
         let [certificate, key] = certificates.broker();
         let mut config = ConfigFile::new(&mosquitto.address(), NAME, &kafka.bootstrap());
+        transport.configure(
+            &mut config,
+            &mosquitto,
+            &mosquitto.address_of(transport.listener()),
+            None,
+        );
         http.configure(&mut config);
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         config.set("http", "token_file", text(&token));
@@ -304,7 +313,8 @@ fn wrong_with_panels(monitored: &Monitored) -> Vec<String> {
                 Ok(series) => {
                     let legend = target["legendFormat"].as_str().unwrap();
                     for label in labels.captures_iter(legend).map(|found| found[1].to_owned()) {
-                        if series.iter().any(|series| series["metric"].get(&label).is_none()) {
+                        // It may be empty, which is the same as none: not in all of them.
+                        if series.iter().all(|series| series["metric"].get(&label).is_none()) {
                             wrong.push(format!("{title}: {query}: no label {label}"));
                         }
                     }
