@@ -182,7 +182,8 @@ fn each_event_of_a_warning_or_worse_says_where_help_is_and_it_is_there() {
 
 #[test]
 fn links_to_the_symptoms_and_to_what_is_observed_lead_somewhere() {
-    let documents = ["README.md", "CHANGELOG.md"].map(PathBuf::from).into_iter();
+    let documents = ["README.md", "CHANGELOG.md", "docs/operations/README.md"];
+    let documents = documents.map(PathBuf::from).into_iter();
     let below = fs::read_dir(root().join("docs")).expect("a directory");
     let below = below.map(|entry| Path::new("docs").join(entry.expect("an entry").file_name()));
     let documents: Vec<_> = documents
@@ -203,6 +204,79 @@ fn links_to_the_symptoms_and_to_what_is_observed_lead_somewhere() {
             lost.into_iter()
                 .map(|to| format!("{}: {target} has no heading #{to}", document.display()))
         }));
+    }
+}
+
+/// In the alerts, their tests and the dashboard.
+#[test]
+fn what_monitoring_names_of_the_documents_is_there_and_each_alert_says_what_to_do() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    for file in ["alerts.yml", "alerts_test.yml", "dashboard.json"] {
+        let text = read(&format!("docs/operations/{file}"));
+        let mut links = 0;
+        for link in text.split("docs/").skip(1).filter(|rest| !rest.starts_with("operations/")) {
+            let end = |c: char| !(c.is_ascii_alphanumeric() || "-_.#".contains(c));
+            let link = link.split(end).next().expect("there is one").trim_end_matches('.');
+            let (document, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let anchors = events::anchors(&read(&format!("docs/{document}")));
+            assert!(anchor.is_empty() || anchors.contains(anchor), "{file}: {document}#{anchor}");
+            links += usize::from(!anchor.is_empty());
+        }
+        assert!(links > 5, "{file}: the links were found");
+    }
+    let alerts = read("docs/operations/alerts.yml");
+    for alert in alerts.split("- alert: ").skip(1) {
+        let runbook = alert.contains("\n          runbook_url: docs/operations.md#");
+        assert!(runbook, "no runbook_url: {}", alert.lines().next().unwrap_or_default());
+    }
+}
+
+/// A service of docker-compose.yml, with its lines.
+fn services() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("docker-compose.yml")).expect("the file");
+    let (_, services) = text.split_once("\nservices:\n").expect("services");
+    let (services, _) = services.split_once("\nvolumes:\n").expect("volumes behind them");
+    let mut all: Vec<(String, String)> = Vec::new();
+    for line in services.lines() {
+        match line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')) {
+            Some(name) if !name.starts_with([' ', '#']) => {
+                all.push((name.to_owned(), String::new()))
+            }
+            _ => {
+                if let Some((_, lines)) = all.last_mut() {
+                    *lines += &format!("{line}\n");
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What the stories on containers see of some services holds for all: those of a profile, too.
+#[test]
+fn each_service_of_compose_is_pinned_bounded_and_published_on_loopback_alone() {
+    let services = services();
+    let names: Vec<_> = services.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = ["mosquitto", "kafka", "topics", "bridge", "traffic", "prometheus", "grafana"];
+    assert_eq!(names, expected);
+    for (name, lines) in &services {
+        let key = |key: &str| {
+            let found = lines.lines().find_map(|line| line.strip_prefix(&format!("    {key}: ")));
+            found.unwrap_or_else(|| panic!("{name} has no {key}"))
+        };
+        let tag = key("image").split_once(':').map(|(_, tag)| tag);
+        assert!(tag.is_some_and(|tag| tag != "latest") || name == "bridge", "{name} is pinned");
+        assert_eq!(key("logging"), "*logging", "{name}");
+        assert!(key("mem_limit").ends_with(['m', 'g']), "{name}");
+        assert!(!key("restart").is_empty(), "{name}");
+        for port in lines.lines().filter(|line| line.starts_with("    ports:")) {
+            assert!(port.starts_with("    ports: [\"127.0.0.1:"), "{name}: {port}");
+            assert_eq!(port.matches('"').count(), 2, "{name}: {port}");
+        }
+        for file in lines.lines().filter_map(|line| line.strip_prefix("      - ./")) {
+            let file = file.split(':').next().expect("a file");
+            assert!(root().join(file).is_file(), "{name}: {file} is mounted, and is not there");
+        }
     }
 }
 
