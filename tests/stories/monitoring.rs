@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use regex::Regex;
@@ -30,6 +31,10 @@ fn docs() -> PathBuf {
 fn operations(file: &str) -> String {
     let path = docs().join("operations").join(file);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn compose() -> String {
+    fs::read_to_string(docs().with_file_name("docker-compose.yml")).unwrap()
 }
 
 fn dashboard() -> Value {
@@ -222,7 +227,12 @@ impl Monitored {
         bridge.run();
         mosquitto.wait_subscribed(NAME, 1);
         let scrape = scrape_config(&http, &certificates.authorities(), &token);
-        let prometheus = Prometheus::start(story.dir(), &scrape);
+        let compose = compose();
+        let flags = compose.lines().filter_map(|line| line.trim().strip_prefix("- "));
+        let flags: Vec<_> =
+            flags.filter(|flag| flag.starts_with("--storage.tsdb.retention")).collect();
+        assert_eq!(flags.len(), 2, "{flags:?}");
+        let prometheus = Prometheus::start(story.dir(), &scrape, &flags);
         Self { mosquitto, bridge, http, prometheus, began }
     }
 
@@ -390,6 +400,61 @@ fn wrong_with_alerts(monitored: &Monitored) -> Vec<String> {
     wrong
 }
 
+/// Linted by promtool, as Prometheus without OpenMetrics would read them.
+fn assert_promtool_likes_the_metrics(monitored: &Monitored) {
+    let metrics = monitored.http.get("/metrics").unwrap().body;
+    assert!(metrics.contains("mqtt_kafka_bridge_restarts_total{"), "they are whole: {metrics}");
+    let mut promtool = Command::new("promtool");
+    promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut promtool = promtool.stderr(Stdio::piped()).spawn().unwrap();
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+/// What prometheus.yml asks for in the Compose stack: off loopback, without a token, under a name.
+#[test]
+fn in_compose_the_bridge_answers_to_the_name_by_which_prometheus_asks() {
+    let story = Story::new("metrics in Compose");
+    let compose = compose();
+    let (_, bridge) = compose.split_once("\n  bridge:\n").unwrap();
+    let (environment, _) = bridge.split_once("\n    volumes:\n").unwrap();
+    let variables = environment.lines().filter_map(|line| line.trim().split_once(": "));
+    let variables: Vec<_> =
+        variables.filter(|(name, _)| name.starts_with("BRIDGE_HTTP__")).collect();
+    assert_eq!(variables.len(), 2, "{variables:?}");
+    let http = Http::free();
+    // It waits for both.
+    let mut config = ConfigFile::new("127.0.0.1:9", "compose", "127.0.0.1:9");
+    let (_, port) = http.address().split_once(':').unwrap();
+    config.set("http", "listen", format!("0.0.0.0:{port}")).route("plant/#", "plant");
+    let mut bridge = Bridge::new(story.dir(), "compose", &config);
+    for (name, value) in variables {
+        bridge.environment(name, Some(value.trim_matches('"')));
+    }
+    bridge.run();
+    let config = operations("prometheus.yml");
+    let target = config.split("targets: [\"").nth(1).and_then(|rest| rest.split('"').next());
+    let target = target.expect("a target").to_owned();
+    let ask = |host: &str| http.ask(&format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    let answer = eventually_some("it answers", PATIENT, || ask(&target).ok());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.body.contains("\nmqtt_kafka_bridge_build_info{"), "{answer:?}");
+    assert_eq!(ask("stranger.example").unwrap().status, 421);
+    assert_eq!(bridge.terminate(), 0);
+
+    // What Grafana finds where.
+    let data_source = operations("grafana/data-source.yml");
+    assert!(data_source.contains("url: http://prometheus:9090\n"), "{data_source}");
+    assert!(compose.contains("\n  prometheus:\n") && compose.contains("-9090}:9090\"]"));
+    let dashboards = operations("grafana/dashboards.yml");
+    assert!(dashboards.contains("path: /etc/grafana/dashboards }"), "{dashboards}");
+    let place = "/etc/grafana/dashboards/mqtt-kafka-bridge.json";
+    assert!(compose.contains(&format!("./docs/operations/dashboard.json:{place}:ro\n")));
+    assert!(compose.contains(&format!("DEFAULT_HOME_DASHBOARD_PATH: {place}\n")));
+}
+
 #[test]
 fn a_real_prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
     let story = Story::new("monitoring");
@@ -421,6 +486,7 @@ fn a_real_prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
     fs::write(monitored.bridge.config(), format!("{config}\nwrong = 1\n")).unwrap();
     monitored.bridge.process().signal(libc::SIGHUP);
     monitored.wait_state("MqttKafkaBridgeReloadFailed", &["firing"]);
+    assert_promtool_likes_the_metrics(&monitored);
     fs::write(monitored.bridge.config(), config).unwrap();
     monitored.mosquitto.stop();
     for alert in ["MqttKafkaBridgeMqttDisconnected", "MqttKafkaBridgeNotReady"] {

@@ -18,11 +18,11 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts it with this configuration; its files are in `dir`. Returns when it answers queries.
+    /// Starts it with this configuration and these flags; its files are in `dir`. Returns when it answers queries.
     ///
     /// # Panics
     /// If there is none: tests/run installs it.
-    pub fn start(dir: &Path, config: &str) -> Self {
+    pub fn start(dir: &Path, config: &str, flags: &[&str]) -> Self {
         let dir = dir.join("prometheus");
         fs::create_dir_all(&dir).unwrap();
         let path = dir.join("prometheus.yml");
@@ -32,7 +32,8 @@ impl Prometheus {
         command
             .arg(format!("--config.file={}", path.display()))
             .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
-            .arg(format!("--web.listen-address={}", http.address()));
+            .arg(format!("--web.listen-address={}", http.address()))
+            .args(flags);
         let process = Process::serving(command, &dir.join("log"), PATIENT, || {
             ask(&http, "/-/ready").is_some_and(|(status, _)| status == 200)
         });
