@@ -437,7 +437,7 @@ fn in_compose_the_bridge_answers_to_the_name_by_which_prometheus_asks() {
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.body.contains("\nmqtt_kafka_bridge_build_info{"), "{answer:?}");
     assert_eq!(ask("stranger.example").unwrap().status, 421);
-    assert_eq!(bridge.terminate(), 0);
+    bridge.kill();
 
     // What Grafana finds where.
     let data_source = operations("grafana/data-source.yml");
