@@ -10,6 +10,7 @@ use circles::circles;
 use imports::{Import, read_crate};
 use modules::modules;
 use mqtt_kafka_bridge::observe::events::{ALL, Event};
+use mqtt_kafka_bridge::observe::health::{CODES, WARNINGS};
 
 #[path = "house/architecture.rs"]
 mod architecture;
@@ -229,6 +230,41 @@ fn what_monitoring_names_of_the_documents_is_there_and_each_alert_says_what_to_d
         let runbook = alert.contains("\n          runbook_url: docs/operations.md#");
         assert!(runbook, "no runbook_url: {}", alert.lines().next().unwrap_or_default());
     }
+}
+
+/// Reasons of `/readyz` with no alert of their own: alerts on other metrics tell of them, or MqttKafkaBridgeNotReady does
+/// when they last.
+const TOLD_OTHERWISE: [&str; 7] = [
+    "draining",
+    "actor_hangs",
+    "actor_restarting",
+    "mqtt_disconnected",
+    "kafka_pending",
+    "kafka_topic_held",
+    "certificate_expires",
+];
+
+#[test]
+fn each_reason_and_each_warning_has_an_alert_and_no_alert_waits_for_another() {
+    let path = root().join("docs/operations/alerts.yml");
+    let text = fs::read_to_string(path).expect("the alerts");
+    let mut told = BTreeSet::new();
+    for begin in ["bridge_not_ready{reason=", "bridge_warning{reason="] {
+        for rest in text.split(begin).skip(1) {
+            let wanted = rest.trim_start_matches('~').trim_start_matches('"');
+            let wanted = wanted.split('"').next().expect("a value");
+            // One word, or `begin(one|other)`.
+            let (begin, ends) = wanted.split_once('(').unwrap_or((wanted, ""));
+            let ends = ends.trim_end_matches(')').split('|');
+            told.extend(ends.map(|end| format!("{begin}{end}")));
+        }
+    }
+    let otherwise = TOLD_OTHERWISE.map(str::to_owned);
+    assert!(otherwise.iter().all(|code| !told.contains(code)), "{told:?}");
+    let told: BTreeSet<_> = told.into_iter().chain(otherwise).collect();
+    let codes = CODES.iter().chain(&WARNINGS).map(|code| (*code).to_owned());
+    let codes: BTreeSet<_> = codes.collect();
+    assert_none(told.symmetric_difference(&codes).cloned());
 }
 
 /// A service of docker-compose.yml, with its lines.
