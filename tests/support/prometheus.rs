@@ -1,4 +1,4 @@
-//! A real Prometheus, on a port of its own, with its data in the story's directory.
+//! A real Prometheus.
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +13,14 @@ use super::{Http, PATIENT};
 /// A running Prometheus.
 #[derive(Debug)]
 pub struct Prometheus {
-    process: Process,
+    /// If it is a story's own.
+    process: Option<Process>,
     http: Http,
 }
 
 impl Prometheus {
-    /// Starts it with this configuration and these flags; its files are in `dir`. Returns when it answers queries.
+    /// Starts it on a port of its own, with this configuration and these flags; its files, data included, are in `dir`.
+    /// Returns when it answers queries.
     ///
     /// # Panics
     /// If there is none: tests/run installs it.
@@ -37,7 +39,19 @@ impl Prometheus {
         let process = Process::serving(command, &dir.join("log"), PATIENT, || {
             ask(&http, "/-/ready").is_some_and(|(status, _)| status == 200)
         });
-        Self { process, http }
+        Self { process: Some(process), http }
+    }
+
+    /// One that somebody else starts and ends.
+    #[allow(dead_code, reason = "for tests/stack")]
+    pub fn elsewhere(http: Http) -> Self {
+        Self { process: None, http }
+    }
+
+    /// Where it is.
+    #[allow(dead_code, reason = "for tests/stack")]
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
     /// Asks its HTTP interface, and returns the data of the answer; the error is its own.
@@ -46,7 +60,8 @@ impl Prometheus {
     /// It does not do what was asked.
     pub fn api(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, String> {
         let query = Serializer::new(String::new()).extend_pairs(query).finish();
-        let (_, body) = ask(&self.http, &format!("/api/v1/{path}?{query}")).expect("it answers");
+        let answer = ask(&self.http, &format!("/api/v1/{path}?{query}"));
+        let (_, body) = answer.ok_or("it does not answer")?;
         let mut said: Value = serde_json::from_str(&body).expect("it speaks JSON");
         match said["status"].as_str() {
             Some("success") => Ok(said["data"].take()),
@@ -86,9 +101,9 @@ impl Prometheus {
         rule["state"].as_str().expect("a state").to_owned()
     }
 
-    /// Its process.
+    /// Its process, if it is a story's own.
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        self.process.as_mut().expect("the story started it")
     }
 }
 
