@@ -13,16 +13,17 @@ use data_path::{BATCH, Case, DataPath};
 mod data_path;
 
 /// Instructions for one message: QoS 1, 128 bytes, one route, a timing record, histograms.
-const PER_MESSAGE: [(Version, u64); 2] = [(Version::V311, 4_670), (Version::V5, 4_670)];
+const PER_MESSAGE: [(Version, u64); 2] = [(Version::V311, 4_080), (Version::V5, 4_080)];
 /// Another compiler, or memcpy for another processor, makes a difference.
 const TOLERANCE_PERCENT: u64 = 15;
 
 /// What a route may cost, in percent of another one.
+/// Histograms are told once for each route of a batch: where each message has a route of its own, for each.
 const RATIOS: [(Case, Case, u64); 5] = [
     (Case::Levels, Case::Fixed, 115),
     (Case::JsonKey, Case::FixedJson, 150),
     (Case::Headers, Case::Fixed, 160),
-    (Case::ManyRoutes, Case::TenRoutes, 110),
+    (Case::ManyRoutes, Case::TenRoutes, 125),
     (Case::NewMqttTopics, Case::TenRoutes, 220),
 ];
 

@@ -64,7 +64,8 @@ impl Events {
 
     /// The answer to `GET /events`, which goes on until its client leaves.
     pub(super) fn answer(self: &Arc<Self>, request: &HttpRequest) -> HttpResponse {
-        // A stranger's page could not read it, but could take all places.
+        // A stranger's page could not read it, but could take all places. Browsers say so to origins that they trust, those of
+        // loopback and of TLS; at others there is a login, whose cookie they do not send for it.
         let site = request.headers().get("Sec-Fetch-Site").map(header::HeaderValue::as_bytes);
         if matches!(site, Some(b"cross-site" | b"same-site")) {
             return HttpResponse::Forbidden()

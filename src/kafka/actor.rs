@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::failpoint::{self, Site};
 use crate::message::{Epoch, Stamp};
 use crate::observe::panics::PanicReport;
-use crate::observe::{Delivered, FromDevice, Metrics, TimingSink, Volume, events, keys};
+use crate::observe::{Delivered, FromDevice, Metrics, Runs, TimingSink, events, keys};
 use crate::stage::{Attach, ForwardBatch, ForwardMsg, Placed, SourceId, StageReady, Verdicts};
 use crate::supervisor::heartbeat::Heartbeat;
 use teller::Teller;
@@ -85,6 +85,8 @@ impl KafkaProducerActor {
         let (actor, brokers) = (Arc::clone(heartbeat.actor()), config.kafka.brokers.join(","));
         let teller = Teller::new(log.clone(), Arc::clone(&metrics), actor, brokers);
         let names = Arc::clone(metrics.route_names());
+        // The producers of the actor before this one are gone.
+        metrics.health().kafka_statistics().forget_all();
         let delivery = Delivery::new(&config, names, Instant::now());
         Self {
             config,
@@ -109,7 +111,7 @@ impl KafkaProducerActor {
         event: impl FnOnce(&mut Delivery, &mut Commands<'_>),
     ) {
         self.heartbeat.beat();
-        let (delivered, from_devices, volumes) = {
+        let (delivered, from_devices) = {
             let mut commands = Commands {
                 config: &self.config,
                 login: &self.login,
@@ -120,19 +122,15 @@ impl KafkaProducerActor {
                 producers: &mut self.producers,
                 registrar: &mut self.registrar,
                 timing: &self.timing,
-                delivered: Vec::new(),
+                delivered: Runs::default(),
                 from_devices: Vec::new(),
-                volumes: Vec::new(),
-                run: Run::default(),
+                together: Together::default(),
                 ctx,
             };
             event(&mut self.delivery, &mut commands);
-            (commands.delivered, commands.from_devices, commands.volumes)
+            (commands.delivered, commands.from_devices)
         };
-        if !delivered.is_empty() {
-            self.metrics.record_delivered(&delivered);
-            self.metrics.record_volumes(&volumes);
-        }
+        self.metrics.record_delivered(delivered.as_slice());
         if !from_devices.is_empty() {
             self.metrics.record_from_devices(&from_devices);
         }
@@ -189,16 +187,16 @@ struct Commands<'a> {
     producers: &'a mut Producers,
     registrar: &'a mut Option<Registrar>,
     timing: &'a TimingSink,
-    delivered: Vec<Delivered>,
+    delivered: Runs<Delivered>,
     from_devices: Vec<FromDevice>,
-    volumes: Vec<Volume>,
-    run: Run,
+    together: Together,
     ctx: &'a mut Context<KafkaProducerActor>,
 }
 
-/// What the records of the last of the runs in `delivered` have in common.
+/// What records have in common that were received, produced and delivered at the same moments as the last one.
 #[derive(Default)]
-struct Run {
+struct Together {
+    stamps: Option<[Stamp; 3]>,
     /// From receipt to the delivery report.
     total_us: u64,
     /// They may be among the slowest.
@@ -232,6 +230,7 @@ impl Output for Commands<'_> {
 
     fn end(&mut self, path: Path) {
         *self.producers.of(path) = None;
+        self.metrics.health().kafka_statistics().forget(path.name());
     }
 
     fn send<'a>(
@@ -310,21 +309,22 @@ impl Output for Commands<'_> {
         let (source, route, delivered_at) = (item.source, record.route, report.at);
         let stamps = [received_at, produced_at, delivered_at];
         let bytes = record.value.as_ref().map_or(0, Bytes::len);
-        Volume::add(&mut self.volumes, source, route, bytes);
-        if Delivered::add(&mut self.delivered, source, route, stamps) {
-            let metrics = self.metrics;
-            let slow_us = self
-                .run
+        Delivered::add(&mut self.delivered, (source, route), stamps, bytes);
+        let (together, metrics) = (&mut self.together, self.metrics);
+        if together.stamps != Some(stamps) {
+            let slow_us = together
                 .slow_us
                 .get_or_insert_with(|| metrics.slowest().threshold_us(delivered_at.instant));
-            self.run.total_us = delivered_at.us_since(&received_at);
-            self.run.is_slow = self.run.total_us >= *slow_us;
+            together.total_us = delivered_at.us_since(&received_at);
+            together.is_slow = together.total_us >= *slow_us;
+            together.stamps = Some(stamps);
         }
+        let Together { total_us, is_slow, .. } = *together;
         if let Some(device_us) = record.device_us {
             let from_device = FromDevice { source, route, device_us, received_at, delivered_at };
             self.from_devices.push(from_device);
         }
-        let (is_slow, is_logged) = (self.run.is_slow, self.timing.wants(self.run.total_us));
+        let is_logged = self.timing.wants(total_us);
         (is_logged || is_slow).then_some(Placed {
             id: item.msg.id,
             kafka_partition: report.kafka_partition,
@@ -423,6 +423,8 @@ impl Handler<ProducerEvent> for KafkaProducerActor {
         match mail.event {
             Event::Reports => self.handle_reports(mail.path, ctx),
             Event::Reached => self.deliver(ctx, |delivery, out| delivery.reached(out)),
+            // Of a producer that was ended, it comes too late.
+            Event::Statistics(..) if self.producers.of(mail.path).is_none() => {}
             Event::Statistics(client, told) => {
                 let statistics = self.metrics.health().kafka_statistics();
                 statistics.set((mail.path.name(), client), *told);

@@ -24,9 +24,8 @@ pub(super) fn gather<'a>(paths: &[PathBuf], choice: &'a Choice) -> (Tally<'a>, V
     let mut tally = Tally::new(choice);
     let troubles = thread::scope(|scope| {
         let counters = [(); COUNTERS].map(|()| {
-            let (blocks, back) = (Arc::clone(&blocks), back.clone());
+            let (blocks, back, mut tally) = (Arc::clone(&blocks), back.clone(), tally.beside());
             scope.spawn(move || {
-                let mut tally = Tally::new(choice);
                 count_all(&blocks, &back, &mut tally);
                 tally
             })

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use mqtt_kafka_bridge::config::HttpConfig;
@@ -19,6 +20,7 @@ use super::print::{print_json, written};
 use super::report::{HopRow, RouteRow, SlowRow, VERSION};
 use super::screen::fitted;
 use super::spread::Percentiles;
+use super::tally::Choice;
 use super::text;
 
 /// How often it is drawn anew.
@@ -111,85 +113,80 @@ fn ask(args: &LatencyArgs, pages: &HttpConfig) -> Result<Live, String> {
     read(&check::page(pages, PAGE)?, args)
 }
 
-/// Takes the page apart. What is missing in a row is 0, or empty.
+/// Takes the page apart. Of it, only what is shown here has to be there.
 fn read(page: &str, args: &LatencyArgs) -> Result<Live, String> {
     let strange = |found: String| {
         format!("expected an object with the lists latencies and slowest in {PAGE}, found {found}")
     };
     let page: Value = serde_json::from_str(page).map_err(|error| strange(error.to_string()))?;
     let list = |name: &str| page[name].as_array().ok_or_else(|| strange(format!("no {name}")));
-    let is_wanted = |route: &str, connection: &str| {
-        let is_one = |names: &[String], name: &str| {
-            names.is_empty() || names.iter().any(|wanted| wanted == name)
-        };
-        is_one(&args.route, route) && is_one(&args.connection, connection)
+    let choice = Choice {
+        routes: args.route.clone(),
+        connections: args.connection.clone(),
+        ..Choice::default()
     };
-    let rows = list("latencies")?;
+    let latencies = rows::<Row>("latencies", list("latencies")?).map_err(strange)?;
+    let (sums, mut each): (Vec<_>, Vec<_>) =
+        latencies.into_iter().partition(|row| row.connection.is_none() && row.route.is_none());
+    each.retain(|row| choice.names(row.route(), row.connection()));
+    each.sort_by(|one, other| {
+        (one.route(), one.connection()).cmp(&(other.route(), other.connection()))
+    });
+    let mut slowest = rows::<SlowRow>("slowest", list("slowest")?).map_err(strange)?;
+    slowest.retain(|row| choice.names(&row.route, &row.connection));
+    slowest.truncate(usize::try_from(args.slowest).unwrap_or(usize::MAX));
     // Percentiles of a choice do not follow from those of its parts.
     let is_all = args.route.is_empty() && args.connection.is_empty();
-    let is_sum = |row: &&Value| row["connection"].is_null() && row["route"].is_null();
-    let sums = rows.iter().filter(|row| is_all && is_sum(row));
-    let mut routes: Vec<_> = rows.iter().filter(|row| !is_sum(row)).map(route_row).collect();
-    routes.retain(|row| is_wanted(&row.route, &row.connection));
-    routes.sort_by(|one, other| {
-        (&one.route, &one.connection).cmp(&(&other.route, &other.connection))
-    });
-    let mut slowest: Vec<_> = list("slowest")?.iter().map(slow_row).collect();
-    slowest.retain(|row| is_wanted(&row.route, &row.connection));
-    slowest.truncate(usize::try_from(args.slowest).unwrap_or(usize::MAX));
-    let hops = sums.filter_map(sum_row).collect();
+    let hops = sums.into_iter().filter(|_| is_all).filter_map(Row::of_all).collect();
+    let routes = each.into_iter().map(Row::of_route).collect();
     Ok(Live { version: VERSION, program: env!("CARGO_PKG_VERSION"), hops, routes, slowest })
 }
 
-fn text_of(row: &Value, key: &str) -> String {
-    row[key].as_str().unwrap_or_default().to_owned()
+fn rows<T: DeserializeOwned>(name: &str, rows: &[Value]) -> Result<Vec<T>, String> {
+    let row = |(at, row)| {
+        T::deserialize(row).map_err(|error| format!("{name}[{at}] of another form: {error}"))
+    };
+    rows.iter().enumerate().map(row).collect()
 }
 
-/// The bridge's own word for a hop is stage.
-fn hop_of(row: &Value) -> String {
-    let names = ["hop", "stage"].map(|key| text_of(row, key));
-    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+/// What a hop took, of one route on one connection or of all.
+#[derive(Deserialize)]
+struct Row {
+    connection: Option<String>,
+    route: Option<String>,
+    stage: String,
+    count: u64,
+    p50_us: u64,
+    p90_us: u64,
+    p99_us: u64,
+    p999_us: u64,
+    max_us: u64,
 }
 
-fn sum_row(row: &Value) -> Option<HopRow> {
-    let name = hop_of(row);
-    let hop = Hop::ALL.into_iter().find(|hop| hop.name() == name)?;
-    Some(HopRow { hop: hop.name(), words: hop.words(), percentiles: percentiles(row) })
-}
-
-fn route_row(row: &Value) -> RouteRow {
-    RouteRow {
-        connection: text_of(row, "connection"),
-        route: text_of(row, "route"),
-        hop: hop_of(row),
-        percentiles: percentiles(row),
+impl Row {
+    fn connection(&self) -> &str {
+        self.connection.as_deref().unwrap_or_default()
     }
-}
 
-fn percentiles(row: &Value) -> Percentiles {
-    let number = |key: &str| row[key].as_u64().unwrap_or(0);
-    Percentiles {
-        count: number("count"),
-        p50_us: number("p50_us"),
-        p90_us: number("p90_us"),
-        p99_us: number("p99_us"),
-        p999_us: number("p999_us"),
-        max_us: number("max_us"),
+    fn route(&self) -> &str {
+        self.route.as_deref().unwrap_or_default()
     }
-}
 
-fn slow_row(row: &Value) -> SlowRow {
-    let number = |key: &str| row[key].as_u64();
-    SlowRow {
-        total_us: number("total_us").unwrap_or(0),
-        received_at: text_of(row, "received_at"),
-        routed_us: number("routed_us"),
-        queue_us: number("queue_us").unwrap_or(0),
-        kafka_us: number("kafka_us").unwrap_or(0),
-        ack_us: number("ack_us"),
-        connection: text_of(row, "connection"),
-        route: text_of(row, "route"),
-        mqtt_topic: text_of(row, "mqtt_topic"),
+    fn percentiles(&self) -> Percentiles {
+        let Self { count, p50_us, p90_us, p99_us, p999_us, max_us, .. } = *self;
+        Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us }
+    }
+
+    fn of_all(self) -> Option<HopRow> {
+        let hop = Hop::ALL.into_iter().find(|hop| hop.name() == self.stage)?;
+        Some(HopRow { hop: hop.name(), words: hop.words(), percentiles: self.percentiles() })
+    }
+
+    fn of_route(self) -> RouteRow {
+        let percentiles = self.percentiles();
+        let Self { connection, route, stage, .. } = self;
+        let (connection, route) = (connection.unwrap_or_default(), route.unwrap_or_default());
+        RouteRow { connection, route, hop: stage, percentiles }
     }
 }
 
@@ -218,12 +215,12 @@ mod tests {
 
     const PAGE_OF_TWO: &str = r#"{"more": 1, "latencies": [
         {"connection": null, "route": null, "stage": "delivered", "count": 30, "p50_us": 1, "p90_us": 2, "p99_us": 3, "p999_us": 4, "max_us": 5},
-        {"connection": "west", "route": "b", "hop": "delivered", "count": 10, "p50_us": 5100, "p90_us": 2, "p99_us": 3, "p999_us": 4, "max_us": 5},
-        {"connection": "east", "route": "a\u001b[2J", "stage": "produced", "count": 20}, 7],
+        {"connection": "west", "route": "b", "stage": "delivered", "count": 10, "p50_us": 5100, "p90_us": 2, "p99_us": 3, "p999_us": 4, "max_us": 5},
+        {"connection": "east", "route": "a\u001b[2J", "stage": "produced", "count": 20, "p50_us": 1, "p90_us": 2, "p99_us": 3, "p999_us": 4, "max_us": 5}],
       "slowest": [
         {"mqtt_topic": "x/\u202e1", "connection": "east", "route": "a", "received_at": "2026-11-27T15:01:00.112233Z", "total_us": 140138,
-         "queue_us": 60011, "kafka_us": 80127, "ack_us": null},
-        {"mqtt_topic": "y", "connection": "west", "route": "b", "total_us": 1, "ack_us": 14}]}"#;
+         "routed_us": 5, "queue_us": 60011, "kafka_us": 80127, "ack_us": null, "ack_reason": "qos0"},
+        {"mqtt_topic": "y", "connection": "west", "route": "b", "received_at": "", "total_us": 1, "queue_us": 0, "kafka_us": 1, "ack_us": 14}]}"#;
 
     #[test]
     fn what_a_page_says_is_shown_by_route_and_steers_no_terminal() {
@@ -250,12 +247,34 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_this_very_version_is_understood() {
+        let page = include_str!("../observe/testdata/status.json");
+        let live = read(page, &args(&[])).expect("a page");
+        let hops: Vec<_> = live.hops.iter().map(|row| row.hop).collect();
+        assert_eq!(hops, ["device", "routed", "produced", "delivered"]);
+        assert!(live.routes.len() >= hops.len() && live.slowest.len() == 2, "{live:?}");
+        assert_eq!(live.slowest[1].ack_reason.as_deref(), Some("qos0"));
+    }
+
+    #[test]
     fn another_page_is_refused() {
         for (page, found) in [
             ("<html>", "expected value at line 1 column 1"),
             ("{}", "no latencies"),
             (r#"{"latencies": []}"#, "no slowest"),
             ("[1]", "no latencies"),
+            (
+                r#"{"latencies": [7], "slowest": []}"#,
+                "latencies[0] of another form: invalid type: integer `7`, expected struct Row",
+            ),
+            (
+                r#"{"latencies": [{"route": "a", "count": 1}], "slowest": []}"#,
+                "latencies[0] of another form: missing field `stage`",
+            ),
+            (
+                r#"{"latencies": [], "slowest": [{}]}"#,
+                "slowest[0] of another form: missing field `total_us`",
+            ),
         ] {
             let why = read(page, &args(&[])).expect_err(page);
             assert!(why.ends_with(&format!("in /status.json, found {found}")), "{why}");

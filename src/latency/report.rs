@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::hop::{Hop, Makeup, Makeups, Part};
 use super::moment;
@@ -84,8 +84,8 @@ pub(super) struct MakeupRow {
     pub(super) puback_us: f64,
 }
 
-/// A slow record; the form of `/status.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A slow record, of a log or of `/status.json`, which says more of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct SlowRow {
     pub(super) total_us: u64,
     pub(super) received_at: String,
@@ -93,6 +93,9 @@ pub(super) struct SlowRow {
     pub(super) queue_us: u64,
     pub(super) kafka_us: u64,
     pub(super) ack_us: Option<u64>,
+    /// Why it has no `ack_us`.
+    pub(super) ack_reason: Option<String>,
+    pub(super) device_us: Option<i64>,
     pub(super) connection: String,
     pub(super) route: String,
     pub(super) mqtt_topic: String,
@@ -213,6 +216,8 @@ impl SlowRow {
             queue_us: slow.queue_us,
             kafka_us: slow.kafka_us,
             ack_us: slow.ack_us,
+            ack_reason: Some(slow.ack_reason.clone()).filter(|reason| !reason.is_empty()),
+            device_us: slow.device_us,
             connection: slow.connection.clone(),
             route: slow.route.clone(),
             mqtt_topic: slow.mqtt_topic.clone(),

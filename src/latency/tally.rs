@@ -2,16 +2,17 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use super::hop::{Hop, Makeups};
-use super::record::{Damage, Line, Text, Timing};
+use super::record::{Damage, Line, Timing};
 use super::spread::Spread;
 use super::timeline::Timeline;
 
-/// So many pairs of connection and route are told apart; those that come later count as one more. By six histograms
-/// of at most 35 kB each they take 10.5 MB a thread.
+/// So many pairs of connection and route are told apart, the same by all threads; those that come later count as one more. By six
+/// histograms of at most 35 kB each they take 10.5 MB a thread.
 pub(super) const SERIES_MAX: usize = 50;
 /// How much of a name is kept, in bytes.
 const NAME_MAX: usize = 256;
@@ -36,13 +37,42 @@ pub(super) struct Choice {
 impl Choice {
     #[inline]
     fn has(&self, timing: &Timing<'_>) -> bool {
-        let is_one = |names: &[String], text: Text<'_>| {
-            names.is_empty() || names.iter().any(|name| text.is(name))
-        };
         self.from_us.is_none_or(|from| from <= timing.received_us)
             && self.to_us.is_none_or(|to| timing.received_us < to)
-            && is_one(&self.routes, timing.route)
-            && is_one(&self.connections, timing.connection)
+            && (self.routes.is_empty() || self.routes.iter().any(|name| timing.route.is(name)))
+            && (self.connections.is_empty()
+                || self.connections.iter().any(|name| timing.connection.is(name)))
+    }
+
+    /// Whether these names are chosen.
+    pub(super) fn names(&self, route: &str, connection: &str) -> bool {
+        let is_one = |names: &[String], name: &str| {
+            names.is_empty() || names.iter().any(|wanted| wanted == name)
+        };
+        is_one(&self.routes, route) && is_one(&self.connections, connection)
+    }
+}
+
+/// Which pairs have a series: one list for all threads, so that each has all records of a pair or none.
+#[derive(Debug, Default)]
+struct Pairs(Mutex<Vec<Pair>>);
+
+/// The raw texts of a route and a connection.
+type Pair = (Box<[u8]>, Box<[u8]>);
+
+impl Pairs {
+    /// Whether this pair is on the list; it comes onto it if there is room. If there is none, all that are on it, for good.
+    fn has(&self, route: &[u8], connection: &[u8]) -> Result<(), Vec<Pair>> {
+        let mut pairs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_on = pairs.iter().any(|(r, c)| (&**r, &**c) == (route, connection));
+        if is_on {
+            return Ok(());
+        }
+        if pairs.len() >= SERIES_MAX {
+            return Err(pairs.clone());
+        }
+        pairs.push((route.into(), connection.into()));
+        Ok(())
     }
 }
 
@@ -50,6 +80,9 @@ impl Choice {
 #[derive(Debug)]
 pub(super) struct Tally<'a> {
     choice: &'a Choice,
+    pairs: Arc<Pairs>,
+    /// The list, once it is full.
+    full: Option<Vec<Pair>>,
     /// By [`Hop`], to three digits.
     pub(super) hops: Hops,
     /// In the order in which they came; at most [`SERIES_MAX`].
@@ -135,8 +168,19 @@ pub(super) struct Lines {
 
 impl<'a> Tally<'a> {
     pub(super) fn new(choice: &'a Choice) -> Self {
+        Self::of(choice, Arc::default())
+    }
+
+    /// Another one, for a thread of its own, that is merged with this one later.
+    pub(super) fn beside(&self) -> Self {
+        Self::of(self.choice, Arc::clone(&self.pairs))
+    }
+
+    fn of(choice: &'a Choice, pairs: Arc<Pairs>) -> Self {
         Self {
             choice,
+            pairs,
+            full: None,
             hops: Default::default(),
             series: Vec::new(),
             others: Hops::default(),
@@ -218,7 +262,17 @@ impl<'a> Tally<'a> {
         {
             return Some(*place);
         }
-        if self.series.len() >= SERIES_MAX {
+        let is_on = match &self.full {
+            Some(full) => full.iter().any(|(r, c)| (&**r, &**c) == (route, connection)),
+            None => match self.pairs.has(route, connection) {
+                Ok(()) => true,
+                Err(full) => {
+                    self.full = Some(full);
+                    false
+                }
+            },
+        };
+        if !is_on {
             return None;
         }
         let place = self.series.len();
@@ -230,7 +284,7 @@ impl<'a> Tally<'a> {
         Some(place)
     }
 
-    /// Takes in what another thread has counted.
+    /// Takes in what another thread has counted with one that was made [`Tally::beside`] this one.
     pub(super) fn merge(&mut self, other: Self) {
         merge_hops(&mut self.hops, other.hops);
         merge_hops(&mut self.others, other.others);
@@ -239,8 +293,7 @@ impl<'a> Tally<'a> {
                 |it: &Series| it.route == series.route && it.connection == series.connection;
             match self.series.iter().position(is_same) {
                 Some(place) => merge_hops(&mut self.series[place].hops, series.hops),
-                None if self.series.len() < SERIES_MAX => self.series.push(series),
-                None => merge_hops(&mut self.others, series.hops),
+                None => self.series.push(series),
             }
         }
         self.makeups.merge(&other.makeups);
@@ -335,6 +388,7 @@ fn cut(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record::Text;
     use super::*;
 
     fn timing<'a>(route: &'a str, total_us: u64, received_us: i64) -> Timing<'a> {
@@ -355,7 +409,8 @@ mod tests {
     #[test]
     fn the_slowest_are_kept_whichever_thread_saw_them() {
         let choice = Choice { slowest: 3, ..Choice::default() };
-        let [mut one, mut other] = [Tally::new(&choice), Tally::new(&choice)];
+        let mut one = Tally::new(&choice);
+        let mut other = one.beside();
         for us in [5, 9, 1] {
             add(&mut one, timing("a", us, 0));
         }
@@ -374,7 +429,8 @@ mod tests {
     #[test]
     fn however_many_routes_a_log_names_their_number_and_their_names_are_bounded() {
         let choice = Choice { slowest: 5, ..Choice::default() };
-        let [mut one, mut other] = [Tally::new(&choice), Tally::new(&choice)];
+        let mut one = Tally::new(&choice);
+        let mut other = one.beside();
         let long = "x".repeat(100_000);
         for nth in 0..1000 {
             add(&mut one, timing(&format!("one-{nth}"), nth, 0));
@@ -388,6 +444,25 @@ mod tests {
         assert_eq!((of_series, count(&one.others)), (50, 1951));
         assert_eq!(one.slowest[0].route.len(), NAME_MAX + 3);
         assert!(one.places.len() <= SERIES_MAX);
+    }
+
+    #[test]
+    fn a_pair_has_all_of_its_records_or_no_row_whichever_threads_saw_them() {
+        let choice = Choice::default();
+        let mut one = Tally::new(&choice);
+        let mut other = one.beside();
+        // Each thread comes upon the routes in an order of its own.
+        for nth in 0..60 {
+            for _ in 0..100 {
+                add(&mut one, timing(&format!("r{nth}"), 1, 0));
+                add(&mut other, timing(&format!("r{}", 59 - nth), 1, 0));
+            }
+        }
+        one.merge(other);
+        let count = |hops: &Hops| hops[Hop::Total as usize].as_ref().map_or(0, Spread::count);
+        let counts: Vec<_> = one.series.iter().map(|series| count(&series.hops)).collect();
+        assert_eq!(counts, [200; SERIES_MAX]);
+        assert_eq!(count(&one.others), 10 * 200);
     }
 
     #[test]
@@ -409,7 +484,8 @@ mod tests {
     #[test]
     fn the_first_damaged_line_is_told_whichever_thread_saw_it() {
         let choice = Choice::default();
-        let [mut one, mut other] = [Tally::new(&choice), Tally::new(&choice)];
+        let mut one = Tally::new(&choice);
+        let mut other = one.beside();
         let damage = |text: &'static str| {
             Err(Damage { column: 1, expected: text.into(), found: String::new() })
         };

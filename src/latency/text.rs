@@ -160,10 +160,14 @@ pub(super) fn slowest(out: &mut impl Write, rows: &[SlowRow]) -> io::Result<()> 
     writeln!(out, "  {:<25} MQTT topic{NAME:#}", "received")?;
     for row in rows {
         let maybe = |us: Option<u64>| us.map_or_else(|| "-".to_owned(), time);
+        let acked = match (row.ack_us, row.ack_reason.as_deref()) {
+            (None, Some("qos0")) => "QoS 0".to_owned(),
+            (None, Some("connection_lost")) => "lost".to_owned(),
+            (None, Some("not_yet")) => "not yet".to_owned(),
+            (us, _) => maybe(us),
+        };
         write!(out, "  {TITLE}{:>10}{TITLE:#}", time(row.total_us))?;
-        for shown in
-            [maybe(row.routed_us), time(row.queue_us), time(row.kafka_us), maybe(row.ack_us)]
-        {
+        for shown in [maybe(row.routed_us), time(row.queue_us), time(row.kafka_us), acked] {
             write!(out, "{shown:>10}")?;
         }
         let received = Visible(&row.received_at).to_string();

@@ -332,12 +332,13 @@ impl Connection {
                     .record_acknowledged(acknowledged, now);
             }
         }
-        sent |= self.flush(cx)?;
+        let flushed = self.flush(cx);
+        // Behind the PUBACKs, which need not wait for it. Also if they cannot be written: with the moment that was counted.
+        core.timings.write_due(&mut core.intake.window, now);
+        sent |= flushed?;
         if sent {
             self.protocol.sent(now);
         }
-        // Behind the PUBACKs, which need not wait for it.
-        core.timings.write_due(&mut core.intake.window, now);
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! Writes the timing records of one connection, once their PUBACKs are written or will not be
 //! (docs/decisions/0031-timing-records-behind-the-puback.md).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +13,8 @@ use crate::stage::SourceId;
 
 /// For so long a timing record waits for its PUBACK while an older message has no verdict.
 pub(super) const ACK_AWAITED: Duration = Duration::from_secs(10);
-/// So many names of routes are remembered. When there are more, all are let go and looked up again, so that those of routes
-/// that are gone do not pile up.
-const NAMES_MAX: usize = 1_000;
+/// So many names of routes are remembered, each in the place of its number; the last that needs a place has it.
+const NAMES: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,34 +26,31 @@ pub struct Timings {
 }
 
 /// What the routes are called whose records came last: a number never means another name.
-#[derive(Debug, Default)]
-struct Names {
-    last: Option<(RouteId, Arc<str>)>,
-    known: BTreeMap<RouteId, Arc<str>>,
+#[derive(Debug)]
+struct Names(Box<[Option<Name>]>);
+
+#[derive(Debug, Clone)]
+struct Name {
+    route: RouteId,
+    name: Arc<str>,
 }
 
 impl Names {
     #[inline]
     fn of(&mut self, route: RouteId, metrics: &Metrics) -> &Arc<str> {
-        let last = self.last.take().filter(|(id, _)| *id == route);
-        let (_, name) = self.last.insert(match last {
-            Some(last) => last,
-            None => {
-                if self.known.len() >= NAMES_MAX && !self.known.contains_key(&route) {
-                    self.known.clear();
-                }
-                let look_up = || metrics.route_names().name(route);
-                (route, Arc::clone(self.known.entry(route).or_insert_with(look_up)))
-            }
-        });
-        name
+        let known = &mut self.0[route.0 % NAMES];
+        if known.as_ref().is_some_and(|known| known.route != route) {
+            *known = None;
+        }
+        let look_up = || Name { route, name: metrics.route_names().name(route) };
+        &known.get_or_insert_with(look_up).name
     }
 }
 
 impl Timings {
     /// For the connection `source`.
     pub fn new(source: SourceId, sink: TimingSink, metrics: Arc<Metrics>) -> Self {
-        Self { source, sink, metrics, names: Names::default() }
+        Self { source, sink, metrics, names: Names(vec![None; NAMES].into()) }
     }
 
     /// Writes what is due in the window; the PUBACKs that it has released are written at `acked_at`.

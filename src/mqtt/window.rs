@@ -22,7 +22,7 @@ use crate::message::{Destination, Message, Qos, RecordId, RouteId, Seq};
 use crate::mqtt::held_timings::{HeldKey, HeldTimings, Timed, waits_since};
 use crate::mqtt::open_destinations::{DeliveredAt, OpenDestinations, Outcome, Settled};
 use crate::mqtt::redelivery::{Barrier, Fingerprint, Fingerprints};
-use crate::observe::{Acknowledged, Conservation, NoAck, RoutedRun, WindowUse};
+use crate::observe::{Acknowledged, Conservation, NoAck, RoutedRun, Runs, WindowUse};
 use crate::stage::{ForwardMsg, Placed, Verdict};
 
 /// Acknowledged messages are kept whole up to these bounds, until the broker has shown that it read the
@@ -102,11 +102,11 @@ pub struct Window {
     /// Payloads of all messages that were admitted.
     received_bytes: u64,
     /// Released, and not yet taken by [`Window::take_acknowledged`].
-    acknowledged: Vec<Acknowledged>,
+    acknowledged: Runs<Acknowledged>,
     /// So many of the last entries came since [`Window::routed`] was called.
     unrouted: usize,
     /// Not yet taken by [`Window::take_routed`].
-    routed: Vec<RoutedRun>,
+    routed: Runs<RoutedRun>,
     timings: HeldTimings,
 }
 
@@ -219,9 +219,9 @@ impl Window {
             first_turn: 1,
             counts: Conservation::default(),
             received_bytes: 0,
-            acknowledged: Vec::new(),
+            acknowledged: Runs::default(),
             unrouted: 0,
-            routed: Vec::new(),
+            routed: Runs::default(),
             timings: HeldTimings::default(),
         }
     }
@@ -320,7 +320,7 @@ impl Window {
 
     /// What [`Window::routed`] was told of since the last call.
     pub fn take_routed(&mut self) -> std::vec::Drain<'_, RoutedRun> {
-        self.routed.drain(..)
+        self.routed.drain()
     }
 
     /// A record was delivered, and its verdict follows: what its timing record is made of is kept until its
@@ -620,7 +620,7 @@ impl Window {
 
     /// Of what was released since the last call, what had been delivered.
     pub fn take_acknowledged(&mut self) -> std::vec::Drain<'_, Acknowledged> {
-        self.acknowledged.drain(..)
+        self.acknowledged.drain()
     }
 
     /// What the present stage was not given yet and has no verdict: messages in the order of receipt,

@@ -1,7 +1,7 @@
 //! Where log lines wait for the sink: one bounded buffer, one writer thread.
 //!
-//! Lines of all threads are appended under one short lock; the writer swaps the buffer for an empty
-//! one and writes it out. Timing records never wait: those that find no room are dropped and
+//! Lines of all threads are appended under one short lock, many at once without being copied; the writer takes all out
+//! and writes them. Timing records never wait: those that find no room are dropped and
 //! counted. Ordinary records have a reserve that timing records cannot take, and wait for room for a
 //! bounded time only, so that a sink that nobody reads cannot freeze an actor. A caller that
 //! cannot wait for the writer (`flush`, or any caller once the writer has ended) writes the buffer itself.
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::blocks::Blocks;
 use super::format::Style;
 
 /// Lines that wait or are being written, in bytes.
@@ -60,14 +61,14 @@ pub(crate) struct Buffer {
     lines: Condvar,
     /// Ordinary records wait here for room.
     room: Condvar,
-    sink: Mutex<Sink>,
+    sink: Mutex<Box<dyn Write + Send>>,
     timing_lost: AtomicU64,
     ordinary_lost: AtomicU64,
     report: Report,
 }
 
 struct State {
-    waiting: Vec<u8>,
+    waiting: Blocks,
     /// Bytes that left `waiting` and are not yet in the sink.
     writing: usize,
     /// Something other than timing records waits.
@@ -93,11 +94,6 @@ enum Writer {
     Gone,
 }
 
-struct Sink {
-    out: Box<dyn Write + Send>,
-    spare: Vec<u8>,
-}
-
 /// A panic elsewhere leaves whole lines and plain numbers.
 impl RefUnwindSafe for Buffer {}
 
@@ -110,7 +106,7 @@ impl Buffer {
     ) -> (Arc<Self>, Option<JoinHandle<()>>) {
         let buffer = Arc::new(Self {
             state: Mutex::new(State {
-                waiting: Vec::new(),
+                waiting: Blocks::default(),
                 writing: 0,
                 urgent: false,
                 writer: Writer::Awake,
@@ -121,7 +117,7 @@ impl Buffer {
             }),
             lines: Condvar::new(),
             room: Condvar::new(),
-            sink: Mutex::new(Sink { out, spare: Vec::new() }),
+            sink: Mutex::new(out),
             timing_lost: AtomicU64::new(0),
             ordinary_lost: AtomicU64::new(0),
             report,
@@ -153,21 +149,22 @@ impl Buffer {
             }
             self.room.wait_for(&mut state, deadline - now);
         }
-        state.waiting.extend_from_slice(line);
+        state.waiting.push(line);
         state.urgent = true;
         let writer = state.writer;
         self.wake(state, writer != Writer::Awake);
     }
 
-    /// Appends `count` lines of timing records, or drops and counts them. Never waits for room.
-    pub(crate) fn push_timing(&self, lines: &[u8], count: u64) {
+    /// Appends `count` lines of timing records, or drops and counts them; leaves `lines` empty. Never waits for room.
+    pub(crate) fn push_timing(&self, lines: &mut Vec<u8>, count: u64) {
         let mut state = self.state.lock();
         if state.used() + lines.len() > CAPACITY - RESERVE {
             state.lost.timing += count;
             self.timing_lost.fetch_add(count, Relaxed);
+            lines.clear();
             return;
         }
-        state.waiting.extend_from_slice(lines);
+        state.waiting.take_over(lines);
         let wake = match state.writer {
             Writer::Awake => false,
             Writer::Idle | Writer::Gone => true,
@@ -199,8 +196,8 @@ impl Buffer {
     pub(crate) fn flush(&self) -> bool {
         // A sink that panicked is used again: there is no other.
         let Some(mut sink) = self.sink.try_lock_for(PATIENCE) else { return false };
-        self.write_out(&mut sink, true);
-        let _ = sink.out.flush();
+        self.write_out(&mut **sink, true);
+        let _ = sink.flush();
         true
     }
 
@@ -222,7 +219,7 @@ impl Buffer {
 
     fn write_until_closed(&self) {
         while self.wait_for_lines() {
-            self.write_out(&mut self.sink.lock(), false);
+            self.write_out(&mut **self.sink.lock(), false);
         }
         self.flush();
     }
@@ -254,11 +251,10 @@ impl Buffer {
 
     /// Writes out what waits. The caller holds the sink, so lines keep their order whichever thread
     /// writes.
-    fn write_out(&self, sink: &mut Sink, report_now: bool) {
-        let mut lines = std::mem::take(&mut sink.spare);
+    fn write_out(&self, sink: &mut dyn Write, report_now: bool) {
         let mut state = self.state.lock();
-        std::mem::swap(&mut lines, &mut state.waiting);
-        state.writing = lines.len();
+        state.writing = state.waiting.len();
+        let mut lines = state.waiting.take();
         state.urgent = false;
         let now = Instant::now();
         let due = report_now || state.reported_at.is_none_or(|at| now >= at + REPORT_EVERY);
@@ -266,28 +262,22 @@ impl Buffer {
             state.reported_at = Some(now);
             let lost = std::mem::take(&mut state.lost);
             drop(state);
-            (self.report)(lost, &mut lines);
+            let mut line = Vec::new();
+            (self.report)(lost, &mut line);
+            lines.push(line);
         } else {
             drop(state);
         }
 
-        let written = write_all(&mut *sink.out, &lines);
+        let lost = write_all(sink, &lines);
 
         let mut state = self.state.lock();
         state.writing = 0;
         state.stalled = false;
-        if let Err(rest) = written {
-            // A line that was cut counts as lost.
-            let lines_lost = lines[lines.len() - rest..].iter().filter(|&&byte| byte == b'\n');
-            state.lost.ordinary += lines_lost.count() as u64;
-        }
+        state.lost.ordinary += lost;
+        state.waiting.give_back(lines);
         drop(state);
         self.room.notify_all();
-
-        lines.clear();
-        // Gives memory back after a burst.
-        lines.shrink_to(2 * WRITE_AT);
-        sink.spare = lines;
     }
 }
 
@@ -307,18 +297,26 @@ impl Drop for WriterGone {
     }
 }
 
-/// Writes everything, also to a sink that is non-blocking; the error is the number of bytes that could
-/// not be written.
-fn write_all(out: &mut dyn Write, mut bytes: &[u8]) -> Result<(), usize> {
+/// Writes everything, also to a sink that is non-blocking. Returns how many lines could not be written: the first of them
+/// may be cut, and all that are behind it are left out.
+fn write_all(out: &mut dyn Write, blocks: &[Vec<u8>]) -> u64 {
+    let mut blocks = blocks.iter().map(Vec::as_slice);
+    let rest = blocks.find_map(|block| write_block(out, block).err()).unwrap_or_default();
+    let lines = |bytes: &[u8]| bytes.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    lines(rest) + blocks.map(lines).sum::<u64>()
+}
+
+/// The error is the rest that could not be written.
+fn write_block<'a>(out: &mut dyn Write, mut bytes: &'a [u8]) -> Result<(), &'a [u8]> {
     while !bytes.is_empty() {
         match out.write(bytes) {
-            Ok(0) => return Err(bytes.len()),
+            Ok(0) => return Err(bytes),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 thread::sleep(Duration::from_millis(1));
             }
-            Err(_) => return Err(bytes.len()),
+            Err(_) => return Err(bytes),
         }
     }
     Ok(())

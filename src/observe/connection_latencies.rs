@@ -8,19 +8,64 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::hops::{Copied, Hop, Recents, SERIES_MAX, Series, Side};
-use super::latency::{Acknowledged, ByRoute, Delivered, RoutedRun, StageHistogram, Stages};
-use crate::message::{RouteId, RouteName};
+use super::latency::{
+    Acknowledged, ByRoute, Delivered, Latency, RoutedRun, StageHistogram, Stages,
+};
+use super::volume::Volumes;
+use crate::message::{RouteId, RouteName, Stamp};
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ConnectionLatencies {
     series: Arc<Series>,
-    /// By route, what KafkaProducerActor knows.
-    delivered: Mutex<BTreeMap<RouteId, OfKafka>>,
+    /// What KafkaProducerActor knows.
+    delivered: Mutex<Known<OfKafka>>,
     /// Of routes that were let go; changed under the lock of `delivered`.
     delivered_of_gone: AtomicU64,
-    /// By route, what the connection's MqttActor knows.
-    acknowledged: Mutex<BTreeMap<RouteId, OfMqtt>>,
+    /// Their bytes, likewise.
+    bytes_of_gone: AtomicU64,
+    /// What the connection's MqttActor knows.
+    acknowledged: Mutex<Known<OfMqtt>>,
+}
+
+/// What one actor knows.
+#[derive(Debug)]
+struct Known<T> {
+    routes: BTreeMap<RouteId, T>,
+    /// Of all routes together.
+    all: Recents,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self { routes: BTreeMap::new(), all: Recents::default() }
+    }
+}
+
+/// Latencies of one hop that are equal and come one after the other.
+#[derive(Debug)]
+struct Equal {
+    hop: Hop,
+    period: u64,
+    us: u64,
+    count: u64,
+}
+
+impl Equal {
+    fn add(&mut self, us: u64, count: u64, all: &mut Recents) {
+        if self.us != us {
+            self.end(all);
+            self.us = us;
+        }
+        self.count += count;
+    }
+
+    fn end(&mut self, all: &mut Recents) {
+        let count = std::mem::take(&mut self.count);
+        if count > 0 {
+            all.record(self.hop, self.period, self.us, count);
+        }
+    }
 }
 
 /// Latencies of a route that KafkaProducerActor knows.
@@ -30,6 +75,7 @@ struct OfKafka {
     delivered: StageHistogram,
     device: Option<Box<StageHistogram>>,
     recents: Option<Box<Recents>>,
+    bytes: u64,
     /// How many were delivered when the busiest routes were chosen last.
     counted: u64,
 }
@@ -53,8 +99,8 @@ fn by_route<T>(
 
 impl ConnectionLatencies {
     pub(super) fn new(series: Arc<Series>) -> Self {
-        let (delivered, delivered_of_gone, acknowledged) = Default::default();
-        Self { series, delivered, delivered_of_gone, acknowledged }
+        let (delivered, delivered_of_gone, bytes_of_gone, acknowledged) = Default::default();
+        Self { series, delivered, delivered_of_gone, bytes_of_gone, acknowledged }
     }
 
     /// Adds the latencies of messages whose acknowledgement is written at `at`.
@@ -64,55 +110,79 @@ impl ConnectionLatencies {
         at: Instant,
     ) {
         let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
+        let Known { routes, all } = &mut *self.acknowledged.lock();
+        let mut equal = Equal { hop: Hop::Acknowledged, period, us: 0, count: 0 };
+        let mut last = (at, Latency::of_us(0));
         for run in runs {
-            let waited = at.saturating_duration_since(run.delivered_at);
-            let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-            let of = acknowledged.entry(run.route).or_default();
-            of.acknowledged.record(us, run.count);
+            if run.delivered_at != last.0 {
+                let waited = at.saturating_duration_since(run.delivered_at);
+                let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+                last = (run.delivered_at, Latency::of_us(us));
+            }
+            let (_, latency) = last;
+            equal.add(latency.us, run.count, all);
+            let of = routes.entry(run.route).or_default();
+            of.acknowledged.record(latency, run.count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Acknowledged, period, us, run.count);
+                recents.record(Hop::Acknowledged, period, latency.us, run.count);
             }
         }
+        equal.end(all);
     }
 
     /// Adds the latencies of messages that were routed until `at`.
     pub(super) fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
         let period = self.series.period(at);
-        let mut acknowledged = self.acknowledged.lock();
+        let Known { routes, all } = &mut *self.acknowledged.lock();
+        let mut equal = Equal { hop: Hop::Routed, period, us: 0, count: 0 };
+        let mut latency = Latency::of_us(0);
         for run in runs {
-            let of = acknowledged.entry(run.route).or_default();
-            of.routed.record(run.us.into(), run.count);
+            if latency.us != u64::from(run.us) {
+                latency = Latency::of_us(run.us.into());
+            }
+            equal.add(latency.us, run.count, all);
+            let of = routes.entry(run.route).or_default();
+            of.routed.record(latency, run.count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Routed, period, run.us.into(), run.count);
+                recents.record(Hop::Routed, period, latency.us, run.count);
+            }
+        }
+        equal.end(all);
+    }
+
+    /// Adds the latencies of messages that were received, produced and delivered at the moments `stamps`.
+    pub(super) fn record_delivered(&self, stamps: [Stamp; 3], runs: &[Delivered]) {
+        let [received_at, produced_at, delivered_at] = stamps;
+        let queue = Latency::of_us(produced_at.us_since(&received_at));
+        let kafka = Latency::of_us(delivered_at.us_since(&produced_at));
+        let period = self.series.period(delivered_at.instant);
+        let Known { routes, all } = &mut *self.delivered.lock();
+        let count = runs.iter().map(|run| run.count).sum();
+        all.record(Hop::Produced, period, queue.us, count);
+        all.record(Hop::Delivered, period, kafka.us, count);
+        for Delivered { route, count, bytes, .. } in runs {
+            let of = routes.entry(*route).or_default();
+            of.produced.record(queue, *count);
+            of.delivered.record(kafka, *count);
+            of.bytes += *bytes;
+            self.series.give(Side::Kafka, &mut of.recents);
+            if let Some(recents) = &mut of.recents {
+                recents.record(Hop::Produced, period, queue.us, *count);
+                recents.record(Hop::Delivered, period, kafka.us, *count);
             }
         }
     }
 
-    pub(super) fn record_delivered(&self, run: &Delivered) {
-        let Delivered { route, received_at, produced_at, delivered_at, count, .. } = run;
-        let (queue_us, kafka_us) =
-            (produced_at.us_since(received_at), delivered_at.us_since(produced_at));
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(*route).or_default();
-        of.produced.record(queue_us, *count);
-        of.delivered.record(kafka_us, *count);
-        self.series.give(Side::Kafka, &mut of.recents);
-        if let Some(recents) = &mut of.recents {
-            let period = self.series.period(delivered_at.instant);
-            recents.record(Hop::Produced, period, queue_us, *count);
-            recents.record(Hop::Delivered, period, kafka_us, *count);
-        }
-    }
-
     pub(super) fn record_from_device(&self, route: RouteId, us: u64, at: Instant) {
-        let mut delivered = self.delivered.lock();
-        let of = delivered.entry(route).or_default();
-        of.device.get_or_insert_default().record(us, 1);
+        let period = self.series.period(at);
+        let Known { routes, all } = &mut *self.delivered.lock();
+        all.record(Hop::Device, period, us, 1);
+        let of = routes.entry(route).or_default();
+        of.device.get_or_insert_default().record(Latency::of_us(us), 1);
         if let Some(recents) = &mut of.recents {
-            recents.record(Hop::Device, self.series.period(at), us, 1);
+            recents.record(Hop::Device, period, us, 1);
         }
     }
 
@@ -123,7 +193,7 @@ impl ConnectionLatencies {
             let count = of.delivered.count();
             (count - std::mem::replace(&mut of.counted, count), *route)
         };
-        delivered.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
+        delivered.routes.iter_mut().map(new).filter(|(new, _)| *new > 0).collect()
     }
 
     /// Takes the histograms from the routes that are not `chosen`; or gives some to those that are.
@@ -133,10 +203,10 @@ impl ConnectionLatencies {
             false if !gives => self.series.take(side, recents),
             _ => {}
         };
-        for (route, of) in &mut *self.delivered.lock() {
+        for (route, of) in &mut self.delivered.lock().routes {
             change(Side::Kafka, route, &mut of.recents);
         }
-        for (route, of) in &mut *self.acknowledged.lock() {
+        for (route, of) in &mut self.acknowledged.lock().routes {
             change(Side::Mqtt, route, &mut of.recents);
         }
     }
@@ -145,18 +215,18 @@ impl ConnectionLatencies {
     pub(super) fn hops(&self, period: u64) -> BTreeMap<RouteId, Copied> {
         let mut all = BTreeMap::<_, Copied>::new();
         // One after the other, so that no actor waits long.
-        let routes: Vec<_> = self.delivered.lock().keys().copied().collect();
+        let routes: Vec<_> = self.delivered.lock().routes.keys().copied().collect();
         for route in routes {
             if let Some(recents) =
-                self.delivered.lock().get(&route).and_then(|of| of.recents.as_ref())
+                self.delivered.lock().routes.get(&route).and_then(|of| of.recents.as_ref())
             {
                 recents.add_to(period, all.entry(route).or_default());
             }
         }
-        let routes: Vec<_> = self.acknowledged.lock().keys().copied().collect();
+        let routes: Vec<_> = self.acknowledged.lock().routes.keys().copied().collect();
         for route in routes {
             if let Some(recents) =
-                self.acknowledged.lock().get(&route).and_then(|of| of.recents.as_ref())
+                self.acknowledged.lock().routes.get(&route).and_then(|of| of.recents.as_ref())
             {
                 recents.add_to(period, all.entry(route).or_default());
             }
@@ -165,22 +235,30 @@ impl ConnectionLatencies {
         all
     }
 
+    /// Adds the hops of the last minutes of all routes together.
+    pub(super) fn add_all_to(&self, period: u64, sums: &mut Copied) {
+        self.delivered.lock().all.add_to(period, sums);
+        self.acknowledged.lock().all.add_to(period, sums);
+    }
+
     /// Keeps what was counted of these routes alone.
     pub(super) fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
         let is_known = |route: &RouteId| known.contains_key(route);
-        let mut gone = 0;
+        let (mut gone, mut bytes_gone) = (0, 0);
         let mut delivered = self.delivered.lock();
-        delivered.retain(|route, of| {
+        delivered.routes.retain(|route, of| {
             let stays = is_known(route);
             if !stays {
                 gone += of.delivered.count();
+                bytes_gone += of.bytes;
                 self.series.take(Side::Kafka, &mut of.recents);
             }
             stays
         });
         self.delivered_of_gone.fetch_add(gone, Ordering::Relaxed);
+        self.bytes_of_gone.fetch_add(bytes_gone, Ordering::Relaxed);
         drop(delivered);
-        self.acknowledged.lock().retain(|route, of| {
+        self.acknowledged.lock().routes.retain(|route, of| {
             let stays = is_known(route);
             if !stays {
                 self.series.take(Side::Mqtt, &mut of.recents);
@@ -189,17 +267,24 @@ impl ConnectionLatencies {
         });
     }
 
+    /// How many bytes were delivered, by route.
+    pub(super) fn volumes(&self) -> Volumes {
+        let delivered = self.delivered.lock();
+        let by_route = delivered.routes.iter().map(|(route, of)| (*route, of.bytes)).collect();
+        Volumes { by_route, of_gone: self.bytes_of_gone.load(Ordering::Relaxed) }
+    }
+
     /// The latencies of all routes, stage by stage.
     pub(super) fn stages(&self) -> Stages {
         let counted = self.delivered.lock();
         let delivered_of_gone = self.delivered_of_gone.load(Ordering::Relaxed);
-        let produced = by_route(&counted, |of| Some(&of.produced));
-        let delivered = by_route(&counted, |of| Some(&of.delivered));
-        let device = by_route(&counted, |of| of.device.as_deref());
+        let produced = by_route(&counted.routes, |of| Some(&of.produced));
+        let delivered = by_route(&counted.routes, |of| Some(&of.delivered));
+        let device = by_route(&counted.routes, |of| of.device.as_deref());
         drop(counted);
         let counted = self.acknowledged.lock();
-        let routed = by_route(&counted, |of| Some(&of.routed));
-        let acknowledged = by_route(&counted, |of| Some(&of.acknowledged));
+        let routed = by_route(&counted.routes, |of| Some(&of.routed));
+        let acknowledged = by_route(&counted.routes, |of| Some(&of.acknowledged));
         drop(counted);
         Stages { device, routed, produced, delivered, acknowledged, delivered_of_gone }
     }

@@ -105,7 +105,7 @@ const KAFKA_TOPIC_MISSING: &str = "kafka_topic_missing";
 const KAFKA_TOPIC_DENIED: &str = "kafka_topic_denied";
 const KAFKA_LEADER_UNREACHABLE: &str = "kafka_leader_unreachable";
 const KAFKA_TOPIC_UNAVAILABLE: &str = "kafka_topic_unavailable";
-const KAFKA_TOPIC_HELD: &str = "kafka_topic_held";
+pub(super) const KAFKA_TOPIC_HELD: &str = "kafka_topic_held";
 const DEAD_LETTER_BLOCKED: &str = "dead_letter_blocked";
 
 /// The state of the MQTT connection.
@@ -203,6 +203,26 @@ pub enum TopicTrouble {
     LeaderAway(String),
     /// Anything else; a readable sentence.
     Unavailable(String),
+}
+
+impl TopicTrouble {
+    /// Its reason for not being ready.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Missing => KAFKA_TOPIC_MISSING,
+            Self::Denied => KAFKA_TOPIC_DENIED,
+            Self::LeaderAway(_) => KAFKA_LEADER_UNREACHABLE,
+            Self::Unavailable(_) => KAFKA_TOPIC_UNAVAILABLE,
+        }
+    }
+
+    /// What more there is to say.
+    pub(super) fn detail(&self) -> Option<&str> {
+        match self {
+            Self::Missing | Self::Denied => None,
+            Self::LeaderAway(detail) | Self::Unavailable(detail) => Some(detail),
+        }
+    }
 }
 
 /// Messages that wait until a person removes a cause.
@@ -504,15 +524,9 @@ fn kafka_reasons(seen: &Snapshot, reasons: &mut Vec<Reason>) {
         KafkaHealth::Unreachable { detail, .. } => add(KAFKA_UNREACHABLE, detail),
         KafkaHealth::Reachable(topics) => {
             for (name, trouble) in topics {
-                match trouble {
-                    TopicTrouble::Missing => add(KAFKA_TOPIC_MISSING, name),
-                    TopicTrouble::Denied => add(KAFKA_TOPIC_DENIED, name),
-                    TopicTrouble::LeaderAway(detail) => {
-                        add(KAFKA_LEADER_UNREACHABLE, &format!("{name}: {detail}"));
-                    }
-                    TopicTrouble::Unavailable(detail) => {
-                        add(KAFKA_TOPIC_UNAVAILABLE, &format!("{name}: {detail}"));
-                    }
+                match trouble.detail() {
+                    None => add(trouble.reason(), name),
+                    Some(detail) => add(trouble.reason(), &format!("{name}: {detail}")),
                 }
             }
             if let Some(waited) = seen.unconfirmed {

@@ -1,8 +1,8 @@
 //! Where time goes, hop by hop: percentiles of the last minutes, for each route of each connection.
 //!
 //! The histograms are HDR, to two significant digits, and grow with the latencies that come. They are kept for
-//! the busiest [`SERIES_MAX`] pairs of connection and route of the last minute, so that their memory is
-//! bounded; `stage_seconds` in `/metrics`, with its few buckets, has all.
+//! the busiest [`SERIES_MAX`] pairs of connection and route of the last minute, and for all routes of a connection together, so
+//! that their memory is bounded; `stage_seconds` in `/metrics`, with its few buckets, has all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,7 +13,8 @@ use hdrhistogram::Histogram;
 use crate::message::RouteId;
 
 /// So many pairs of connection and route have histograms. Each of the five hops of a pair has two of at most
-/// 13.3 kB, and of 6 kB if no latency was over 100 ms: 133 kB a pair and 13.3 MB in all at most.
+/// 13.3 kB, and of 6 kB if no latency was over 100 ms: 133 kB a pair and 13.3 MB in all at most. All routes of a connection together take
+/// as much as a pair.
 pub const SERIES_MAX: usize = 100;
 /// The latencies of the present period and of the one before are shown.
 pub const HOPS_PERIOD: Duration = Duration::from_secs(60);
@@ -84,7 +85,21 @@ impl Percentiles {
     }
 }
 
-/// The latencies of one route on one connection in the last one to two minutes.
+/// What the hops took in the last one to two minutes.
+#[derive(Debug, Clone, Default)]
+pub struct HopLatencies(pub(super) Copied);
+
+impl HopLatencies {
+    /// What a hop took; nothing if no record passed it.
+    pub fn percentiles(&self, hop: Hop) -> Option<Percentiles> {
+        self.0[hop as usize].as_ref().map(Percentiles::of)
+    }
+}
+
+/// By [`Hop`].
+pub(super) type Copied = [Option<Histogram<u64>>; Hop::ALL.len()];
+
+/// The latencies of one route on one connection.
 #[derive(Debug, Clone)]
 pub struct RouteLatencies {
     /// The connection's name.
@@ -93,31 +108,8 @@ pub struct RouteLatencies {
     pub route: RouteId,
     /// Its name.
     pub name: Arc<str>,
-    pub(super) hops: Copied,
-}
-
-/// By [`Hop`].
-pub(super) type Copied = [Option<Histogram<u64>>; Hop::ALL.len()];
-
-impl RouteLatencies {
-    /// What a hop took; nothing if no record passed it.
-    pub fn percentiles(&self, hop: Hop) -> Option<Percentiles> {
-        self.hops[hop as usize].as_ref().map(Percentiles::of)
-    }
-
-    /// Takes in the latencies of another connection or route.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, other) in self.hops.iter_mut().zip(&other.hops) {
-            match (&mut *mine, other) {
-                (Some(mine), Some(other)) => {
-                    // Both grow by themselves.
-                    let _ = mine.add(other);
-                }
-                (None, other) => *mine = other.clone(),
-                (Some(_), None) => {}
-            }
-        }
-    }
+    /// Hop by hop.
+    pub hops: HopLatencies,
 }
 
 /// The latencies of one hop in the present period and the one before.
@@ -287,8 +279,7 @@ mod tests {
             values.iter().for_each(|us| recents.record(Hop::Routed, 0, *us, 1));
             let mut hops = Copied::default();
             recents.add_to(0, &mut hops);
-            let latencies =
-                RouteLatencies { connection: "c".into(), route: RouteId(0), name: "r".into(), hops };
+            let latencies = HopLatencies(hops);
             prop_assert_eq!(latencies.percentiles(Hop::Device), None);
             let found = latencies.percentiles(Hop::Routed).expect("some");
             values.sort_unstable();
@@ -300,10 +291,6 @@ mod tests {
                 let exact = values[(count * per_mille).div_ceil(1000) - 1];
                 prop_assert!(found.abs_diff(exact) <= exact / 100 + 1, "{per_mille}: {found}, {exact}");
             }
-            let mut twice = latencies.clone();
-            twice.merge(&latencies);
-            prop_assert_eq!(twice.percentiles(Hop::Routed).map(|it| (it.count, it.p50_us)),
-                Some((2 * found.count, found.p50_us)));
         }
     }
 }

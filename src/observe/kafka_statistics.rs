@@ -102,6 +102,11 @@ impl KafkaStatistics {
         self.0.lock().retain(|(of, _), _| *of != path);
     }
 
+    /// All clients are gone.
+    pub fn forget_all(&self) {
+        self.0.lock().clear();
+    }
+
     /// All together.
     pub fn sum(&self) -> Statistics {
         let clients = self.0.lock();
@@ -165,7 +170,10 @@ mod tests {
         assert_eq!((one.broker_id, one.connected, one.throttle_ms), (1, true, 40));
         assert_eq!((one.round_trip_average_us, one.round_trip_p99_us), (Some(1250), Some(5000)));
         assert_eq!((two.broker_id, two.connected, two.round_trip_p99_us), (2, false, None));
+        all.set(("serial", 0), ClientStatistics::parse(SECOND).expect("JSON"));
         all.forget("pipelined");
+        assert_eq!(all.sum().queue_messages, Some(1));
+        all.forget_all();
         assert_eq!(all.sum().queue_messages, None);
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::runs::Runs;
 use crate::message::{RouteId, Stamp};
 use crate::stage::SourceId;
 
@@ -42,27 +43,32 @@ pub struct Delivered {
     pub delivered_at: Stamp,
     /// How many.
     pub count: u64,
+    /// The values of their records, in bytes.
+    pub bytes: u64,
 }
 
 impl Delivered {
-    /// Adds one message, received, produced and delivered at these moments, to `runs`. Returns whether it is the
-    /// first of its run.
+    /// Adds one message, received, produced and delivered at these moments, to `runs`; the value of its record has so
+    /// many bytes.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, source: SourceId, route: RouteId, stamps: [Stamp; 3]) -> bool {
-        match runs.last_mut() {
-            Some(run) if run.route == route && run.stamps() == stamps && run.source == source => {
-                run.count += 1;
-                false
-            }
-            _ => {
-                let [received_at, produced_at, delivered_at] = stamps;
-                runs.push(Self { source, route, received_at, produced_at, delivered_at, count: 1 });
-                true
-            }
-        }
+    pub fn add(
+        runs: &mut Runs<Self>,
+        (source, route): (SourceId, RouteId),
+        stamps: [Stamp; 3],
+        bytes: usize,
+    ) {
+        let is_same =
+            |run: &Self| run.route == route && run.stamps() == stamps && run.source == source;
+        let run = runs.join(route, is_same, || {
+            let [received_at, produced_at, delivered_at] = stamps;
+            Self { source, route, received_at, produced_at, delivered_at, count: 0, bytes: 0 }
+        });
+        run.count += 1;
+        run.bytes += bytes as u64;
     }
 
-    fn stamps(&self) -> [Stamp; 3] {
+    /// When they were received, produced and delivered.
+    pub(super) fn stamps(&self) -> [Stamp; 3] {
         [self.received_at, self.produced_at, self.delivered_at]
     }
 }
@@ -81,11 +87,9 @@ pub struct RoutedRun {
 impl RoutedRun {
     /// Adds one record to `runs`.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, route: RouteId, us: u32) {
-        match runs.last_mut() {
-            Some(run) if run.route == route && run.us == us => run.count += 1,
-            _ => runs.push(Self { route, us, count: 1 }),
-        }
+    pub fn add(runs: &mut Runs<Self>, route: RouteId, us: u32) {
+        let is_same = |run: &Self| run.route == route && run.us == us;
+        runs.join(route, is_same, || Self { route, us, count: 0 }).count += 1;
     }
 }
 
@@ -118,11 +122,9 @@ pub struct Acknowledged {
 impl Acknowledged {
     /// Adds one message to `runs`.
     #[inline]
-    pub fn add(runs: &mut Vec<Self>, route: RouteId, delivered_at: Instant) {
-        match runs.last_mut() {
-            Some(run) if run.route == route && run.delivered_at == delivered_at => run.count += 1,
-            _ => runs.push(Self { route, delivered_at, count: 1 }),
-        }
+    pub fn add(runs: &mut Runs<Self>, route: RouteId, delivered_at: Instant) {
+        let is_same = |run: &Self| run.route == route && run.delivered_at == delivered_at;
+        runs.join(route, is_same, || Self { route, delivered_at, count: 0 }).count += 1;
     }
 }
 
@@ -155,11 +157,25 @@ pub struct StageHistogram {
     pub sum_us: u64,
 }
 
+/// A latency, and its bucket: found once for all runs that have it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Latency {
+    /// In microseconds.
+    pub(super) us: u64,
+    bucket: usize,
+}
+
+impl Latency {
+    pub(super) fn of_us(us: u64) -> Self {
+        Self { us, bucket: BOUNDS_US.partition_point(|bound| *bound < us) }
+    }
+}
+
 impl StageHistogram {
-    /// Adds `count` latencies of `us` microseconds.
-    pub(super) fn record(&mut self, us: u64, count: u64) {
-        self.counts[BOUNDS_US.partition_point(|bound| *bound < us)] += count;
-        self.sum_us = self.sum_us.saturating_add(us.saturating_mul(count));
+    /// Adds `count` such latencies.
+    pub(super) fn record(&mut self, latency: Latency, count: u64) {
+        self.counts[latency.bucket] += count;
+        self.sum_us = self.sum_us.saturating_add(latency.us.saturating_mul(count));
     }
 
     /// How many were counted.
@@ -179,14 +195,33 @@ mod tests {
     fn what_came_and_went_together_is_one_run() {
         let [first, second] = [Stamp::now(), Stamp::now()];
         let later = Stamp { instant: second.instant + Duration::from_millis(1), ..second };
-        let mut runs = Vec::new();
-        let new = [(0, 0, first), (0, 0, first), (0, 1, first), (0, 1, later), (1, 1, later)];
-        let new = new.map(|(source, route, received_at)| {
-            let stamps = [received_at, later, later];
-            Delivered::add(&mut runs, SourceId(source), RouteId(route), stamps)
-        });
-        assert_eq!(new, [true, false, true, true, true]);
-        assert_eq!(runs.iter().map(|run| run.count).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        let mut runs = Runs::default();
+        // The last two have one place.
+        let far = 64 * 1000;
+        for (source, route, received_at, bytes) in [
+            (0, 0, first, 3),
+            (0, 1, first, 4),
+            (0, 0, first, 5),
+            (0, 1, later, 6),
+            (1, 1, later, 7),
+            (0, 0, first, 8),
+            (0, far, first, 9),
+            (0, 0, first, 1),
+        ] {
+            let of = (SourceId(source), RouteId(route));
+            Delivered::add(&mut runs, of, [received_at, later, later], bytes);
+        }
+        let told = |runs: &mut Runs<Delivered>| {
+            let told = runs.drain().map(|run| (run.source.0, run.route.0, run.count, run.bytes));
+            told.collect::<Vec<_>>()
+        };
+        let expected =
+            [(0, 0, 3, 16), (0, 1, 1, 4), (0, 1, 1, 6), (1, 1, 1, 7), (0, far, 1, 9), (0, 0, 1, 1)];
+        assert_eq!(told(&mut runs), expected);
+        // Nothing is left of it.
+        Delivered::add(&mut runs, (SourceId(0), RouteId(1)), [later; 3], 2);
+        Delivered::add(&mut runs, (SourceId(0), RouteId(0)), [first, later, later], 2);
+        assert_eq!(told(&mut runs), [(0, 1, 1, 2), (0, 0, 1, 2)]);
     }
 
     #[test]
@@ -198,7 +233,15 @@ mod tests {
             |ms| Stamp { instant: received_at.instant + Duration::from_millis(ms), ..received_at };
         let (produced_at, delivered_at, route) = (after(1), after(8), RouteId(1));
         metrics.record_delivered(&[
-            Delivered { source, route, received_at, produced_at, delivered_at, count: 3 },
+            Delivered {
+                source,
+                route,
+                received_at,
+                produced_at,
+                delivered_at,
+                count: 3,
+                bytes: 30,
+            },
             // A source that is no connection has nowhere to be counted.
             Delivered {
                 source: SourceId(2),
@@ -207,6 +250,7 @@ mod tests {
                 produced_at,
                 delivered_at,
                 count: 1,
+                bytes: 10,
             },
         ]);
         let run = Acknowledged { route, delivered_at: after(8).instant, count: 2 };
@@ -220,5 +264,6 @@ mod tests {
         assert!(produced.keys().eq([&route]));
         assert!(metrics.connection(SourceId(0)).stages().produced.is_empty());
         assert_eq!(metrics.latencies().len(), 4);
+        assert_eq!((west.volumes().by_route, west.volumes().of_gone), ([(route, 30)].into(), 0));
     }
 }

@@ -18,12 +18,12 @@ use super::happened::{History, Restart, Restarts, WindowUse};
 use super::health::{
     ActorHealth, BrokerInUse, ConnectionHealth, Health, Hold, MqttHealth, Snapshot,
 };
-use super::hops::{RouteLatencies, Series};
+use super::hops::{HopLatencies, RouteLatencies, Series};
 use super::latency::{Acknowledged, Delivered, FromDevice, RoutedRun, Stages};
 use super::rates::{Counters, Rates, Samples};
 use super::slowest::Slowest;
 use super::timing_record::since_device;
-use super::volume::{Volume, Volumes};
+use super::volume::Volumes;
 use crate::config::BrokerAddress;
 use crate::message::{RouteId, RouteName, RouteNames};
 use crate::route::note::Note;
@@ -93,7 +93,6 @@ pub struct ConnectionMetrics {
     actor: Arc<str>,
     conservation: Mutex<Conservation>,
     window: Mutex<WindowUse>,
-    volumes: Mutex<Volumes>,
     history: Mutex<History>,
     reconnects: Mutex<BTreeMap<&'static str, u64>>,
     latencies: ConnectionLatencies,
@@ -109,7 +108,6 @@ impl ConnectionMetrics {
             actor,
             conservation: Mutex::default(),
             window: Mutex::default(),
-            volumes: Mutex::default(),
             history: Mutex::default(),
             reconnects: Mutex::default(),
             latencies: ConnectionLatencies::new(series),
@@ -150,7 +148,7 @@ impl ConnectionMetrics {
 
     /// How many bytes of it Kafka has acknowledged, by route.
     pub fn volumes(&self) -> Volumes {
-        self.volumes.lock().clone()
+        self.latencies.volumes()
     }
 
     /// The broker has accepted the connection.
@@ -186,7 +184,6 @@ impl ConnectionMetrics {
     /// Keeps what was counted of these routes alone.
     fn keep_routes(&self, known: &BTreeMap<RouteId, RouteName>) {
         self.latencies.keep_routes(known);
-        self.volumes.lock().keep(|route| known.contains_key(route));
     }
 
     /// The latencies of all routes, stage by stage.
@@ -456,15 +453,18 @@ impl Metrics {
 
     /// Adds the latencies of messages that were delivered.
     pub fn record_delivered(&self, runs: &[Delivered]) {
-        let mut latency = self.latency.lock();
-        for run in runs {
-            let us = run.delivered_at.us_since(&run.received_at);
-            latency.new.saturating_record_n(us, run.count);
-        }
-        drop(latency);
-        for run in runs {
-            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
-                connection.latencies.record_delivered(run);
+        // Nearly always one: stamps are taken once a batch.
+        let is_together =
+            |a: &Delivered, b: &Delivered| (a.source, a.stamps()) == (b.source, b.stamps());
+        for together in runs.chunk_by(is_together) {
+            let Some(first) = together.first() else { continue };
+            let (us, count) = (
+                first.delivered_at.us_since(&first.received_at),
+                together.iter().map(|run| run.count),
+            );
+            self.latency.lock().new.saturating_record_n(us, count.sum());
+            if let Some(connection) = self.connections.get(usize::from(first.source.0)) {
+                connection.latencies.record_delivered(first.stamps(), together);
             }
         }
         if let Some(run) = runs.last() {
@@ -499,6 +499,14 @@ impl Metrics {
         &self.slowest
     }
 
+    /// The latencies of the last one to two minutes, of all that was delivered.
+    pub fn all_latencies(&self, now: Instant) -> HopLatencies {
+        let period = self.series.period(now);
+        let mut all = HopLatencies::default();
+        self.connections.iter().for_each(|it| it.latencies.add_all_to(period, &mut all.0));
+        all
+    }
+
     /// The latencies of the last one to two minutes, of each pair of connection and route that has histograms
     /// ([`SERIES_MAX`](super::hops::SERIES_MAX)): one function for all that shows percentiles.
     pub fn route_latencies(&self, now: Instant) -> Vec<RouteLatencies> {
@@ -513,18 +521,9 @@ impl Metrics {
             connection,
             route,
             name: self.route_names.name(route),
-            hops,
+            hops: HopLatencies(hops),
         });
         named.collect()
-    }
-
-    /// Adds the bytes of records that were delivered.
-    pub fn record_volumes(&self, runs: &[Volume]) {
-        for run in runs {
-            if let Some(connection) = self.connections.get(usize::from(run.source.0)) {
-                connection.volumes.lock().count(run);
-            }
-        }
     }
 
     /// Takes the latencies that were recorded since the last call. For the summary record alone: a
@@ -597,6 +596,7 @@ mod tests {
                 produced_at: at,
                 delivered_at: at,
                 count: 2,
+                bytes: 14,
             };
             metrics.record_delivered(&running.iter().map(run).collect::<Vec<_>>());
             metrics.count_notes([((running[0], Note::TimestampFellBack), 1)].into());
@@ -605,6 +605,7 @@ mod tests {
             let known = stages.delivered.values().map(|histogram| histogram.count()).sum::<u64>();
             let all = 2 * (reload as u64 + 1) * RouteNames::GONE_MAX as u64;
             assert_eq!(known + stages.delivered_of_gone, all);
+            assert_eq!(metrics.connection(SourceId(0)).volumes().total(), 7 * all, "bytes as well");
         }
         // Those of the last two reloads, and those that went before the last one was applied.
         assert!(
@@ -634,6 +635,7 @@ mod tests {
                 produced_at: at,
                 delivered_at: at,
                 count: counts(route),
+                bytes: 0,
             });
             metrics.record_delivered(&runs.collect::<Vec<_>>());
         };
@@ -646,6 +648,9 @@ mod tests {
         deliver(0, 1, &|_| 2);
         assert!(shown(0).iter().all(|(connection, _)| connection == "east"), "the first that came");
         assert_eq!(shown(0).len(), SERIES_MAX);
+        let all = metrics.all_latencies(after(0).instant);
+        let count = all.percentiles(Hop::Delivered).map(|it| it.count);
+        assert_eq!(count, Some(3 * SERIES_MAX as u64), "all of them, shown or not");
         // The end of the period: those of the west were busier.
         deliver(61, 0, &|route| u64::from(route == 0));
         deliver(62, 1, &|_| 1);
@@ -668,7 +673,7 @@ mod tests {
         assert_eq!(shown(242).len(), 4, "{:?}", shown(242));
         // What was routed in the last period, of the routes that are still chosen.
         let routed = metrics.route_latencies(after(242).instant);
-        let routed = routed.iter().filter(|it| it.percentiles(Hop::Routed).is_some());
+        let routed = routed.iter().filter(|it| it.hops.percentiles(Hop::Routed).is_some());
         assert!(routed.count() <= 4);
     }
 
@@ -681,9 +686,16 @@ mod tests {
             instant: received_at.instant + Duration::from_millis(ms),
         };
         let delivered_at = later(10);
-        let (source, count) = (SourceId(0), 2);
-        let run =
-            Delivered { source, route, received_at, produced_at: received_at, delivered_at, count };
+        let (source, count, bytes) = (SourceId(0), 2, 0);
+        let run = Delivered {
+            source,
+            route,
+            received_at,
+            produced_at: received_at,
+            delivered_at,
+            count,
+            bytes,
+        };
         metrics.record_delivered(&[run]);
         let device = |ms: i64| FromDevice {
             source,
@@ -701,7 +713,7 @@ mod tests {
         let stages = metrics.connection(source).stages();
         assert_eq!((stages.device[&route].count(), stages.device[&route].sum_us), (2, 50_000));
         let latencies = metrics.route_latencies(later(11).instant);
-        let hop = latencies[0].percentiles(Hop::Device).expect("two");
+        let hop = latencies[0].hops.percentiles(Hop::Device).expect("two");
         assert!(hop.count == 2 && hop.p50_us == 0 && hop.max_us.abs_diff(50_000) < 500, "{hop:?}");
         metrics.record_from_devices(&[device(i64::MIN / 1_000_000), device(i64::MAX / 1_000_000)]);
     }

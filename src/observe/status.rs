@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::format::now_us;
 use super::happened::{History, Restart, WindowUse};
 use super::health::{self, Hold, Reason, Snapshot};
-use super::hops::RouteLatencies;
+use super::hops::{HopLatencies, RouteLatencies};
 use super::kafka_statistics::Statistics;
 use super::latency::{StageHistogram, Stages};
 use super::log::Logging;
@@ -73,6 +73,7 @@ impl Observer {
             counted: Counted::of(metrics),
             connections: metrics.connections().iter().map(ConnectionStatus::of).collect(),
             rates: metrics.rates(),
+            all_latencies: metrics.all_latencies(now),
             latencies: metrics.route_latencies(now),
             slowest: metrics.slowest().slowest(now),
             clocks_ahead: metrics.clocks_ahead(now),
@@ -107,7 +108,9 @@ pub struct Status {
     pub connections: Vec<ConnectionStatus>,
     /// Over the last seconds.
     pub rates: Rates,
-    /// Latencies of the last one to two minutes, hop by hop, of the busiest routes.
+    /// Latencies of the last one to two minutes, hop by hop, of all records.
+    pub all_latencies: HopLatencies,
+    /// The same of the busiest pairs of connection and route.
     pub latencies: Vec<RouteLatencies>,
     /// The slowest records of the last minutes, the slowest first.
     pub slowest: Vec<Slow>,

@@ -18,7 +18,6 @@ use super::slowest::Slow;
 use super::status::Observer;
 use super::test_support::json_log;
 use super::timing_record::{AckTime, NoAck};
-use super::volume::Volume;
 use crate::config::{BrokerAddress, Config};
 use crate::message::{RouteId, RouteName, Stamp};
 use crate::route::note::{DropReason, Note};
@@ -70,8 +69,8 @@ pub(crate) fn observer_of(name: &str) -> Observer {
             produced_at: at,
             delivered_at: at,
             count: 5,
+            bytes: 500,
         }]);
-        metrics.record_volumes(&[Volume { source, route: *route, bytes: 500 }]);
     }
     let device_us = i64::try_from(at.wall_us).expect("now") + 250_000;
     let (received_at, delivered_at) = (at, at);

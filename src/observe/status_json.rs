@@ -10,9 +10,9 @@ use serde::{Serialize, Serializer};
 use super::format::Rfc3339;
 use super::happened::{Loss, Restart, Session};
 use super::health::{
-    ConnectionHealth, HeldPlace, KafkaHealth, Reason, Subscription, TopicTrouble, Wanted,
+    ConnectionHealth, HeldPlace, KAFKA_TOPIC_HELD, KafkaHealth, Reason, Subscription, Wanted,
 };
-use super::hops::{Hop, Percentiles, RouteLatencies};
+use super::hops::{Hop, HopLatencies, Percentiles};
 use super::kafka_statistics::BrokerStatistics;
 use super::metrics::{Conservation, ReloadOutcome};
 use super::process::Process;
@@ -237,9 +237,22 @@ struct KafkaTopic {
     kafka_topic: String,
     /// `None`: not known, since Kafka does not answer.
     reachable: Option<bool>,
-    trouble: Option<String>,
+    trouble: Option<Advised<Trouble>>,
     partitions: Option<usize>,
     held: bool,
+}
+
+/// What keeps messages from a Kafka topic.
+#[derive(Serialize)]
+struct Trouble {
+    reason: &'static str,
+    detail: Option<String>,
+}
+
+impl Trouble {
+    fn advised(reason: &'static str, detail: Option<&str>) -> Option<Advised<Self>> {
+        Some(Advised::new(Self { reason, detail: detail.map(shortened) }, remedy(reason)))
+    }
 }
 
 #[derive(Serialize)]
@@ -268,16 +281,21 @@ impl<'a> Kafka<'a> {
         }
         for hold in &status.counted.holds {
             if let HeldPlace::KafkaTopic(name) = &hold.place {
-                kafka_topics.entry(name).or_default().held = true;
+                let held = kafka_topics.entry(name).or_default();
+                held.held = true;
+                held.trouble = Trouble::advised(KAFKA_TOPIC_HELD, Some(&hold.reason));
             }
         }
+        // A cause counts more than what comes of it.
         for (name, trouble) in troubles.into_iter().flatten() {
-            kafka_topics.entry(name).or_default().trouble = Some(trouble_of(trouble));
+            kafka_topics.entry(name).or_default().trouble =
+                Trouble::advised(trouble.reason(), trouble.detail());
         }
         let kafka_topics = kafka_topics.into_iter().map(|(name, mut it)| {
             // Of one that a template names, the probe knows nothing.
-            let is_asked_about = it.partitions.is_some() || it.trouble.is_some();
-            it.reachable = troubles.filter(|_| is_asked_about).map(|_| it.trouble.is_none());
+            let has_trouble = troubles.is_some_and(|troubles| troubles.contains_key(name));
+            let is_asked_about = it.partitions.is_some() || has_trouble;
+            it.reachable = troubles.filter(|_| is_asked_about).map(|_| !has_trouble);
             KafkaTopic { kafka_topic: name.to_owned(), ..it }
         });
         let held = status.counted.holds.iter();
@@ -296,14 +314,6 @@ impl<'a> Kafka<'a> {
     }
 }
 
-fn trouble_of(trouble: &TopicTrouble) -> String {
-    match trouble {
-        TopicTrouble::Missing => "missing".to_owned(),
-        TopicTrouble::Denied => "denied".to_owned(),
-        TopicTrouble::LeaderAway(detail) | TopicTrouble::Unavailable(detail) => shortened(detail),
-    }
-}
-
 #[derive(Serialize)]
 struct Route<'a> {
     route: &'a str,
@@ -317,8 +327,6 @@ struct Route<'a> {
 }
 
 fn routes(status: &Status) -> Vec<Route<'_>> {
-    let wanted = status.state.configured.wanted.iter().flatten();
-    let present: std::collections::BTreeSet<_> = wanted.map(|wanted| wanted.route).collect();
     let shown = status.routes.iter().map(|(id, RouteName { name, mqtt_filter })| {
         let connections = || status.connections.iter();
         let records = connections().filter_map(|it| Some(it.stages.delivered.get(id)?.count()));
@@ -332,7 +340,7 @@ fn routes(status: &Status) -> Vec<Route<'_>> {
         Route {
             route: name,
             mqtt_filter,
-            gone: !present.contains(id),
+            gone: !status.state.configured.routes.contains(id),
             records_delivered: records.sum(),
             delivered_bytes: bytes.sum(),
             dropped,
@@ -361,28 +369,21 @@ struct Latency<'a> {
 }
 
 impl<'a> Latency<'a> {
-    fn of(of: &RouteLatencies, names: Option<(&'a str, &'a str)>, hop: Hop) -> Option<Self> {
-        let Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us } = of.percentiles(hop)?;
+    fn of(of: &HopLatencies, names: Option<(&'a str, &'a str)>, stage: Hop) -> Option<Self> {
+        let Percentiles { count, p50_us, p90_us, p99_us, p999_us, max_us } =
+            of.percentiles(stage)?;
         let (connection, route) = names.unzip();
-        let stage = hop.name();
+        let stage = stage.name();
         Some(Self { connection, route, stage, count, p50_us, p90_us, p99_us, p999_us, max_us })
     }
 }
 
-fn latencies(all: &[RouteLatencies]) -> Vec<Latency<'_>> {
-    let mut sum = None::<RouteLatencies>;
-    for of in all {
-        match &mut sum {
-            Some(sum) => sum.merge(of),
-            None => sum = Some(of.clone()),
-        }
-    }
-    let sum = sum.iter().flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, None, hop)));
-    let sum: Vec<_> = sum.flatten().collect();
-    let each = all
-        .iter()
-        .flat_map(|of| Hop::ALL.map(|hop| Latency::of(of, Some((&of.connection, &of.name)), hop)));
-    sum.into_iter().chain(each.flatten()).collect()
+fn latencies(status: &Status) -> Vec<Latency<'_>> {
+    let all = Hop::ALL.map(|hop| Latency::of(&status.all_latencies, None, hop));
+    let each = status.latencies.iter().flat_map(|of| {
+        Hop::ALL.map(|hop| Latency::of(&of.hops, Some((&of.connection, &of.name)), hop))
+    });
+    all.into_iter().chain(each).flatten().collect()
 }
 
 #[derive(Serialize)]
@@ -502,7 +503,7 @@ impl<'a> Shown<'a> {
                 .collect(),
             kafka: Kafka::of(status),
             routes: routes(status),
-            latencies: latencies(&status.latencies),
+            latencies: latencies(status),
             slowest: status.slowest.iter().map(Slower::from).collect(),
             dead_letters: dead_letters
                 .map(|((route, reason), count)| DeadLetters {

@@ -8,6 +8,8 @@ use super::super::status_json::{self, SCHEMA_VERSION};
 use super::super::test_support::json_log;
 use super::*;
 use crate::config::Config;
+use crate::message::RouteId;
+use crate::route::Route;
 use crate::stage::SourceId;
 
 /// What a stranger may write where a name or a text is shown.
@@ -281,4 +283,17 @@ fn the_json_is_as_it_was() {
     }
     let golden = std::fs::read_to_string(path).expect("src/observe/testdata/status.json");
     assert_eq!(seen, golden, "UPDATE_GOLDEN=1 writes it anew");
+}
+
+#[test]
+fn of_several_routes_with_one_filter_none_is_gone() {
+    let mut config = Config::for_test();
+    let twin = Route { id: RouteId(1), name: "twin".into(), ..config.routes[0].clone() };
+    config.routes.push(twin);
+    let metrics = Arc::new(Metrics::new(config.connection_names()));
+    metrics.route_names().learn(config.routes.iter().map(Route::known_as), []);
+    let readiness = Arc::new(Readiness::new(&config, metrics, Vec::new()));
+    let seen = shown(&Observer::new(readiness, json_log().0));
+    assert_eq!(seen["connections"][0]["subscriptions"].as_array().map(Vec::len), Some(1));
+    assert_eq!([0, 1].map(|at| seen["routes"][at]["gone"].as_bool()), [Some(false); 2]);
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use slog::{KV, Level, Logger, Serializer, b, o, record};
 
+use super::blocks::BLOCK_BYTES;
 use super::buffer::Output;
 use super::format::{self, Rfc3339, Style, with_scratch};
 use super::keys;
@@ -97,8 +98,8 @@ impl Inner {
     }
 }
 
-/// A batch hands its lines over when it has this many bytes.
-const HAND_OVER_AT: usize = 64 * 1024;
+/// A batch hands its lines over when it has this many bytes: nearly a block of the log's buffer.
+const HAND_OVER_AT: usize = BLOCK_BYTES - 4 * 1024;
 
 thread_local! {
     /// The lines of this thread's batches, one after the other.
@@ -151,8 +152,7 @@ impl Pending<'_> {
 
     fn hand_over(&mut self) {
         if self.count > 0 {
-            self.inner.output.buffer.push_timing(&self.lines, self.count);
-            self.lines.clear();
+            self.inner.output.buffer.push_timing(&mut self.lines, self.count);
             self.count = 0;
         }
     }

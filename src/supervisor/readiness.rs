@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use super::heartbeat::Heartbeat;
 use crate::config::{Config, MqttConfig};
+use crate::message::RouteId;
 use crate::observe::Metrics;
 use crate::observe::health::{self, ActorHealth, HeldPlace, Reason, Snapshot, Wanted};
 use crate::route::Route;
@@ -34,6 +35,8 @@ pub struct Readiness {
 /// What is shown of the configuration that is in force.
 #[derive(Debug)]
 pub struct Configured {
+    /// All routes.
+    pub routes: BTreeSet<RouteId>,
     /// What each connection needs, in the order of the configuration.
     pub wanted: Vec<Vec<Wanted>>,
     /// Where messages can be held.
@@ -65,6 +68,7 @@ impl Configured {
         let kafka_topics = config.routes.iter().filter_map(|route| route.kafka_topic.as_fixed());
         let places = kafka_topics.map(|fixed| HeldPlace::KafkaTopic(Arc::clone(fixed)));
         Self {
+            routes: config.routes.iter().map(|route| route.id).collect(),
             wanted: config.connections.iter().map(wanted_by).collect(),
             places: places.chain([HeldPlace::DeadLetter]).collect(),
             sections: config.connections.iter().map(|mqtt| Arc::clone(&mqtt.section)).collect(),

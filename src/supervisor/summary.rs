@@ -224,6 +224,7 @@ mod tests {
                 produced_at,
                 delivered_at,
                 count: 1,
+                bytes: 0,
             };
             metrics.record_delivered(&[run]);
         }
@@ -345,6 +346,7 @@ mod tests {
                 produced_at: received_at,
                 delivered_at: at,
                 count: 1,
+                bytes: 0,
             }]);
             receive(&metrics, second);
             let now = start + Duration::from_secs(second);

@@ -18,9 +18,11 @@ use crate::support::*;
 
 const MESSAGES: u64 = 20_000;
 /// More connections than the server accepts at once.
-const SLOW: usize = 48;
-/// Each of 32 connections has its socket, and a handle by which it is ended; and a few for what is between.
-const FILES_MAX: usize = 72;
+const SLOW: usize = 64;
+/// So many it accepts.
+const PLACES: u64 = 48;
+/// Each of them has its socket, and a handle by which it is ended; and a few for what is between.
+const FILES_MAX: usize = 2 * PLACES as usize + 8;
 const RSS_MAX_KIB: u64 = 64 * 1024;
 /// A warning in 10 s, of each kind.
 const LINES_MAX: usize = 20;
@@ -80,7 +82,7 @@ fn clients_that_read_nothing_keep_nobody_from_asking_for_long() {
             scope.spawn(|| repeat(&stop, &ended_by_bridge, || read_nothing(&http, &stop, &asked)));
         }
         let ended = Ended(&stop);
-        eventually("all places are taken", SOON, || asked.load(Ordering::Relaxed) >= 32);
+        eventually("all places are taken", SOON, || asked.load(Ordering::Relaxed) >= PLACES);
         let began = Instant::now();
         publisher.publish(MESSAGES);
         eventually("all are delivered", PATIENT, || reader.distinct() >= MESSAGES);

@@ -15,7 +15,7 @@ use mqtt_kafka_bridge::mqtt::frame::{Frame, FrameReader};
 use mqtt_kafka_bridge::mqtt::packet::{self, Incoming, Version};
 use mqtt_kafka_bridge::mqtt::timings::Timings;
 use mqtt_kafka_bridge::mqtt::window::{Limits, Window};
-use mqtt_kafka_bridge::observe::{Delivered, Logging, Metrics, Style, Volume};
+use mqtt_kafka_bridge::observe::{Delivered, Logging, Metrics, Runs, Style};
 use mqtt_kafka_bridge::route::captures::Captures;
 use mqtt_kafka_bridge::route::headers::{HeaderItem, Headers};
 use mqtt_kafka_bridge::route::rule::Key;
@@ -292,7 +292,8 @@ impl DataPath {
 
     fn report(&mut self, sent: Vec<Arrived<Item>>, now: Stamp) -> (Vec<Placed>, Vec<Verdict>) {
         let timing = self.logging.timing();
-        let (mut runs, mut volumes) = (Vec::new(), Vec::new());
+        let mut runs = Runs::default();
+        let (mut last, mut total_us) = (None, 0);
         let mut placed = Vec::with_capacity(sent.len());
         let mut verdicts = Vec::with_capacity(sent.len());
         for (offset, item) in (0..).zip(sent) {
@@ -300,12 +301,12 @@ impl DataPath {
             let message = &item.0.message;
             let record = item.0.record().expect("only records");
             let stamps = [message.received_at, now, now];
-            let mut total_us = 0;
-            if Delivered::add(&mut runs, SourceId(0), record.route, stamps) {
-                total_us = now.us_since(&message.received_at);
-            }
             let bytes = record.value.as_ref().map_or(0, Bytes::len);
-            Volume::add(&mut volumes, SourceId(0), record.route, bytes);
+            Delivered::add(&mut runs, (SourceId(0), record.route), stamps, bytes);
+            if last != Some(stamps) {
+                total_us = now.us_since(&message.received_at);
+                last = Some(stamps);
+            }
             if timing.wants(black_box(total_us)) {
                 placed.push(Placed {
                     id: item.0.id,
@@ -320,8 +321,7 @@ impl DataPath {
             verdicts.push(Verdict::Delivered(item.0.id));
             self.queue.delivered(Path::Pipelined, 3);
         }
-        self.metrics.record_delivered(&runs);
-        self.metrics.record_volumes(&volumes);
+        self.metrics.record_delivered(runs.as_slice());
         assert_eq!(placed.len(), verdicts.len(), "every record is to have a timing record");
         (placed, verdicts)
     }

@@ -68,9 +68,14 @@ export function show(node, what, build) {
 // Makes the children of `parent` those of `items`: each has a key, and keeps its element.
 export function keep(parent, items, name, keyOf, update) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const times = new Map();
   let next = parent.firstElementChild;
   for (const item of items) {
-    const key = keyOf(item);
+    // A key that comes again is another one.
+    const wanted = keyOf(item);
+    const before = times.get(wanted) ?? 0;
+    times.set(wanted, before + 1);
+    const key = before ? `${wanted}\u0000${before}` : wanted;
     let child = known.get(key);
     known.delete(key);
     if (!child) {

@@ -2,7 +2,7 @@
 
 import { byId, documentLink, keep, make, meter, setText, show, state } from "./dom.js";
 import { byteRate, bytes, count, counted, percent, rate, words } from "./numbers.js";
-import { WHAT_TO_DO } from "./verdict.js";
+import { WHAT_TO_DO, told } from "./verdict.js";
 
 // So many are drawn of each kind; what has a problem comes first.
 const NODES_MAX = 8;
@@ -34,7 +34,7 @@ function nodes(id, all, what) {
   keep(byId(id), shown, "li", ({ key }) => key, node);
 }
 
-function connection(it) {
+function connection(it, status) {
   const troubles = (it.subscriptions ?? []).filter(({ state }) => state !== "granted");
   const refused = troubles.filter(({ state }) => state === "refused");
   const level = !it.connected || refused.length ? "bad" : troubles.length || it.insecure ? "warn" : "good";
@@ -42,6 +42,8 @@ function connection(it) {
     : refused.length ? `connected, ${counted(refused.length, "subscription")} refused`
     : troubles.length ? `connected, ${counted(troubles.length, "subscription")} not as asked for`
     : it.insecure ? "connected, not verified" : "connected";
+  // A reason is worse than a warning.
+  const why = level === "good" ? null : told(status, it.connection);
   const protocol = it.session ? `MQTT ${it.session.mqtt_protocol}` : "";
   return {
     key: it.connection,
@@ -49,8 +51,8 @@ function connection(it) {
     name: it.connection,
     said,
     more: [it.broker, protocol, it.connected ? "" : it.last_loss?.detail],
-    todo: it.connected ? "" : WHAT_TO_DO.disconnected.text,
-    link: WHAT_TO_DO.disconnected.link,
+    todo: level === "good" ? "" : why?.what_to_do || WHAT_TO_DO.disconnected.text,
+    link: why?.document || WHAT_TO_DO.disconnected.link,
   };
 }
 
@@ -74,15 +76,14 @@ function kafka(status) {
   const kafkaTopics = (of.kafka_topics ?? []).map((it) => {
     const bad = it.held || it.trouble;
     const away = of.state === "unreachable";
-    const trouble = (status.reasons ?? []).find(({ detail }) => detail?.includes(it.kafka_topic) && bad);
     return {
       key: `t${it.kafka_topic}`,
       level: bad ? "bad" : it.reachable ? "good" : "unknown",
       name: it.kafka_topic,
-      said: it.held ? "held: messages wait" : it.trouble ? words(it.trouble) : it.reachable ? "reachable" : away ? "not known: Kafka does not answer" : "not asked about",
-      more: ["Kafka topic", typeof it.partitions === "number" ? counted(it.partitions, "partition") : ""],
-      todo: bad ? trouble?.what_to_do || "Read the document." : "",
-      link: trouble?.document || "docs/operations.md#what-kafka-refuses",
+      said: it.held ? "held: messages wait" : it.trouble ? words(it.trouble.reason) : it.reachable ? "reachable" : away ? "not known: Kafka does not answer" : "not asked about",
+      more: ["Kafka topic", it.trouble?.detail, typeof it.partitions === "number" ? counted(it.partitions, "partition") : ""],
+      todo: bad ? it.trouble?.what_to_do || "Read the document." : "",
+      link: it.trouble?.document || "docs/operations.md#what-kafka-refuses",
     };
   });
   return [cluster, ...kafkaTopics];
@@ -122,7 +123,7 @@ function bridge(status) {
 }
 
 export function flow(status) {
-  nodes("flow-mqtt", (status.connections ?? []).map(connection), "connection");
+  nodes("flow-mqtt", (status.connections ?? []).map((it) => connection(it, status)), "connection");
   nodes("flow-bridge", bridge(status), "part");
   nodes("flow-kafka", kafka(status), "Kafka topic");
   const rates = status.rates ?? {};

@@ -15,7 +15,7 @@ export const HOPS = [
 
 // The name by which a route on a connection is chosen.
 export function seriesOf(latency) {
-  return JSON.stringify([latency.connection ?? null, latency.route ?? null, latency.mqtt_filter ?? null]);
+  return JSON.stringify([latency.connection ?? null, latency.route ?? null]);
 }
 
 // The busiest first.
@@ -23,7 +23,7 @@ export function allSeries(status) {
   const series = new Map();
   for (const latency of status.latencies ?? []) {
     const key = seriesOf(latency);
-    const known = series.get(key) ?? { key, connection: latency.connection, route: latency.route, filter: latency.mqtt_filter, count: 0 };
+    const known = series.get(key) ?? { key, connection: latency.connection, route: latency.route, count: 0 };
     known.count = Math.max(known.count, latency.count ?? 0);
     series.set(key, known);
   }
@@ -42,9 +42,10 @@ function windowShare(status) {
 export class History {
   samples = [];
   add(status) {
-    const time = Date.parse(status.at) / 1000;
+    // By the steady clock: what the other one does moves no line.
+    const time = status.uptime_s;
     const last = this.samples[this.samples.length - 1];
-    // Another process, or a clock that was set back: the lines begin anew.
+    // Another process: the lines begin anew.
     if (last && (time < last.time || status.started_at !== last.started)) this.clear();
     if (last && time === last.time) return;
     const shown = new Set(allSeries(status).map(({ key }) => key));

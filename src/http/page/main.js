@@ -121,7 +121,7 @@ async function ask() {
   let next = watch;
   let after = TRY_AGAIN_MS;
   try {
-    const answer = await fetch("/status.json", { cache: "no-store" });
+    const answer = await fetch("/status.json", { cache: "no-store", signal: AbortSignal.timeout(OLD_AFTER_MS) });
     if (answer.ok) {
       page.asking = true;
       take(await answer.json());
@@ -139,7 +139,8 @@ async function ask() {
 }
 
 function tick() {
-  if (!page.paused && page.arrivedAt && performance.now() - page.arrivedAt > OLD_AFTER_MS && !page.asking) {
+  const old = page.asking ? ASK_EVERY_MS + OLD_AFTER_MS : OLD_AFTER_MS;
+  if (!page.paused && page.arrivedAt && performance.now() - page.arrivedAt > old) {
     lose("No answer from the bridge.");
   }
 }

@@ -3,7 +3,7 @@
 import { byId, fill, make, setText, show, state } from "./dom.js";
 import { bytes, count, counted, micros, moment, pairs, percent, rate, seconds, words } from "./numbers.js";
 import { HOPS } from "./history.js";
-import { missing } from "./verdict.js";
+import { missing, told } from "./verdict.js";
 
 // So many rows are drawn; the filter finds the others.
 const ROWS_MAX = 500;
@@ -37,7 +37,8 @@ export function identity(status) {
 const SEEN = [];
 
 function routeRates(status) {
-  const time = Date.parse(status.at) / 1000;
+  // By the steady clock.
+  const time = status.uptime_s;
   const counts = new Map((status.routes ?? []).map((it) => [routeKey(it), it.records_delivered]));
   if (SEEN.length && SEEN[SEEN.length - 1].time >= time) SEEN.length = 0;
   SEEN.push({ time, counts });
@@ -58,17 +59,21 @@ const SUBSCRIPTION_TODO = {
   downgraded: "Check the broker's limits, or lower routes.qos.",
 };
 
-// By route, how its subscriptions are on all connections.
+// How the subscriptions of a route are on all connections, the worst of them. Of several routes with one filter only one
+// is subscribed, for all of them; a group of connections shares its filters.
 function subscriptions(status) {
   const found = new Map();
+  const note = (key, it) => {
+    const known = found.get(key);
+    if (!known || WORST.indexOf(it.state) < WORST.indexOf(known.state)) found.set(key, it);
+  };
   for (const { connection, subscriptions } of status.connections ?? []) {
     for (const it of subscriptions ?? []) {
-      const key = routeKey(it);
-      const known = found.get(key);
-      if (!known || WORST.indexOf(it.state) < WORST.indexOf(known.state)) found.set(key, { connection, ...it });
+      note(`route ${it.route}`, { connection, ...it });
+      note(`filter ${it.mqtt_filter.replace(/^\$share\/[^/]+\//, "")}`, { connection, ...it });
     }
   }
-  return found;
+  return ({ route, mqtt_filter }) => found.get(`route ${route}`) ?? found.get(`filter ${mqtt_filter.replace(/^\$share\/[^/]+\//, "")}`);
 }
 
 function subscriptionCell(it, gone) {
@@ -87,7 +92,7 @@ export function routes(status) {
   const onlyTroubled = byId("troubled").checked;
   const all = status.routes ?? [];
   const isTroubled = (it) => {
-    const state = subscribed.get(routeKey(it))?.state;
+    const state = it.gone ? "" : subscribed(it)?.state;
     return Object.keys(it.dropped ?? {}).length > 0 || Object.keys(it.notes ?? {}).length > 0 || (state && state !== "granted");
   };
   const found = all.filter((it) => {
@@ -100,7 +105,7 @@ export function routes(status) {
   fill(byId("routes-table"), shown, routeKey, (it) => [
     it.route,
     { text: it.mqtt_filter, code: true },
-    subscriptionCell(subscribed.get(routeKey(it)), it.gone),
+    subscriptionCell(subscribed(it), it.gone),
     { text: count(it.records_delivered), number: true },
     { text: rate(rates(routeKey(it)) ?? NaN, "records"), number: true },
     { text: bytes(it.delivered_bytes), number: true },
@@ -112,7 +117,7 @@ export function routes(status) {
 export function latency(status) {
   const order = new Map(HOPS.map(([stage], at) => [stage, at]));
   const busiest = new Map();
-  const keyOf = ({ connection, route, mqtt_filter }) => JSON.stringify([connection, route, mqtt_filter]);
+  const keyOf = ({ connection, route }) => JSON.stringify([connection, route]);
   const all = status.latencies ?? [];
   for (const it of all) busiest.set(keyOf(it), Math.max(busiest.get(keyOf(it)) ?? 0, it.count));
   const first = [...busiest.keys()].sort((one, other) => busiest.get(other) - busiest.get(one)).slice(0, 20);
@@ -152,11 +157,12 @@ export function connections(status) {
     const { window = {}, session, last_loss: loss } = it;
     const share = Math.max(window.messages / window.messages_max || 0, window.bytes / window.bytes_max || 0);
     const kept = session?.session_present ? "kept by the broker" : "new";
+    const why = it.connected && !it.insecure ? null : told(status, it.connection);
     return [
       it.connection,
       it.connected
-        ? { text: it.insecure ? "connected, not verified" : "connected", state: it.insecure ? "warn" : "good", more: it.insecure ? "Set ca_file, and remove insecure_skip_verify." : "", link: it.insecure ? "docs/security.md" : undefined }
-        : { text: "not connected", state: "bad", more: "Check the broker, the network and the login.", link: "docs/operations.md#symptoms-likely-causes-and-cures" },
+        ? { text: it.insecure ? "connected, not verified" : "connected", state: it.insecure ? "warn" : "good", more: why?.what_to_do, link: why?.document }
+        : { text: "not connected", state: "bad", more: why?.what_to_do || "Check the broker, the network and the login.", link: why?.document || "docs/operations.md#symptoms-likely-causes-and-cures" },
       { text: it.broker ?? "not tried yet", code: true },
       session ? { text: `MQTT ${session.mqtt_protocol}, ${kept}`, more: `keep-alive ${seconds(session.keep_alive_s)}, since ${moment(session.connected_at)}`, wide: true } : "none",
       { text: count(it.identity?.received), number: true },
@@ -216,7 +222,7 @@ export function warnings(status) {
       { text: it.level, state: LEVELS[it.level] ?? "unknown" },
       { text: it.msg, more: fields.event ? `event ${fields.event}` : "", wide: true },
       { text: said.join("; ") || "nothing more", wide: true },
-      { text: it.what_to_do || (fields.help ? "" : "Read the log around it."), link: it.document ?? fields.help ?? "docs/observability.md#events" },
+      { text: it.what_to_do, link: it.document },
     ];
   }, "The log has no warnings.");
 }

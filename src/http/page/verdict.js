@@ -76,6 +76,12 @@ export function verdict(status, feed) {
   return { level: "good", mark: "✔", sentence: "Ready: messages flow from MQTT to Kafka.", advice: [] };
 }
 
+// The reason for not being ready that is about a connection, or else the warning.
+export function told(status, connection) {
+  const isAbout = (it) => it.connection === connection;
+  return (status.reasons ?? []).find(isAbout) ?? (status.warnings ?? []).find(isAbout);
+}
+
 // What to do about a state that has no reason of its own in the snapshot.
 export const WHAT_TO_DO = {
   disconnected: { text: "Check the broker, the network and the login.", link: OPERATIONS },
