@@ -1,5 +1,5 @@
 //! What docs/deploy promises: the chart and the manifests, the systemd unit, the bill of materials, other
-//! architectures. tests/run has the tools at hand; what needs containers is in tests/stack. All have `deploy` in their
+//! architectures; and the dashboard of docs/operations. tests/run has the tools at hand; what needs containers is in tests/stack. All have `deploy` in their
 //! names: `tests/run deploy`.
 
 #![expect(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
@@ -9,6 +9,8 @@ use std::process::{Command, Output};
 
 #[path = "deploy/bill.rs"]
 mod deploy_bill;
+#[path = "deploy/dashboard.rs"]
+mod deploy_dashboard;
 #[path = "deploy/manifests.rs"]
 mod deploy_manifests;
 #[path = "deploy/scripts.rs"]

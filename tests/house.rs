@@ -10,6 +10,7 @@ use circles::circles;
 use imports::{Import, read_crate};
 use modules::modules;
 use mqtt_kafka_bridge::observe::events::{ALL, Event};
+use mqtt_kafka_bridge::observe::health::{CODES, WARNINGS};
 
 #[path = "house/architecture.rs"]
 mod architecture;
@@ -182,7 +183,8 @@ fn each_event_of_a_warning_or_worse_says_where_help_is_and_it_is_there() {
 
 #[test]
 fn links_to_the_symptoms_and_to_what_is_observed_lead_somewhere() {
-    let documents = ["README.md", "CHANGELOG.md"].map(PathBuf::from).into_iter();
+    let documents = ["README.md", "CHANGELOG.md", "docs/operations/README.md"];
+    let documents = documents.map(PathBuf::from).into_iter();
     let below = fs::read_dir(root().join("docs")).expect("a directory");
     let below = below.map(|entry| Path::new("docs").join(entry.expect("an entry").file_name()));
     let documents: Vec<_> = documents
@@ -203,6 +205,114 @@ fn links_to_the_symptoms_and_to_what_is_observed_lead_somewhere() {
             lost.into_iter()
                 .map(|to| format!("{}: {target} has no heading #{to}", document.display()))
         }));
+    }
+}
+
+/// In the alerts, their tests and the dashboard.
+#[test]
+fn what_monitoring_names_of_the_documents_is_there_and_each_alert_says_what_to_do() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).expect(path);
+    for file in ["alerts.yml", "alerts_test.yml", "dashboard.json"] {
+        let text = read(&format!("docs/operations/{file}"));
+        let mut links = 0;
+        for link in text.split("docs/").skip(1).filter(|rest| !rest.starts_with("operations/")) {
+            let end = |c: char| !(c.is_ascii_alphanumeric() || "-_.#".contains(c));
+            let link = link.split(end).next().expect("there is one").trim_end_matches('.');
+            let (document, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let anchors = events::anchors(&read(&format!("docs/{document}")));
+            assert!(anchor.is_empty() || anchors.contains(anchor), "{file}: {document}#{anchor}");
+            links += usize::from(!anchor.is_empty());
+        }
+        assert!(links > 5, "{file}: the links were found");
+    }
+    let alerts = read("docs/operations/alerts.yml");
+    for alert in alerts.split("- alert: ").skip(1) {
+        let runbook = alert.contains("\n          runbook_url: docs/operations.md#");
+        assert!(runbook, "no runbook_url: {}", alert.lines().next().unwrap_or_default());
+    }
+}
+
+/// Reasons of `/readyz` with no alert of their own: alerts on other metrics tell of them, or MqttKafkaBridgeNotReady does
+/// when they last.
+const TOLD_OTHERWISE: [&str; 7] = [
+    "draining",
+    "actor_hangs",
+    "actor_restarting",
+    "mqtt_disconnected",
+    "kafka_pending",
+    "kafka_topic_held",
+    "certificate_expires",
+];
+
+#[test]
+fn each_reason_and_each_warning_has_an_alert_and_no_alert_waits_for_another() {
+    let path = root().join("docs/operations/alerts.yml");
+    let text = fs::read_to_string(path).expect("the alerts");
+    let mut told = BTreeSet::new();
+    for begin in ["bridge_not_ready{reason=", "bridge_warning{reason="] {
+        for rest in text.split(begin).skip(1) {
+            let wanted = rest.trim_start_matches('~').trim_start_matches('"');
+            let wanted = wanted.split('"').next().expect("a value");
+            // One word, or `begin(one|other)`.
+            let (begin, ends) = wanted.split_once('(').unwrap_or((wanted, ""));
+            let ends = ends.trim_end_matches(')').split('|');
+            told.extend(ends.map(|end| format!("{begin}{end}")));
+        }
+    }
+    let otherwise = TOLD_OTHERWISE.map(str::to_owned);
+    assert!(otherwise.iter().all(|code| !told.contains(code)), "{told:?}");
+    let told: BTreeSet<_> = told.into_iter().chain(otherwise).collect();
+    let codes = CODES.iter().chain(&WARNINGS).map(|code| (*code).to_owned());
+    let codes: BTreeSet<_> = codes.collect();
+    assert_none(told.symmetric_difference(&codes).cloned());
+}
+
+/// A service of docker-compose.yml, with its lines.
+fn services() -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("docker-compose.yml")).expect("the file");
+    let (_, services) = text.split_once("\nservices:\n").expect("services");
+    let (services, _) = services.split_once("\nvolumes:\n").expect("volumes behind them");
+    let mut all: Vec<(String, String)> = Vec::new();
+    for line in services.lines() {
+        match line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')) {
+            Some(name) if !name.starts_with([' ', '#']) => {
+                all.push((name.to_owned(), String::new()))
+            }
+            _ => {
+                if let Some((_, lines)) = all.last_mut() {
+                    *lines += &format!("{line}\n");
+                }
+            }
+        }
+    }
+    all
+}
+
+/// What the stories on containers see of some services holds for all: those of a profile, too.
+#[test]
+fn each_service_of_compose_is_pinned_bounded_and_published_on_loopback_alone() {
+    let services = services();
+    let names: Vec<_> = services.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = ["mosquitto", "kafka", "topics", "bridge", "traffic", "prometheus", "grafana"];
+    assert_eq!(names, expected);
+    for (name, lines) in &services {
+        let key = |key: &str| {
+            let found = lines.lines().find_map(|line| line.strip_prefix(&format!("    {key}: ")));
+            found.unwrap_or_else(|| panic!("{name} has no {key}"))
+        };
+        let tag = key("image").split_once(':').map(|(_, tag)| tag);
+        assert!(tag.is_some_and(|tag| tag != "latest") || name == "bridge", "{name} is pinned");
+        assert_eq!(key("logging"), "*logging", "{name}");
+        assert!(key("mem_limit").ends_with(['m', 'g']), "{name}");
+        assert!(!key("restart").is_empty(), "{name}");
+        for port in lines.lines().filter(|line| line.starts_with("    ports:")) {
+            assert!(port.starts_with("    ports: [\"127.0.0.1:"), "{name}: {port}");
+            assert_eq!(port.matches('"').count(), 2, "{name}: {port}");
+        }
+        for file in lines.lines().filter_map(|line| line.strip_prefix("      - ./")) {
+            let file = file.split(':').next().expect("a file");
+            assert!(root().join(file).is_file(), "{name}: {file} is mounted, and is not there");
+        }
     }
 }
 

@@ -11,13 +11,13 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::format::{Format, classic};
 use crate::message::RouteName;
-use crate::observe::happened::WindowUse;
 use crate::observe::health::{CODES, MqttHealth, Reason, WARNINGS};
 use crate::observe::latency::{BOUNDS_US, StageHistogram, Stages};
 use crate::observe::process::Process;
 use crate::observe::status::{ConnectionCounts, ConnectionStatus, Status};
 use crate::observe::{Conservation, Hop, ReloadOutcome};
 use crate::route::note::Note;
+use crate::supervisor::readiness::WindowLimits;
 
 /// The prefix of every name, but for those of the process: these are the same for all programs.
 const PREFIX: &str = "mqtt_kafka_bridge";
@@ -147,11 +147,7 @@ impl Scrape {
         self.by_connection(to, ("received_bytes", help, counter_of), |it| {
             it.more.window.received_bytes
         })?;
-        let help = "Bytes that the window holds, as delivery.window_bytes counts them.";
-        self.by_connection(to, ("window_bytes", help, MetricType::Gauge), |it| {
-            let WindowUse { bytes, .. } = it.more.window;
-            bytes as u64
-        })?;
+        self.windows(to)?;
         let help = "1 while the MQTT broker has accepted the connection.";
         self.by_connection(to, ("mqtt_connected", help, MetricType::Gauge), |it| {
             u64::from(it.mqtt.connected)
@@ -182,6 +178,25 @@ impl Scrape {
             }
         }
         Ok(())
+    }
+
+    fn windows(&self, to: &mut DescriptorEncoder<'_>) -> Result {
+        let WindowLimits { messages: messages_max, bytes: bytes_max, .. } =
+            self.0.state.configured.limits;
+        let help = "Messages that the window holds: without a verdict, or owed a PUBACK.";
+        self.by_connection(to, ("window_messages", help, MetricType::Gauge), |it| {
+            it.more.window.messages as u64
+        })?;
+        let help = "delivery.window_messages: how many it may hold, when one of QoS 1 comes.";
+        self.by_connection(to, ("window_messages_max", help, MetricType::Gauge), |_| {
+            messages_max as u64
+        })?;
+        let help = "Bytes that the window holds, as delivery.window_bytes counts them.";
+        self.by_connection(to, ("window_bytes", help, MetricType::Gauge), |it| {
+            it.more.window.bytes as u64
+        })?;
+        let help = "delivery.window_bytes: how many bytes it may hold.";
+        self.by_connection(to, ("window_bytes_max", help, MetricType::Gauge), |_| bytes_max as u64)
     }
 
     fn kafka(&self, to: &mut DescriptorEncoder<'_>) -> Result {
@@ -421,7 +436,10 @@ mod tests {
             r#"records_delivered_total{connection="mqtt"} 10"#,
             r#"received_bytes_total{connection="mqtt"} 1900"#,
             r#"delivered_bytes_total{route="a/\"b\\/#",connection="mqtt"} 500"#,
+            r#"window_messages{connection="mqtt"} 8"#,
+            r#"window_messages_max{connection="mqtt"} 100"#,
             r#"window_bytes{connection="mqtt"} 800"#,
+            r#"window_bytes_max{connection="mqtt"} 1048576"#,
             r#"mqtt_reconnects_total{connection="mqtt",reason="keep_alive"} 1"#,
             r#"mqtt_connected{connection="mqtt"} 1"#,
             r#"kafka_queue_messages 3"#,

@@ -31,6 +31,8 @@ pub struct Stack {
     kafka: u16,
     /// The bridge's pages, at its published port.
     pub http: Http,
+    /// Prometheus, at its published port, if the profile `monitoring` is up.
+    pub prometheus: Prometheus,
     _alone: File,
 }
 
@@ -55,6 +57,7 @@ impl Stack {
             mqtt: free_port(),
             kafka: free_port(),
             http: Http::free(),
+            prometheus: Prometheus::elsewhere(Http::free()),
             _alone: alone,
         };
         stack.change(change);
@@ -90,7 +93,8 @@ impl Stack {
     /// The settings of this stack, for a command that starts with Compose's own.
     pub fn with_project<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let (_, http) = self.http.address().split_once(':').expect("host:port");
+        let [http, prometheus] = [&self.http, self.prometheus.http()]
+            .map(|http| http.address().split_once(':').expect("host:port").1);
         let files = format!("{}:{}", root.join("docker-compose.yml").display(), self.over());
         command
             .current_dir(root)
@@ -99,6 +103,7 @@ impl Stack {
             .env("MQTT_PORT", self.mqtt.to_string())
             .env("KAFKA_PORT", self.kafka.to_string())
             .env("HTTP_PORT", http)
+            .env("PROMETHEUS_PORT", prometheus)
     }
 
     fn over(&self) -> String {

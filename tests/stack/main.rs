@@ -16,5 +16,6 @@ mod docker;
 mod stack_arm64;
 mod stack_edge;
 mod stack_faults;
+mod stack_monitoring;
 mod stack_package;
 mod stack_starts;

@@ -32,7 +32,7 @@ fn a_thousand_messages_through_published_ports() {
     stack.assert_log_sound();
 }
 
-fn assert_published_on_loopback_alone(container: &Value) {
+pub fn assert_published_on_loopback_alone(container: &Value) {
     let ports = container["NetworkSettings"]["Ports"].as_object().expect("ports");
     let published: Vec<&Value> = ports.values().filter_map(Value::as_array).flatten().collect();
     assert_eq!(published.len(), 1, "{ports:?}");

@@ -1,6 +1,6 @@
 //! The stories: each promise is tested on real brokers, with faults.
 //!
-//! They need Mosquitto, RabbitMQ, NATS, Java, Kafka's jars, Chromium and axe-core, which tests/run installs.
+//! They need Mosquitto, RabbitMQ, NATS, Java, Kafka's jars, Chromium, axe-core and Prometheus, which tests/run installs.
 
 #![allow(missing_docs, unreachable_pub, reason = "nobody calls a test crate")]
 #![allow(clippy::unwrap_used, reason = "a test that finds something wrong panics")]
@@ -37,6 +37,7 @@ mod kafka_acls;
 mod kafka_away;
 mod kafka_cluster;
 mod kafka_logins;
+mod monitoring;
 mod mosquitto_restarts;
 mod mqtt_failures;
 mod page;

@@ -27,6 +27,7 @@ pub mod nats;
 #[allow(dead_code, reason = "the stories do not need all that the unit tests need")]
 pub mod pki;
 pub mod process;
+pub mod prometheus;
 pub mod proxy;
 pub mod publisher;
 pub mod rabbitmq;
@@ -54,6 +55,7 @@ pub use mock_kafka::MockKafka;
 pub use mosquitto::Mosquitto;
 pub use mqtt_client::MqttClient;
 pub use nats::Nats;
+pub use prometheus::Prometheus;
 pub use proxy::Proxy;
 pub use publisher::{Load, Publisher};
 pub use rabbitmq::RabbitMq;
