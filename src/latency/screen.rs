@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use terminal_size::{Height, Width};
+use unicode_width::UnicodeWidthChar as _;
 
 /// To the upper left corner; the rest of the line; the rest of the screen.
 const HOME: &str = "\x1b[H";
@@ -35,7 +36,7 @@ pub(super) fn fitted(text: &str, size: Option<(Width, Height)>) -> String {
     drawn
 }
 
-/// The beginning of a line that fills at most `width` columns, if each character fills one.
+/// The beginning of a line that fills at most `width` columns.
 fn cut(line: &str, width: usize) -> &str {
     let mut columns = 0;
     let mut is_escape = false;
@@ -44,10 +45,11 @@ fn cut(line: &str, width: usize) -> &str {
             is_escape = character != 'm';
         } else if character == '\x1b' {
             is_escape = true;
-        } else if columns == width {
-            return &line[..at];
         } else {
-            columns += 1;
+            columns += character.width().unwrap_or(0);
+            if columns > width {
+                return &line[..at];
+            }
         }
     }
     line
@@ -65,6 +67,10 @@ mod tests {
         let expected = "\x1b[H\x1b[1mtitle\x1b[0m\x1b[0m\x1b[K\nabcde\x1b[0m\x1b[K\none\x1b[0m\x1b[K\n\
                         ... 2 lines more\x1b[K\n\x1b[J";
         assert_eq!(drawn, expected);
+        assert!(
+            fitted("漢字漢字", size(5, 5)).starts_with("\x1b[H漢字\x1b[0m"),
+            "two columns each"
+        );
         let all = fitted(text, size(80, 6));
         assert!(all.contains("three") && !all.contains("more"), "{all:?}");
         assert!(fitted(text, size(0, 0)).lines().count() <= 2);
