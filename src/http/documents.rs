@@ -16,7 +16,7 @@ macro_rules! documents {
 
 documents! {
     "brokers.md", "configuration.md", "doctor.md", "glossary.md", "guarantees.md", "latency.md", "map.md",
-    "observability.md", "operations.md", "routes.md", "scaling.md", "security.md", "status-page.md",
+    "observability.md", "operations.md", "routes.md", "scaling.md", "security.md", "status-page.md", "top.md",
 }
 
 /// As pages, made when the first is asked for.
