@@ -18,8 +18,8 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::blocks::Blocks;
 use super::format::Style;
 
-/// Lines that wait or are being written, in bytes.
-const CAPACITY: usize = 8 * 1024 * 1024;
+/// Lines that wait or are being written, in bytes: some 20,000 timing records.
+const CAPACITY: usize = 12 * 1024 * 1024;
 /// The part of it that only ordinary records may take.
 const RESERVE: usize = 1024 * 1024;
 /// This much is written at once, rather than after `LINGER`.
