@@ -344,17 +344,23 @@ fn one_browser_too_many_still_sees_what_happens() {
     watched.end();
 }
 
-/// The CPU time of the threads of this process that serve HTTP.
+/// The CPU time of the three threads of this process that serve HTTP. The one that answers has no name of its own: it is the first of
+/// actix's, since the server starts before all actors.
 fn cpu_of_http(process: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let nanoseconds = threads.filter_map(|thread| {
-        let thread = thread.ok()?.path();
-        let name = fs::read_to_string(thread.join("comm")).ok()?;
-        let is_meant = ["actix-server", "http"].iter().any(|begin| name.starts_with(begin));
-        let times = fs::read_to_string(thread.join("schedstat")).ok().filter(|_| is_meant)?;
-        times.split(' ').next()?.parse::<u64>().ok()
-    });
-    Duration::from_nanos(nanoseconds.sum())
+    let tasks = format!("/proc/{process}/task");
+    let threads = fs::read_dir(&tasks).unwrap().map(|it| it.unwrap().file_name());
+    let threads: BTreeSet<u32> = threads.map(|id| id.to_str().unwrap().parse().unwrap()).collect();
+    let read = |id: u32, file: &str| fs::read_to_string(format!("{tasks}/{id}/{file}")).ok();
+    let mut any_answers = false;
+    let is_http = |id: &u32| match read(*id, "comm").unwrap_or_default().trim_end() {
+        "http" => true,
+        name if name.starts_with("actix-server") => true,
+        name => name.starts_with("actix-rt") && !std::mem::replace(&mut any_answers, true),
+    };
+    let http: Vec<_> = threads.into_iter().filter(is_http).collect();
+    assert_eq!(http.len(), 3, "{http:?}");
+    let nanoseconds = |id| read(id, "schedstat")?.split(' ').next()?.parse::<u64>().ok();
+    Duration::from_nanos(http.into_iter().filter_map(nanoseconds).sum())
 }
 
 /// 0.6 s of CPU in 60 s for five, while messages of 100 routes flow; the short form takes a part of that time.
@@ -404,6 +410,6 @@ fn five_watchers_cost_little() {
     ));
     assert!(received > snapshots * u64::from(rate) / 4, "{received} messages");
     let most = Duration::from_millis(if cfg!(debug_assertions) { 3_000 } else { 600 });
-    assert!(a_minute < most, "{a_minute:?}");
+    assert!(a_minute < most && used > Duration::from_millis(1), "{a_minute:?}");
     assert_eq!(bridge.terminate(), 0);
 }
