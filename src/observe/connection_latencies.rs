@@ -42,32 +42,6 @@ impl<T> Default for Known<T> {
     }
 }
 
-/// Latencies of one hop that are equal and come one after the other.
-#[derive(Debug)]
-struct Equal {
-    hop: Hop,
-    period: u64,
-    us: u64,
-    count: u64,
-}
-
-impl Equal {
-    fn add(&mut self, us: u64, count: u64, all: &mut Recents) {
-        if self.us != us {
-            self.end(all);
-            self.us = us;
-        }
-        self.count += count;
-    }
-
-    fn end(&mut self, all: &mut Recents) {
-        let count = std::mem::take(&mut self.count);
-        if count > 0 {
-            all.record(self.hop, self.period, self.us, count);
-        }
-    }
-}
-
 /// Latencies of a route that KafkaProducerActor knows.
 #[derive(Debug, Default)]
 struct OfKafka {
@@ -109,47 +83,50 @@ impl ConnectionLatencies {
         runs: impl Iterator<Item = Acknowledged>,
         at: Instant,
     ) {
-        let period = self.series.period(at);
-        let Known { routes, all } = &mut *self.acknowledged.lock();
-        let mut equal = Equal { hop: Hop::Acknowledged, period, us: 0, count: 0 };
-        let mut last = (at, Latency::of_us(0));
-        for run in runs {
-            if run.delivered_at != last.0 {
-                let waited = at.saturating_duration_since(run.delivered_at);
-                let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-                last = (run.delivered_at, Latency::of_us(us));
+        // Those of one batch were mostly delivered together.
+        let mut last = (at, 0);
+        let told = runs.map(|Acknowledged { route, delivered_at, count }| {
+            if delivered_at != last.0 {
+                let waited = at.saturating_duration_since(delivered_at);
+                last = (delivered_at, u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
             }
-            let (_, latency) = last;
-            equal.add(latency.us, run.count, all);
-            let of = routes.entry(run.route).or_default();
-            of.acknowledged.record(latency, run.count);
-            self.series.give(Side::Mqtt, &mut of.recents);
-            if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Acknowledged, period, latency.us, run.count);
-            }
-        }
-        equal.end(all);
+            (route, last.1, count)
+        });
+        self.record_of_mqtt(Hop::Acknowledged, told, at, |of| &mut of.acknowledged);
     }
 
     /// Adds the latencies of messages that were routed until `at`.
     pub(super) fn record_routed(&self, runs: impl Iterator<Item = RoutedRun>, at: Instant) {
+        let told = runs.map(|RoutedRun { route, us, count }| (route, u64::from(us), count));
+        self.record_of_mqtt(Hop::Routed, told, at, |of| &mut of.routed);
+    }
+
+    /// Adds the latencies of a hop: route, microseconds and how many. What is equal and comes one after the other is told once
+    /// for all routes together.
+    fn record_of_mqtt(
+        &self,
+        hop: Hop,
+        told: impl Iterator<Item = (RouteId, u64, u64)>,
+        at: Instant,
+        stage: impl Fn(&mut OfMqtt) -> &mut StageHistogram,
+    ) {
         let period = self.series.period(at);
         let Known { routes, all } = &mut *self.acknowledged.lock();
-        let mut equal = Equal { hop: Hop::Routed, period, us: 0, count: 0 };
-        let mut latency = Latency::of_us(0);
-        for run in runs {
-            if latency.us != u64::from(run.us) {
-                latency = Latency::of_us(run.us.into());
+        let (mut latency, mut equal) = (Latency::of_us(0), 0);
+        for (route, us, count) in told {
+            if us != latency.us {
+                all.record(hop, period, latency.us, equal);
+                (latency, equal) = (Latency::of_us(us), 0);
             }
-            equal.add(latency.us, run.count, all);
-            let of = routes.entry(run.route).or_default();
-            of.routed.record(latency, run.count);
+            equal += count;
+            let of = routes.entry(route).or_default();
+            stage(of).record(latency, count);
             self.series.give(Side::Mqtt, &mut of.recents);
             if let Some(recents) = &mut of.recents {
-                recents.record(Hop::Routed, period, latency.us, run.count);
+                recents.record(hop, period, us, count);
             }
         }
-        equal.end(all);
+        all.record(hop, period, latency.us, equal);
     }
 
     /// Adds the latencies of messages that were received, produced and delivered at the moments `stamps`.

@@ -166,7 +166,11 @@ fn growing<C: hdrhistogram::Counter>() -> Histogram<C> {
 pub(super) struct Recents([Option<Box<Recent>>; Hop::ALL.len()]);
 
 impl Recents {
+    /// Adds `count` latencies, if there are any.
     pub(super) fn record(&mut self, hop: Hop, period: u64, us: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
         let recent = &mut self.0[hop as usize];
         recent.get_or_insert_with(|| Box::new(Recent::new(period))).record(period, us, count);
     }
